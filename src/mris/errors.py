@@ -1,0 +1,49 @@
+"""The one error tree: every message names the thing, the value found, the rule, and the way out.
+
+The command line prints such a message on one line and exits with code 2. Anything that is not an
+`MrisError` and reaches a user is a bug of ours.
+"""
+
+
+class MrisError(Exception):
+    """Base of every error that `mris` raises for a reason the user can mend."""
+
+
+class SettingsError(MrisError):
+    """A setting or an option has a value that cannot work."""
+
+
+class ImageError(MrisError):
+    """A file cannot be read as an image, or an image breaks a rule (shape, values, spacing)."""
+
+
+class ManifestError(MrisError):
+    """A manifest (the table of pairs that a cohort is prepared from) breaks a rule."""
+
+
+class CohortError(MrisError):
+    """A prepared cohort is missing, unfinished, damaged, or lacks what was asked of it."""
+
+
+class SubjectLeakError(MrisError):
+    """One subject stands on both sides of a line that no subject may cross (split, query and gallery)."""
+
+
+class TrainingError(MrisError):
+    """A training cannot start, continue, or did not stay finite."""
+
+
+class DatabaseError(MrisError):
+    """An embedding database is missing, damaged, or was asked for what it does not hold."""
+
+
+class EncoderMismatchError(DatabaseError):
+    """Embeddings of one encoder met a database that another encoder made."""
+
+
+class BundleError(MrisError):
+    """A bundle (encoder + database + preprocessing) is missing, incomplete or damaged."""
+
+
+class OutputError(MrisError):
+    """A result cannot be written where it was asked for."""
