@@ -1,0 +1,115 @@
+"""PNG and TIFF: gray values as they are stored; color only where it is gray in disguise."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
+import PIL.TiffImagePlugin
+
+from mris.errors import ImageError
+from mris.images.image import Image, check_pixel_count
+
+_FAULTS = (
+    OSError,  # includes PIL.UnidentifiedImageError
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    NotImplementedError,
+    SyntaxError,
+    ZeroDivisionError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    PIL.Image.DecompressionBombError,
+    PIL.Image.DecompressionBombWarning,
+)
+"""What Pillow raises on damaged files."""
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_GRAY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_raster(path: Path) -> Image:
+    """Read a PNG or TIFF: 1, 8 or 16 bit gray, 32 bit integer or float TIFF.
+
+    A palette or color image is read if its channels are equal (gray in disguise), an alpha channel if it is opaque.
+    TIFF's "white is zero" is inverted, so that larger is brighter. Resolution tags (made for printing) are no spacing:
+    the spacing is unknown.
+
+    Raises:
+        ImageError: If the file is damaged, truncated, colored, transparent, has several pages, or is color of 16 bit
+            (which Pillow would cut to 8).
+    """
+    try:
+        with PIL.Image.open(path, formats=("PNG", "TIFF")) as picture:
+            check_pixel_count(picture.width * picture.height, str(path))
+            pages = getattr(picture, "n_frames", 1)
+            if pages > 1:
+                raise ImageError(f"image {path}: holds {pages} pages or frames; one is read: save one of them")
+            _check_depth(picture, path)
+            picture.load()
+            pixels = _gray(picture, path)
+    except _FAULTS as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"image {path}: cannot be read as PNG or TIFF: {reason}; export it again") from error
+    return Image.from_array(pixels, origin=str(path))
+
+
+def _check_depth(picture: PIL.Image.Image, path: Path) -> None:
+    """Refuse color of more than 8 bit, which Pillow would silently cut to 8."""
+    deep = False
+    if isinstance(picture, PIL.PngImagePlugin.PngImageFile):
+        with path.open("rb") as file:
+            start = file.read(26)
+        deep = start[24] == 16 and start[25] != 0  # bit depth; color type (0 is gray)
+    elif isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+        deep = len(bits) > 1 and max(bits) > 8
+    if deep:
+        raise ImageError(f"image {path}: has several channels of 16 bit; save it as 16-bit gray")
+
+
+def _gray(picture: PIL.Image.Image, path: Path) -> np.ndarray:
+    if picture.mode in _GRAY:
+        array = np.asarray(picture)
+        _check_transparent_value(picture, array, path)
+        return _tiff_values(picture, array)
+    if picture.mode not in ("P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX"):
+        raise ImageError(f"image {path}: its colors are {picture.mode}; save it as gray")
+    has_alpha = picture.mode not in ("P", "RGB", "RGBX") or "transparency" in picture.info
+    colors = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+    if has_alpha and (colors[..., 3] != 255).any():
+        raise ImageError(f"image {path}: has transparent pixels, whose value is not defined; save it without alpha")
+    red = colors[..., 0]
+    if not (np.array_equal(red, colors[..., 1]) and np.array_equal(red, colors[..., 2])):
+        raise ImageError(f"image {path}: is colored; an image of one gray channel is read: save it as gray")
+    return red
+
+
+def _check_transparent_value(picture: PIL.Image.Image, array: np.ndarray, path: Path) -> None:
+    value = picture.info.get("transparency")
+    if isinstance(value, int) and bool((array == value).any()):
+        raise ImageError(f"image {path}: gray value {value} is declared transparent; save it without transparency")
+
+
+def _tiff_values(picture: PIL.Image.Image, array: np.ndarray) -> np.ndarray:
+    """Undo what Pillow leaves undone in TIFF: unsigned 32 bit, and "white is zero" beyond 8 bit."""
+    if not isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        return array
+    unsigned = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] == 1
+    if picture.mode == "I" and unsigned and picture.tag_v2.get(_BITS_PER_SAMPLE, (0,))[0] == 32:
+        array = array.view(np.uint32)
+    if picture.tag_v2.get(_PHOTOMETRIC) == 0 and picture.mode not in ("1", "L"):
+        if array.dtype == np.uint16:
+            return np.uint16(65535) - array
+        return array.max() - (array.astype(np.float64) - array.min())
+    return array

@@ -1,0 +1,325 @@
+"""From an `Image` to what the encoders see: region, size, intensities, mirroring; and targets to their grid."""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Float, Float32, Float64
+
+from mris.errors import ImageError, SettingsError
+from mris.images.image import Image, Spacing, check_pixel_count, side_name
+
+_LEAST_VALID_WEIGHT = 0.5
+_ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
+
+
+@dataclass(frozen=True)
+class SourcePreparation:
+    """How a source becomes the network's input; stored with every cohort, encoder and bundle.
+
+    Attributes:
+        size: Rows and columns of the prepared source.
+        percentile: In (0, 100]; this percentile of each channel maps to ``percentile / 100``.
+        mirror_sides: Sides that are mirrored left to right, such as ``("right",)``, so that all sides look alike.
+        region_mm: Edge of the square region, in mm, that is cut out round the center; None keeps the whole image.
+
+    Raises:
+        SettingsError: If a value cannot work.
+
+    Example:
+        >>> settings = SourcePreparation(size=(256, 256), mirror_sides=("right",), region_mm=140.0)
+        >>> SourcePreparation.from_dict(settings.to_dict()) == settings
+        True
+    """
+
+    size: tuple[int, int]
+    percentile: float = 99.0
+    mirror_sides: tuple[str, ...] = ()
+    region_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _checked_size(self.size))
+        object.__setattr__(self, "percentile", _checked_percentile(self.percentile))
+        if isinstance(self.mirror_sides, str) or not all(isinstance(side, str) for side in self.mirror_sides):
+            raise SettingsError(f"mirror_sides is {self.mirror_sides!r}, but must be a list of names such as ['right']")
+        object.__setattr__(self, "mirror_sides", tuple(side_name(side) or "" for side in self.mirror_sides))
+        if "" in self.mirror_sides:
+            raise SettingsError("mirror_sides holds an empty name; leave it out")
+        if self.region_mm is not None:
+            if not _is_number(self.region_mm) or not math.isfinite(self.region_mm) or self.region_mm <= 0:
+                raise SettingsError(f"region_mm is {self.region_mm!r}, but must be a positive number of mm, or None")
+            object.__setattr__(self, "region_mm", float(self.region_mm))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dictionary that JSON can hold."""
+        return asdict(self) | {"size": list(self.size), "mirror_sides": list(self.mirror_sides)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SourcePreparation":
+        """Make settings from a dictionary such as `to_dict` gives.
+
+        Raises:
+            SettingsError: If a key is unknown or missing, or a value cannot work.
+        """
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"source preparation is {values!r}, but must be a table of settings")
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            raise SettingsError(f"source preparation has unknown settings {unknown}; known are {known}")
+        if "size" not in values:
+            raise SettingsError("source preparation lacks 'size' (rows, columns)")
+        arguments = dict(values)
+        if isinstance(arguments.get("mirror_sides"), list):
+            arguments["mirror_sides"] = tuple(arguments["mirror_sides"])
+        return cls(**arguments)
+
+
+def prepare_source(
+    image: Image,
+    settings: SourcePreparation,
+    *,
+    side: str | None = None,
+    center: tuple[float, float] | None = None,
+) -> Float32[np.ndarray, "c h w"]:
+    """Prepare a source: region, then size, then intensities, then mirroring.
+
+    Pixels without a value (NaN) are first given their channel's minimum, that is "no signal".
+
+    Args:
+        image: The source; needs a spacing where ``settings.region_mm`` is set.
+        settings: What to do.
+        side: Side of the body; the image's own laterality if None.
+        center: Row and column (in pixels of `image`, 0 = center of the first pixel) the region lies round; the middle
+            of the image if None. Used only where ``settings.region_mm`` is set.
+
+    Returns:
+        Shape ``(c, *settings.size)``, float32 in [0, 1].
+
+    Raises:
+        ImageError: If a spacing or a side is needed and unknown, the center is outside, or a channel is constant.
+
+    Example:
+        >>> image = Image.from_array(np.arange(48.0).reshape(6, 8))
+        >>> prepare_source(image, SourcePreparation(size=(3, 4))).shape
+        (1, 3, 4)
+    """
+    side = side_name(side) or image.laterality
+    if settings.mirror_sides and side is None:
+        raise ImageError(
+            f"image {image.origin}: its side is unknown, but sides {list(settings.mirror_sides)} are to be mirrored; "
+            "give the side"
+        )
+    if settings.region_mm is not None:
+        image = crop_region_mm(image, settings.region_mm, center)
+    pixels = resize_source(_filled(image), settings.size)
+    pixels = scale_intensity(pixels, settings.percentile, origin=image.origin)
+    if side in settings.mirror_sides:
+        pixels = mirror(pixels)
+    return pixels
+
+
+def mirror(pixels: Float32[np.ndarray, "*axes h w"]) -> Float32[np.ndarray, "*axes h w"]:
+    """Mirror left to right (the last axis); a new array."""
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def resize_source(pixels: Float32[np.ndarray, "c h w"], size: tuple[int, int]) -> Float32[np.ndarray, "c h w"]:
+    """Resize with a triangle filter as wide as the larger of the two pixels (antialiased bilinear).
+
+    Pixel areas are aligned (the outer edges of the image stay where they are). A constant stays that constant, no
+    value leaves the range of the input, and an equal size returns an equal copy. NaN would spread: fill it before.
+
+    Args:
+        pixels: Shape ``(c, h, w)``.
+        size: Rows and columns wanted.
+    """
+    if pixels.shape[1:] == tuple(size):
+        return pixels.copy()
+    rows, columns = size
+    resized = np.empty((pixels.shape[0], rows, columns), np.float32)
+    for channel, out in zip(pixels, resized, strict=True):
+        picture = PIL.Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32))
+        out[...] = np.asarray(picture.resize((columns, rows), PIL.Image.Resampling.BILINEAR))
+        np.clip(out, channel.min(), channel.max(), out=out)  # rounding may step over the range by one unit
+    return resized
+
+
+def resize_target(target: Float[np.ndarray, "*r h w"], size: tuple[int, int]) -> Float32[np.ndarray, "*r h2 w2"]:
+    """Resize a target that has NaN where it has no value.
+
+    An output pixel is the weighted mean of the *valid* input pixels it covers (by area where the image shrinks,
+    linear between pixel centers where it grows):
+
+        out = sum_i w_i v_i x_i / sum_i w_i v_i,  v_i = 1 where x_i is valid, else 0
+
+    and NaN where less than half of its weight is valid. So 0 mm (bone without cartilage) stays 0, and the border of
+    a map is neither thinned by the outside nor shifted. A constant stays constant; an equal size changes nothing.
+
+    Args:
+        target: Shape ``(h, w)`` or ``(r, h, w)``, finite or NaN.
+        size: Rows and columns wanted.
+
+    Returns:
+        float32, with the leading axis of `target` if it has one.
+    """
+    if target.shape[-2:] == tuple(size):
+        return np.array(target, dtype=np.float32)
+    over_rows = _axis_weights(target.shape[-2], size[0])
+    over_columns = _axis_weights(target.shape[-1], size[1]).T
+    valid = ~np.isnan(target)
+    weight = over_rows @ valid.astype(np.float64) @ over_columns
+    total = over_rows @ np.where(valid, target, 0.0).astype(np.float64) @ over_columns
+    enough = weight >= _LEAST_VALID_WEIGHT - _ROUNDING
+    resized = np.full(total.shape, np.nan, np.float32)
+    resized[enough] = total[enough] / weight[enough]
+    return resized
+
+
+def crop_region_mm(image: Image, size_mm: float, center: tuple[float, float] | None = None) -> Image:
+    """Cut a square region of `size_mm` out of an image; beyond the border it holds the image's minimum.
+
+    The region is whole pixels: ``round(size_mm / spacing)`` rows and columns, placed to the nearest pixel.
+
+    Args:
+        image: Needs a spacing.
+        size_mm: Edge in mm.
+        center: Row and column in pixels, 0 = center of the first pixel; the middle of the image if None.
+
+    Returns:
+        A new image of the same spacing, laterality and origin.
+
+    Raises:
+        ImageError: If the spacing is unknown, the center outside the image, or the region smaller than a pixel or
+            beyond any image's size.
+    """
+    if image.spacing is None:
+        raise ImageError(
+            f"image {image.origin}: a region of {size_mm:g} mm is asked for, but the pixel spacing is unknown; "
+            "give a spacing (row, column, in mm), or prepare without a region"
+        )
+    rows, columns = (round(size_mm / spacing) for spacing in image.spacing)
+    if min(rows, columns) < 1:
+        raise ImageError(f"image {image.origin}: {size_mm:g} mm is less than one pixel of {image.spacing} mm")
+    check_pixel_count(
+        rows * columns * image.n_channels, f"{image.origin}, region of {size_mm:g} mm at {image.spacing} mm"
+    )
+    height, width = image.size
+    row, column = ((height - 1) / 2, (width - 1) / 2) if center is None else center
+    if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
+        raise ImageError(
+            f"image {image.origin}: center (row {row:g}, column {column:g}) is outside its {height} x {width} pixels; "
+            "give the center in pixels of the original file"
+        )
+    top, left = _start(row, rows), _start(column, columns)
+    inside = image.pixels[:, max(top, 0) : top + rows, max(left, 0) : left + columns]
+    if inside.shape[1:] == (rows, columns):
+        return replace(image, pixels=inside.copy())
+    pixels = np.empty((image.n_channels, rows, columns), np.float32)
+    pixels[...] = _minima(image.pixels)
+    down, right = max(-top, 0), max(-left, 0)
+    pixels[:, down : down + inside.shape[1], right : right + inside.shape[2]] = inside
+    return replace(image, pixels=pixels)
+
+
+def scale_intensity(
+    pixels: Float32[np.ndarray, "c h w"], percentile: float = 99.0, *, origin: str = "array"
+) -> Float32[np.ndarray, "c h w"]:
+    """Scale each channel so that its minimum is 0 and its percentile is ``percentile / 100``; clip to [0, 1].
+
+        out = clip((x - min) / (P - min) * percentile / 100, 0, 1),  P = the percentile of x
+
+    Args:
+        pixels: Finite, ``(c, h, w)``.
+        percentile: In (0, 100].
+        origin: For the message.
+
+    Raises:
+        ImageError: If a channel is constant up to the percentile, so that no scale exists.
+        SettingsError: If the percentile is outside its range.
+    """
+    percentile = _checked_percentile(percentile)
+    scaled = np.empty(pixels.shape, np.float32)
+    for index, (channel, out) in enumerate(zip(pixels, scaled, strict=True)):
+        low, anchor, high = (float(value) for value in np.percentile(channel.astype(np.float64), (0, percentile, 100)))
+        if not anchor > low:
+            where = f"image {origin}" + (f", channel {index}" if len(pixels) > 1 else "")
+            if high == low:
+                raise ImageError(f"{where}: every pixel is {low:g}; a constant image holds nothing to scale")
+            raise ImageError(
+                f"{where}: {percentile:g} % of its pixels are {low:g}, its minimum; "
+                "give a region round the object, or a higher percentile"
+            )
+        np.clip((channel.astype(np.float64) - low) * (percentile / 100 / (anchor - low)), 0.0, 1.0, out=out)
+    return scaled
+
+
+def resized_spacing(spacing: Spacing, from_shape: tuple[int, ...], to_shape: tuple[int, ...]) -> Spacing:
+    """Return the spacing after a resize that keeps the outer edges; of shapes the last two numbers count.
+
+    Example:
+        >>> resized_spacing((0.5, 0.25), (1, 100, 100), (50, 25))
+        (1.0, 1.0)
+    """
+    return spacing[0] * from_shape[-2] / to_shape[-2], spacing[1] * from_shape[-1] / to_shape[-1]
+
+
+@functools.lru_cache(maxsize=32)
+def _axis_weights(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
+    """Weights (rows sum to 1) of input pixels in each output pixel along one axis."""
+    scale = n_in / n_out
+    inputs = np.arange(n_in)
+    if scale >= 1:  # overlap of the output pixel [j s, (j + 1) s] with the input pixel [i, i + 1]
+        edges = np.arange(n_out + 1) * scale
+        overlap = np.minimum(edges[1:, None], inputs + 1) - np.maximum(edges[:-1, None], inputs)
+        weights = np.maximum(overlap, 0.0)
+    else:  # linear between centers; beyond the outermost centers the outermost pixel alone
+        centers = np.clip((np.arange(n_out) + 0.5) * scale - 0.5, 0, n_in - 1)
+        weights = np.maximum(1 - np.abs(centers[:, None] - inputs), 0.0)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    weights.setflags(write=False)
+    return weights
+
+
+def _start(center: float, length: int) -> int:
+    # floor(x + 1/2), not round(): halves must always go one way, or the region jitters between neighbouring images.
+    return math.floor(center - (length - 1) / 2 + 0.5)
+
+
+def _minima(pixels: Float32[np.ndarray, "c h w"]) -> Float32[np.ndarray, "c 1 1"]:
+    """Minimum of each channel over its valid pixels (NaN for a channel without any)."""
+    return np.asarray(np.fmin.reduce(pixels, axis=(1, 2), keepdims=True))
+
+
+def _filled(image: Image) -> Float32[np.ndarray, "c h w"]:
+    missing = np.isnan(image.pixels)
+    if not missing.any():
+        return image.pixels
+    if missing.all(axis=(1, 2)).any():
+        raise ImageError(f"image {image.origin}: a channel is NaN everywhere in the region; nothing is left to read")
+    return np.where(missing, _minima(image.pixels), image.pixels)
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    try:
+        rows, columns = size
+    except (TypeError, ValueError):
+        rows, columns = None, None
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= 8192 for n in (rows, columns)):
+        raise SettingsError(f"size is {size!r}, but must be rows and columns, two whole numbers from 1 to 8192")
+    assert rows is not None and columns is not None
+    return int(rows), int(columns)
+
+
+def _checked_percentile(percentile: Any) -> float:
+    if not _is_number(percentile) or not 0 < percentile <= 100:
+        raise SettingsError(f"percentile is {percentile!r}, but must be above 0 and at most 100")
+    return float(percentile)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -1,0 +1,268 @@
+"""Files that appear whole or not at all: atomic writing of NIfTI, NPZ, PNG, JSON and folders."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import PIL.Image
+
+from mris.errors import OutputError
+from mris.images.image import Spacing, usable_spacing
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it becomes `path` if the block succeeds and vanishes if it fails.
+
+    The temporary file is in the same folder and ends in the same suffixes, is flushed to disk and then renamed over
+    `path`: a reader, a crash or a full disk sees the old file or the new one, never a part. Missing parent folders
+    are made.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        An existing, empty file to write to. Close it before the block ends.
+
+    Raises:
+        OutputError: If the system refuses (no space, no permission, path is a folder).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_write(Path(folder, "note.txt")) as temporary:
+        ...         _ = temporary.write_text("whole")
+        ...     Path(folder, "note.txt").read_text()
+        'whole'
+    """
+    path = Path(path)
+    with _as_output_error(path):
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary_sibling(path)
+        # Not mkstemp: its files are private (0600), and the rename would hand that to a folder shared by a group.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it becomes `path` if the block succeeds and vanishes if it fails.
+
+    Args:
+        path: The folder to make. An empty folder of that name is replaced.
+        overwrite: Replace a folder that holds something: it is moved aside first and removed after the new one is in
+            place.
+
+    Yields:
+        An existing, empty folder.
+
+    Raises:
+        OutputError: If `path` exists and may not be replaced, or the system refuses.
+    """
+    path = Path(path)
+    with _as_output_error(path):
+        _check_replaceable(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary_sibling(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            _check_replaceable(path, overwrite)
+            _swap_in(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write `obj` as indented UTF-8 JSON, atomically.
+
+    NumPy scalars and arrays and paths are converted. Not-a-number and infinity do not exist in JSON: say None.
+
+    Raises:
+        OutputError: If `obj` holds what JSON cannot hold, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False, default=_json_value)
+        data = (text + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OutputError(f"cannot write {path}: not JSON: {error}") from error
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_npz(path: str | os.PathLike[str], /, **arrays: Any) -> None:
+    """Write arrays as a compressed NPZ, atomically; equal arrays give equal bytes (no time stamps).
+
+    Raises:
+        OutputError: If an array holds objects (they would need pickle), or the file cannot be written.
+    """
+    for name, value in arrays.items():
+        if np.asarray(value).dtype.hasobject:
+            raise OutputError(f"cannot write {path}: array {name!r} holds objects; give numbers or strings")
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+
+
+def write_nifti(path: str | os.PathLike[str], array: np.ndarray, spacing: Spacing | None) -> None:
+    """Write an image as NIfTI-1 (``.nii`` or ``.nii.gz``), atomically; `mris.images.read.read_image` gives it back.
+
+    Convention (that of ITK): the first voxel axis runs along a row of the picture (columns), the second down a column
+    (rows), so viewers show the picture upright. The file's shape is ``(w, h, 1)``, or ``(w, h, 1, r)`` for several
+    regions.
+
+    Args:
+        path: Ends in ``.nii`` or ``.nii.gz``.
+        array: ``(h, w)`` or ``(r, h, w)``; boolean and float16 are stored as uint8 and float32, other integer and
+            float types as they are. NaN is kept.
+        spacing: Row and column spacing in mm; None if unknown.
+
+    Raises:
+        OutputError: If suffix, shape, type or spacing do not fit, or the file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise OutputError(f"cannot write {path}: a NIfTI file ends in .nii or .nii.gz")
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise OutputError(
+            f"cannot write {path}: shape {array.shape} is neither (rows, columns) nor (regions, rows, columns)"
+        )
+    if spacing is not None and usable_spacing(spacing) is None:
+        raise OutputError(
+            f"cannot write {path}: spacing is {spacing!r}, but must be two positive numbers of mm, or None"
+        )
+    image = _nifti(array[np.newaxis] if array.ndim == 2 else array, spacing, path)
+    with atomic_write(path) as temporary:
+        nib.save(image, temporary)
+
+
+def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write a PNG, atomically and without loss.
+
+    Args:
+        path: The file.
+        array: ``(h, w)`` uint8 or uint16 (gray), boolean (black and white, stored as 0 and 255), or uint8
+            ``(h, w, 3)`` or ``(h, w, 4)`` (color, color with alpha).
+
+    Raises:
+        OutputError: If shape or type do not fit, or the file cannot be written.
+    """
+    gray = array.ndim == 2 and array.dtype in (np.bool_, np.uint8, np.uint16)
+    color = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
+    if array.size == 0 or not (gray or color):
+        raise OutputError(
+            f"cannot write {path}: {array.dtype} {array.shape} is no PNG; give (rows, columns) of bool, uint8 or uint16, "
+            "or (rows, columns, 3 or 4) of uint8"
+        )
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    picture = PIL.Image.fromarray(np.ascontiguousarray(array))
+    with atomic_write(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> nib.Nifti1Image:
+    stored = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 4 else array.dtype}.get(
+        array.dtype.kind, array.dtype
+    )
+    if np.dtype(stored).kind not in "iuf" or np.dtype(stored).itemsize > 8:
+        raise OutputError(f"cannot write {path}: type {array.dtype} is not boolean, integer or float of at most 64 bit")
+    voxels = array.astype(stored).transpose(2, 1, 0)[:, :, np.newaxis, :]  # (w, h, 1, r)
+    if voxels.shape[3] == 1:
+        voxels = voxels[..., 0]
+    row, column = spacing or (1.0, 1.0)
+    # Left and posterior are the directions of growing column and row, as ITK writes an image without orientation.
+    image = nib.Nifti1Image(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
+    image.header.set_xyzt_units("mm" if spacing else "unknown")
+    if spacing is None:
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+    return image
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@contextlib.contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename and Path(error.filename).name != path.name else ""
+        raise OutputError(
+            f"cannot write {path}: {reason}{where}; free space, rights or another place would help"
+        ) from error
+
+
+def _temporary_sibling(path: Path) -> Path:
+    # The suffixes stay last because writers choose a format (and gzip) by them.
+    suffixes = "".join(path.suffixes[-2:])
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{suffixes}")
+
+
+def _check_replaceable(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        if not overwrite and any(path.iterdir()):
+            raise OutputError(f"cannot write {path}: the folder is not empty; choose another, or ask to overwrite it")
+    elif path.exists() or path.is_symlink():
+        raise OutputError(f"cannot write {path}: a file of that name is in the way")
+
+
+def _swap_in(temporary: Path, path: Path) -> None:
+    old = None
+    if path.is_dir() and any(path.iterdir()):
+        old = _temporary_sibling(path)
+        path.rename(old)
+    try:
+        temporary.replace(path)
+    except OSError:
+        if old is not None:
+            old.rename(path)
+        raise
+    _flush_folder(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    # A folder cannot be opened on every system, and some file systems refuse to sync one; the rename is done anyway.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
