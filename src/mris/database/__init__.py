@@ -1,0 +1,1 @@
+"""Embeddings, target images and metadata on disk, with exact and approximate search."""

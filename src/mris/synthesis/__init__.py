@@ -1,0 +1,1 @@
+"""A database and a query become an image, its neighbors, their weights and their spread."""
