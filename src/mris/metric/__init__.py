@@ -1,0 +1,1 @@
+"""The shared embedding space: encoders, losses, training, export."""

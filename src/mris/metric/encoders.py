@@ -1,0 +1,182 @@
+"""Two encoders with one embedding space: what they are, how they embed, how they are stored."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mris.cohort.header import CohortHeader
+from mris.errors import TrainingError
+from mris.images.transforms import SourcePreparation
+from mris.images.write import atomic_write, write_json
+from mris.metric.networks import Architecture, build_network
+from mris.types import Embeddings, Sources, Targets
+
+FORMAT_VERSION = 1
+_WEIGHTS, _SPEC = "encoder.safetensors", "encoder.json"
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything about a pair of encoders but their weights.
+
+    Attributes:
+        regions: target regions, in the order of the target encoder's channels.
+        source_shape: ``(c, h, w)`` of a prepared source.
+        target_shape: ``(r, h, w)`` of a target.
+        target_scale: targets are divided by this before the network sees them, in their own unit (3 mm in the paper).
+        unit: the targets' unit.
+        target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
+        preparation: how a source image is prepared.
+        architecture, width, embedding_dim: see `mris.metric.networks.build_network`.
+    """
+
+    regions: tuple[str, ...]
+    source_shape: tuple[int, int, int]
+    target_shape: tuple[int, int, int]
+    target_scale: float
+    unit: str
+    target_spacing: tuple[float, float] | None
+    preparation: SourcePreparation
+    architecture: Architecture = "resnet18"
+    width: int = 64
+    embedding_dim: int = 512
+
+    @classmethod
+    def for_cohort(
+        cls, header: CohortHeader, *, regions: tuple[str, ...], target_scale: float, **network: Any
+    ) -> "EncoderSpec":
+        """Describe encoders for the images of a cohort, reading `regions` of its targets."""
+        return cls(
+            regions=regions,
+            source_shape=header.source_shape,
+            target_shape=(len(regions), *header.target_shape[1:]),
+            target_scale=target_scale,
+            unit=header.unit,
+            target_spacing=header.target_spacing,
+            preparation=header.source,
+            **network,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "preparation": self.preparation.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
+        """Invert `to_dict`; names that are not fields are ignored."""
+        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+        known["preparation"] = SourcePreparation.from_dict(values["preparation"])
+        return cls(**known)
+
+
+class DualEncoder(nn.Module):
+    """A source encoder f and a target encoder g that end in one space of unit vectors.
+
+    Args:
+        spec: shapes, preparation and architecture.
+
+    `encode_sources` and `encode_targets` take and give NumPy arrays; `forward` is the training's door and takes
+    tensors whose targets are already scaled.
+    """
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.source = build_network(
+            spec.architecture, channels=spec.source_shape[0], embedding_dim=spec.embedding_dim, width=spec.width
+        )
+        self.target = build_network(
+            spec.architecture, channels=spec.target_shape[0], embedding_dim=spec.embedding_dim, width=spec.width
+        )
+
+    def forward(
+        self, sources: Float[Tensor, "n c h w"], targets: Float[Tensor, "n r h w"]
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Embed a batch of pairs, not normalized: the loss is."""
+        return self.source(sources), self.target(targets)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Target regions in the order of the target encoder's channels."""
+        return self.spec.regions
+
+    @property
+    def preparation(self) -> SourcePreparation:
+        """How a source image is prepared for this encoder."""
+        return self.spec.preparation
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights and description."""
+        digest = hashlib.sha256(json.dumps(self.spec.to_dict(), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        """Embed prepared sources ``(n, c, h, w)`` as unit vectors ``(n, d)``."""
+        return self._encode(self.source, torch.from_numpy(np.ascontiguousarray(sources)))
+
+    def encode_targets(self, targets: Targets) -> Embeddings:
+        """Embed targets ``(n, r, h, w)`` in their own unit, NaN outside the mask, as unit vectors ``(n, d)``."""
+        return self._encode(self.target, scale_targets(torch.from_numpy(targets), self.spec.target_scale))
+
+    @torch.inference_mode()
+    def _encode(self, network: nn.Module, images: Float[Tensor, "n c h w"]) -> Embeddings:
+        was_training = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        embedded = nn.functional.normalize(network(images.to(device)).float(), dim=1)
+        self.train(was_training)
+        return embedded.cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write ``encoder.safetensors`` and ``encoder.json`` into `folder`, each atomically."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / _WEIGHTS) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, str(temporary))
+        write_json(
+            folder / _SPEC, {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **self.spec.to_dict()}
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "DualEncoder":
+        """Read what `save` wrote; a run's folder holds one under ``encoder``.
+
+        Raises:
+            TrainingError: files missing or damaged, a format of another version, or other weights than described.
+        """
+        folder = Path(folder)
+        try:
+            values = json.loads((folder / _SPEC).read_text())
+            if values["format_version"] != FORMAT_VERSION:
+                raise TrainingError(
+                    f"encoder {folder} has format version {values['format_version']}, this mris reads {FORMAT_VERSION}"
+                )
+            encoder = cls(EncoderSpec.from_dict(values))
+            encoder.load_state_dict(load_file(folder / _WEIGHTS))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(
+                f"{folder} holds no readable encoder ({reason}); is this the folder of a finished run?"
+            ) from error
+        if encoder.fingerprint != values["fingerprint"]:
+            raise TrainingError(f"encoder {folder}: weights are not those its {_SPEC} describes; train again")
+        return encoder
+
+
+def scale_targets(targets: Float[Tensor, "n r h w"], scale: float) -> Float[Tensor, "n r h w"]:
+    """Targets as the network sees them: divided by `scale`, 0 where they have no value."""
+    return torch.nan_to_num(targets, nan=0.0) / scale

@@ -1,0 +1,97 @@
+"""One step and one validation of metric learning; Lightning does the rest."""
+
+import math
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from mris.cohort.augment import Augmentation, apply_augmentation, draw_augmentation
+from mris.metric.data import Batch, Judged
+from mris.metric.encoders import DualEncoder
+from mris.metric.losses import CrossModalTripletLoss
+from mris.metric.settings import TrainSettings
+from mris.metric.validation import recall_at, retrieval_error
+
+MONITOR = "error/val"
+
+
+class MetricModule(lightning.LightningModule):
+    """Train two encoders by the triplet loss; judge them by the synthesis error of validation subjects.
+
+    Args:
+        encoder: the two networks.
+        settings: see `TrainSettings`.
+        judged: targets at the pixels that validation compares.
+        seed: seed of the run; the chance of a step depends on it, the epoch and the batch only.
+    """
+
+    def __init__(self, encoder: DualEncoder, settings: TrainSettings, judged: Judged, seed: int) -> None:
+        super().__init__()
+        self.encoder, self.settings, self.judged, self.seed = encoder, settings, judged, seed
+        self.loss = CrossModalTripletLoss(settings.margin, settings.reduction)
+        self.augmentation = Augmentation(settings.rotation, settings.translation, settings.contrast, settings.noise)
+        self.embedded: dict[str, list[Tensor]] = {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Augment the sources, embed both sides, compare."""
+        chance = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
+        generator = torch.Generator(self.device).manual_seed(int(chance.generate_state(1)[0]))
+        draw = draw_augmentation(tuple(batch.sources.shape), self.augmentation, generator)  # type: ignore[arg-type]
+        sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
+        targets = batch.targets.contiguous(memory_format=torch.channels_last)
+        embedded_sources, embedded_targets = self.encoder(sources, targets)
+        loss: Tensor = self.loss(embedded_sources.float(), embedded_targets.float(), batch.subjects)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}")
+        self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(sources))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the embeddings of the last validation."""
+        self.embedded = {"sources": [], "targets": [], "gallery": []}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
+        """Embed validation pairs (first loader) or the gallery's targets (second)."""
+        if dataloader_idx == 0:
+            sources, targets = self.encoder(batch.sources, batch.targets)
+            self.embedded["sources"].append(sources.float().cpu())
+            self.embedded["targets"].append(targets.float().cpu())
+        else:
+            self.embedded["gallery"].append(self.encoder.target(batch.targets).float().cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Rank the whole validation gallery, and synthesize each validation target from training targets."""
+        sources, targets, gallery = (torch.cat(parts) for parts in self.embedded.values())
+        self.embedded = {}
+        for k, recall in recall_at(sources, targets).items():
+            self.log(f"recall/val@{k}", recall, rank_zero_only=False)
+        judged = self.judged
+        error = retrieval_error(sources, judged.truths, gallery, judged.gallery, judged.mask, self.settings.n_neighbors)
+        self.log(MONITOR, error, prog_bar=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
+        """Clip each encoder's gradients by itself, as the paper's authors do."""
+        for network in (self.encoder.source, self.encoder.target):
+            clip_grad_norm_(network.parameters(), self.settings.clip_norm)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a learning rate for each encoder, and the schedule by epoch."""
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": list(self.encoder.source.parameters()), "lr": settings.lr_source},
+                {"params": list(self.encoder.target.parameters()), "lr": settings.lr_target},
+            ],
+            weight_decay=settings.weight_decay,
+        )
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)]
+
+    def _rate(self, epoch: int) -> float:
+        settings = self.settings
+        if settings.schedule == "step":
+            return settings.step_factor ** (epoch // settings.step_epochs)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))

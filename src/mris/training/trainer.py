@@ -1,0 +1,140 @@
+"""Train a Lightning module for a run folder: device, precision, seeds, checkpoints, resume, logs."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
+
+from mris.errors import TrainingError
+from mris.training.callbacks import MetricsLog
+from mris.training.checkpoints import SafetensorsIO
+from mris.training.precision import Numerics
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a training needs to know beyond its mathematics.
+
+    Attributes:
+        epochs: how many epochs in all (a resumed run continues up to this number).
+        monitor: the metric that chooses the checkpoint, smaller is better.
+        patience: stop after this many epochs without improvement; None trains all epochs.
+        numerics: number format and memory layout.
+        accelerator, devices, num_nodes: as Lightning names them; more than one device trains with DDP.
+        validate_every: epochs between validations.
+        progress: show progress bars (on a terminal) or a line an epoch (elsewhere).
+    """
+
+    epochs: int
+    monitor: str
+    numerics: Numerics
+    patience: int | None = None
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    validate_every: int = 1
+    progress: bool = True
+
+
+def process_rank() -> int:
+    """Number of this process among those that train together; 0 for the one that writes (and where there is one)."""
+    return int(getattr(rank_zero_only, "rank", None) or 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice about itself out of the user's terminal; our own messages and errors stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        disable_possible_user_warnings()
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def fit(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    run: Path,
+    settings: FitSettings,
+    *,
+    resume: bool = False,
+) -> Path:
+    """Train `module`, leaving ``checkpoints/``, ``metrics.csv``, ``curves.png`` and ``tensorboard/`` in `run`.
+
+    A checkpoint is written after every epoch, atomically, so that an interrupted run loses less than one epoch.
+    Batches and augmentation must depend on the epoch's number only; then a resumed run equals an uninterrupted one.
+
+    Args:
+        module: holds networks, loss and validation; logs `settings.monitor` at each validation.
+        data: gives the batches of an epoch.
+        run: the run's folder.
+        settings: see `FitSettings`.
+        resume: continue from the last finished epoch.
+
+    Returns:
+        The checkpoint with the smallest monitored value.
+
+    Raises:
+        TrainingError: nothing to resume from, the loss is not finite, or no epoch was ever validated.
+    """
+    folder = run / "checkpoints"
+    last = folder / LAST
+    if resume and not last.is_file():
+        raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
+    on_terminal = settings.progress and sys.stderr.isatty()
+    callbacks: list[lightning.Callback] = [
+        ModelCheckpoint(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False),
+        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True),
+        MetricsLog(run, announce=settings.progress and not on_terminal),
+    ]
+    for callback in callbacks[:2]:
+        callback.FILE_EXTENSION = ".safetensors"  # type: ignore[attr-defined]
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            max_epochs=settings.epochs,
+            precision=settings.numerics.precision,
+            check_val_every_n_epoch=settings.validate_every,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            sync_batchnorm=True,
+            log_every_n_steps=50,
+            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            callbacks=callbacks,
+            plugins=[SafetensorsIO()],
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            deterministic="warn" if torch.cuda.is_available() else True,
+        )
+        trainer.fit(module, data, ckpt_path=str(last) if resume else None)
+    best = folder / BEST
+    if trainer.interrupted:
+        raise TrainingError(f"training of {run} was interrupted; continue it with --resume")
+    if not best.is_file():
+        raise TrainingError(f"run {run} ended without a validated epoch; give it at least one epoch")
+    return best

