@@ -1,0 +1,1 @@
+"""Cohorts: pairs of images with subject, timepoint, side and labels; check, split, prepare, load."""

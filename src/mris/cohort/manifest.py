@@ -1,0 +1,312 @@
+"""The manifest: a table (CSV or Parquet) with one pair a row, checked before any image is opened."""
+
+import difflib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mris.cohort.header import OWN_COLUMNS, label_column
+from mris.cohort.labels import Label, LabelKind, typed_labels
+from mris.cohort.manifest_file import ManifestCells, read_cells
+from mris.cohort.report import Problem, listed, rows_with_errors
+from mris.cohort.split import leaking_subjects
+from mris.errors import ManifestError, SubjectLeakError
+
+_REQUIRED = ("subject", "timepoint", "source")
+_OPTIONAL = ("side", "split", "spacing", "center_row", "center_col")
+_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One pair that a manifest names.
+
+    Attributes:
+        row: Its row as a spreadsheet numbers it (the header is row 1).
+        key: "subject/timepoint" or "subject/timepoint/side".
+        subject: Whose images these are.
+        timepoint: When, in free text.
+        side: "left", "right", or "" in a manifest without sides.
+        source: Path of the source file, absolute, perhaps with "::key" for an array of an NPZ.
+        targets: Paths of the target files in the order of the regions.
+        split: The split's name, or "" in a manifest without splits.
+        spacing: Row and column spacing of the source in mm where the manifest gives it.
+        center: Row and column (in source pixels) of the region's center where the manifest gives it.
+        labels: Values of the label columns, in their order; None where missing.
+    """
+
+    row: int
+    key: str
+    subject: str
+    timepoint: str
+    side: str
+    source: str
+    targets: tuple[str, ...]
+    split: str
+    spacing: tuple[float, float] | None
+    center: tuple[float, float] | None
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest after its checks.
+
+    Attributes:
+        path: Its file.
+        sha256: SHA-256 (hex) of the file's bytes.
+        n_rows: Pairs that the file names.
+        rows: The sound ones, in the file's order.
+        problems: What is wrong with the others, in the file's order.
+        regions: Target regions in the order of the columns; the region of a bare `target` column is "target".
+        labels: Names of the label columns and their types.
+        has_side: Whether there is a `side` column with values.
+        has_split: Whether there is a `split` column.
+    """
+
+    path: Path
+    sha256: str
+    n_rows: int
+    rows: tuple[ManifestRow, ...]
+    problems: tuple[Problem, ...]
+    regions: tuple[str, ...]
+    labels: dict[str, LabelKind]
+    has_side: bool
+    has_split: bool
+
+    def require_sound(self) -> None:
+        """Refuse the manifest if any row has a problem.
+
+        Raises:
+            SubjectLeakError: A subject is in two splits (and nothing else is wrong).
+            ManifestError: Lists all problems (the first twenty in full).
+        """
+        if not self.problems:
+            return
+        count = len(rows_with_errors(self.problems))
+        head = f"{self.path}: {count} of {self.n_rows} rows cannot be used; mend them, or use --on-error skip"
+        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self.problems) else ManifestError
+        raise kind("\n  ".join([head, *listed(self.problems)]))
+
+
+_LEAK = "subject in two splits"
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest; no image is opened, but every file must exist.
+
+    Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
+    (left/right/L/R), `split`, `spacing` (mm of a source pixel: one number, or "rows x columns"), `center_row` and
+    `center_col` (source pixels). All others are labels, whose types are found from their values. Relative paths
+    start at the manifest's folder. Names stay text: subject "007" keeps its zeros.
+
+    Args:
+        path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
+
+    Returns:
+        Sound rows and problems. A second row with the same key is a problem, the first is kept; a subject in two
+        splits loses all its rows.
+
+    Raises:
+        ManifestError: The file cannot be read, has no rows, or lacks a column (columns found and wanted are named).
+    """
+    file = Path(path)
+    cells = read_cells(file)
+    regions = _regions(file, cells.columns)
+    target_columns = tuple("target" if "target" in cells.columns else f"target_{name}" for name in regions)
+    label_names = [name for name in cells.columns if name not in (*_REQUIRED, *_OPTIONAL, *target_columns)]
+    _check_label_names(file, label_names)
+    kinds, labels = typed_labels(cells, label_names)
+    has_side = any(cells.text("side"))
+    has_split = "split" in cells.columns
+    reader = _RowReader(file.resolve().parent, cells, target_columns, has_side, has_split)
+    problems: list[Problem] = []
+    rows: list[ManifestRow] = []
+    for index in range(len(cells)):
+        row, found = reader.read(index, labels[index])
+        rows.append(row)
+        problems += found
+    damaged = rows_with_errors(problems)
+    problems += _duplicates([row for row in rows if row.row not in damaged])
+    problems += _leaks([row for row in rows if row.subject and row.split])
+    dropped = rows_with_errors(problems)
+    return Manifest(
+        path=file,
+        sha256=cells.sha256,
+        n_rows=len(cells),
+        rows=tuple(row for row in rows if row.row not in dropped),
+        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        regions=regions,
+        labels=kinds,
+        has_side=has_side,
+        has_split=has_split,
+    )
+
+
+@dataclass(frozen=True)
+class _RowReader:
+    """Turns the cells of one row into a `ManifestRow` and the problems it shows."""
+
+    folder: Path
+    cells: ManifestCells
+    target_columns: tuple[str, ...]
+    has_side: bool
+    has_split: bool
+
+    def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[Problem]]:
+        text = {name: self.cells.text(name)[index] for name in (*_REQUIRED, *_OPTIONAL, *self.target_columns)}
+        side = _SIDES.get(text["side"].lower(), text["side"])
+        named = [text["subject"], text["timepoint"], *([side] if self.has_side else [])]
+        row = ManifestRow(
+            row=self.cells.row_numbers[index],
+            key="/".join(named),
+            subject=text["subject"],
+            timepoint=text["timepoint"],
+            side=side,
+            source=self._located(text["source"]),
+            targets=tuple(self._located(text[name]) for name in self.target_columns),
+            split=text["split"],
+            spacing=None,
+            center=None,
+            labels=labels,
+        )
+        problems: list[Problem] = []
+
+        def report(column: str, reason: str, rule: str) -> None:
+            problems.append(Problem(row.row, row.key, column, reason, rule))
+
+        if self.cells.damage[index]:
+            report("(row)", self.cells.damage[index], "malformed row")
+            return row, problems
+        for name in (*_REQUIRED, *self.target_columns, *(["split"] if self.has_split else [])):
+            if not text[name]:
+                report(name, "the cell is empty; every row needs a value", f"empty {name}")
+        for name in ("subject", "timepoint"):
+            if "/" in text[name]:
+                report(name, f"{text[name]!r} holds '/', which parts a key; use another sign", "bad name")
+        if self.has_side and side not in ("left", "right"):
+            found = f"{side!r} is not a side" if side else "the cell is empty while other rows have a side"
+            report("side", f"{found}; give left, right, L or R", "unknown side")
+        for name, located in zip(("source", *self.target_columns), (row.source, *row.targets), strict=True):
+            if located and not Path(located.split("::")[0]).is_file():
+                report(name, f"there is no file {located.split('::')[0]}", "missing file")
+        try:
+            row = replace(
+                row, spacing=_spacing(text["spacing"]), center=_center(text["center_row"], text["center_col"])
+            )
+        except ValueError as error:
+            report("spacing" if "spacing" in str(error) else "center_row", str(error), "bad number")
+        return row, problems
+
+    def _located(self, text: str) -> str:
+        """Make a path absolute; the manifest's folder is where relative ones start."""
+        return str(self.folder / Path(text).expanduser()) if text else ""
+
+
+def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
+    wanted = [*_REQUIRED, "target or target_<region>"]
+    named = [name for name in columns if name.startswith("target_")]
+    missing = [name for name in _REQUIRED if name not in columns]
+    if "target" not in columns and not named:
+        missing.append("target or target_<region>")
+    if missing:
+        spare = [name for name in columns if name not in (*_REQUIRED, *_OPTIONAL)]
+        guesses = {name: _similar(name.split(" ")[0], spare) for name in missing}
+        hints = "".join(f"; did you mean {guess!r} for {name!r}?" for name, guess in guesses.items() if guess)
+        raise ManifestError(
+            f"manifest {str(file)!r} lacks the column {' and '.join(map(repr, missing))}{hints} "
+            f"Found: {', '.join(columns)}. Wanted: {', '.join(wanted)}, and perhaps {', '.join(_OPTIONAL)}"
+        )
+    if "target" in columns and named:
+        raise ManifestError(
+            f"manifest {str(file)!r} has both 'target' and {named[0]!r}; use 'target' for one region, "
+            "'target_<region>' for several"
+        )
+    if "target_" in named:
+        raise ManifestError(
+            f"manifest {str(file)!r} has a column 'target_' without a region's name; write target_<region>"
+        )
+    return ("target",) if "target" in columns else tuple(name.removeprefix("target_") for name in named)
+
+
+def _similar(wanted: str, spare: Iterable[str]) -> str | None:
+    by_lower = {name.lower().strip(): name for name in spare}
+    close = difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.7)
+    return by_lower[close[0]] if close else None
+
+
+def _check_label_names(file: Path, names: Sequence[str]) -> None:
+    taken: dict[str, str] = {}
+    for name in names:
+        column = label_column(name)
+        if column in OWN_COLUMNS or column.startswith("_"):
+            raise ManifestError(f"manifest {str(file)!r}: the label column {name!r} bears a reserved name; rename it")
+        if column in taken:
+            raise ManifestError(
+                f"manifest {str(file)!r}: the label columns {taken[column]!r} and {name!r} collide; rename one"
+            )
+        taken[column] = name
+
+
+def _duplicates(rows: Sequence[ManifestRow]) -> list[Problem]:
+    first: dict[str, ManifestRow] = {}
+    found = []
+    for row in rows:
+        earlier = first.setdefault(row.key, row)
+        if earlier is not row:
+            reason = f"the same subject, timepoint and side as row {earlier.row}; a pair stands once"
+            found.append(Problem(row.row, row.key, "subject", reason, "duplicate key"))
+    return found
+
+
+def _leaks(rows: Sequence[ManifestRow]) -> list[Problem]:
+    leaks = leaking_subjects([row.subject for row in rows], [row.split for row in rows])
+    rows_of: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        if row.subject in leaks:
+            rows_of[row.subject].append(row)
+    return [
+        Problem(
+            row.row,
+            row.key,
+            "split",
+            f"subject {subject} is in {' and '.join(map(repr, leaks[subject]))}; give each subject one split",
+            _LEAK,
+        )
+        for subject, members in rows_of.items()
+        for row in members
+    ]
+
+
+def _spacing(text: str) -> tuple[float, float] | None:
+    if not text:
+        return None
+    parts = [part for part in re.split(r"\s*[x×*;\\ ]\s*", text) if part]
+    values = [_number(part) for part in parts]
+    if len(values) not in (1, 2) or not all(value is not None and value > 0 for value in values):
+        raise ValueError(
+            f"spacing is {text!r}; give millimetres, as one number or as 'rows x columns', such as 0.15 x 0.2"
+        )
+    return float(values[0] or 0), float(values[-1] or 0)
+
+
+def _center(row: str, column: str) -> tuple[float, float] | None:
+    if not row and not column:
+        return None
+    values = _number(row), _number(column)
+    if values[0] is None or values[1] is None:
+        raise ValueError(
+            f"center is ({row!r}, {column!r}); give center_row and center_col as pixels, or leave both empty"
+        )
+    return values[0], values[1]
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,120 @@
+"""What was kept of a manifest, what was not, and why."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mris.errors import CohortError
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one row of a manifest.
+
+    Attributes:
+        row: Row of the manifest as a spreadsheet numbers it: the header is row 1, the first pair is row 2.
+        key: The pair's key ("subject/timepoint" or "subject/timepoint/side"), as far as it is known.
+        column: The column where the trouble is.
+        reason: What was found, the rule, and the way out.
+        rule: The short name under which problems of this kind are counted, such as "missing file".
+        severity: "error" (the row is not kept) or "note" (it is kept, but look at it).
+    """
+
+    row: int
+    key: str
+    column: str
+    reason: str
+    rule: str
+    severity: Literal["error", "note"] = "error"
+
+    def __str__(self) -> str:
+        return f"row {self.row} ({self.key}), {self.column}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The account of a preparation or a check: every row is kept, or dropped with a reason.
+
+    Attributes:
+        n_rows: Rows of the manifest.
+        n_kept: Rows that are in the cohort (for a check: that would be).
+        problems: In the order of the rows; a dropped row has at least one of severity "error".
+        rows_by_split: Kept rows of each split.
+        subjects_by_split: Subjects of the kept rows of each split.
+        notes: Remarks on the whole that concern no single row.
+    """
+
+    n_rows: int
+    n_kept: int
+    problems: tuple[Problem, ...] = ()
+    rows_by_split: Mapping[str, int] = field(default_factory=dict)
+    subjects_by_split: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows that are not kept."""
+        return self.n_rows - self.n_kept
+
+    @property
+    def counts_by_rule(self) -> dict[str, int]:
+        """Number of dropped rows for each kind of problem (a row counts under each kind that it shows)."""
+        kinds = {(problem.rule, problem.row) for problem in self.problems if problem.severity == "error"}
+        return dict(Counter(rule for rule, _ in kinds).most_common())
+
+    def summary(self) -> str:
+        """Tell the whole in a few lines of text, with the first twenty problems."""
+        lines = [f"{self.n_kept} of {self.n_rows} rows kept, {self.n_dropped} dropped"]
+        lines += [
+            f"  {name}: {count} rows, {self.subjects_by_split.get(name, 0)} subjects"
+            for name, count in self.rows_by_split.items()
+        ]
+        lines += [f"  dropped, {rule}: {count}" for rule, count in self.counts_by_rule.items()]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines + listed(self.problems)) if self.problems else "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the report as plain JSON values."""
+        return {**asdict(self), "n_dropped": self.n_dropped, "counts_by_rule": self.counts_by_rule}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "PrepareReport":
+        """Read what `to_json` gave."""
+        return cls(
+            n_rows=int(values["n_rows"]),
+            n_kept=int(values["n_kept"]),
+            problems=tuple(Problem(**problem) for problem in values["problems"]),
+            rows_by_split=dict(values["rows_by_split"]),
+            subjects_by_split=dict(values["subjects_by_split"]),
+            notes=tuple(values["notes"]),
+        )
+
+
+def listed(problems: Sequence[Problem]) -> list[str]:
+    """Give one line for each problem, up to twenty, and one that tells how many more there are."""
+    lines = [("note: " if problem.severity == "note" else "") + str(problem) for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"... and {len(problems) - _SHOWN} more")
+    return lines
+
+
+def read_report(path: Path) -> PrepareReport:
+    """Read a saved report.
+
+    Raises:
+        CohortError: The file is absent or damaged.
+    """
+    try:
+        return PrepareReport.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CohortError(f"{path} cannot be read as a report ({error}); prepare again with --overwrite") from error
+
+
+def rows_with_errors(problems: Iterable[Problem]) -> frozenset[int]:
+    """Give the manifest rows that at least one problem of severity "error" drops."""
+    return frozenset(problem.row for problem in problems if problem.severity == "error")
