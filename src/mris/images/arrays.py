@@ -1,38 +1,16 @@
 """NPY and NPZ: one real array ``(h, w)`` or ``(c, h, w)``; the header is checked before the body is read."""
 
 import math
-import os
-import struct
 import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from mris.errors import ImageError
+from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_array_shape
-
-_FAULTS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,  # an encrypted archive; too deep a nesting in a header
-    NotImplementedError,  # an unknown compression
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What zipfile and numpy.lib.format raise on damaged files."""
 
 _LARGEST_HEADER = 4096
 
@@ -41,13 +19,11 @@ def read_npy(path: Path) -> Image:
     """Read an NPY file; it has no spacing.
 
     Raises:
-        ImageError: If the file is damaged, holds objects (pickle is never loaded), or is not ``(h, w)`` or ``(c, h, w)``.
+        ImageError: If the file is damaged, holds objects (pickle is never loaded), or has another shape than
+            ``(h, w)`` or ``(c, h, w)``.
     """
-    try:
-        with path.open("rb") as file:
-            array = _read_array(file, path.stat().st_size, str(path))
-    except _FAULTS as error:
-        raise ImageError(f"image {path}: cannot be read as NPY: {_reason(error)}; save the array again") from error
+    with library_faults_as_image_error(path, "NPY", tokenize.TokenError), path.open("rb") as file:
+        array = _read_array(file, path.stat().st_size, str(path))
     return Image.from_array(array, origin=str(path))
 
 
@@ -63,14 +39,14 @@ def read_npz(path: Path, key: str | None = None) -> Image:
     Raises:
         ImageError: If the file is damaged, the key unknown or needed, or the array as in `read_npy`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            key, entry = _chosen(archive, key, path)
-            origin = f"{path}::{key}"
-            with archive.open(entry) as file:
-                array = _read_array(file, entry.file_size, origin)
-    except _FAULTS as error:
-        raise ImageError(f"image {path}: cannot be read as NPZ: {_reason(error)}; save the arrays again") from error
+    with (
+        library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError),
+        zipfile.ZipFile(path) as archive,
+    ):
+        key, entry = _chosen(archive, key, path)
+        origin = f"{path}::{key}"
+        with archive.open(entry) as file:
+            array = _read_array(file, entry.file_size, origin)
     return Image.from_array(array, origin=origin)
 
 
@@ -128,8 +104,3 @@ def _read_exactly(file: IO[bytes], n_bytes: int) -> bytes:
         pieces.append(piece)
         n_bytes -= len(piece)
     return b"".join(pieces)
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return os.fspath(text)[:200]

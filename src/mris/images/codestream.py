@@ -28,7 +28,7 @@ def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
         marker = stream[position + 1]
         if marker == 0xFF:  # padding
             position += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in _NOT_SIZES or marker == 0xF7:  # start of a frame; of JPEG-LS
+        elif (0xC0 <= marker <= 0xCF and marker not in _NOT_SIZES) or marker == 0xF7:  # start of a frame; of JPEG-LS
             rows, columns = struct.unpack(">2H", stream[position + 5 : position + 9])
             return rows, columns
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a length

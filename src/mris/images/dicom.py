@@ -10,48 +10,27 @@
 Windows and other display transforms (VOI, presentation) are not applied: they are choices of a viewer.
 """
 
-import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-import pydicom.errors
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_modality_lut
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import stated_size
+from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, Spacing, check_pixel_count, side_name, usable_spacing
 
-_FAULTS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    ArithmeticError,
-    MemoryError,
-    RuntimeError,
-    NotImplementedError,
-    AssertionError,
-    LookupError,
-    StopIteration,
-    struct.error,
-    zlib.error,
-    pydicom.errors.InvalidDicomError,
-    pydicom.errors.BytesLengthException,
-)
-"""What pydicom and its decoders raise on damaged files."""
-
-_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_LARGEST_INFLATED = 1 << 30
+_BITS_OF_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+_LARGEST_INFLATED = 1 << 29
+_PREAMBLE = 128 + len("DICM")
 
 
 def read_dicom(path: Path) -> Image:
@@ -59,138 +38,146 @@ def read_dicom(path: Path) -> Image:
 
     Spacing: PixelSpacing; else ImagerPixelSpacing, divided by EstimatedRadiographicMagnificationFactor where that is
     given (the spacing at the patient, not at the detector); else NominalScannedPixelSpacing. Laterality:
-    ImageLaterality, else Laterality. See the module for the order of pixel transforms.
+    ImageLaterality, else Laterality. See the module for the order of pixel transforms. A file without the 128-byte
+    preamble is read if it ends in ``.dcm``.
 
     Raises:
         ImageError: If the file is damaged, truncated, colored, has several frames or no pixels, or cannot be decoded.
     """
-    try:
-        header = _read(path, stop_before_pixels=True)
-        _check_header(header, path)
-        dataset = _read(path, stop_before_pixels=False)
+    with library_faults_as_image_error(path, "DICOM", InvalidDicomError):
+        force = not _has_preamble(path)
+        if not force:
+            _check_deflated(path)
+        _check_header(pydicom.dcmread(path, stop_before_pixels=True, force=force), path)
+        dataset = pydicom.dcmread(path, force=force)
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
         spacing, laterality = _spacing(dataset), _laterality(dataset)
-    except _FAULTS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"image {path}: cannot be read as DICOM: {reason}; export it again") from error
     return Image(pixels, spacing=spacing, origin=str(path), laterality=laterality)
 
 
-def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
-    _check_deflated(path)
+def _has_preamble(path: Path) -> bool:
     with path.open("rb") as file:
-        has_preamble = file.read(132)[128:] == b"DICM"
-    return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=not has_preamble)
+        return file.read(_PREAMBLE).endswith(b"DICM")
 
 
 def _check_deflated(path: Path) -> None:
-    """pydicom inflates a deflated file whole; refuse one that inflates beyond any image."""
+    """Refuse a deflated file that inflates beyond any image: pydicom inflates it whole."""
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
     with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return
-        file.seek(0)
-        meta = pydicom.filereader.read_preamble(file, force=False)
-        meta = pydicom.filereader._read_file_meta_info(file)
-        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        total = 0
+        # The body follows the group length (12 bytes) and the group of that length.
+        file.seek(_PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
         while piece := file.read(1 << 20):
             while piece:
                 total += len(inflater.decompress(piece, 1 << 24))
                 piece = inflater.unconsumed_tail
                 if total > _LARGEST_INFLATED:
-                    raise ImageError(
-                        f"image {path}: inflates to more than {_LARGEST_INFLATED:,} bytes; export it again"
-                    )
+                    raise ImageError(f"image {path}: inflates beyond {_LARGEST_INFLATED:,} bytes; export it again")
 
 
 def _check_header(header: Dataset, path: Path) -> None:
-    rows, columns = (header.get(keyword) for keyword in ("Rows", "Columns"))
+    rows, columns = header.get("Rows"), header.get("Columns")
     if rows is None and columns is None:
-        raise ImageError(f"image {path}: this DICOM file holds no image (no Rows, Columns); name an image file")
+        raise ImageError(f"image {path}: this DICOM file holds no image (no Rows, no Columns); name an image file")
     if not rows or not columns:
         raise ImageError(f"image {path}: Rows is {rows!r} and Columns {columns!r}; both must be positive")
     frames = int(header.get("NumberOfFrames") or 1)
-    if frames > 1:
+    if frames != 1:
         raise ImageError(f"image {path}: holds {frames} frames; one is read: export the one you want")
-    photometric = str(header.get("PhotometricInterpretation", ""))
+    photometric = str(header.get("PhotometricInterpretation") or "missing")
     samples = int(header.get("SamplesPerPixel") or 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise ImageError(
-            f"image {path}: PhotometricInterpretation is {photometric or 'missing'!r} with {samples} sample(s) a pixel; "
-            "MONOCHROME1 and MONOCHROME2 with one are read: export it as gray"
+            f"image {path}: PhotometricInterpretation is {photometric} with {samples} sample(s) a pixel, but "
+            "MONOCHROME1 and MONOCHROME2 with one sample are read; export it as gray"
         )
     check_pixel_count(int(rows) * int(columns), str(path))
 
 
 def _check_body(dataset: Dataset, path: Path) -> None:
-    keyword = next((keyword for keyword in _PIXEL_KEYWORDS if dataset.get(keyword)), None)
+    """Check what is there against what the header says, before anything is decoded."""
+    keyword = next((word for word in ("PixelData", *_BITS_OF_FLOATS) if dataset.get(word)), None)
     if keyword is None:
         raise ImageError(f"image {path}: this DICOM file has no pixel data; name an image file")
-    data = dataset[keyword].value
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    meta = getattr(dataset, "file_meta", None)
-    syntax = None if meta is None else meta.get("TransferSyntaxUID")
-    if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
-        size = stated_size(next(iter(generate_frames(data, number_of_frames=1)), b""))
-        if size is not None and size != (rows, columns):
+    data: bytes = dataset[keyword].value
+    size = int(dataset.Rows), int(dataset.Columns)
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    if isinstance(syntax, UID) and syntax.is_encapsulated:
+        if syntax == RLELossless:  # states no size; its decoder makes only what the header says
+            return
+        stated = stated_size(next(iter(generate_frames(data, number_of_frames=1)), b""))
+        if stated != size:
+            found = "states no size" if stated is None else f"is {stated[0]} x {stated[1]} pixels"
             raise ImageError(
-                f"image {path}: the compressed stream is {size[0]} x {size[1]} pixels, but the header says "
-                f"{rows} x {columns}; export it again"
+                f"image {path}: the header says {size[0]} x {size[1]} pixels, but the compressed stream {found}; "
+                "copy or export it again"
             )
         return
-    bits = {"PixelData": dataset.get("BitsAllocated"), "FloatPixelData": 32, "DoubleFloatPixelData": 64}[keyword]
-    expected = (rows * columns * int(bits or 0) + 7) // 8
+    bits = _BITS_OF_FLOATS.get(keyword) or int(dataset.get("BitsAllocated") or 0)
+    expected = (size[0] * size[1] * bits + 7) // 8
     if len(data) < expected:
         raise ImageError(
-            f"image {path}: {rows} x {columns} pixels of {bits} bit need {expected:,} bytes, but only {len(data):,} are "
-            "there; the file is truncated: copy or export it again"
+            f"image {path}: {size[0]} x {size[1]} pixels of {bits} bit need {expected:,} bytes, but only "
+            f"{len(data):,} are there; the file is truncated: copy or export it again"
         )
 
 
 def _pixels(dataset: Dataset, path: Path) -> np.ndarray:
+    """Take pixels through the transforms listed in the module's head."""
     stored = dataset.pixel_array
     if stored.ndim != 2:
         raise ImageError(f"image {path}: decodes to shape {stored.shape}, but one gray frame is read; export it again")
     padding = _padding(dataset, stored)
     low, high = _stored_range(dataset, stored)
-    if dataset.get("ModalityLUTSequence"):
-        table = np.asarray(apply_modality_lut(np.array([low, high]), dataset))
-        pixels = np.asarray(apply_modality_lut(stored, dataset)).astype(np.float32)
-        ends = float(table.min()) + float(table.max())
-    else:
-        slope, intercept = _rescale(dataset)
-        pixels = stored.astype(np.float32)
-        pixels *= np.float32(slope)
-        pixels += np.float32(intercept)
-        ends = slope * (low + high) + 2 * intercept
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        np.subtract(np.float32(ends), pixels, out=pixels)
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes inf, which `Image` refuses by name
+        if dataset.get("ModalityLUTSequence"):
+            pixels = np.asarray(apply_modality_lut(stored, dataset)).astype(np.float32)
+            ends = apply_modality_lut(np.array([low, high], dtype=stored.dtype), dataset).astype(np.float64)
+            sum_of_ends = float(ends.sum())
+        else:
+            slope, intercept = _rescale(dataset)
+            pixels = stored.astype(np.float32)
+            if (slope, intercept) != (1.0, 0.0):
+                pixels *= np.float32(slope)
+                pixels += np.float32(intercept)
+            sum_of_ends = slope * (float(low) + float(high)) + 2 * intercept
+        if dataset.PhotometricInterpretation == "MONOCHROME1":
+            np.subtract(np.float32(sum_of_ends), pixels, out=pixels)
     if padding is not None:
         pixels[padding] = np.nan
     return pixels[np.newaxis]
 
 
 def _stored_range(dataset: Dataset, stored: np.ndarray) -> tuple[float, float]:
-    """Ends of the range that stored values can take; for float pixels, that they do take."""
+    """Return the ends of the range that stored values can take; for float pixels, that they do take."""
     if stored.dtype.kind == "f":
-        return float(stored.min()), float(stored.max())
+        return float(np.nanmin(stored)), float(np.nanmax(stored))
     bits = int(dataset.BitsStored)
     if dataset.get("PixelRepresentation"):
-        return float(-(1 << (bits - 1))), float((1 << (bits - 1)) - 1)
-    return 0.0, float((1 << bits) - 1)
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    value = _number(dataset.get("PixelPaddingValue"))
-    if value is None:
+    ends = [_padding_value(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
         return None
-    limit = _number(dataset.get("PixelPaddingRangeLimit"))
-    low, high = sorted((value, value if limit is None else limit))
+    low, high = sorted((ends[0], ends[0] if ends[1] is None else ends[1]))
     mask = np.asarray((stored >= low) & (stored <= high))
     return mask if mask.any() else None
+
+
+def _padding_value(dataset: Dataset, keyword: str) -> float | None:
+    value = _number(dataset.get(keyword))
+    bits = int(dataset.get("BitsAllocated") or 0)
+    # Scanners write the padding of signed pixels as unsigned (63536 for -2000).
+    if value is not None and dataset.get("PixelRepresentation") and value >= 1 << (bits - 1):
+        value -= 1 << bits
+    return value
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def check_pixel_count(n_pixels: int, origin: str) -> None:
 
 
 def pixels_from_array(array: np.ndarray, origin: str) -> Float32[np.ndarray, "c h w"]:
-    """Convert a real array ``(h, w)`` or ``(c, h, w)`` to C-ordered float32 pixels ``(c, h, w)``.
+    """Copy a real array ``(h, w)`` or ``(c, h, w)`` to C-ordered float32 pixels ``(c, h, w)``.
 
     Raises:
         ImageError: If shape or type cannot be those of an image.
@@ -172,7 +172,7 @@ def pixels_from_array(array: np.ndarray, origin: str) -> Float32[np.ndarray, "c 
     if array.ndim == 2:
         array = array[np.newaxis]
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which `Image` refuses by name
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.array(array, dtype=np.float32, order="C")
 
 
 def checked_spacing(spacing: Any, origin: str) -> Spacing:
@@ -184,7 +184,7 @@ def checked_spacing(spacing: Any, origin: str) -> Spacing:
     found = usable_spacing(spacing)
     if found is None:
         raise ImageError(
-            f"image {origin}: spacing is {spacing!r}, but must be two positive numbers of mm (row spacing, column spacing)"
+            f"image {origin}: spacing is {spacing!r}, but must be two positive numbers of mm (of rows, of columns)"
         )
     return found
 

@@ -8,40 +8,26 @@ plane. `mris.images.write.write_nifti` writes the same convention, so that writi
 
 import gzip
 import math
-import struct
-import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from mris.errors import ImageError
+from mris.images.faults import library_faults_as_image_error
 from mris.images.image import MAX_CHANNELS, Image, Spacing, check_array_shape, usable_spacing
 
-_FAULTS = (
-    OSError,  # includes gzip.BadGzipFile
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    HeaderDataError,
-    nib.filebasedimages.ImageFileError,
-    nib.wrapstruct.WrapStructError,
-)
-"""What gzip and nibabel raise on damaged files."""
+_NIBABEL_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
 
 _FARTHEST_BODY = 64 << 20
 """Header extensions end before this byte; they are skipped, not read."""
+
+_NIFTI1: Any = nib.Nifti1Header  # nibabel does not annotate these
+_NIFTI2: Any = nib.Nifti2Header
 
 _MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 
@@ -57,13 +43,10 @@ def read_nifti(path: Path) -> Image:
     Raises:
         ImageError: If the file is damaged, truncated, a volume, a series, complex or colored.
     """
-    try:
+    with library_faults_as_image_error(path, "NIfTI", *_NIBABEL_FAULTS):
         compressed = _starts_as_gzip(path)
         with cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb") as file:
             return _read(file, None if compressed else path.stat().st_size, str(path))
-    except _FAULTS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"image {path}: cannot be read as NIfTI: {reason}; export it again") from error
 
 
 def _read(file: IO[bytes], n_bytes: int | None, origin: str) -> Image:
@@ -87,7 +70,7 @@ def _read(file: IO[bytes], n_bytes: int | None, origin: str) -> Image:
     if len(data) < expected:
         raise _truncated(origin, shape, dtype, expected, len(data))
     voxels = np.frombuffer(data, dtype).reshape((n_channels, shape[second], shape[first]))
-    return Image.from_array(_scaled(voxels, header, origin), spacing=_spacing(header, first, second), origin=origin)
+    return Image.from_array(_scaled(voxels, header), spacing=_spacing(header, first, second), origin=origin)
 
 
 def _starts_as_gzip(path: Path) -> bool:
@@ -95,17 +78,17 @@ def _starts_as_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _read_header(file: IO[bytes], origin: str) -> nib.Nifti1Header:
+def _read_header(file: IO[bytes], origin: str) -> Any:
     start = file.read(348)
     if len(start) < 348:
         raise ImageError(f"image {origin}: ends inside its header ({len(start)} bytes); copy or export it again")
     if start[4:8] == b"n+2\0":
-        return nib.Nifti2Header(start + file.read(540 - 348), check=False)
+        return _NIFTI2(start + file.read(540 - 348), check=False)
     if start[344:348] == b"ni1\0":
         raise ImageError(f"image {origin}: is one half of a pair .hdr/.img; save it as one .nii file")
     if start[344:348] != b"n+1\0":
         raise ImageError(f"image {origin}: is not NIfTI (no 'n+1' in its header); export it again")
-    return nib.Nifti1Header(start, check=False)
+    return _NIFTI1(start, check=False)
 
 
 def _plane(shape: tuple[int, ...], origin: str) -> tuple[int, int, int | None]:
@@ -128,8 +111,8 @@ def _plane(shape: tuple[int, ...], origin: str) -> tuple[int, int, int | None]:
     return axes[0], axes[1], None
 
 
-def _checked_dtype(header: nib.Nifti1Header, origin: str) -> np.dtype:
-    dtype = header.get_data_dtype()
+def _checked_dtype(header: Any, origin: str) -> np.dtype:
+    dtype: np.dtype[Any] = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise ImageError(
             f"image {origin}: its voxels are {dtype}, but real numbers of at most 64 bit are read; "
@@ -138,7 +121,7 @@ def _checked_dtype(header: nib.Nifti1Header, origin: str) -> np.dtype:
     return dtype
 
 
-def _scaled(voxels: np.ndarray, header: nib.Nifti1Header, origin: str) -> np.ndarray:
+def _scaled(voxels: np.ndarray, header: Any) -> np.ndarray:
     slope, intercept = header.get_slope_inter()
     if slope is None or (slope == 1 and intercept == 0):
         return voxels
@@ -146,7 +129,7 @@ def _scaled(voxels: np.ndarray, header: nib.Nifti1Header, origin: str) -> np.nda
         return voxels * float(slope) + float(intercept)
 
 
-def _spacing(header: nib.Nifti1Header, first: int, second: int) -> Spacing | None:
+def _spacing(header: Any, first: int, second: int) -> Spacing | None:
     zooms = header.get_zooms()
     try:
         unit = header.get_xyzt_units()[0]

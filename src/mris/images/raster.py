@@ -1,38 +1,16 @@
 """PNG and TIFF: gray values as they are stored; color only where it is gray in disguise."""
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
+from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
 from mris.errors import ImageError
+from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
-
-_FAULTS = (
-    OSError,  # includes PIL.UnidentifiedImageError
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-    NotImplementedError,
-    SyntaxError,
-    ZeroDivisionError,
-    AssertionError,
-    struct.error,
-    zlib.error,
-    PIL.Image.DecompressionBombError,
-    PIL.Image.DecompressionBombWarning,
-)
-"""What Pillow raises on damaged files."""
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _GRAY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -49,18 +27,17 @@ def read_raster(path: Path) -> Image:
         ImageError: If the file is damaged, truncated, colored, transparent, has several pages, or is color of 16 bit
             (which Pillow would cut to 8).
     """
-    try:
-        with PIL.Image.open(path, formats=("PNG", "TIFF")) as picture:
-            check_pixel_count(picture.width * picture.height, str(path))
-            pages = getattr(picture, "n_frames", 1)
-            if pages > 1:
-                raise ImageError(f"image {path}: holds {pages} pages or frames; one is read: save one of them")
-            _check_depth(picture, path)
-            picture.load()
-            pixels = _gray(picture, path)
-    except _FAULTS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"image {path}: cannot be read as PNG or TIFF: {reason}; export it again") from error
+    with (
+        library_faults_as_image_error(path, "PNG or TIFF", DecompressionBombError, DecompressionBombWarning),
+        PIL.Image.open(path, formats=("PNG", "TIFF")) as picture,
+    ):
+        check_pixel_count(picture.width * picture.height, str(path))
+        pages = getattr(picture, "n_frames", 1)
+        if pages > 1:
+            raise ImageError(f"image {path}: holds {pages} pages or frames; one is read: save one of them")
+        _check_depth(picture, path)
+        picture.load()
+        pixels = _gray(picture, path)
     return Image.from_array(pixels, origin=str(path))
 
 
@@ -110,6 +87,7 @@ def _tiff_values(picture: PIL.Image.Image, array: np.ndarray) -> np.ndarray:
         array = array.view(np.uint32)
     if picture.tag_v2.get(_PHOTOMETRIC) == 0 and picture.mode not in ("1", "L"):
         if array.dtype == np.uint16:
-            return np.uint16(65535) - array
-        return array.max() - (array.astype(np.float64) - array.min())
+            return np.asarray(np.bitwise_not(array))
+        values = array.astype(np.float64)
+        return np.asarray(values.max() + values.min() - values)
     return array

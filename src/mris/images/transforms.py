@@ -44,13 +44,9 @@ class SourcePreparation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _checked_size(self.size))
         object.__setattr__(self, "percentile", _checked_percentile(self.percentile))
-        if isinstance(self.mirror_sides, str) or not all(isinstance(side, str) for side in self.mirror_sides):
-            raise SettingsError(f"mirror_sides is {self.mirror_sides!r}, but must be a list of names such as ['right']")
-        object.__setattr__(self, "mirror_sides", tuple(side_name(side) or "" for side in self.mirror_sides))
-        if "" in self.mirror_sides:
-            raise SettingsError("mirror_sides holds an empty name; leave it out")
+        object.__setattr__(self, "mirror_sides", _checked_sides(self.mirror_sides))
         if self.region_mm is not None:
-            if not _is_number(self.region_mm) or not math.isfinite(self.region_mm) or self.region_mm <= 0:
+            if not _is_number(self.region_mm) or self.region_mm <= 0:
                 raise SettingsError(f"region_mm is {self.region_mm!r}, but must be a positive number of mm, or None")
             object.__setattr__(self, "region_mm", float(self.region_mm))
 
@@ -73,10 +69,7 @@ class SourcePreparation:
             raise SettingsError(f"source preparation has unknown settings {unknown}; known are {known}")
         if "size" not in values:
             raise SettingsError("source preparation lacks 'size' (rows, columns)")
-        arguments = dict(values)
-        if isinstance(arguments.get("mirror_sides"), list):
-            arguments["mirror_sides"] = tuple(arguments["mirror_sides"])
-        return cls(**arguments)
+        return cls(**values)
 
 
 def prepare_source(
@@ -268,7 +261,7 @@ def resized_spacing(spacing: Spacing, from_shape: tuple[int, ...], to_shape: tup
     return spacing[0] * from_shape[-2] / to_shape[-2], spacing[1] * from_shape[-1] / to_shape[-1]
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=8)
 def _axis_weights(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
     """Weights (rows sum to 1) of input pixels in each output pixel along one axis."""
     scale = n_in / n_out
@@ -280,7 +273,7 @@ def _axis_weights(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
     else:  # linear between centers; beyond the outermost centers the outermost pixel alone
         centers = np.clip((np.arange(n_out) + 0.5) * scale - 0.5, 0, n_in - 1)
         weights = np.maximum(1 - np.abs(centers[:, None] - inputs), 0.0)
-    weights = weights / weights.sum(axis=1, keepdims=True)
+    weights = np.asarray(weights / weights.sum(axis=1, keepdims=True))
     weights.setflags(write=False)
     return weights
 
@@ -305,14 +298,19 @@ def _filled(image: Image) -> Float32[np.ndarray, "c h w"]:
 
 
 def _checked_size(size: Any) -> tuple[int, int]:
-    try:
-        rows, columns = size
-    except (TypeError, ValueError):
-        rows, columns = None, None
-    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= 8192 for n in (rows, columns)):
+    numbers = (
+        [n for n in size if _is_number(n) and n == int(n) and 1 <= n <= 8192] if isinstance(size, list | tuple) else []
+    )
+    if len(numbers) != 2 or len(size) != 2:
         raise SettingsError(f"size is {size!r}, but must be rows and columns, two whole numbers from 1 to 8192")
-    assert rows is not None and columns is not None
-    return int(rows), int(columns)
+    return int(numbers[0]), int(numbers[1])
+
+
+def _checked_sides(sides: Any) -> tuple[str, ...]:
+    is_list = isinstance(sides, list | tuple) and all(isinstance(side, str) and side.strip() for side in sides)
+    if not is_list:
+        raise SettingsError(f"mirror_sides is {sides!r}, but must be a list of names such as ['right']")
+    return tuple(str(side_name(side)) for side in sides)
 
 
 def _checked_percentile(percentile: Any) -> float:
@@ -322,4 +320,8 @@ def _checked_percentile(percentile: Any) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return (
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )

@@ -17,6 +17,8 @@ import PIL.Image
 from mris.errors import OutputError
 from mris.images.image import Spacing, usable_spacing
 
+_NIFTI1_IMAGE: Any = nib.Nifti1Image  # nibabel does not annotate it
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -174,7 +176,7 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     color = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     if array.size == 0 or not (gray or color):
         raise OutputError(
-            f"cannot write {path}: {array.dtype} {array.shape} is no PNG; give (rows, columns) of bool, uint8 or uint16, "
+            f"cannot write {path}: {array.dtype} {array.shape} is no PNG; give (rows, columns) of bool, uint8, uint16, "
             "or (rows, columns, 3 or 4) of uint8"
         )
     if array.dtype == np.bool_:
@@ -184,7 +186,7 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         picture.save(temporary, format="PNG")
 
 
-def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> nib.Nifti1Image:
+def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> Any:
     stored = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 4 else array.dtype}.get(
         array.dtype.kind, array.dtype
     )
@@ -195,7 +197,7 @@ def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> nib.Nifti1
         voxels = voxels[..., 0]
     row, column = spacing or (1.0, 1.0)
     # Left and posterior are the directions of growing column and row, as ITK writes an image without orientation.
-    image = nib.Nifti1Image(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
+    image: Any = _NIFTI1_IMAGE(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
     image.header.set_xyzt_units("mm" if spacing else "unknown")
     if spacing is None:
         image.set_sform(None, code=0)

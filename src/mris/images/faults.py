@@ -1,0 +1,43 @@
+"""Turns what libraries raise on damaged files into one `ImageError` that names the file."""
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mris.errors import ImageError
+
+_FAULTS: tuple[type[Exception], ...] = (
+    ArithmeticError,  # sizes of zero, overflow
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,  # includes KeyError, IndexError and unknown encodings
+    MemoryError,
+    OSError,  # includes gzip.BadGzipFile and PIL.UnidentifiedImageError
+    RuntimeError,  # includes NotImplementedError and RecursionError; encrypted archives
+    StopIteration,
+    SyntaxError,  # Pillow on broken PNG chunks, NumPy on broken headers
+    TypeError,
+    ValueError,  # includes UnicodeError
+    struct.error,
+    zlib.error,
+)
+"""Parsers of binary formats meet bytes their authors did not foresee; these are what the ones used here raise."""
+
+
+@contextlib.contextmanager
+def library_faults_as_image_error(path: Path, kind: str, *further: type[Exception]) -> Iterator[None]:
+    """Raise an `ImageError` naming file and reason for what a library raises in the block.
+
+    Args:
+        path: The file being read.
+        kind: The format's name, for the message.
+        further: The library's own exception types.
+    """
+    try:
+        yield
+    except (*_FAULTS, *further) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"image {path}: cannot be read as {kind}: {reason}; copy or export it again") from error
