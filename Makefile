@@ -1,0 +1,52 @@
+# Two entrances: `make demo` and `make test`. Each makes .venv with Python 3.11 or newer, installs, and runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs clean
+
+help:
+	@echo "make demo   phantom knees -> train -> index -> synthesize -> evaluate -> demo/report/report.html"
+	@echo "make test   all tests"
+	@echo "make lint   ruff, mypy, layers, a wheel installed and imported by itself"
+	@echo "make docs   docs/_build/html/index.html"
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) -e '.[train,imagenet,test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.demo
+	$(PIP) -e '.[train,lint]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) -e '.[train,docs]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/mris demo demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	rm -rf $(VENV)/wheel && $(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/wheel dist/*.whl
+	cd / && PYTHONPATH=$(CURDIR)/$(VENV)/wheel $(CURDIR)/$(BIN)/python -P -c "import mris, sys; assert 'wheel' in mris.__file__, mris.__file__; [getattr(mris, name) for name in mris.__all__]"
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) demo dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
