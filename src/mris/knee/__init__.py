@@ -1,0 +1,1 @@
+"""All that only a knee needs: the cartilage atlas and the digital knee cohort."""

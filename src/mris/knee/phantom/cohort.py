@@ -1,0 +1,256 @@
+"""A digital cohort on disk: pictures, maps and the manifest that says which belong together.
+
+Each subject's files are followed by a small record of its rows; a subject without a record is made again. The header
+`phantom.json` comes last: a folder that has it is complete.
+"""
+
+import csv
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from rich.progress import track
+from threadpoolctl import threadpool_limits
+
+import mris
+from mris.errors import OutputError, SettingsError
+from mris.images.write import atomic_write, write_json
+from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
+from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
+
+MODEL_VERSION = 1
+"""Raised whenever the same seed would give other pictures."""
+COLUMNS = (
+    "subject", "timepoint", "side", "source", "target_femoral", "target_tibial", "spacing",
+    "klg", "medial_jsw_mm", "lateral_jsw_mm", "age", "sex", "site",
+)  # fmt: skip
+
+_HEADER, _STARTED, _RECORDS, _MANIFEST = "phantom.json", "started.json", "records", "manifest.csv"
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """What decides the content of a digital cohort (see `write_phantom`)."""
+
+    n_subjects: int
+    size: int
+    seed: int
+    enriched: bool
+    max_visits: int | None
+
+    def __post_init__(self) -> None:
+        if self.n_subjects < 1:
+            raise SettingsError(f"n_subjects is {self.n_subjects}: a cohort needs at least 1 subject")
+        if not 32 <= self.size <= 1024:
+            raise SettingsError(f"size is {self.size} px: choose 32 to 1024")
+        if self.seed < 0:
+            raise SettingsError(f"seed is {self.seed}: choose an integer of at least 0")
+        if self.max_visits is not None and self.max_visits < 1:
+            raise SettingsError(f"max_visits is {self.max_visits}: keep at least 1 visit, or None for all")
+
+
+@dataclass(frozen=True)
+class PhantomReport:
+    """What was written.
+
+    Attributes:
+        manifest: The table of pairs.
+        n_subjects: Subjects.
+        n_pairs: Rows of the manifest.
+        n_reused: Subjects found complete from an earlier, interrupted call.
+        baseline_grades: Knees by KLG 0 to 4 at month 0.
+    """
+
+    manifest: Path
+    n_subjects: int
+    n_pairs: int
+    n_reused: int
+    baseline_grades: tuple[int, int, int, int, int]
+
+    def summary(self) -> str:
+        """One line for people."""
+        grades = "/".join(str(count) for count in self.baseline_grades)
+        return (
+            f"{self.manifest}: {self.n_pairs} pairs of {self.n_subjects} subjects ({self.n_reused} found complete); "
+            f"knees of KLG 0/1/2/3/4 at baseline: {grades}"
+        )
+
+
+def write_phantom(
+    out: str | os.PathLike[str],
+    *,
+    n_subjects: int,
+    size: int = 128,
+    seed: int = 0,
+    enriched: bool = False,
+    max_visits: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> PhantomReport:
+    """Write a digital knee cohort: 16-bit PNG radiographs, float32 NPY thickness maps (mm, NaN outside) and a manifest.
+
+    Interrupted, the same call goes on where it stopped. A subject's files depend on ``seed`` and the subject's number
+    only, not on ``n_subjects`` or ``workers``.
+
+    Args:
+        out: Folder to make, or to go on with.
+        n_subjects: Number of persons, each with two knees and 1 to 6 visits (3.4 on average).
+        size: Rows and columns of pictures and maps, 32 to 1024.
+        seed: Cohort seed, at least 0.
+        enriched: More osteoarthritis: baseline KLG 0..4 of 25/15/30/20/10 % instead of 38.5/17.8/26.5/13.8/3.4 %.
+        max_visits: Keep at most so many visits of each person; None keeps all.
+        workers: Processes; None means one a core.
+        progress: Show a progress bar.
+
+    Returns:
+        Counts and the path of the manifest.
+
+    Raises:
+        SettingsError: If a number is out of range, or `out` holds something else or a cohort of other settings.
+        OutputError: If the system refuses to write.
+    """
+    settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits)
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 1:
+        raise SettingsError(f"workers is {workers}: use at least 1 process, or None for one a core")
+    folder = Path(out)
+    try:
+        _claim(folder, settings)
+        present = {path.stem for path in (folder / _RECORDS).glob("*.json")}
+        if not (folder / _HEADER).is_file():
+            missing = [i for i in range(n_subjects) if subject_name(i) not in present]
+            for _ in _progress(_written(folder, settings, missing, workers), len(missing), progress):
+                pass
+            _finish(folder, settings)
+        else:
+            present = {subject_name(i) for i in range(n_subjects)}
+        shutil.rmtree(folder / _RECORDS, ignore_errors=True)
+        (folder / _STARTED).unlink(missing_ok=True)
+        return _report(folder, len(present))
+    except OSError as error:
+        raise OutputError(f"cannot write the cohort {folder}: {error.strerror or error}") from error
+
+
+def _claim(folder: Path, settings: PhantomSettings) -> None:
+    """Take a new or empty folder, or one begun with the same settings."""
+    header = folder / _HEADER if (folder / _HEADER).is_file() else folder / _STARTED
+    if header.is_file():
+        found = _read_header(header)
+        wanted = {**asdict(settings), "model_version": MODEL_VERSION}
+        differing = [name for name, value in wanted.items() if found.get(name) != value]
+        if differing:
+            listed = ", ".join(f"{name} {found.get(name)!r} (asked: {wanted[name]!r})" for name in differing)
+            raise SettingsError(f"{folder} holds a cohort of other settings: {listed}; choose another folder")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder} exists and is not a digital cohort; choose a new or empty folder")
+    (folder / _RECORDS).mkdir(parents=True)
+    write_json(folder / _STARTED, {**asdict(settings), "model_version": MODEL_VERSION})
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{path} is damaged: {error}; remove its folder and write the cohort again") from error
+    settings = found.get("settings", found) if isinstance(found, dict) else None
+    if not isinstance(settings, dict):
+        raise SettingsError(f"{path} is not the header of a digital cohort; choose another folder")
+    return settings
+
+
+def _written(folder: Path, settings: PhantomSettings, indices: list[int], workers: int) -> Iterator[None]:
+    write = partial(_write_subject, folder, settings)
+    if workers == 1 or len(indices) < 2:
+        with threadpool_limits(1):
+            for index in indices:
+                yield write(index)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(indices)), context, initializer=_one_thread) as pool:
+        yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
+
+
+def _one_thread() -> None:
+    threadpool_limits(1)
+
+
+def _write_subject(folder: Path, settings: PhantomSettings, index: int) -> None:
+    visits = simulate_subject(
+        settings.seed, index, size=settings.size, enriched=settings.enriched, max_visits=settings.max_visits
+    )
+    (folder / subject_name(index)).mkdir(exist_ok=True)
+    rows = [_write_visit(folder, visit) for visit in visits]
+    record = folder / _RECORDS / f"{subject_name(index)}.json"
+    temporary = record.with_suffix(".part")
+    temporary.write_text(json.dumps(rows), encoding="utf-8")
+    temporary.replace(record)
+
+
+def _write_visit(folder: Path, visit: KneeVisit) -> dict[str, str]:
+    state = visit.state
+    stem = f"{state.subject}/{state.month:02d}_{state.knee.side}"
+    # No flush to disk here: the record, written last, says that a subject is complete.
+    PIL.Image.fromarray(visit.radiograph).save(folder / f"{stem}.png", compress_level=1)
+    for region, name in enumerate(REGIONS):
+        np.save(folder / f"{stem}_{name}.npy", visit.thickness[region], allow_pickle=False)
+    values = (
+        state.subject, state.month, state.knee.side, f"{stem}.png", f"{stem}_femoral.npy", f"{stem}_tibial.npy",
+        f"{visit.spacing:.6g}", state.klg if state.klg_known else "", f"{state.placement.medial_jsw_mm:.2f}",
+        f"{state.placement.lateral_jsw_mm:.2f}", f"{state.person.age + state.month / 12:.1f}", state.person.sex,
+        state.person.site,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, (str(value) for value in values), strict=True))
+
+
+def _finish(folder: Path, settings: PhantomSettings) -> None:
+    rows: list[dict[str, str]] = []
+    for index in range(settings.n_subjects):
+        record = folder / _RECORDS / f"{subject_name(index)}.json"
+        rows.extend(json.loads(record.read_text(encoding="utf-8")))
+    with atomic_write(folder / _MANIFEST) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    grades = Counter(row["klg"] for row in rows if row["timepoint"] == "0")
+    header = {
+        "settings": {**asdict(settings), "model_version": MODEL_VERSION},
+        "versions": {"mris": mris.__version__, "numpy": np.__version__},
+        "regions": list(REGIONS),
+        "unit": "mm",
+        "target_spacing_mm": {
+            "femoral": [FEMORAL_HEIGHT_MM / settings.size, FEMORAL_LENGTH_MM / settings.size],
+            "tibial": [TIBIAL_HEIGHT_MM / settings.size, TIBIAL_LENGTH_MM / settings.size],
+        },
+        "n_pairs": len(rows),
+        "baseline_grades": [grades.get(str(grade), 0) for grade in range(5)],
+    }
+    write_json(folder / _HEADER, header)
+
+
+def _report(folder: Path, n_reused: int) -> PhantomReport:
+    header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
+    grades = header["baseline_grades"]
+    return PhantomReport(
+        manifest=folder / _MANIFEST,
+        n_subjects=header["settings"]["n_subjects"],
+        n_pairs=header["n_pairs"],
+        n_reused=n_reused,
+        baseline_grades=(grades[0], grades[1], grades[2], grades[3], grades[4]),
+    )
+
+
+def _progress(done: Iterator[None], total: int, shown: bool) -> Iterator[None]:
+    if not shown:
+        return done
+    return iter(track(done, description="Simulating knees", total=total))

@@ -1,0 +1,195 @@
+"""Who is in the cohort: persons, their two knees, visits and the course of the disease. No geometry, no images.
+
+One subject is drawn from one seed sequence, ``SeedSequence(seed, spawn_key=(index,))``, so subject 17 is the same however
+many others there are. A person has `N_MORPHOLOGY` independent standard normal *morphology factors*; each knee has its own
+copy, correlated with the other knee's. They shape the bones *and* the cartilage, which is why a radiograph, in which
+cartilage cannot be seen, still says something about it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+N_MORPHOLOGY = 12
+N_SHAPE = 24
+N_MODES = 20
+MONTHS = (0, 12, 24, 36, 48, 72)
+SIDES = ("left", "right")
+
+PREVALENCE = (0.385, 0.178, 0.265, 0.138, 0.034)
+"""Target share of KLG 0..4 among knees at baseline."""
+ENRICHED_PREVALENCE = (0.25, 0.15, 0.30, 0.20, 0.10)
+"""The same for an enriched cohort, in which osteoarthritis is over-represented as in a training split."""
+
+SIDE_CORRELATION = 0.94
+"""Correlation of a person's left and right morphology and cartilage factors."""
+SAME_GRADE_SHARE = 0.36
+"""Share of persons whose disease is symmetric; in the others, the sides are correlated by the next number."""
+GRADE_CORRELATION = 0.36
+ANNUAL_RISE = (
+    (0.984, 0.010, 0.005, 0.001, 0.0),
+    (0.0, 0.945, 0.045, 0.009, 0.001),
+    (0.0, 0.0, 0.957, 0.042, 0.001),
+    (0.0, 0.0, 0.0, 0.94, 0.06),
+    (0.0, 0.0, 0.0, 0.0, 1.0),
+)
+"""Annual transitions of the *true* grade, which never falls.
+
+The published matrix, of *read* grades, also falls, and rises faster in the first year (6.2 %) than later (about 3 % a
+year): both are what reading the same knee twice does, and here come from the reading.
+"""
+LATERAL_SHARE = 0.15
+"""Share of persons whose disease is in the lateral compartment."""
+VISIT_ATTENDANCE = 0.48
+GRADE_MISSING = 0.17
+"""Share of follow-up visits without a read grade (12 % of all pairs)."""
+
+
+@dataclass(frozen=True)
+class KneeTraits:
+    """All that one knee is made of, as standard normal numbers and a course of severity.
+
+    Attributes:
+        side: "left" or "right".
+        morphology: Factors shared by bone shape and cartilage.
+        shape_noise: What bone shape has of its own.
+        mode_noise: What the cartilage modes have of their own, femoral then tibial.
+        global_noise: What the overall thickness has of its own.
+        meniscus: Deviation of meniscal height, medial then lateral.
+        severity: Continuous severity at years 0 to 6; its integer part is the true grade, it never falls.
+        lateral_type: Whether the lateral compartment is the diseased one.
+        thinning: Loss per year (fraction) in a diseased knee, beyond what severity brings.
+        lesions: One row a possible lesion: onset severity, position along (-1..1), position across (-1..1), size, femoral (1) or tibial (0).
+        osteophytes: Relative size of the spurs: medial femur, medial tibia, lateral femur, lateral tibia.
+        texture_seed: Seed of the trabecular pattern.
+    """
+
+    side: str
+    morphology: Float[np.ndarray, "m"]
+    shape_noise: Float[np.ndarray, "s"]
+    mode_noise: Float[np.ndarray, "2 k"]
+    global_noise: float
+    meniscus: Float[np.ndarray, "2"]
+    severity: Float[np.ndarray, "7"]
+    lateral_type: bool
+    thinning: float
+    lesions: Float[np.ndarray, "l 5"]
+    osteophytes: Float[np.ndarray, "4"]
+    texture_seed: int
+
+    def severity_at(self, month: int) -> float:
+        """Severity at a month, linear between years."""
+        return float(np.interp(month / 12.0, np.arange(7), self.severity))
+
+
+@dataclass(frozen=True)
+class Person:
+    """One subject of the cohort.
+
+    Attributes:
+        sex: "female" or "male".
+        age: Years at baseline.
+        height_z: Standing height, standardised.
+        body_z: Soft-tissue girth, standardised.
+        site: "A" or "B": two hospitals with different detectors.
+        months: Months of the visits, starting with 0.
+        knees: Left and right.
+    """
+
+    sex: str
+    age: float
+    height_z: float
+    body_z: float
+    site: str
+    months: tuple[int, ...]
+    knees: tuple[KneeTraits, KneeTraits]
+
+
+def subject_generator(seed: int, index: int, *purpose: int) -> np.random.Generator:
+    """The generator of one subject (and purpose): independent of all others and of the number of subjects."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index, *purpose)))
+
+
+def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int | None) -> Person:
+    """Draw one person with both knees and all visits.
+
+    Args:
+        rng: The person's generator.
+        enriched: Draw grades from `ENRICHED_PREVALENCE` instead of `PREVALENCE`.
+        max_visits: Keep at most so many visits (the first ones); None keeps all.
+    """
+    sex = "female" if rng.random() < 0.58 else "male"
+    age = float(np.clip(rng.normal(61.0, 9.0), 45.0, 79.0))
+    height_z, body_z = (float(v) for v in rng.normal(size=2))
+    site = "A" if rng.random() < 0.81 else "B"
+    attended = rng.random(len(MONTHS) - 1) < VISIT_ATTENDANCE
+    months = (0, *(m for m, present in zip(MONTHS[1:], attended, strict=True) if present))
+    levels = _grade_levels(rng)
+    lateral_type = bool(rng.random() < LATERAL_SHARE)
+    pairs = {
+        "morphology": _paired(rng, (N_MORPHOLOGY,)),
+        "shape_noise": _paired(rng, (N_SHAPE,)),
+        "mode_noise": _paired(rng, (2, N_MODES)),
+        "global_noise": _paired(rng, ()),
+        "meniscus": _paired(rng, (2,), correlation=0.6),
+    }
+    prevalence = ENRICHED_PREVALENCE if enriched else PREVALENCE
+    knees = tuple(
+        KneeTraits(
+            side=side,
+            morphology=pairs["morphology"][position],
+            shape_noise=pairs["shape_noise"][position],
+            mode_noise=pairs["mode_noise"][position],
+            global_noise=float(pairs["global_noise"][position]),
+            meniscus=pairs["meniscus"][position],
+            severity=_severity_course(rng, levels[position], prevalence),
+            lateral_type=lateral_type,
+            thinning=float(rng.normal(0.012, 0.0145)),
+            lesions=_lesions(rng),
+            osteophytes=np.exp(rng.normal(0.0, 0.25, 4)),
+            texture_seed=int(rng.integers(2**31)),
+        )
+        for position, side in enumerate(SIDES)
+    )
+    return Person(sex, age, height_z, body_z, site, months[:max_visits], (knees[0], knees[1]))
+
+
+def _paired(
+    rng: np.random.Generator, shape: tuple[int, ...], correlation: float = SIDE_CORRELATION
+) -> Float[np.ndarray, "2 *shape"]:
+    """Standard normal numbers for left and right, correlated."""
+    own = rng.normal(size=(2, *shape))
+    shared = rng.normal(size=shape)
+    return np.asarray(np.sqrt(correlation) * shared + np.sqrt(1.0 - correlation) * own)
+
+
+def _grade_levels(rng: np.random.Generator) -> tuple[float, float]:
+    """Uniform severity ranks of left and right: a symmetric share, the rest bivariate normal."""
+    first, second = rng.normal(size=2)
+    if rng.random() >= SAME_GRADE_SHARE:
+        second = GRADE_CORRELATION * first + np.sqrt(1.0 - GRADE_CORRELATION**2) * second
+    else:
+        second = first
+    return float(special.ndtr(first)), float(special.ndtr(second))
+
+
+def _severity_course(rng: np.random.Generator, level: float, prevalence: tuple[float, ...]) -> Float[np.ndarray, "7"]:
+    edges = np.concatenate([[0.0], np.cumsum(prevalence)])
+    grade = int(np.clip(np.searchsorted(edges, level, side="right") - 1, 0, 4))
+    within = rng.uniform(0.08, 0.92)
+    course = [grade + within]
+    for _ in range(6):
+        rise = int(np.searchsorted(np.cumsum(ANNUAL_RISE[grade]), rng.random(), side="right"))
+        rise = min(rise, 4)
+        within = max(within, min(within + 0.02, 0.92)) if rise == grade else rng.uniform(0.08, 0.4)
+        grade = rise
+        course.append(grade + within)
+    return np.asarray(course)
+
+
+def _lesions(rng: np.random.Generator, n: int = 4) -> Float[np.ndarray, "l 5"]:
+    onset = rng.uniform(2.6, 4.6, n)
+    along, across = rng.normal(0.0, 0.45, n), rng.normal(0.0, 0.4, n)
+    return np.stack([onset, along, across, rng.uniform(0.7, 1.3, n), (rng.random(n) < 0.5).astype(float)], axis=1)

@@ -1,0 +1,177 @@
+"""One subject from seed to pictures, in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt16
+from scipy import ndimage
+
+from mris.errors import SettingsError
+from mris.knee.phantom.bones import BoneShape, bone_shape
+from mris.knee.phantom.contact import Placement, contact_grid, place_femur
+from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, field_model, healthy_thickness
+from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
+from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
+from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
+from mris.knee.phantom.view import REGION_MM, View, sample_view
+
+EXTRACTION_SMOOTH_SD_MM = 0.06
+EXTRACTION_PIXEL_SD_MM = 0.04
+
+
+@dataclass(frozen=True)
+class KneeState:
+    """One knee at one visit, before any picture is taken.
+
+    Attributes:
+        subject: Such as "P00017".
+        month: Months since baseline.
+        knee: The traits behind it.
+        person: Whose knee it is.
+        severity: Continuous severity now.
+        thickness: True cartilage thickness (mm), (femoral, tibial), NaN outside the atlas mask.
+        shape: The bones.
+        view: The exposure of this visit.
+        placement: Where the femur stands.
+        klg: Grade as read at this visit.
+        klg_known: Whether the table of grades has it.
+    """
+
+    subject: str
+    month: int
+    knee: KneeTraits
+    person: Person
+    severity: float
+    thickness: Thickness
+    shape: BoneShape
+    view: View
+    placement: Placement
+    klg: int
+    klg_known: bool
+
+
+@dataclass(frozen=True)
+class KneeVisit:
+    """One pair: a radiograph and the thickness maps extracted at the same visit.
+
+    Attributes:
+        state: What is behind it.
+        radiograph: 16-bit picture, `REGION_MM` wide; a right knee appears as a right knee.
+        thickness: Maps as extracted (mm): truth plus extraction noise, NaN outside the atlas mask.
+        spacing: Pixel size of the radiograph, mm.
+    """
+
+    state: KneeState
+    radiograph: UInt16[np.ndarray, "h w"]
+    thickness: Thickness
+    spacing: float
+
+
+def subject_name(index: int) -> str:
+    """Stable name of a subject."""
+    return f"P{index:05d}"
+
+
+def simulate_states(
+    seed: int, index: int, *, atlas_size: int = 128, enriched: bool = False, max_visits: int | None = None
+) -> tuple[KneeState, ...]:
+    """All knees of one subject at all visits, without pictures: visits in order, left before right.
+
+    Raises:
+        SettingsError: If seed or index is negative, or no visit is kept.
+    """
+    if seed < 0 or index < 0:
+        raise SettingsError(f"seed {seed}, subject index {index}: both must be at least 0")
+    if max_visits is not None and max_visits < 1:
+        raise SettingsError(f"max_visits is {max_visits}: a subject needs at least 1 visit; use None for all")
+    person = sample_person(subject_generator(seed, index), enriched=enriched, max_visits=max_visits)
+    model = field_model(atlas_size)
+    by_side = [list(_knee_states(seed, index, person, side, model)) for side in range(2)]
+    return tuple(state for visit in zip(*by_side, strict=True) for state in visit)
+
+
+def simulate_subject(
+    seed: int, index: int, *, size: int = 128, enriched: bool = False, max_visits: int | None = None
+) -> tuple[KneeVisit, ...]:
+    """Simulate one subject of a cohort in memory; the same for any number of subjects and processes.
+
+    Args:
+        seed: The cohort's seed, at least 0.
+        index: The subject's number, at least 0.
+        size: Rows and columns of radiograph and maps, at least 16.
+        enriched: Draw the grades of an enriched cohort.
+        max_visits: Keep at most so many visits; None keeps all (3.4 on average).
+
+    Returns:
+        Visits in order, left knee before right.
+
+    Raises:
+        SettingsError: If a number is out of its range.
+
+    Example:
+        >>> pair = simulate_subject(0, 17, size=32, max_visits=1)[0]
+        >>> pair.state.subject, pair.radiograph.shape, pair.thickness.shape
+        ('P00017', (32, 32), (2, 32, 32))
+    """
+    states = simulate_states(seed, index, atlas_size=size, enriched=enriched, max_visits=max_visits)
+    return tuple(
+        take_pictures(state, size, subject_generator(seed, index, 2, position)) for position, state in enumerate(states)
+    )
+
+
+def take_pictures(state: KneeState, size: int, rng: np.random.Generator) -> KneeVisit:
+    """Radiograph and extracted maps of one knee."""
+    return KneeVisit(
+        state=state,
+        radiograph=take_radiograph(state, size, rng),
+        thickness=extract_maps(state.thickness, rng),
+        spacing=REGION_MM / size,
+    )
+
+
+def take_radiograph(state: KneeState, size: int, rng: np.random.Generator) -> UInt16[np.ndarray, "h w"]:
+    """The picture of the bones where they stand; a right knee is the mirror image."""
+    spurs = osteophyte_lengths(state.knee, state.severity)
+    bones = bone_attenuation(state.shape, state.placement, spurs, state.view, size, state.knee.texture_seed)
+    girth = (62.0 + 6.0 * state.person.body_z) * (1.0 + 0.02 * state.person.height_z)
+    soft = soft_attenuation(bones.shape[0], REGION_MM / size, max(girth, 46.0), rng)
+    picture = develop(expose(bones + soft, state.view, size, rng), state.view)
+    return picture if state.knee.side == "left" else np.ascontiguousarray(picture[:, ::-1])
+
+
+def extract_maps(thickness: Thickness, rng: np.random.Generator) -> Thickness:
+    """Maps as an MR pipeline would measure them: smooth and pixel noise where there is cartilage, never below 0 mm."""
+    size = thickness.shape[-1]
+    coarse = rng.normal(0.0, 1.25 * EXTRACTION_SMOOTH_SD_MM, (2, 12, 12))
+    smooth = np.stack([ndimage.zoom(c, size / 12, order=1, mode="nearest", grid_mode=True) for c in coarse])
+    noise = smooth + EXTRACTION_PIXEL_SD_MM * rng.standard_normal(thickness.shape, dtype=np.float32)
+    measured = np.maximum(thickness + noise, 0.0)
+    return np.where(thickness == 0.0, 0.0, measured).astype(np.float32)
+
+
+def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldModel) -> Iterator[KneeState]:
+    knee = person.knees[side]
+    shape = bone_shape(person, knee)
+    healthy = healthy_thickness(knee, person.height_z, model)
+    for visit, month in enumerate(person.months):
+        rng = subject_generator(seed, index, 1, side, visit)
+        view = sample_view(rng, person)
+        severity = knee.severity_at(month)
+        thickness = diseased_thickness(healthy, knee, severity=severity, years=month / 12.0, model=model)
+        grid = contact_grid(shape, view.flexion)
+        placement = place_femur(grid, thickness, knee, severity)
+        before = place_femur(grid, healthy, knee, 0.0)
+        yield KneeState(
+            subject=subject_name(index),
+            month=month,
+            knee=knee,
+            person=person,
+            severity=severity,
+            thickness=thickness,
+            shape=shape,
+            view=view,
+            placement=placement,
+            klg=read_grade(severity, narrowing(placement, before), rng),
+            klg_known=visit == 0 or bool(rng.random() >= GRADE_MISSING),
+        )
