@@ -1,0 +1,160 @@
+"""How far a synthesized image is from the truth, on a mask that no method can change.
+
+All functions take one image and one boolean mask. The mask is the caller's: truth finite and inside the atlas mask.
+Pixels outside it never count, whatever a method says there; inside it every pixel counts, whatever a method leaves out.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from skimage.metrics import structural_similarity
+
+from mris.errors import SettingsError
+from mris.types import AtlasMask, TargetMap
+
+METRICS = ("median", "mad", "mae", "rmse", "psnr", "ssim", "coverage")
+"""Names of the numbers of one image, in the order of the last axis of every table of them."""
+
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "coverage"})
+"""Metrics of which more is better; of all others less is."""
+
+PSNR_CEILING = 100.0
+"""A perfect image would have an infinite PSNR and spoil every mean; it counts as this many dB."""
+
+_SSIM_WINDOW = 7
+
+
+def evaluation_mask(truth: TargetMap, atlas_mask: AtlasMask) -> AtlasMask:
+    """Return the pixels that count: where the truth has a value and the atlas allows one."""
+    return np.isfinite(truth) & atlas_mask
+
+
+def fill_missing(prediction: TargetMap, mask: AtlasMask, filler: TargetMap) -> tuple[TargetMap, AtlasMask]:
+    """Give every pixel of the mask a value, so that no method can better its error by silence.
+
+    Args:
+        prediction: (r, h, w) a method's image, NaN where it says nothing.
+        mask: (r, h, w) the evaluation mask.
+        filler: (r, h, w) what stands in, finite inside the mask (the mean map of the training set).
+
+    Returns:
+        The image, NaN outside the mask and finite inside; and where in the mask the method itself had a value.
+    """
+    own = np.isfinite(prediction) & mask
+    filled = np.where(own, prediction, np.where(mask, filler, np.nan)).astype(np.float32)
+    return filled, own
+
+
+def image_errors(
+    truth: TargetMap,
+    prediction: TargetMap,
+    mask: AtlasMask,
+    own: AtlasMask,
+    *,
+    data_range: float,
+) -> Float[np.ndarray, "regions_and_combined metrics"]:
+    """Measure one synthesized image, region by region and over all regions together.
+
+    With e = abs(prediction - truth) over the pixels of the mask: ``median`` is median(e), ``mad`` is
+    median(abs(e - median(e))), ``mae`` is mean(e), ``rmse`` is sqrt(mean(e**2)), ``psnr`` is
+    20 log10(data_range / rmse) dB (at most `PSNR_CEILING`), ``ssim`` is the structural similarity map (window of 7 x 7
+    pixels, 0 outside the mask in both images) averaged over the mask, and ``coverage`` is the share of the mask's
+    pixels that the method predicted itself.
+
+    Args:
+        truth: (r, h, w) the true target, finite inside the mask.
+        prediction: (r, h, w) the synthesis, finite inside the mask (see `fill_missing`).
+        mask: (r, h, w) the evaluation mask.
+        own: (r, h, w) where the method had a value of its own.
+        data_range: The fixed range of target values that PSNR and SSIM refer to, in the target's unit, above 0.
+
+    Returns:
+        (r + 1, 7) numbers in the order of `METRICS`: one row a region, then all regions as one image. A row without a
+        single pixel in its mask is NaN.
+
+    Raises:
+        SettingsError: The data range is not positive.
+    """
+    if not data_range > 0:
+        raise SettingsError(f"data range {data_range}: PSNR and SSIM need a range above 0, in the unit of the target")
+    error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
+    similarity = np.stack(
+        [ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)],
+    )
+    rows = [
+        _summary(error[part][mask[part]], similarity[part][mask[part]], own[part][mask[part]], data_range)
+        for part in [*range(len(truth)), slice(None)]
+    ]
+    return np.stack(rows)
+
+
+def ssim_map(
+    truth: Float32[np.ndarray, "h w"],
+    prediction: Float32[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
+    data_range: float,
+) -> Float32[np.ndarray, "h w"]:
+    """Compute the structural similarity at each pixel of a mask; outside the mask both images are 0.
+
+    Only the mask's bounding box (plus the window's reach) is computed; the values inside are those of the whole image.
+    Images of less than 3 pixels a side have no neighborhood: NaN. Below 7 pixels a side the window is the largest odd
+    one that fits.
+
+    Args:
+        truth: (h, w) true values.
+        prediction: (h, w) synthesized values.
+        mask: (h, w) where the two are compared.
+        data_range: Range of values, above 0.
+
+    Returns:
+        (h, w) similarities in [-1, 1], NaN outside the mask.
+    """
+    result = np.full(mask.shape, np.nan, dtype=np.float32)
+    smaller_side = min(mask.shape)
+    if smaller_side < 3 or not mask.any():
+        return result
+    window = min(_SSIM_WINDOW, smaller_side - (smaller_side + 1) % 2)
+    box = _bounding_box(mask, window)
+    inside = mask[box]
+    _, similarity = structural_similarity(
+        np.where(inside, truth[box], np.float32(0)),
+        np.where(inside, prediction[box], np.float32(0)),
+        data_range=data_range,
+        win_size=window,
+        full=True,
+    )
+    result[box] = np.where(inside, similarity, np.nan)
+    return result
+
+
+def _bounding_box(mask: Bool[np.ndarray, "h w"], window: int) -> tuple[slice, slice]:
+    """Bound a mask with a margin: the reach of the window, and never less than one window."""
+    bounds = []
+    for axis in (1, 0):
+        hit = np.flatnonzero(mask.any(axis=axis))
+        start, stop = max(int(hit[0]) - window, 0), min(int(hit[-1]) + 1 + window, mask.shape[1 - axis])
+        bounds.append(slice(start, stop))
+    return bounds[0], bounds[1]
+
+
+def _summary(
+    error: Float[np.ndarray, " pixels"],
+    similarity: Float[np.ndarray, " pixels"],
+    own: Bool[np.ndarray, " pixels"],
+    data_range: float,
+) -> Float[np.ndarray, " metrics"]:
+    if error.size == 0:
+        return np.full(len(METRICS), np.nan)
+    median = float(np.median(error))
+    rmse = float(np.sqrt(np.mean(error**2)))
+    smallest = data_range * 10 ** (-PSNR_CEILING / 20)
+    return np.array(
+        [
+            median,
+            np.median(np.abs(error - median)),
+            error.mean(),
+            rmse,
+            20 * np.log10(data_range / max(rmse, smallest)),
+            similarity.mean(dtype=np.float64),
+            own.mean(),
+        ]
+    )

@@ -1,0 +1,332 @@
+"""The numbers of one evaluation, and their file ``results.json``.
+
+Everything in `Results` is an aggregate: no key, no subject, no pixel. What belongs to single images is in
+`PerImage`, written to its own file.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from mris.errors import CohortError
+from mris.images.write import write_json
+
+FORMAT_VERSION = 1
+ALL = "all"
+"""Name of the stratum that holds every image."""
+COMBINED = "combined"
+"""Name of the region that is all regions as one image."""
+MISSING = "missing"
+"""Name of the stratum of images whose label is absent."""
+
+
+@dataclass(frozen=True)
+class CohortDescription:
+    """What was measured on.
+
+    Args:
+        name: Folder name of the test cohort.
+        manifest_sha256: Checksum of the table that the cohort was prepared from.
+        splits: Names of the splits that the test images come from.
+        unit: Unit of the targets and of every error in it.
+        regions: Names of the target regions.
+        target_shape: (regions, height, width).
+        n_images: Number of test images.
+        n_subjects: Number of people they come from.
+        n_without_target: Images without a single pixel to compare, by region; they count in no mean.
+        n_training_images: Number of training images (mean map, atlas mask, data range).
+        n_training_subjects: Number of people they come from.
+        outside_atlas: Share of the test targets' finite pixels that lie outside the atlas mask and do not count.
+    """
+
+    name: str
+    manifest_sha256: str
+    splits: tuple[str, ...]
+    unit: str
+    regions: tuple[str, ...]
+    target_shape: tuple[int, int, int]
+    n_images: int
+    n_subjects: int
+    n_without_target: Mapping[str, int]
+    n_training_images: int
+    n_training_subjects: int
+    outside_atlas: float
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How it was measured.
+
+    Args:
+        by: Labels that split the images into strata.
+        n_bootstrap: Number of resamples of subjects.
+        confidence: Share of resamples between the ends of an interval.
+        seed: Seed of the resampling.
+        batch_size: Queries given to a method at once.
+        data_range: Range of target values that PSNR and SSIM refer to, in the target's unit.
+    """
+
+    by: tuple[str, ...]
+    n_bootstrap: int
+    confidence: float
+    seed: int
+    batch_size: int
+    data_range: float
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """One method: its name and what a query costs.
+
+    Args:
+        name: Name in tables and figures.
+        ms_per_query: Mean wall time of ``predict`` per query, in ms, in batches, reading of files not included.
+    """
+
+    name: str
+    ms_per_query: float
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A group of images: those with one value of one label, or all.
+
+    Args:
+        label: Name of the label, "" for all images.
+        name: Value of the label, `ALL` for all images, `MISSING` where it is absent.
+        n_images: Images in it.
+        n_subjects: People they come from.
+    """
+
+    label: str
+    name: str
+    n_images: int
+    n_subjects: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of one metric over the images of one stratum.
+
+    Args:
+        method: Name of the method.
+        region: Name of the region, or `COMBINED`.
+        label: Name of the stratum's label, "" for all images.
+        stratum: Name of the stratum.
+        metric: One of `mris.evaluation.image_error.METRICS`.
+        value: Mean over images.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        n_images: Images with a value.
+        n_subjects: People they come from.
+    """
+
+    method: str
+    region: str
+    label: str
+    stratum: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n_images: int
+    n_subjects: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Method minus reference on the same images and the same resamples.
+
+    Args:
+        method: Name of the method.
+        reference: Name of the method it is compared with.
+        region: Name of the region, or `COMBINED`.
+        label: Name of the stratum's label, "" for all images.
+        stratum: Name of the stratum.
+        metric: Name of the metric.
+        value: Mean of the method minus mean of the reference.
+        low: Lower end of the interval; an interval without 0 is a difference that resampling people does not undo.
+        high: Upper end of the interval.
+    """
+
+    method: str
+    reference: str
+    region: str
+    label: str
+    stratum: str
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Share of queries whose own target is among the k nearest of the gallery.
+
+    Args:
+        encoder: Name of the encoder.
+        regions: Target regions it reads.
+        label: Name of the queries' stratum's label, "" for all queries.
+        stratum: Name of the queries' stratum; the gallery is always the whole one.
+        k: Number of neighbors.
+        value: Recall in [0, 1].
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        chance: What guessing gives, k / gallery size.
+        n_queries: Number of queries.
+        gallery_size: Number of targets in the gallery.
+        median_rank: Median rank of the own target, 1 the best.
+    """
+
+    encoder: str
+    regions: tuple[str, ...]
+    label: str
+    stratum: str
+    k: int
+    value: float
+    low: float
+    high: float
+    chance: float
+    n_queries: int
+    gallery_size: int
+    median_rank: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """All numbers of one evaluation.
+
+    Args:
+        created: Date and time, ISO 8601, UTC.
+        versions: Versions of the packages that the numbers depend on.
+        cohort: What was measured on.
+        settings: How.
+        methods: The methods, in the order of the tables.
+        strata: The groups of images, all images first.
+        estimates: Means with intervals.
+        differences: Each method against each other.
+        recalls: Retrieval, one row an encoder, stratum and k.
+        format_version: Version of the file's layout.
+    """
+
+    created: str
+    versions: Mapping[str, str]
+    cohort: CohortDescription
+    settings: EvaluationSettings
+    methods: tuple[MethodSummary, ...]
+    strata: tuple[Stratum, ...]
+    estimates: tuple[Estimate, ...]
+    differences: tuple[Difference, ...]
+    recalls: tuple[Recall, ...]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions of the tables: the cohort's, and `COMBINED` last where there are several."""
+        own = self.cohort.regions
+        return own if len(own) == 1 else (*own, COMBINED)
+
+    def estimate(
+        self, method: str, metric: str, *, region: str | None = None, label: str = "", stratum: str = ALL
+    ) -> Estimate:
+        """Look up one estimate; the region defaults to the last of `regions` (the combined one).
+
+        Raises:
+            CohortError: There is no such estimate.
+        """
+        wanted = (method, region or self.regions[-1], label, stratum, metric)
+        for row in self.estimates:
+            if (row.method, row.region, row.label, row.stratum, row.metric) == wanted:
+                return row
+        raise CohortError(f"results hold no estimate for (method, region, label, stratum, metric) = {wanted}")
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """One number an image, method, region and metric: what the means are made of.
+
+    Args:
+        keys: (n,) the images' keys. Keys name people's visits: treat this table as personal data.
+        methods: Names along the first axis of `values`.
+        regions: Names along the second axis, `COMBINED` last where there are several.
+        metrics: Names along the last axis.
+        values: (methods, regions, n, metrics); NaN where an image has no pixel to compare in a region.
+        n_pixels: (regions, n) pixels that were compared.
+        ranks: Rank of the own target by encoder, (n,) each, 0 where the image was no query.
+    """
+
+    keys: tuple[str, ...]
+    methods: tuple[str, ...]
+    regions: tuple[str, ...]
+    metrics: tuple[str, ...]
+    values: Float64[ndarray, "methods regions n metrics"]
+    n_pixels: Int64[ndarray, "regions n"]
+    ranks: Mapping[str, Int64[ndarray, " n"]]
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write results as JSON, atomically; a number that does not exist (NaN) is null."""
+    write_json(path, _to_plain(asdict(results)))
+
+
+def read_results(path: Path) -> Results:
+    """Read what `write_results` wrote.
+
+    Raises:
+        CohortError: The file is missing, no results file, or of another format version.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CohortError(f"results file {str(path)!r} cannot be read ({error}); run the evaluation again") from error
+    version = plain.get("format_version") if isinstance(plain, dict) else None
+    if version != FORMAT_VERSION:
+        raise CohortError(
+            f"results file {str(path)!r} has format version {version!r}; this program reads {FORMAT_VERSION}: "
+            "run the evaluation again"
+        )
+    try:
+        return _from_plain(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CohortError(
+            f"results file {str(path)!r} lacks or misnames something ({error}); run the evaluation again"
+        ) from error
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _to_plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value
+
+
+_Row = TypeVar("_Row", Estimate, Difference, Recall, Stratum, MethodSummary, CohortDescription, EvaluationSettings)
+
+
+def _row(kind: type[_Row], plain: Mapping[str, Any]) -> _Row:
+    values = {name: nan if part is None else part for name, part in plain.items()}
+    return kind(**{name: tuple(part) if isinstance(part, list) else part for name, part in values.items()})
+
+
+def _from_plain(plain: Mapping[str, Any]) -> Results:
+    return Results(
+        created=str(plain["created"]),
+        versions=dict(plain["versions"]),
+        cohort=_row(CohortDescription, plain["cohort"]),
+        settings=_row(EvaluationSettings, plain["settings"]),
+        methods=tuple(_row(MethodSummary, row) for row in plain["methods"]),
+        strata=tuple(_row(Stratum, row) for row in plain["strata"]),
+        estimates=tuple(_row(Estimate, row) for row in plain["estimates"]),
+        differences=tuple(_row(Difference, row) for row in plain["differences"]),
+        recalls=tuple(_row(Recall, row) for row in plain["recalls"]),
+    )
