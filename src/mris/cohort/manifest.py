@@ -58,9 +58,8 @@ class Manifest:
     Attributes:
         path: Its file.
         sha256: SHA-256 (hex) of the file's bytes.
-        n_rows: Pairs that the file names.
-        rows: The sound ones, in the file's order.
-        problems: What is wrong with the others, in the file's order.
+        all_rows: Every row of the file, in its order, sound or not.
+        problems: What is wrong with rows, in the file's order.
         regions: Target regions in the order of the columns; the region of a bare `target` column is "target".
         labels: Names of the label columns and their types.
         has_side: Whether there is a `side` column with values.
@@ -69,13 +68,23 @@ class Manifest:
 
     path: Path
     sha256: str
-    n_rows: int
-    rows: tuple[ManifestRow, ...]
+    all_rows: tuple[ManifestRow, ...]
     problems: tuple[Problem, ...]
     regions: tuple[str, ...]
     labels: dict[str, LabelKind]
     has_side: bool
     has_split: bool
+
+    @property
+    def n_rows(self) -> int:
+        """Number of pairs that the file names."""
+        return len(self.all_rows)
+
+    @property
+    def rows(self) -> tuple[ManifestRow, ...]:
+        """The sound rows, in the file's order."""
+        dropped = rows_with_errors(self.problems)
+        return tuple(row for row in self.all_rows if row.row not in dropped)
 
     def require_sound(self) -> None:
         """Refuse the manifest if any row has a problem.
@@ -132,12 +141,10 @@ def read_manifest(path: str | Path) -> Manifest:
     damaged = rows_with_errors(problems)
     problems += _duplicates([row for row in rows if row.row not in damaged])
     problems += _leaks([row for row in rows if row.subject and row.split])
-    dropped = rows_with_errors(problems)
     return Manifest(
         path=file,
         sha256=cells.sha256,
-        n_rows=len(cells),
-        rows=tuple(row for row in rows if row.row not in dropped),
+        all_rows=tuple(rows),
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
         regions=regions,
         labels=kinds,

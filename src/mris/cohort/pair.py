@@ -1,0 +1,218 @@
+"""One pair: from the files of a manifest's row to the two arrays that the cohort stores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float16, Float32
+
+from mris.cohort.manifest import ManifestRow
+from mris.cohort.report import Problem
+from mris.cohort.split import DEFAULT_FRACTIONS
+from mris.errors import ImageError, SettingsError
+from mris.images.image import Image, usable_spacing
+from mris.images.read import read_image
+from mris.images.transforms import SourcePreparation, mirror, prepare_source, resize_target, resized_spacing
+
+LARGEST_VALUE = float(np.finfo(np.float16).max)
+"""Largest value that a cohort can store: 65504."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How a manifest becomes a cohort.
+
+    Attributes:
+        source: What is done to a source.
+        target_size: Rows and columns of the stored targets.
+        unit: Unit of the target values; they are stored as they are.
+        mirror_targets: Whether targets of `source.mirror_sides` are mirrored left to right, too.
+        fractions: Share of the subjects of each split; not used when the manifest has a `split` column.
+        stratify: Label that each split shall hold in equal parts, taken at a subject's first visit.
+        seed: Another seed divides the subjects otherwise.
+        on_error: "stop" at rows that cannot be used, or "skip" them; both report each one.
+        workers: Processes that read files; None takes one a core (and only one for a few files).
+        target_spacing: Row and column spacing in mm of target files that state none (NPY, NPZ, PNG).
+
+    Raises:
+        SettingsError: A value cannot work.
+    """
+
+    source: SourcePreparation
+    target_size: tuple[int, int]
+    unit: str = "mm"
+    mirror_targets: bool = False
+    fractions: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_FRACTIONS))
+    stratify: str | None = None
+    seed: int = 0
+    on_error: Literal["stop", "skip"] = "stop"
+    workers: int | None = None
+    target_spacing: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        size = tuple(self.target_size)
+        if len(size) != 2 or not all(isinstance(length, int) and 1 <= length <= 8192 for length in size):
+            raise SettingsError(f"target_size is {self.target_size!r}; give two whole numbers from 1 to 8192")
+        object.__setattr__(self, "target_size", size)
+        if self.on_error not in ("stop", "skip"):
+            raise SettingsError(f"on_error is {self.on_error!r}; give 'stop' or 'skip'")
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"workers is {self.workers}; give at least 1, or leave it out")
+        if self.mirror_targets and not self.source.mirror_sides:
+            raise SettingsError("mirror_targets is set, but no side is mirrored; name mirror_sides, or leave it out")
+        if self.target_spacing is not None and usable_spacing(self.target_spacing) is None:
+            raise SettingsError(f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
+        return {
+            "source": self.source.to_dict(),
+            "target_size": list(self.target_size),
+            "unit": self.unit,
+            "mirror_targets": self.mirror_targets,
+            "fractions": dict(self.fractions),
+            "stratify": self.stratify,
+            "seed": self.seed,
+            "target_spacing": None if self.target_spacing is None else list(self.target_spacing),
+        }
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """What became of one row.
+
+    Attributes:
+        row: The row.
+        source: Shape (c, h, w), in [0, 1]; None where a problem of severity "error" stands in the way.
+        target: Shape (r, h, w), NaN where there is no value; None likewise.
+        target_spacing: Row and column spacing in mm of the stored target, NaN where no file says.
+        problems: What was found.
+    """
+
+    row: ManifestRow
+    source: Float16[np.ndarray, "c h w"] | None
+    target: Float16[np.ndarray, "r h w"] | None
+    target_spacing: tuple[float, float]
+    problems: tuple[Problem, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row cannot be kept."""
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def read_pairs(
+    rows: Sequence[ManifestRow], regions: Sequence[str], settings: PrepareSettings, keep_pixels: bool
+) -> list[PreparedPair]:
+    """Read several pairs (the work of one task of a process).
+
+    Args:
+        rows: Rows of a manifest.
+        regions: Its regions.
+        settings: What to do.
+        keep_pixels: Without them the targets come back empty of pixels, for a check; sources keep (c, 0, 0).
+
+    Returns:
+        One result a row.
+    """
+    pairs = [read_pair(row, regions, settings) for row in rows]
+    return pairs if keep_pixels else [_without_pixels(pair) for pair in pairs]
+
+
+def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSettings) -> PreparedPair:
+    """Read and prepare the files of one row; what is wrong with them becomes problems, not exceptions.
+
+    Args:
+        row: A sound row.
+        regions: Names of the regions of `row.targets`.
+        settings: What to do.
+
+    Returns:
+        Pixels and problems.
+    """
+    problems: list[Problem] = []
+    source = _read_source(row, settings, problems)
+    targets = [
+        _read_target(row, path, "target" if regions == ("target",) else f"target_{region}", settings, problems)
+        for path, region in zip(row.targets, regions, strict=True)
+    ]
+    if source is None or any(target is None for target in targets):
+        return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
+    whole = [target for target in targets if target is not None]
+    stacked = np.stack([pixels for pixels, _ in whole]).astype(np.float16)
+    spacings = {spacing for _, spacing in whole}
+    if len(spacings) > 1:
+        reason = f"the regions have different pixel sizes in mm ({sorted(spacings)}); none is recorded for this pair"
+        problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
+    spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
+    return PreparedPair(row, source.astype(np.float16), stacked, spacing, tuple(problems))
+
+
+_NO_SPACING = (float("nan"), float("nan"))
+
+
+def _read_source(
+    row: ManifestRow, settings: PrepareSettings, problems: list[Problem]
+) -> Float32[np.ndarray, "c h w"] | None:
+    image = _opened(row, row.source, "source", row.spacing, problems)
+    if image is None:
+        return None
+    if row.side and image.laterality and row.side != image.laterality:
+        reason = f"the file says {image.laterality}, the manifest says {row.side}; the manifest is believed"
+        problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
+    try:
+        return prepare_source(image, settings.source, side=row.side or None, center=row.center)
+    except ImageError as error:
+        problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
+        return None
+
+
+def _read_target(
+    row: ManifestRow, path: str, column: str, settings: PrepareSettings, problems: list[Problem]
+) -> tuple[Float32[np.ndarray, "h w"], tuple[float, float]] | None:
+    image = _opened(row, path, column, None, problems)
+    if image is None:
+        return None
+
+    def fail(reason: str, rule: str) -> None:
+        problems.append(Problem(row.row, row.key, column, f"image {image.origin}: {reason}", rule))
+
+    if image.n_channels != 1:
+        fail(f"has {image.n_channels} channels; a target file holds one region (one column each)", "many channels")
+        return None
+    target = resize_target(image.pixels[0], settings.target_size)
+    valid = target[~np.isnan(target)]
+    if valid.size == 0:
+        fail(f"has no value left at {settings.target_size}; too few of its pixels are not NaN", "NaN-only target")
+        return None
+    if float(np.abs(valid).max()) > LARGEST_VALUE:
+        found = float(valid[np.abs(valid).argmax()])
+        fail(f"holds {found:.6g}; float16 stores at most {LARGEST_VALUE:.0f}; choose a larger unit", "value too large")
+        return None
+    if not valid.any():
+        reason = f"image {image.origin}: every value is 0"
+        problems.append(Problem(row.row, row.key, column, reason, "all zero", "note"))
+    if settings.mirror_targets and (row.side or image.laterality) in settings.source.mirror_sides:
+        target = mirror(target)
+    spacing = image.spacing or settings.target_spacing
+    return target, _NO_SPACING if spacing is None else resized_spacing(spacing, image.shape, target.shape)
+
+
+def _opened(
+    row: ManifestRow, path: str, column: str, spacing: tuple[float, float] | None, problems: list[Problem]
+) -> Image | None:
+    try:
+        return read_image(path, spacing=spacing)
+    except ImageError as error:
+        problems.append(Problem(row.row, row.key, column, str(error), f"unreadable {column}"))
+    except MemoryError:
+        reason = f"image {path}: does not fit into memory; reduce it, or use fewer workers"
+        problems.append(Problem(row.row, row.key, column, reason, "out of memory"))
+    return None
+
+
+def _without_pixels(pair: PreparedPair) -> PreparedPair:
+    if pair.source is None or pair.target is None:
+        return pair
+    return replace(pair, source=pair.source[:, :0, :0], target=pair.target[:, :0, :0])

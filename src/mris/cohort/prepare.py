@@ -1,0 +1,305 @@
+"""From a manifest to a cohort: every row is kept, or dropped with a reason; interrupted, it resumes."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import mris
+from mris.cohort import work_folder
+from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
+from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
+from mris.cohort.pair import PreparedPair
+from mris.cohort.pair import PrepareSettings as PrepareSettings
+from mris.cohort.plan import Plan, make_plan
+from mris.cohort.report import PrepareReport as PrepareReport
+from mris.cohort.report import Problem as Problem
+from mris.cohort.report import listed, read_report, rows_with_errors
+from mris.cohort.workers import prepared_pairs
+from mris.cohort.writer import PairWriter
+from mris.errors import CohortError
+from mris.images.write import write_json, write_npz
+
+ROWS_PER_APPEND = 256
+BYTES_PER_APPEND = 128 * 2**20
+"""An append is as many rows as fit into both; it is what a kill costs at most."""
+
+
+def prepare_cohort(
+    manifest_path: str | Path,
+    out: str | Path,
+    settings: PrepareSettings,
+    progress: bool = True,
+    *,
+    overwrite: bool = False,
+) -> PrepareReport:
+    """Read every pair of a manifest and write the cohort `out`.
+
+    The table grows in atomic appends and the header comes last. Interrupted in any way (Ctrl-C, kill -9, a full
+    disk), the same call resumes where it stopped and gives the same table as an uninterrupted one; files are taken
+    as unchanged in between. Processes are started by spawn: in a script, call it under ``if __name__ ==
+    "__main__":``.
+
+    Args:
+        manifest_path: A CSV or Parquet file, see `read_manifest`.
+        out: A new or empty folder, or one in which the same preparation was interrupted or finished.
+        settings: What to do.
+        progress: Show a progress bar on standard error.
+        overwrite: Replace a cohort that `out` holds.
+
+    Returns:
+        The account of all rows (also saved as report.json). A cohort that was already finished is left as it is.
+
+    Raises:
+        ManifestError: The manifest, or with on_error="stop" any of its rows, cannot be used; nothing is written.
+        SubjectLeakError: A subject is in two splits.
+        SettingsError: The subjects cannot be divided as asked.
+        CohortError: With on_error="stop" a file cannot be used; or `out` holds another preparation.
+        OutputError: `out` cannot be written; what it held is intact.
+    """
+    manifest_path, folder = Path(manifest_path), Path(out)
+    assignment = work_folder.assignment_of(manifest_path, settings)
+    if not overwrite and (folder / HEADER_FILE).is_file():
+        return _finished_report(folder, assignment)
+    manifest = read_manifest(manifest_path)
+    if not (folder / PROGRESS_FILE).is_file() or overwrite:
+        # Refuse before the folder is touched; a resumed preparation keeps to the rows it began with.
+        _checked_plan(manifest, settings)
+    with work_folder.locked(folder):
+        work_folder.claim(folder, overwrite)
+        if (folder / HEADER_FILE).is_file():  # another process finished it while this one read the manifest
+            return _finished_report(folder, assignment)
+        earlier = work_folder.earlier_work(folder)
+        if earlier is None:
+            work_folder.start(folder, assignment, manifest.problems)
+        else:
+            _require_same(folder, assignment, earlier[0])
+            manifest = replace(manifest, problems=earlier[1])
+        plan = _checked_plan(manifest, settings)
+        work = _Work(folder, plan, settings, PairWriter(folder / TABLE_FILE, manifest.labels))
+        work.resume()
+        with _bar("Preparing pairs", len(manifest.rows), progress) as advance:
+            work.run(advance)
+        return work.finish()
+
+
+def check_cohort(manifest_path: str | Path, settings: PrepareSettings, progress: bool = True) -> PrepareReport:
+    """Do all checks of `prepare_cohort`, also those that open every file, and write nothing.
+
+    Args:
+        manifest_path: A CSV or Parquet file.
+        settings: What `prepare_cohort` would be given; `on_error` does not matter, all problems are reported.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The account of all rows.
+
+    Raises:
+        ManifestError: The manifest as a whole cannot be used.
+        SettingsError: The subjects cannot be divided as asked.
+    """
+    manifest = read_manifest(manifest_path)
+    if not manifest.rows:
+        return _report(manifest, [], [], manifest.problems, ())
+    plan = make_plan(manifest, settings)
+    n_channels: int | None = None
+    problems = list(manifest.problems)
+    kept: list[ManifestRow] = []
+    with _bar("Checking pairs", len(manifest.rows), progress) as advance:
+        for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=False):
+            checked = _of_equal_channels(pair, n_channels)
+            problems += checked.problems
+            if checked.source is not None:
+                n_channels = n_channels or checked.source.shape[0]
+                kept.append(checked.row)
+            advance(1)
+    splits = [plan.splits[row.row] for row in kept]
+    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, splits))
+
+
+@dataclass
+class _Work:
+    """One preparation under way: what is in the table, what is waiting for the next append."""
+
+    folder: Path
+    plan: Plan
+    settings: PrepareSettings
+    writer: PairWriter
+    last_row: int = 0
+    n_channels: int | None = None
+    problems: list[Problem] = field(default_factory=list)
+    waiting: list[PreparedPair] = field(default_factory=list)
+    found: list[Problem] = field(default_factory=list)
+
+    def resume(self) -> None:
+        """Find out how far an earlier run came: every row up to the table's last one is decided."""
+        done = self.writer.rows_done().tolist() if self.writer.exists() else []
+        self.last_row = done[-1] if done else 0
+        self.n_channels = self.writer.n_channels(self.settings.source.size)
+        self.problems = work_folder.keep_problems(self.folder, self.last_row)
+        dropped = rows_with_errors(self.problems)
+        decided = [row.row for row in self.plan.manifest.rows if row.row <= self.last_row and row.row not in dropped]
+        if decided != done:
+            raise CohortError(
+                f"the unfinished cohort {str(self.folder)!r} does not fit its manifest ({len(done)} pairs, "
+                f"{len(decided)} expected up to row {self.last_row}); choose another OUT, or use --overwrite"
+            )
+
+    def run(self, advance: "_Advance") -> None:
+        """Read the rows that are left and append them."""
+        rows = self.plan.manifest.rows
+        left = [row for row in rows if row.row > self.last_row]
+        advance(len(rows) - len(left))
+        pairs = prepared_pairs(left, self.plan.manifest.regions, self.settings, keep_pixels=True)
+        with contextlib.closing(pairs):
+            since_append = 0
+            for pair in pairs:
+                checked = _of_equal_channels(pair, self.n_channels)
+                self.found += checked.problems
+                if checked.source is not None and checked.target is not None:
+                    self.n_channels = checked.source.shape[0]
+                    self.waiting.append(checked)
+                since_append += 1
+                advance(1)
+                if since_append >= self._rows_per_append():
+                    self._append()
+                    since_append = 0
+        self._append()
+
+    def finish(self) -> PrepareReport:
+        """Write what describes the whole, the header last."""
+        if not self.writer.exists():
+            raise CohortError("\n  ".join(["no pair is left to make a cohort of", *listed(self._all_problems())]))
+        self.writer.tidy()
+        splits = self.writer.splits()
+        shape = (len(self.plan.manifest.regions), *self.settings.target_size)
+        mask = self.writer.valid_pixels("train" if "train" in splits else None).reshape(shape)
+        write_npz(self.folder / ATLAS_MASK_FILE, mask=mask)
+        notes = _notes(self.plan, splits)
+        report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
+        write_json(self.folder / REPORT_FILE, report.to_json())
+        write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
+        (self.folder / work_folder.PROBLEMS_FILE).unlink(missing_ok=True)
+        return report
+
+    def _append(self) -> None:
+        errors = [problem for problem in self.found if problem.severity == "error"]
+        if errors and self.settings.on_error == "stop":
+            head = f"{self.plan.manifest.path}: files cannot be used; mend them, or use --on-error skip"
+            raise CohortError("\n  ".join([head, *listed(errors)]))
+        # Problems first: once a row is in the table, all before it must be accounted for.
+        work_folder.add_problems(self.folder, self.found)
+        if self.waiting:
+            self.writer.append(self.waiting, [self.plan.splits[pair.row.row] for pair in self.waiting])
+        self.problems += self.found
+        self.found, self.waiting = [], []
+
+    def _rows_per_append(self) -> int:
+        source, target = self.settings.source.size, self.settings.target_size
+        pixels = (self.n_channels or 1) * source[0] * source[1] + len(self.plan.manifest.regions) * target[0] * target[
+            1
+        ]
+        return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
+
+    def _all_problems(self) -> list[Problem]:
+        return sorted([*self.plan.manifest.problems, *self.problems], key=lambda problem: problem.row)
+
+    def _header(self, n_pairs: int) -> CohortHeader:
+        manifest, settings = self.plan.manifest, self.settings
+        return CohortHeader(
+            regions=manifest.regions,
+            unit=settings.unit,
+            source=settings.source,
+            source_shape=(self.n_channels or 1, *settings.source.size),
+            target_shape=(len(manifest.regions), *settings.target_size),
+            target_spacing=self.writer.target_spacing(),
+            mirror_targets=settings.mirror_targets,
+            labels=tuple(manifest.labels),
+            n_pairs=n_pairs,
+            n_manifest_rows=manifest.n_rows,
+            split_rule=self.plan.split_rule,
+            manifest_sha256=manifest.sha256,
+            software=f"mris {mris.__version__}",
+        )
+
+
+def _checked_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
+    if settings.on_error == "stop":
+        manifest.require_sound()
+    return make_plan(manifest, settings)
+
+
+def _finished_report(folder: Path, assignment: work_folder.Assignment) -> PrepareReport:
+    earlier = work_folder.earlier_work(folder)
+    if earlier is None:
+        raise CohortError(f"{str(folder)!r} holds a cohort of unknown origin; choose another OUT, or use --overwrite")
+    _require_same(folder, assignment, earlier[0])
+    report = read_report(folder / REPORT_FILE)
+    return replace(report, notes=(*report.notes, "the cohort was already finished; nothing was done"))
+
+
+def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:
+    differences = asked.differences(earlier)
+    if differences:
+        raise CohortError(
+            f"{str(folder)!r} was begun with other input: {'; '.join(differences)}; choose another OUT, "
+            "or use --overwrite"
+        )
+
+
+def _of_equal_channels(pair: PreparedPair, n_channels: int | None) -> PreparedPair:
+    """Turn a source of another number of channels than the first one into a problem."""
+    if pair.source is None or n_channels is None or pair.source.shape[0] == n_channels:
+        return pair
+    reason = f"has {pair.source.shape[0]} channels; the sources before it have {n_channels}, and all must have as many"
+    problem = Problem(pair.row.row, pair.row.key, "source", reason, "other number of channels")
+    return replace(pair, source=None, target=None, problems=(*pair.problems, problem))
+
+
+def _report(
+    manifest: Manifest,
+    subjects: Sequence[str],
+    splits: Sequence[str],
+    problems: Iterable[Problem],
+    notes: tuple[str, ...],
+) -> PrepareReport:
+    people = Counter(split for _, split in set(zip(subjects, splits, strict=True)))
+    return PrepareReport(
+        n_rows=manifest.n_rows,
+        n_kept=len(splits),
+        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        rows_by_split=dict(sorted(Counter(splits).items())),
+        subjects_by_split=dict(sorted(people.items())),
+        notes=notes,
+    )
+
+
+def _notes(plan: Plan, splits: Sequence[str]) -> tuple[str, ...]:
+    lost = sorted(set(plan.splits.values()) - set(splits))
+    return tuple(f"split {name!r} has lost all its rows" for name in lost)
+
+
+class _Advance:
+    """Moves a progress bar, or nothing."""
+
+    def __init__(self, bar: Progress | None, total: int) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task("", total=total)
+
+    def __call__(self, n_rows: int) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, n_rows)
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int, shown: bool) -> Iterator[_Advance]:
+    if not shown:
+        yield _Advance(None, total)
+        return
+    columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield _Advance(bar, total)

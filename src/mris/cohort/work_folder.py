@@ -1,0 +1,191 @@
+"""The folder of a cohort while it is being prepared: what was asked, which problems were found, who is writing."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
+from mris.cohort.pair import PrepareSettings
+from mris.cohort.report import Problem
+from mris.errors import CohortError, OutputError
+from mris.images.write import atomic_write, write_json
+
+PROBLEMS_FILE = "problems.jsonl"
+LOCK_FILE = ".lock"
+_OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, PROBLEMS_FILE, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a folder is prepared from; work may be resumed only by the same assignment.
+
+    Attributes:
+        manifest_sha256: SHA-256 (hex) of the manifest's bytes.
+        manifest_folder: Where its relative paths start.
+        settings: `PrepareSettings.to_dict()`.
+    """
+
+    manifest_sha256: str
+    manifest_folder: str
+    settings: dict[str, Any]
+
+    def differences(self, earlier: "Assignment") -> list[str]:
+        """Name what differs from an earlier assignment, with both values."""
+        found = []
+        if self.manifest_sha256 != earlier.manifest_sha256:
+            found.append("the manifest has changed")
+        elif self.manifest_folder != earlier.manifest_folder:
+            found.append(f"the manifest was in {earlier.manifest_folder} and is in {self.manifest_folder}")
+        names = sorted({*self.settings, *earlier.settings})
+        found += [
+            f"{name} was {earlier.settings.get(name)!r} and is {self.settings.get(name)!r}"
+            for name in names
+            if self.settings.get(name) != earlier.settings.get(name)
+        ]
+        return found
+
+
+def assignment_of(manifest_path: Path, settings: PrepareSettings) -> Assignment:
+    """Describe the work on a manifest; an unreadable one is left to `read_manifest` to complain about."""
+    data = manifest_path.read_bytes() if manifest_path.is_file() else b""
+    plain = json.loads(json.dumps(settings.to_dict()))
+    return Assignment(hashlib.sha256(data).hexdigest(), str(manifest_path.resolve().parent), plain)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it: a second preparation into it is refused. A killed holder lets go at once.
+
+    Raises:
+        OutputError: Another process is preparing this cohort, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another OUT") from error
+    try:
+        try:
+            import fcntl
+        except ImportError:  # no such locks on Windows; there two preparations into one folder are the user's care
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another process is preparing {folder} right now; wait for it, or choose another OUT"
+            ) from error
+        except OSError:  # a network file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def claim(folder: Path, overwrite: bool) -> None:
+    """Make sure that the folder holds nothing but a cohort's files, and clear it if asked to.
+
+    Raises:
+        OutputError: The folder holds other files, which are never touched.
+    """
+    names = [entry.name for entry in folder.iterdir() if not _is_temporary(entry.name)]
+    strange = sorted(set(names) - _OURS)
+    if strange:
+        raise OutputError(
+            f"{folder} is not empty and not a cohort (it holds {strange[0]!r}); choose a new folder for OUT"
+        )
+    for entry in folder.iterdir():
+        if _is_temporary(entry.name):
+            entry.unlink(missing_ok=True)
+    if overwrite or not ((folder / PROGRESS_FILE).is_file() or (folder / HEADER_FILE).is_file()):
+        _clear(folder)
+
+
+def start(folder: Path, assignment: Assignment, problems: Sequence[Problem]) -> None:
+    """Write down the assignment and the problems of the manifest, before the first pair.
+
+    Raises:
+        OutputError: The disk is full or refuses.
+    """
+    state = {"assignment": asdict(assignment), "manifest_problems": [asdict(problem) for problem in problems]}
+    write_json(folder / PROGRESS_FILE, state)
+
+
+def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
+    """Read what `start` wrote; None in a fresh folder.
+
+    Raises:
+        CohortError: The file is damaged.
+    """
+    path = folder / PROGRESS_FILE
+    if not path.is_file():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        problems = tuple(Problem(**problem) for problem in state["manifest_problems"])
+        return Assignment(**state["assignment"]), problems
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CohortError(f"{path} is damaged ({error}); choose another OUT, or use --overwrite") from error
+
+
+def add_problems(folder: Path, problems: Sequence[Problem]) -> None:
+    """Append problems of files, and wait until they are on the disk.
+
+    Raises:
+        OutputError: The disk is full or refuses.
+    """
+    if not problems:
+        return
+    text = "".join(json.dumps(asdict(problem)) + "\n" for problem in problems)
+    try:
+        with (folder / PROBLEMS_FILE).open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder / PROBLEMS_FILE}: {error.strerror or error}; what was written before is intact: "
+            "free some space and run the same command again, it resumes"
+        ) from error
+
+
+def keep_problems(folder: Path, last_row: int) -> list[Problem]:
+    """Forget the problems of rows after `last_row`, which will be read again, and give the others.
+
+    A torn last line is one of those: problems reach the disk before the rows that follow them.
+    """
+    path = folder / PROBLEMS_FILE
+    kept = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                problem = Problem(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            if problem.row <= last_row:
+                kept.append(problem)
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(asdict(problem)) + "\n" for problem in kept), encoding="utf-8")
+    return kept
+
+
+def _clear(folder: Path) -> None:
+    # The order matters: killed at any point, what remains is a whole cohort, or a folder that counts as fresh.
+    try:
+        for name in (PROGRESS_FILE, HEADER_FILE, REPORT_FILE, PROBLEMS_FILE, ATLAS_MASK_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if (folder / TABLE_FILE).exists():
+            shutil.rmtree(folder / TABLE_FILE)
+    except OSError as error:
+        raise OutputError(f"cannot clear {folder}: {error}; choose another OUT") from error
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and ".tmp" in name

@@ -1,0 +1,82 @@
+"""Pairs read by several processes, handed back in the manifest's order."""
+
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import parent_process
+
+from mris.cohort.manifest import ManifestRow
+from mris.cohort.pair import PreparedPair, PrepareSettings, read_pairs
+from mris.errors import CohortError
+
+_ROWS_PER_TASK = 8
+_ROWS_WORTH_A_WORKER = 32  # to start a process costs as much as to read some dozen images
+
+
+def prepared_pairs(
+    rows: Sequence[ManifestRow], regions: Sequence[str], settings: PrepareSettings, *, keep_pixels: bool
+) -> Generator[PreparedPair, None, None]:
+    """Read the pairs of a manifest with all cores; memory does not grow with the number of rows.
+
+    Args:
+        rows: Sound rows.
+        regions: Names of their regions.
+        settings: What to do, and with how many processes.
+        keep_pixels: See `read_pairs`.
+
+    Yields:
+        One result a row, in the order of the rows.
+
+    Raises:
+        CohortError: A process died.
+    """
+    tasks = [rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK)]
+    workers = min(settings.workers or _worth(len(rows)), max(len(tasks), 1))
+    if workers == 1:
+        for task in tasks:
+            yield from read_pairs(task, regions, settings, keep_pixels)
+        return
+    # Spawned, never forked: the parent has Lance open, whose threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        waiting: deque[Future[list[PreparedPair]]] = deque()
+        pending = iter(tasks)
+        for task in itertools.islice(pending, 2 * workers):
+            waiting.append(pool.submit(read_pairs, task, regions, settings, keep_pixels))
+        while waiting:
+            done = waiting.popleft().result()
+            for task in itertools.islice(pending, 1):
+                waiting.append(pool.submit(read_pairs, task, regions, settings, keep_pixels))
+            yield from done
+    except BrokenProcessPool as error:
+        raise CohortError(
+            "a process that reads images died (killed, or out of memory?); run again with fewer workers: it resumes. "
+            "In a script, the call must stand under `if __name__ == '__main__':`"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _worth(n_rows: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, n_rows // _ROWS_WORTH_A_WORKER))
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even if it is killed: the pool itself would wait forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
