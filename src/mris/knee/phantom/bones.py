@@ -1,8 +1,8 @@
 """Shapes of femur, tibia, fibula and patella as columns along the leg: one interval of z per (x, y).
 
 Frame: a left knee, mm, x lateral, y anterior, z proximal, origin on the tibial plateau between the spines.
-A bone is two surfaces, lower(x, y) and upper(x, y); where upper <= lower there is no bone. The inner (trabecular) part of
-a bone is the same body, shrunk by the cortex. That makes the path of any ray a difference of two numbers per column.
+A bone is two surfaces, lower(x, y) and upper(x, y); where upper <= lower there is no bone. The inner (trabecular)
+part of a bone is the same body, shrunk by the cortex. A ray's path is then a sum of differences of two numbers.
 """
 
 from dataclasses import dataclass, fields
@@ -135,15 +135,15 @@ def condyle_angle(shape: BoneShape, y: Grid, flexion: float) -> Grid:
 
 
 def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
-    """Height (mm) of the upper surface of the tibia, spines included, posterior slope left out (the beam follows it)."""
+    """Height (mm) of the upper surface of the tibia; the posterior slope is left out because the beam follows it."""
     s = shape.scale
     u = x / s
     v = y / s
     medial = -shape.medial_concavity * np.exp(-(((u + 21.0) / 11.0) ** 2) - (v / 16.0) ** 2)
     lateral = shape.lateral_convexity * np.exp(-(((u - 21.0) / 11.0) ** 2) - (v / 14.0) ** 2) - 0.4
     ridge = 2.2 * np.exp(-((u / 8.0) ** 2))
-    spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.0) ** 2) - ((v - 1.0) / 7.0) ** 2)
-    spines += shape.lateral_spine_height * np.exp(-(((u - shape.spine_separation) / 3.2) ** 2) - ((v + 2.0) / 6.0) ** 2)
+    spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.2) ** 2) - ((v - 1.0) / 10.0) ** 2)
+    spines += shape.lateral_spine_height * np.exp(-(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 9.0) ** 2)
     side = 1.0 / (1.0 + np.exp(-u / 3.0))
     tilt = 0.045 * v
     return np.asarray(s * (medial * (1.0 - side) + lateral * side + ridge + spines + tilt))
@@ -151,43 +151,51 @@ def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
 
 _FEMUR_RATIO = np.array([0.0, 0.50, 0.52, 0.55, 0.60, 0.68, 0.78, 0.88, 0.95, 0.985, 1.0])
 _FEMUR_HEIGHT = np.array([FAR, FAR, 84.0, 70.0, 60.0, 52.0, 46.0, 41.0, 36.0, 31.0, 22.0])
-_TIBIA_RATIO = np.array([0.0, 0.46, 0.48, 0.51, 0.56, 0.64, 0.73, 0.83, 0.92, 0.975, 1.0])
-_TIBIA_DEPTH = np.array([FAR, FAR, 92.0, 74.0, 60.0, 46.0, 35.0, 25.0, 16.0, 9.0, 3.5])
+_TIBIA_RATIO = np.array([0.0, 0.46, 0.48, 0.51, 0.56, 0.65, 0.76, 0.87, 0.95, 0.985, 1.0])
+_TIBIA_DEPTH = np.array([FAR, FAR, 96.0, 78.0, 63.0, 48.0, 37.0, 27.0, 17.0, 10.0, 4.0])
+_FIBULA_RATIO = np.array([0.0, 0.60, 0.64, 0.72, 0.85, 0.95, 1.0])
+_FIBULA_DEPTH = np.array([FAR, FAR, 48.0, 31.0, 19.0, 13.0, 8.0])
 
 
-def femur_body(shape: BoneShape, x: Grid, y: Grid, *, flexion: float, inset: float) -> Body:
-    """The femur above its own distal point; ``inset`` (mm) is 0 for the outer surface, the cortex for the inner one."""
+def femur_bodies(shape: BoneShape, x: Grid, y: Grid, *, flexion: float) -> tuple[Body, Body]:
+    """The femur above its own distal point: the whole bone, and its trabecular inside."""
     s = shape.scale
     half = shape.tibia_half_width * shape.femur_width_ratio
     side = 1.0 + shape.lateral_asymmetry * np.tanh(x / 10.0)
-    ratio = _radius(x / side, y + 2.0 * s, half - 1.3 * inset, 30.0 * s - 1.3 * inset)
-    upper = _table(ratio, _FEMUR_RATIO, s * shape.femur_flare * _FEMUR_HEIGHT)
-    lower = condyle_surface(shape, x, y, flexion) + inset
-    return Body(lower, np.where(ratio < 1.0, upper, lower))
+    power = _power(x / (side * half), (y + 2.0 * s) / (30.0 * s))
+    surface = condyle_surface(shape, x, y, flexion)
+    heights = s * shape.femur_flare * _FEMUR_HEIGHT
+    plate = 0.5 * shape.cortex + 0.2
+    outer = _body(power, surface, _table(power, _FEMUR_RATIO, heights))
+    power = power * _shrink(1.3 * shape.cortex, half)
+    return outer, _body(power, surface + plate, _table(power, _FEMUR_RATIO, heights) - 0.3 * shape.cortex)
 
 
-def tibia_body(shape: BoneShape, x: Grid, y: Grid, *, inset: float, plate: Grid | float) -> Body:
-    """The tibia; ``plate`` (mm) is the subchondral plate's thickness where ``inset`` is the cortex, else 0."""
+def tibia_bodies(shape: BoneShape, x: Grid, y: Grid, *, plate: Grid) -> tuple[Body, Body]:
+    """The tibia: the whole bone, and its trabecular inside under a subchondral plate of ``plate`` mm."""
     s = shape.scale
+    half = shape.tibia_half_width
     side = 1.0 - shape.lateral_asymmetry * np.tanh(x / 10.0)
-    ratio = _radius(x / side, y, shape.tibia_half_width - 1.3 * inset, 25.0 * s - 1.3 * inset)
-    lower = -_table(ratio, _TIBIA_RATIO, s * shape.tibia_flare * _TIBIA_DEPTH)
-    rim = np.clip((ratio - 0.93) / 0.07, 0.0, 1.0)
-    upper = plateau_surface(shape, x, y) - plate - 2.5 * s * rim * rim
-    return Body(lower, np.where(ratio < 1.0, upper, lower))
+    power = _power(x / (side * half), y / (25.0 * s))
+    rim = np.clip((power - 0.84) / 0.16, 0.0, 1.0)
+    surface = plateau_surface(shape, x, y) - 2.5 * s * rim * rim
+    depths = -s * shape.tibia_flare * _TIBIA_DEPTH
+    outer = _body(power, _table(power, _TIBIA_RATIO, depths), surface)
+    power = power * _shrink(1.3 * shape.cortex, half)
+    return outer, _body(power, _table(power, _TIBIA_RATIO, depths), surface - plate)
 
 
-def fibula_body(shape: BoneShape, x: Grid, y: Grid, *, inset: float) -> Body:
-    """The head and neck of the fibula, lateral and behind."""
+def fibula_bodies(shape: BoneShape, x: Grid, y: Grid) -> tuple[Body, Body]:
+    """Head and neck of the fibula, lateral and behind: the whole bone, and its trabecular inside."""
     s = shape.scale
     x0, y0 = fibula_center(shape)
-    ratio = _radius(x - x0, y - y0, 8.5 * s - inset, 9.5 * s - inset)
-    inside = np.clip(ratio, 0.0, 1.0)
-    upper = s * shape.fibula_top - inset - 7.0 * s * (1.0 - np.sqrt(1.0 - inside**2.2))
-    lower = s * shape.fibula_top - _table(
-        ratio, np.array([0.0, 0.62, 0.66, 0.75, 0.9, 1.0]), s * np.array([FAR, FAR, 45.0, 27.0, 15.0, 7.0])
-    )
-    return Body(lower, np.where(ratio < 1.0, upper, lower))
+    top = s * shape.fibula_top
+    power = _power((x - x0) / (8.5 * s), (y - y0) / (9.5 * s))
+    tip = 6.5 * s * np.minimum(power, 1.0) + 0.25 * np.abs(x - x0 - 3.0 * s)
+    depths = top - s * _FIBULA_DEPTH
+    outer = _body(power, _table(power, _FIBULA_RATIO, depths), top - tip)
+    power = power * _shrink(shape.cortex, 8.5 * s)
+    return outer, _body(power, _table(power, _FIBULA_RATIO, depths), top - tip - 0.7 * shape.cortex)
 
 
 def fibula_center(shape: BoneShape) -> tuple[float, float]:
@@ -195,20 +203,30 @@ def fibula_center(shape: BoneShape) -> tuple[float, float]:
     return shape.tibia_half_width * shape.fibula_offset, -17.0 * shape.scale
 
 
-def patella_body(shape: BoneShape, x: Grid, y: Grid, *, inset: float) -> Body:
-    """The patella in front of the femur, above its distal point."""
+def patella_bodies(shape: BoneShape, x: Grid, y: Grid) -> tuple[Body, Body]:
+    """The patella in front of the femur, above its distal point: the whole bone, and its trabecular inside."""
     s = shape.scale
     x0, y0 = patella_center(shape)
     radius = s * shape.patella_radius
-    ratio = _radius(x - x0, y - y0, radius - inset, 10.0 * s - inset)
-    half = (radius - inset) * np.sqrt(np.clip(1.0 - ratio**2.3, 0.0, None))
     center = s * shape.patella_height
-    return Body(center - 1.05 * half, center + 0.95 * half)
+    power = _power((x - x0) / radius, (y - y0) / (8.5 * s))
+    bodies = []
+    for thickness in (0.0, 0.7 * shape.cortex):
+        shrunk = power * _shrink(thickness, radius)
+        half = (radius - thickness) * np.sqrt(np.maximum(1.0 - shrunk, 0.0))
+        bodies.append(Body(center - 1.08 * half, center + 0.92 * half))
+    return bodies[0], bodies[1]
 
 
 def patella_center(shape: BoneShape) -> tuple[float, float]:
     """Where (x, y) the patella lies."""
     return 3.0 * shape.scale, 38.0 * shape.scale
+
+
+def _body(power: Grid, lower: Grid, upper: Grid) -> Body:
+    """Columns inside the section; outside, and where surfaces cross, the column shrinks to nothing."""
+    lower = np.minimum(lower, upper)
+    return Body(lower, np.where(power < 1.0, upper, lower))
 
 
 def _condyle_profile(x: Grid, half_width: float, drop: float) -> Grid:
@@ -218,10 +236,17 @@ def _condyle_profile(x: Grid, half_width: float, drop: float) -> Grid:
     return np.asarray(inside + np.maximum(t - 1.0, 0.0) * 3.0 * drop)
 
 
-def _radius(x: Grid, y: Grid, half_width: float, half_depth: float) -> Grid:
-    """Superelliptic distance from the axis: below 1 inside the widest section."""
-    return np.asarray(((np.abs(x) / half_width) ** 2.4 + (np.abs(y) / half_depth) ** 2.4) ** (1.0 / 2.4))
+def _power(x: Grid, y: Grid) -> Grid:
+    """Superellipse of exponent 2.5, ``|x|^2.5 + |y|^2.5``: below 1 inside the widest section."""
+    x, y = np.abs(x), np.abs(y)
+    return np.asarray(x * x * np.sqrt(x) + y * y * np.sqrt(y))
 
 
-def _table(ratio: Grid, ratios: Float[np.ndarray, "t"], heights: Float[np.ndarray, "t"]) -> Grid:
-    return np.asarray(np.interp(ratio, ratios, heights))
+def _shrink(thickness: float, half_width: float) -> float:
+    """Factor on `_power` that moves the outline inwards by ``thickness``."""
+    return float((half_width / (half_width - thickness)) ** 2.5)
+
+
+def _table(power: Grid, ratios: Float[np.ndarray, " t"], heights: Float[np.ndarray, " t"]) -> Grid:
+    """Height by relative radius, looked up by power so that no root is taken."""
+    return np.asarray(np.interp(power, ratios**2.5, heights))

@@ -62,13 +62,13 @@ class FieldModel:
     loss: Thickness
 
 
-def mode_shares() -> Float[np.ndarray, "k"]:
+def mode_shares() -> Float[np.ndarray, " k"]:
     """Share of each mode's variance that the morphology factors explain: 0.85 for the coarsest, falling with detail."""
     return np.asarray(0.85 * np.exp(-np.arange(N_MODES) / 14.0))
 
 
 @lru_cache(maxsize=1)
-def _loadings() -> tuple[Float[np.ndarray, "r k m"], Float[np.ndarray, "m"]]:
+def _loadings() -> tuple[Float[np.ndarray, "r k m"], Float[np.ndarray, " m"]]:
     rng = np.random.default_rng(_LOADINGS_SEED)
     modes = rng.normal(size=(2, N_MODES, N_MORPHOLOGY))
     overall = rng.normal(size=N_MORPHOLOGY)

@@ -67,8 +67,8 @@ class KneeTraits:
     """
 
     side: str
-    morphology: Float[np.ndarray, "m"]
-    shape_noise: Float[np.ndarray, "s"]
+    morphology: Float[np.ndarray, " m"]
+    shape_noise: Float[np.ndarray, " s"]
     mode_noise: Float[np.ndarray, "2 k"]
     global_noise: float
     meniscus: Float[np.ndarray, "2"]

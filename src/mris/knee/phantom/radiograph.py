@@ -1,8 +1,7 @@
 """The radiograph: Beer-Lambert attenuation of a diverging beam through bones and soft tissue, onto a noisy detector.
 
-Bones are columns along z (`bones`), so the path of all rays through one slice of constant depth is a running sum: each column
-adds its attenuation where it begins and takes it away where it ends. Cartilage and menisci attenuate like the soft
-tissue round them and have no part here; they decide only where the bones stand (`contact`).
+Cartilage and menisci attenuate like the soft tissue round them and have no part here; they decide only where the bones
+stand (`contact`).
 """
 
 import numpy as np
@@ -12,79 +11,25 @@ from scipy import ndimage
 from mris.knee.phantom.bones import (
     Body,
     BoneShape,
-    femur_body,
-    fibula_body,
+    Grid,
+    femur_bodies,
+    fibula_bodies,
     fibula_center,
-    patella_body,
+    patella_bodies,
     patella_center,
-    tibia_body,
+    tibia_bodies,
 )
 from mris.knee.phantom.contact import Placement
-from mris.knee.phantom.texture import trabecular_texture
+from mris.knee.phantom.projection import Canvas, Plane
+from mris.knee.phantom.texture import smooth_noise, trabecular_texture
 from mris.knee.phantom.view import REGION_MM, View
-
-Plane = Float[np.ndarray, "h w"]
 
 MU_SOFT = 0.0195
 MU_FAT = 0.0165
-MU_TRABECULAR = 0.0075
+MU_TRABECULAR = 0.0085
 """Per mm at about 60 keV; bone values are the excess over the soft tissue that the bone displaces."""
-MU_CORTICAL = 0.042
-MARGIN = 1.16
-"""The canvas is larger than the picture, so that roll and shift bring in anatomy, not emptiness."""
-
-
-class Canvas:
-    """Attenuation differences on the detector, summed along z once at the end."""
-
-    def __init__(self, size: int, view: View, placement: Placement) -> None:
-        self.n = int(np.ceil(size * MARGIN / 2.0)) * 2
-        self.pitch = REGION_MM / size
-        nominal = 1.0 + view.detector_mm / view.source_mm
-        self.view = view
-        self.joint = 0.5 * placement.height
-        self.u = (np.arange(self.n) + 0.5 - self.n / 2) * self.pitch * nominal * view.zoom
-        self.v_step = self.pitch * nominal * view.zoom
-        self.difference = np.zeros(self.n * (self.n + 2))
-
-    def columns(self, y: Float[np.ndarray, "d"]) -> tuple[Plane, Plane]:
-        """Knee coordinates (x, y) of every detector column at each depth, the leg's rotation undone."""
-        view = self.view
-        magnification = (view.source_mm + view.detector_mm) / (view.source_mm + y[:, None])
-        x = self.u[None, :] / magnification
-        depth = np.broadcast_to(y[:, None], x.shape)
-        angle = np.deg2rad(view.rotation)
-        return np.cos(angle) * x + np.sin(angle) * depth, np.cos(angle) * depth - np.sin(angle) * x
-
-    def add(self, body: Body, y: Float[np.ndarray, "d"], attenuation: float) -> None:
-        """Add a body sampled at depths ``y`` (evenly spaced): attenuation per mm times the slice's width."""
-        weight = attenuation * float(y[1] - y[0])
-        full = body.upper > body.lower
-        slices, columns = np.nonzero(full)
-        depth = y[slices]
-        self._deposit(body.upper[full], depth, columns, weight)
-        self._deposit(body.lower[full], depth, columns, -weight)
-
-    def _deposit(
-        self, z: Float[np.ndarray, "p"], depth: Float[np.ndarray, "p"], columns: np.ndarray, weight: float
-    ) -> None:
-        view = self.view
-        source_height = view.source_mm * np.tan(np.deg2rad(view.beam_tilt))
-        magnification = (view.source_mm + view.detector_mm) / (view.source_mm + depth)
-        # In the frame whose central ray goes through the joint centre.
-        v = source_height + (z - self.joint - source_height) * magnification
-        v -= source_height - source_height * (view.source_mm + view.detector_mm) / view.source_mm
-        row = np.clip(self.n / 2 - v / self.v_step, 0.0, self.n)
-        first = row.astype(np.intp)
-        rest = row - first
-        at = first * self.n + columns
-        length = self.difference.size
-        self.difference += np.bincount(at, weights=weight * (1.0 - rest), minlength=length)[:length]
-        self.difference += np.bincount(at + self.n, weights=weight * rest, minlength=length)[:length]
-
-    def total(self) -> Plane:
-        """Attenuation summed from the top of the canvas down."""
-        return np.asarray(np.cumsum(self.difference.reshape(self.n + 2, self.n), axis=0)[: self.n])
+MU_CORTICAL = 0.040
+MU_OSTEOPHYTE = 0.016
 
 
 def bone_attenuation(
@@ -92,64 +37,85 @@ def bone_attenuation(
     placement: Placement,
     osteophytes: Float[np.ndarray, "4"],
     view: View,
+    *,
     size: int,
     texture_seed: int,
 ) -> Plane:
-    """Line integrals of the bones' excess attenuation on the larger canvas."""
-    inner = Canvas(size, view, placement)
-    outer = Canvas(size, view, placement)
+    """Line integrals of the bones' excess attenuation on a canvas somewhat larger than the picture.
+
+    Args:
+        shape: The bones.
+        placement: Where the femur stands; its joint spaces also thicken the plates (sclerosis).
+        osteophytes: Lengths (mm) of the spurs: medial femur, medial tibia, lateral femur, lateral tibia.
+        view: Pose and beam.
+        size: Rows and columns of the picture.
+        texture_seed: Of the knee's trabecular pattern.
+    """
+    whole, inside = (Canvas(size, view, 0.5 * placement.height) for _ in range(2))
     s = shape.scale
-    y = np.linspace(-33.0 * s, 33.0 * s, 34)
-    x, depth = outer.columns(y)
+    y = np.linspace(-33.0 * s, 33.0 * s, 25)
+    x, depth = whole.columns(y)
     lift = placement.height + placement.slope * x
-    cortex = shape.cortex
-    narrowing = np.clip((4.5 - np.array([placement.medial_jsw_mm, placement.lateral_jsw_mm])) / 3.0, 0.0, 1.3)
-    side = 1.0 / (1.0 + np.exp(-x / 4.0))
-    plate = cortex + 0.6 + 1.4 * (narrowing[0] * (1.0 - side) + narrowing[1] * side)
-    outer.add(_lifted(femur_body(shape, x, depth, flexion=view.flexion, inset=0.0), lift), y, MU_CORTICAL)
-    inner.add(_lifted(femur_body(shape, x, depth, flexion=view.flexion, inset=cortex), lift), y, 1.0)
-    outer.add(tibia_body(shape, x, depth, inset=0.0, plate=0.0), y, MU_CORTICAL)
-    inner.add(tibia_body(shape, x, depth, inset=cortex, plate=plate), y, 1.0)
-    _add_small_bones(outer, inner, shape, placement)
-    _add_osteophytes(outer, shape, placement, osteophytes)
-    hollow = inner.total()
+    femur = femur_bodies(shape, x, depth, flexion=view.flexion)
+    tibia = tibia_bodies(shape, x, depth, plate=_plate(shape, placement, x))
+    for canvas, moving, fixed, attenuation in zip((whole, inside), femur, tibia, (MU_CORTICAL, 1.0), strict=True):
+        canvas.add(_lifted(moving, lift), y, attenuation)
+        canvas.add(fixed, y, attenuation)
+    _add_small_bones(whole, inside, shape, placement)
+    _add_osteophytes(whole, shape, placement, osteophytes)
+    hollow = inside.total()
     density = MU_TRABECULAR * shape.trabecular_density
-    texture = trabecular_texture(hollow.shape[0], inner.pitch, texture_seed)
-    return outer.total() - (MU_CORTICAL - density * texture) * hollow
+    texture = trabecular_texture(hollow.shape[0], inside.pitch, texture_seed)
+    return whole.total() - (MU_CORTICAL - density * texture) * hollow
 
 
-def _lifted(body: Body, lift: Plane) -> Body:
+def _plate(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
+    """Thickness (mm) of the tibial subchondral plate, thicker under a narrowed compartment."""
+    spaces = np.array([placement.medial_jsw_mm, placement.lateral_jsw_mm])
+    sclerosis = np.clip((3.6 - spaces) / 3.0, 0.0, 1.2)
+    lateral = 1.0 / (1.0 + np.exp(-x / 4.0))
+    return 0.5 * shape.cortex + 0.35 + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
+
+
+def _lifted(body: Body, lift: Grid) -> Body:
     return Body(body.lower + lift, body.upper + lift)
 
 
-def _add_small_bones(outer: Canvas, inner: Canvas, shape: BoneShape, placement: Placement) -> None:
+def _add_small_bones(whole: Canvas, inside: Canvas, shape: BoneShape, placement: Placement) -> None:
     s = shape.scale
-    y = fibula_center(shape)[1] + np.linspace(-12.0, 12.0, 12) * s
-    x, depth = outer.columns(y)
-    outer.add(fibula_body(shape, x, depth, inset=0.0), y, MU_CORTICAL)
-    inner.add(fibula_body(shape, x, depth, inset=0.8 * shape.cortex), y, 1.0)
+    y = fibula_center(shape)[1] + np.linspace(-12.0, 12.0, 11) * s
+    for canvas, body, attenuation in zip(
+        (whole, inside), fibula_bodies(shape, *whole.columns(y)), (MU_CORTICAL, 1.0), strict=True
+    ):
+        canvas.add(body, y, attenuation)
     y = patella_center(shape)[1] + np.linspace(-11.0, 11.0, 11) * s
-    x, depth = outer.columns(y)
-    outer.add(_lifted(patella_body(shape, x, depth, inset=0.0), placement.height + 0.0 * x), y, MU_CORTICAL)
-    inner.add(_lifted(patella_body(shape, x, depth, inset=1.0), placement.height + 0.0 * x), y, 1.0)
+    x, depth = whole.columns(y)
+    lift = np.broadcast_to(placement.height, x.shape)
+    for canvas, body, attenuation in zip(
+        (whole, inside), patella_bodies(shape, x, depth), (MU_CORTICAL, 1.0), strict=True
+    ):
+        canvas.add(_lifted(body, lift), y, attenuation)
 
 
-def _add_osteophytes(canvas: Canvas, shape: BoneShape, placement: Placement, sizes: Float[np.ndarray, "4"]) -> None:
-    """Marginal spurs as ellipsoids: medial femur, medial tibia, lateral femur, lateral tibia."""
+def _add_osteophytes(canvas: Canvas, shape: BoneShape, placement: Placement, lengths: Float[np.ndarray, "4"]) -> None:
+    """Marginal spurs: half ellipsoids that lean towards the joint."""
     s = shape.scale
-    y = np.linspace(-15.0 * s, 15.0 * s, 9)
+    y = np.linspace(-16.0 * s, 16.0 * s, 9)
     x, depth = canvas.columns(y)
-    for spur, length in enumerate(sizes):
-        if length < 0.3:
-            continue
-        sign = -1.0 if spur < 2 else 1.0
-        femoral = spur % 2 == 0
-        x0 = sign * (shape.tibia_half_width * (1.02 if femoral else 0.985))
-        z0 = placement.height + placement.slope * x0 + 13.0 * s if femoral else -4.0 * s
-        inside = 1.0 - ((x - x0) / (length + 1.0)) ** 2 - (depth / (13.0 * s)) ** 2
-        half = (0.55 * length + 1.2) * np.sqrt(np.clip(inside, 0.0, None))
-        lean = (0.35 if femoral else 0.45) * np.abs(x - x0) * (1.0 if not femoral else -1.0)
-        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, 0.018)
+    halves = (shape.medial_condyle_half_width, shape.lateral_condyle_half_width)
+    drops = (shape.medial_condyle_drop, shape.lateral_condyle_drop)
+    for spur, length in enumerate(lengths):
+        side, femoral = spur // 2, spur % 2 == 0
+        sign = 2.0 * side - 1.0
+        x0 = sign * s * (shape.condyle_offset + 0.93 * halves[side])
+        z0 = placement.height + placement.slope * x0 + 0.6 * s * drops[side]
+        if not femoral:
+            x0, z0 = sign * 0.96 * shape.tibia_half_width, -4.0 * s
+        outward = sign * (x - x0)
+        inside = 1.0 - (outward / (length + 1.5)) ** 2 - (depth / (14.0 * s)) ** 2
+        half = (0.4 * length + 0.8) * np.sqrt(np.maximum(inside, 0.0))
+        lean = outward * (-0.3 if femoral else 0.4)
+        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, MU_OSTEOPHYTE)
 
 
 def soft_attenuation(n: int, pitch: float, girth_mm: float, rng: np.random.Generator) -> Plane:
@@ -162,8 +128,7 @@ def soft_attenuation(n: int, pitch: float, girth_mm: float, rng: np.random.Gener
     muscle = np.sqrt(np.clip(1.0 - (x[None, :] / muscle_half) ** 2, 0.0, None))
     fat = 1.7 * half * inside
     lean = 1.7 * muscle_half * muscle * (1.0 + 0.05 * np.tanh(z / 25.0))
-    coarse = rng.normal(0.0, 0.05, (8, 8))
-    uneven = ndimage.zoom(coarse, n / 8, order=1, mode="nearest", grid_mode=True)[:n, :n]
+    uneven = 0.06 * smooth_noise(rng, n, 7)
     return np.asarray(MU_FAT * fat + (MU_SOFT - MU_FAT) * lean + uneven)
 
 
@@ -187,8 +152,15 @@ def expose(attenuation: Plane, view: View, size: int, rng: np.random.Generator) 
 
 
 def develop(transmission: Float[np.ndarray, "h w"], view: View) -> UInt16[np.ndarray, "h w"]:
-    """Film-like picture, bone bright: logarithm, window, display curve, 16 bits (0 is air, 65535 the densest)."""
+    """Picture with bone bright: logarithm, automatic window, display curve, 16 bits.
+
+    The window reaches from the 1st to the 99.5th percentile of the picture, moved by the view's ``window`` errors (in parts
+    of that range), as an operator or an automatic exposure does it.
+    """
     density = -np.log(np.maximum(transmission, 1e-5))
-    low, width = view.window
-    shown = np.clip((density - low) / width, 0.0, 1.0) ** view.gamma
+    low, high = np.percentile(density, (1.0, 99.5))
+    below, above = view.window
+    start = low - below * (high - low)
+    width = max((1.0 + below + above) * (high - low), 1e-3)
+    shown = np.clip((density - start) / width, 0.0, 1.0) ** view.gamma
     return np.asarray(np.round(65535.0 * shown), dtype=np.uint16)

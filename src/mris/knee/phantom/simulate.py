@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt16
-from scipy import ndimage
 
 from mris.errors import SettingsError
 from mris.knee.phantom.bones import BoneShape, bone_shape
@@ -14,6 +13,7 @@ from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, 
 from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
 from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
 from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
+from mris.knee.phantom.texture import smooth_noise
 from mris.knee.phantom.view import REGION_MM, View, sample_view
 
 EXTRACTION_SMOOTH_SD_MM = 0.06
@@ -133,9 +133,11 @@ def take_pictures(state: KneeState, size: int, rng: np.random.Generator) -> Knee
 def take_radiograph(state: KneeState, size: int, rng: np.random.Generator) -> UInt16[np.ndarray, "h w"]:
     """The picture of the bones where they stand; a right knee is the mirror image."""
     spurs = osteophyte_lengths(state.knee, state.severity)
-    bones = bone_attenuation(state.shape, state.placement, spurs, state.view, size, state.knee.texture_seed)
-    girth = (62.0 + 6.0 * state.person.body_z) * (1.0 + 0.02 * state.person.height_z)
-    soft = soft_attenuation(bones.shape[0], REGION_MM / size, max(girth, 46.0), rng)
+    bones = bone_attenuation(
+        state.shape, state.placement, spurs, state.view, size=size, texture_seed=state.knee.texture_seed
+    )
+    girth = (69.0 + 7.0 * state.person.body_z) * (1.0 + 0.02 * state.person.height_z)
+    soft = soft_attenuation(bones.shape[0], REGION_MM / size, max(girth, 50.0), rng)
     picture = develop(expose(bones + soft, state.view, size, rng), state.view)
     return picture if state.knee.side == "left" else np.ascontiguousarray(picture[:, ::-1])
 
@@ -143,8 +145,7 @@ def take_radiograph(state: KneeState, size: int, rng: np.random.Generator) -> UI
 def extract_maps(thickness: Thickness, rng: np.random.Generator) -> Thickness:
     """Maps as an MR pipeline would measure them: smooth and pixel noise where there is cartilage, never below 0 mm."""
     size = thickness.shape[-1]
-    coarse = rng.normal(0.0, 1.25 * EXTRACTION_SMOOTH_SD_MM, (2, 12, 12))
-    smooth = np.stack([ndimage.zoom(c, size / 12, order=1, mode="nearest", grid_mode=True) for c in coarse])
+    smooth = EXTRACTION_SMOOTH_SD_MM * np.stack([smooth_noise(rng, size, 12) for _ in range(2)])
     noise = smooth + EXTRACTION_PIXEL_SD_MM * rng.standard_normal(thickness.shape, dtype=np.float32)
     measured = np.maximum(thickness + noise, 0.0)
     return np.where(thickness == 0.0, 0.0, measured).astype(np.float32)

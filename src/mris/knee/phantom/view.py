@@ -26,7 +26,7 @@ class View:
         photons: Mean count of an unattenuated pixel of 1 mm2.
         blur_mm: Standard deviation of focal spot and detector blur on the picture.
         scatter: Ratio of scattered to primary radiation.
-        window: Lower end and width of the displayed range of attenuation.
+        window: How far the displayed range reaches below and above the picture's, in parts of that range.
         gamma: Exponent of the display curve.
     """
 
@@ -60,6 +60,6 @@ def sample_view(rng: np.random.Generator, person: Person) -> View:
         photons=float(np.exp(rng.normal(np.log(6.0e4 if at_b else 9.0e4), 0.4))),
         blur_mm=float(rng.uniform(0.35, 0.6) if at_b else rng.uniform(0.45, 0.85)),
         scatter=float(rng.uniform(0.05, 0.35)),
-        window=(float(rng.normal(1.0, 0.15)), float(np.exp(rng.normal(0.95, 0.15)))),
-        gamma=float(np.exp(rng.normal(0.0 if at_b else 0.12, 0.12))),
+        window=(float(rng.uniform(-0.05, 0.25)), float(rng.uniform(-0.08, 0.25))),
+        gamma=float(np.exp(rng.normal(0.0 if at_b else 0.15, 0.15))),
     )
