@@ -1,10 +1,20 @@
 """Fixtures every room shares."""
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
+
+from mris.cohort.cohort import Cohort
+from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, TABLE_FILE, CohortHeader, label_column
+from mris.cohort.pair_table import image_array
+from mris.images.transforms import SourcePreparation
+from mris.images.write import write_json, write_npz
 
 _NEIGHBOR_OF_THE_REPOSITORY = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -21,3 +31,103 @@ def data_dir() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture
+def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
+    """Write a small cohort without going through files: ``make_cohort(subjects, size=(8, 8), ...)``."""
+
+    def make(
+        subjects: Sequence[str],
+        *,
+        rng: np.random.Generator,
+        name: str = "cohort",
+        timepoints: Sequence[str] | None = None,
+        split: str | Sequence[str] = "train",
+        regions: Sequence[str] = ("femoral", "tibial"),
+        size: tuple[int, int] = (8, 8),
+        targets: np.ndarray | None = None,
+        sources: np.ndarray | None = None,
+        grades: Sequence[int | None] | None = None,
+        spacing: tuple[float, float] | None = (0.5, 0.5),
+    ) -> Cohort:
+        n, pixels = len(subjects), size[0] * size[1]
+        splits = [split] * n if isinstance(split, str) else list(split)
+        if targets is None:
+            targets = rng.uniform(0.5, 3.0, (n, len(regions), *size)).astype(np.float32)
+            targets[:, :, :2] = np.nan  # outside the atlas
+        if sources is None:
+            sources = rng.uniform(0, 1, (n, 1, *size)).astype(np.float32)
+        if timepoints is None:
+            timepoints = [str(12 * list(subjects[:row]).count(subject)) for row, subject in enumerate(subjects)]
+        if grades is None:
+            grades = [row % 5 for row in range(n)]
+        header = CohortHeader(
+            regions=tuple(regions),
+            unit="mm",
+            source=SourcePreparation(size=size),
+            source_shape=(sources.shape[1], *size),
+            target_shape=(len(regions), *size),
+            target_spacing=spacing,
+            mirror_targets=False,
+            labels=("klg",),
+            n_pairs=n,
+            n_manifest_rows=n,
+            split_rule="given",
+            manifest_sha256="0" * 64,
+            software="mris test",
+        )
+        folder = tmp_path / name
+        table = pa.table(
+            {
+                "key": [f"{subject}/{time}" for subject, time in zip(subjects, timepoints, strict=True)],
+                "subject": list(subjects),
+                "timepoint": list(timepoints),
+                "side": [""] * n,
+                "split": splits,
+                label_column("klg"): pa.array(list(grades), pa.int64()),
+                "source": image_array(sources.reshape(n, -1)),
+                "target": image_array(targets.reshape(n, -1)),
+            }
+        )
+        assert pixels * len(regions) == targets.reshape(n, -1).shape[1]
+        lance.write_dataset(table, str(folder / TABLE_FILE))
+        write_npz(folder / ATLAS_MASK_FILE, mask=~np.isnan(targets).all(axis=0))
+        write_json(folder / HEADER_FILE, header.to_json())
+        return Cohort.open(folder)
+
+    return make
+
+
+@dataclass(frozen=True)
+class ProjectionEncoder:
+    """A fixed random linear map of the pixels, made a unit vector: equal images have equal embeddings."""
+
+    source_matrix: np.ndarray
+    target_matrix: np.ndarray
+    regions: tuple[str, ...] = ("femoral", "tibial")
+    fingerprint: str = "f" * 64
+
+    @classmethod
+    def of(cls, cohort: Cohort, dimensions: int = 16, seed: int = 5, **fields: object) -> "ProjectionEncoder":
+        rng = np.random.default_rng(seed)
+        header = cohort.header
+        source = rng.standard_normal((int(np.prod(header.source_shape)), dimensions)).astype(np.float32)
+        target = rng.standard_normal((int(np.prod(header.target_shape)), dimensions)).astype(np.float32)
+        return cls(source, target, **{"regions": header.regions, **fields})  # type: ignore[arg-type]
+
+    def encode_sources(self, sources: np.ndarray) -> np.ndarray:
+        return self._unit(sources, self.source_matrix)
+
+    def encode_targets(self, targets: np.ndarray) -> np.ndarray:
+        return self._unit(np.nan_to_num(targets), self.target_matrix)
+
+    @staticmethod
+    def _unit(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        vectors = images.reshape(len(images), -1) @ matrix
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture
+def projection_encoder() -> type[ProjectionEncoder]:
+    return ProjectionEncoder

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int64
 from mris.types import Embeddings
 
 _BLOCK_BYTES = 32 << 20
-"""Similarities held at a time. Small blocks stay near the processor's cache, where the partial sort reads them again."""
+"""Similarities held at a time: few enough to stay near the processor's cache, where the partial sort reads them."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,7 @@ def exact_search(
         product = queries[part] @ gallery.T
         if excluded is not None and groups is not None:
             _exclude(product, groups, excluded[part])
-        if one_per_group and groups is not None:
-            found = _best_of_groups(product, k, groups)
-        else:
-            found = top_k(product, k)
+        found = _best_of_groups(product, k, groups) if one_per_group and groups is not None else top_k(product, k)
         width = found.rows.shape[1]
         rows[part, :width], similarities[part, :width], counts[part] = found.rows, found.similarities, found.counts
     np.clip(similarities, -1.0, 1.0, out=similarities)  # rounding alone leads beyond 1; NaN stays
@@ -148,7 +145,7 @@ def _exclude(similarities: Float32[np.ndarray, "n N"], groups: Groups, excluded:
 
 def _best_of_groups(similarities: Float32[np.ndarray, "n N"], k: int, groups: Groups) -> SearchResult:
     """The k best groups, each by its best row: fetch more and more rows until k groups are among them."""
-    n, n_columns = similarities.shape
+    n = len(similarities)
     rows = np.full((n, k), -1, dtype=np.int64)
     scores = np.full((n, k), np.nan, dtype=np.float32)
     counts = np.zeros(n, dtype=np.int64)

@@ -91,4 +91,5 @@ def neighbor_weights(rule: WeightRule, similarities: Similarities, rows: Rows, t
 def _normalized(raw: np.ndarray) -> Weights:
     raw = raw.astype(np.float64)
     total = raw.sum(axis=1, keepdims=True)
-    return np.divide(raw, total, out=np.zeros_like(raw), where=total > 0).astype(np.float32)
+    weights: Weights = (raw / np.where(total > 0, total, 1.0)).astype(np.float32)
+    return weights
