@@ -25,7 +25,8 @@ _SSIM_WINDOW = 7
 
 def evaluation_mask(truth: TargetMap, atlas_mask: AtlasMask) -> AtlasMask:
     """Return the pixels that count: where the truth has a value and the atlas allows one."""
-    return np.isfinite(truth) & atlas_mask
+    mask: AtlasMask = np.isfinite(truth) & atlas_mask
+    return mask
 
 
 def fill_missing(prediction: TargetMap, mask: AtlasMask, filler: TargetMap) -> tuple[TargetMap, AtlasMask]:
@@ -115,7 +116,7 @@ def ssim_map(
     window = min(_SSIM_WINDOW, smaller_side - (smaller_side + 1) % 2)
     box = _bounding_box(mask, window)
     inside = mask[box]
-    _, similarity = structural_similarity(
+    _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
         np.where(inside, truth[box], np.float32(0)),
         np.where(inside, prediction[box], np.float32(0)),
         data_range=data_range,

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jaxtyping import Float64, Int64
 from numpy import ndarray
+from pydantic import TypeAdapter, ValidationError
 
 from mris.errors import CohortError
 from mris.images.write import write_json
@@ -39,6 +40,7 @@ class CohortDescription:
         target_shape: (regions, height, width).
         n_images: Number of test images.
         n_subjects: Number of people they come from.
+        n_baseline: Number of test images that are baseline visits (the queries of retrieval, where it is measured).
         n_without_target: Images without a single pixel to compare, by region; they count in no mean.
         n_training_images: Number of training images (mean map, atlas mask, data range).
         n_training_subjects: Number of people they come from.
@@ -53,6 +55,7 @@ class CohortDescription:
     target_shape: tuple[int, int, int]
     n_images: int
     n_subjects: int
+    n_baseline: int
     n_without_target: Mapping[str, int]
     n_training_images: int
     n_training_subjects: int
@@ -293,10 +296,12 @@ def read_results(path: Path) -> Results:
             "run the evaluation again"
         )
     try:
-        return _from_plain(plain)
-    except (KeyError, TypeError, ValueError) as error:
+        return TypeAdapter(Results).validate_python(_from_plain(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
         raise CohortError(
-            f"results file {str(path)!r} lacks or misnames something ({error}); run the evaluation again"
+            f"results file {str(path)!r} is damaged at {where} ({first['msg']}); run the evaluation again"
         ) from error
 
 
@@ -310,23 +315,9 @@ def _to_plain(value: Any) -> Any:
     return value
 
 
-_Row = TypeVar("_Row", Estimate, Difference, Recall, Stratum, MethodSummary, CohortDescription, EvaluationSettings)
-
-
-def _row(kind: type[_Row], plain: Mapping[str, Any]) -> _Row:
-    values = {name: nan if part is None else part for name, part in plain.items()}
-    return kind(**{name: tuple(part) if isinstance(part, list) else part for name, part in values.items()})
-
-
-def _from_plain(plain: Mapping[str, Any]) -> Results:
-    return Results(
-        created=str(plain["created"]),
-        versions=dict(plain["versions"]),
-        cohort=_row(CohortDescription, plain["cohort"]),
-        settings=_row(EvaluationSettings, plain["settings"]),
-        methods=tuple(_row(MethodSummary, row) for row in plain["methods"]),
-        strata=tuple(_row(Stratum, row) for row in plain["strata"]),
-        estimates=tuple(_row(Estimate, row) for row in plain["estimates"]),
-        differences=tuple(_row(Difference, row) for row in plain["differences"]),
-        recalls=tuple(_row(Recall, row) for row in plain["recalls"]),
-    )
+def _from_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _from_plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_from_plain(part) for part in value]
+    return nan if value is None else value

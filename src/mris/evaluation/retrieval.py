@@ -92,7 +92,9 @@ def chance_recall(k: int, gallery_size: int) -> float:
 
 def _check(queries: Embeddings, gallery: Embeddings, own: Int64[np.ndarray, " n"]) -> None:
     if len(queries) == 0 or len(gallery) == 0:
-        raise SettingsError(f"{len(queries)} queries, {len(gallery)} gallery targets: retrieval needs at least one of each")
+        raise SettingsError(
+            f"{len(queries)} queries, {len(gallery)} gallery targets: retrieval needs at least one of each"
+        )
     if queries.shape[1] != gallery.shape[1]:
         raise SettingsError(
             f"queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}: embed both with one encoder"

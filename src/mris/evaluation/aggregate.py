@@ -1,0 +1,109 @@
+"""From one number an image to means with intervals, and to paired differences between methods."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.results import Difference, Estimate, PerImage, Stratum
+from mris.evaluation.strata import Group
+
+DIFFERENCE_METRICS = ("median", "mae", "rmse", "psnr", "ssim")
+"""Metrics that methods are compared by."""
+
+
+def describe_groups(groups: Sequence[Group], codes: Int64[np.ndarray, " n"]) -> tuple[Stratum, ...]:
+    """Count images and subjects of each group."""
+    return tuple(
+        Stratum(group.label, group.name, int(group.member.sum()), len(np.unique(codes[group.member])))
+        for group in groups
+    )
+
+
+def summarize(
+    per_image: PerImage,
+    groups: Sequence[Group],
+    codes: Int64[np.ndarray, " n"],
+    counts: ResampleCounts,
+    confidence: float,
+) -> tuple[tuple[Estimate, ...], tuple[Difference, ...]]:
+    """Average over the images of each group, and compare each pair of methods on the same resamples.
+
+    Args:
+        per_image: The numbers of single images.
+        groups: Strata, all images among them.
+        codes: (n,) number of each image's subject.
+        counts: (resamples, subjects) how often each subject was drawn.
+        confidence: Share of resamples inside an interval.
+
+    Returns:
+        Estimates by group, method, region and metric; differences, earlier method minus later one.
+    """
+    estimates: list[Estimate] = []
+    differences: list[Difference] = []
+    for group in groups:
+        values = per_image.values[:, :, group.member]
+        inside = codes[group.member]
+        columns = values.transpose(2, 0, 1, 3).reshape(values.shape[2], -1)
+        shape = (values.shape[0], values.shape[1], values.shape[3])
+        means = _means(columns).reshape(shape)
+        resampled = resampled_means(columns, inside, counts)
+        estimates += _estimates(per_image, group, means, resampled, inside, confidence)
+        differences += _differences(per_image, group, means, resampled.reshape(len(counts), *shape), confidence)
+    return tuple(estimates), tuple(differences)
+
+
+def _means(columns: Float64[np.ndarray, "n columns"]) -> Float64[np.ndarray, " columns"]:
+    finite = np.isfinite(columns)
+    n = finite.sum(axis=0)
+    means = np.full(columns.shape[1], np.nan)
+    np.divide(np.where(finite, columns, 0).sum(axis=0), n, out=means, where=n > 0)
+    return means
+
+
+def _estimates(
+    per_image: PerImage,
+    group: Group,
+    means: Float64[np.ndarray, "methods regions metrics"],
+    resampled: Float64[np.ndarray, "resamples columns"],
+    codes: Int64[np.ndarray, " members"],
+    confidence: float,
+) -> list[Estimate]:
+    lows, highs = (end.reshape(means.shape) for end in percentile_interval(resampled, confidence))
+    rows = []
+    for r, region in enumerate(per_image.regions):
+        measured = per_image.n_pixels[r, group.member] > 0
+        n_images, n_subjects = int(measured.sum()), len(np.unique(codes[measured]))
+        for m, method in enumerate(per_image.methods):
+            for i, metric in enumerate(per_image.metrics):
+                place = (m, r, i)
+                ends = float(means[place]), float(lows[place]), float(highs[place])
+                rows.append(Estimate(method, region, group.label, group.name, metric, *ends, n_images, n_subjects))
+    return rows
+
+
+def _differences(
+    per_image: PerImage,
+    group: Group,
+    means: Float64[np.ndarray, "methods regions metrics"],
+    resampled: Float64[np.ndarray, "resamples methods regions metrics"],
+    confidence: float,
+) -> list[Difference]:
+    rows = []
+    metrics = [per_image.metrics.index(name) for name in DIFFERENCE_METRICS]
+    for one, other in combinations(range(len(per_image.methods)), 2):
+        gap = (means[one] - means[other])[:, metrics]
+        lows, highs = (
+            end.reshape(gap.shape)
+            for end in percentile_interval(
+                (resampled[:, one] - resampled[:, other])[:, :, metrics].reshape(len(resampled), -1), confidence
+            )
+        )
+        for r, region in enumerate(per_image.regions):
+            for i, metric in enumerate(DIFFERENCE_METRICS):
+                ends = float(gap[r, i]), float(lows[r, i]), float(highs[r, i])
+                names = (per_image.methods[one], per_image.methods[other], region, group.label, group.name, metric)
+                rows.append(Difference(*names, *ends))
+    return rows

@@ -1,0 +1,263 @@
+"""Measure any number of methods on the same images, the same pixels and the same resamples."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from rich.console import Console
+from rich.progress import Progress
+
+import mris
+from mris.cohort.cohort import Cohort, PairBatch
+from mris.errors import CohortError, SettingsError, SubjectLeakError
+from mris.evaluation.aggregate import describe_groups, summarize
+from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
+from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
+from mris.evaluation.predictor import Predictor
+from mris.evaluation.recall_table import measure_recall
+from mris.evaluation.references import MeanMap, evenly_spaced
+from mris.evaluation.results import (
+    COMBINED,
+    CohortDescription,
+    EvaluationSettings,
+    MethodSummary,
+    PerImage,
+    Results,
+)
+from mris.evaluation.strata import Merge, groups_of
+from mris.types import AtlasMask, Encoder, TargetMap, Targets
+
+CONFIDENCE = 0.95
+RANGE_PERCENTILES = (0.1, 99.9)
+MAX_RANGE_ROWS = 500
+"""Training targets, spread evenly, that the data range of PSNR and SSIM is taken from."""
+
+_PACKAGES = ("numpy", "scikit-image", "scikit-learn", "scipy")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that one evaluation gives.
+
+    Args:
+        results: Aggregates: what tables and conclusions are made of.
+        per_image: One number an image, method, region and metric.
+        examples: A few queries, chosen by rule (see `mris.evaluation.pictures.choose_examples`).
+        error_maps: Mean error at each pixel.
+    """
+
+    results: Results
+    per_image: PerImage
+    examples: tuple[Example, ...]
+    error_maps: ErrorMaps
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor],
+    cohort: Cohort,
+    *,
+    training: Cohort,
+    by: Sequence[str] = (),
+    merge: Merge | None = None,
+    retrieval: Mapping[str, Encoder] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure methods side by side on a test cohort that shares no subject with the training cohort.
+
+    One mask per query that no method can change: pixels where the truth has a value and the training cohort's atlas
+    mask allows one. Where a method is silent inside the mask, the training mean map speaks for it, and the share it
+    predicted itself is reported as coverage. Means are over images; intervals resample subjects (95 %). Images
+    stream: memory holds a batch, not the cohort.
+
+    Args:
+        predictors: Methods by name; the first one chooses the examples and comes first in tables.
+        cohort: The test view of a cohort.
+        training: The training view, for mean map, atlas mask and data range.
+        by: Labels whose values split the images into strata; a missing label is a stratum of its own.
+        merge: Values of a label that share a stratum, ``{"klg": {"0": "0-1", "1": "0-1"}}``.
+        retrieval: Encoders, by name, to measure recall of; None for none.
+        n_bootstrap: Resamples of subjects.
+        seed: Seed of the resampling.
+        batch_size: Queries given to a method at once.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        Results, numbers of single images, examples and error maps.
+
+    Raises:
+        SettingsError: No method, a setting out of range, or a method that answers with the wrong shape.
+        CohortError: A cohort is empty, the two do not fit together, or a label or region does not exist.
+        SubjectLeakError: A test subject is among the training subjects.
+
+    Example:
+        >>> cohort = mris.Cohort.open("cohort")                                      # doctest: +SKIP
+        >>> training = cohort.split("train")                                         # doctest: +SKIP
+        >>> methods = reference_predictors(training, np.random.default_rng(0))       # doctest: +SKIP
+        >>> evaluation = evaluate(methods, cohort.split("test"), training=training)  # doctest: +SKIP
+        >>> evaluation.results.estimate("PCA k-NN", "rmse").value                    # doctest: +SKIP
+    """
+    _check(predictors, cohort, training)
+    groups = groups_of(cohort, by, merge)
+    codes, n_subjects = subject_codes(list(cohort.subjects))
+    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    mean_map = MeanMap.fit(training).without_gaps()
+    data_range = target_range(training)
+    measured = _measure(predictors, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
+    has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
+    recalls, ranks = measure_recall(
+        retrieval or {}, cohort, has_target, groups, codes, counts, confidence=CONFIDENCE, batch_size=batch_size
+    )
+    names = tuple(predictors)
+    regions = cohort.regions if len(cohort.regions) == 1 else (*cohort.regions, COMBINED)
+    per_image = PerImage(
+        tuple(str(key) for key in cohort.keys), names, regions, METRICS, measured.values, measured.n_pixels, ranks
+    )
+    estimates, differences = summarize(per_image, groups, codes, counts, CONFIDENCE)
+    results = Results(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"mris": mris.__version__} | {name: version(name) for name in _PACKAGES},
+        cohort=_describe(cohort, training, measured),
+        settings=EvaluationSettings(tuple(by), n_bootstrap, CONFIDENCE, seed, batch_size, data_range),
+        methods=tuple(
+            MethodSummary(name, 1000 * seconds / len(cohort))
+            for name, seconds in zip(names, measured.seconds, strict=True)
+        ),
+        strata=describe_groups(groups, codes),
+        estimates=estimates,
+        differences=differences,
+        recalls=recalls,
+    )
+    chosen = choose_examples(per_image.values[0, -1, :, METRICS.index("median")], groups)
+    examples = collect_examples(chosen, predictors, cohort, training.atlas_mask, mean_map)
+    return Evaluation(results, per_image, examples, measured.error_maps)
+
+
+def target_range(training: Cohort) -> float:
+    """Return the range of training target values: from 0, or the 0.1th percentile if that is negative, to the 99.9th.
+
+    Raises:
+        CohortError: All values are equal, so that there is no range.
+    """
+    rows = evenly_spaced(len(training), MAX_RANGE_ROWS)
+    targets = training.read_targets(rows)
+    low, high = np.percentile(targets[np.isfinite(targets)], RANGE_PERCENTILES)
+    spread = float(high - min(low, 0.0))
+    if not spread > 0:
+        raise CohortError(
+            f"cohort {training.path.name!r}: training targets reach from {low:g} to {high:g} {training.header.unit}; "
+            "PSNR and SSIM need a range above 0: check the target files and their unit"
+        )
+    return spread
+
+
+@dataclass(frozen=True)
+class _Measured:
+    values: Float64[np.ndarray, "methods regions n metrics"]
+    n_pixels: Int64[np.ndarray, "regions n"]
+    seconds: Float64[np.ndarray, " methods"]
+    outside_atlas: float
+    error_maps: ErrorMaps
+
+
+def _measure(
+    predictors: Mapping[str, Predictor],
+    cohort: Cohort,
+    atlas_mask: AtlasMask,
+    filler: TargetMap,
+    data_range: float,
+    batch_size: int,
+    progress: bool,
+) -> _Measured:
+    n_rows = 1 if len(cohort.regions) == 1 else len(cohort.regions) + 1
+    values = np.full((len(predictors), n_rows, len(cohort), len(METRICS)), np.nan)
+    n_pixels = np.zeros((n_rows, len(cohort)), dtype=np.int64)
+    seconds = np.zeros(len(predictors))
+    sums = ErrorSums(len(predictors), cohort.header.target_shape)
+    n_finite = 0
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("evaluate", total=len(cohort))
+        for batch in cohort.batches(batch_size):
+            masks = [evaluation_mask(truth, atlas_mask) for truth in batch.targets]
+            n_finite += int(np.isfinite(batch.targets).sum())
+            for position, mask in zip(batch.positions, masks, strict=True):
+                counts = mask.sum(axis=(1, 2))
+                n_pixels[:, position] = [*counts, counts.sum()][:n_rows]
+                sums.count(mask)
+            for m, (name, predictor) in enumerate(predictors.items()):
+                start = time.perf_counter()
+                predictions = _predict(name, predictor, batch, cohort)
+                seconds[m] += time.perf_counter() - start
+                for position, truth, image, mask in zip(
+                    batch.positions, batch.targets, predictions, masks, strict=True
+                ):
+                    filled, own = fill_missing(image, mask, filler)
+                    errors = image_errors(truth, filled, mask, own, data_range=data_range)
+                    values[m, :, position] = errors[:n_rows]
+                    sums.add(m, truth, filled, mask)
+            bar.advance(task, len(batch.positions))
+    compared = int(n_pixels[: len(cohort.regions)].sum())
+    outside = 1 - compared / n_finite if n_finite else 0.0
+    return _Measured(values, n_pixels, seconds, outside, sums.maps(tuple(predictors), cohort.regions))
+
+
+def _predict(name: str, predictor: Predictor, batch: PairBatch, cohort: Cohort) -> Targets:
+    subjects = [str(subject) for subject in cohort.subjects[batch.positions]]
+    predictions = predictor.predict(batch.sources, subjects=subjects)
+    if predictions.shape != batch.targets.shape:
+        raise SettingsError(
+            f"method {name!r} answered {len(batch.sources)} queries with shape {predictions.shape}; this cohort "
+            f"(regions {', '.join(cohort.regions)}) needs {batch.targets.shape}: use a method made for its regions and "
+            "size"
+        )
+    if np.isinf(predictions).any():
+        raise SettingsError(
+            f"method {name!r} answered with infinite values; only numbers and NaN (silence) are allowed"
+        )
+    return predictions
+
+
+def _check(predictors: Mapping[str, Predictor], cohort: Cohort, training: Cohort) -> None:
+    if not predictors:
+        raise SettingsError("no method to evaluate; give at least one, such as the references")
+    for role, view in (("test", cohort), ("training", training)):
+        if len(view) == 0:
+            raise CohortError(f"the {role} view of cohort {view.path.name!r} has no images; name another split")
+    for what in ("regions", "unit", "source_shape", "target_shape"):
+        ours, theirs = getattr(cohort.header, what), getattr(training.header, what)
+        if ours != theirs:
+            raise CohortError(
+                f"test and training cohort differ in {what}: {ours} and {theirs}; prepare both with the same settings"
+            )
+    shared = sorted(set(cohort.subjects) & set(training.subjects))
+    if shared:
+        names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        raise SubjectLeakError(
+            f"{len(shared)} test subjects are also training subjects: {names}; give each subject one split"
+        )
+
+
+def _describe(cohort: Cohort, training: Cohort, measured: _Measured) -> CohortDescription:
+    without = (measured.n_pixels == 0).sum(axis=1)
+    return CohortDescription(
+        name=cohort.path.name,
+        manifest_sha256=cohort.header.manifest_sha256,
+        splits=tuple(sorted(set(cohort.splits))),
+        unit=cohort.header.unit,
+        regions=cohort.regions,
+        target_shape=cohort.header.target_shape,
+        n_images=len(cohort),
+        n_subjects=len(set(cohort.subjects)),
+        n_baseline=int(cohort.is_baseline.sum()),
+        n_without_target={region: int(n) for region, n in zip(cohort.regions, without, strict=False)},
+        n_training_images=len(training),
+        n_training_subjects=len(set(training.subjects)),
+        outside_atlas=measured.outside_atlas,
+    )

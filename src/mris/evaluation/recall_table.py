@@ -1,0 +1,118 @@
+"""Retrieval of every encoder over one and the same gallery, with intervals by subject."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from mris.cohort.cohort import Cohort
+from mris.errors import CohortError
+from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.results import Recall
+from mris.evaluation.retrieval import chance_recall, median_rank, own_ranks, recall_hits, usable_ks
+from mris.evaluation.strata import Group
+from mris.types import Embeddings, Encoder
+
+
+def measure_recall(
+    encoders: Mapping[str, Encoder],
+    cohort: Cohort,
+    has_target: Bool[np.ndarray, " n"],
+    groups: Sequence[Group],
+    codes: Int64[np.ndarray, " n"],
+    counts: ResampleCounts,
+    *,
+    confidence: float,
+    batch_size: int,
+) -> tuple[tuple[Recall, ...], dict[str, Int64[np.ndarray, " n"]]]:
+    """Rank each baseline query's own target among the targets of all baseline visits of the cohort.
+
+    Queries and gallery are the same for every encoder, also for one that reads a single region: the baseline visits
+    that have a target in every region. Strata split the queries, never the gallery. The other knee of a person is in
+    the gallery, as a distractor.
+
+    Args:
+        encoders: Encoders by name.
+        cohort: The test cohort.
+        has_target: (n,) images with at least one pixel to compare in every region.
+        groups: Strata of the images.
+        codes: (n,) number of each image's subject.
+        counts: (resamples, subjects) how often each subject was drawn.
+        confidence: Share of resamples inside an interval.
+        batch_size: Images embedded at once.
+
+    Returns:
+        Recall by encoder, stratum and k (k above the gallery's size are left out), and each image's rank by encoder, 0
+        where it was no query.
+
+    Raises:
+        CohortError: No baseline visit has a target in every region, or the cohort lacks a region of an encoder.
+    """
+    if not encoders:
+        return (), {}
+    positions = np.flatnonzero(cohort.is_baseline & has_target)
+    if len(positions) == 0:
+        raise CohortError(
+            f"cohort {cohort.path.name!r}: none of {len(cohort)} images is a baseline visit with a target in every "
+            "region; retrieval is measured on those: evaluate without it, or on a split that has some"
+        )
+    recalls: list[Recall] = []
+    ranks: dict[str, Int64[np.ndarray, " n"]] = {}
+    for name, encoder in encoders.items():
+        queries, gallery = embed_pairs(encoder, cohort, positions, batch_size)
+        own = own_ranks(queries, gallery, np.arange(len(positions), dtype=np.int64))
+        ranks[name] = np.zeros(len(cohort), dtype=np.int64)
+        ranks[name][positions] = own
+        for group in groups:
+            inside = group.member[positions]
+            if inside.any():
+                recalls += _recalls(
+                    name, encoder, group, own[inside], codes[positions][inside], counts, len(positions), confidence
+                )
+    return tuple(recalls), ranks
+
+
+def embed_pairs(
+    encoder: Encoder, cohort: Cohort, positions: Int64[np.ndarray, " m"], batch_size: int
+) -> tuple[Embeddings, Embeddings]:
+    """Embed sources and targets of some pairs; row i of both is the pair at ``positions[i]``.
+
+    Returns:
+        (m, d) source embeddings and (m, d) target embeddings.
+    """
+    parts = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+    sources = [encoder.encode_sources(cohort.read_sources(part)) for part in parts]
+    targets = [encoder.encode_targets(cohort.read_targets(part, regions=encoder.regions)) for part in parts]
+    return np.concatenate(sources), np.concatenate(targets)
+
+
+def _recalls(
+    name: str,
+    encoder: Encoder,
+    group: Group,
+    ranks: Int64[np.ndarray, " q"],
+    codes: Int64[np.ndarray, " q"],
+    counts: ResampleCounts,
+    gallery_size: int,
+    confidence: float,
+) -> list[Recall]:
+    ks = usable_ks(gallery_size)
+    hits = recall_hits(ranks, ks).astype(np.float64)
+    low, high = percentile_interval(resampled_means(hits, codes, counts), confidence)
+    return [
+        Recall(
+            encoder=name,
+            regions=tuple(encoder.regions),
+            label=group.label,
+            stratum=group.name,
+            k=k,
+            value=float(hits[:, i].mean()),
+            low=float(low[i]),
+            high=float(high[i]),
+            chance=chance_recall(k, gallery_size),
+            n_queries=len(ranks),
+            gallery_size=gallery_size,
+            median_rank=median_rank(ranks),
+        )
+        for i, k in enumerate(ks)
+    ]

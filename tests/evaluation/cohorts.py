@@ -1,0 +1,101 @@
+"""Small prepared cohorts made of arrays, for tests: the folder that `mris prepare` leaves, without its road."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from mris.cohort.cohort import Cohort
+from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, TABLE_FILE, CohortHeader
+from mris.cohort.pair_table import image_array
+from mris.images.transforms import SourcePreparation
+from mris.images.write import write_json, write_npz
+
+
+def write_cohort(
+    folder: Path,
+    sources: np.ndarray,
+    targets: np.ndarray,
+    *,
+    subjects: Sequence[str],
+    splits: Sequence[str],
+    timepoints: Sequence[str] | None = None,
+    sides: Sequence[str] | None = None,
+    labels: Mapping[str, Sequence[object]] | None = None,
+    regions: Sequence[str] = ("femoral", "tibial"),
+    atlas_mask: np.ndarray | None = None,
+) -> Cohort:
+    """Write sources (n, c, h, w) and targets (n, r, h, w) as a cohort and open it."""
+    n, labels = len(sources), labels or {}
+    timepoints = timepoints or ["0"] * n
+    sides = sides or [""] * n
+    columns = {
+        "key": ["/".join(part for part in parts if part) for parts in zip(subjects, timepoints, sides, strict=True)],
+        "subject": list(subjects),
+        "timepoint": list(timepoints),
+        "side": list(sides),
+        "split": list(splits),
+        "manifest_row": list(range(n)),
+        **{name: list(values) for name, values in labels.items()},
+        "source": image_array(sources.reshape(n, -1)),
+        "target": image_array(targets.reshape(n, -1)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    lance.write_dataset(pa.table(columns), str(folder / TABLE_FILE))
+    if atlas_mask is None:
+        training = np.array([split == "train" for split in splits])
+        atlas_mask = np.isfinite(targets[training if training.any() else ~training]).any(axis=0)
+    write_npz(folder / ATLAS_MASK_FILE, mask=atlas_mask)
+    header = CohortHeader(
+        regions=tuple(regions),
+        unit="mm",
+        source=SourcePreparation(size=tuple(sources.shape[2:])),
+        source_shape=tuple(sources.shape[1:]),
+        target_shape=tuple(targets.shape[1:]),
+        target_spacing=None,
+        mirror_targets=False,
+        labels=tuple(labels),
+        n_pairs=n,
+        n_manifest_rows=n,
+        split_rule="given",
+        manifest_sha256="0" * 64,
+        software="test",
+    )
+    write_json(folder / HEADER_FILE, header.to_json())
+    return Cohort.open(folder)
+
+
+def synthetic_cohort(folder: Path, n_subjects: int = 24, size: int = 16, seed: int = 0) -> Cohort:
+    """Write knees whose target is a smooth field that the source shows in part; two sides, two visits, a grade."""
+    rng = np.random.default_rng(seed)
+    row, column = np.mgrid[0:size, 0:size] / (size - 1)
+    shapes = np.stack([row, column, np.sin(np.pi * row) * np.sin(np.pi * column), np.cos(np.pi * (row - column))])
+    disk = (row - 0.5) ** 2 + (column - 0.5) ** 2 < 0.2
+    plates = (np.abs(row - 0.5) < 0.35) & (np.abs(column - 0.5) > 0.1)
+    people = [(s, side, visit) for s in range(n_subjects) for side in ("left", "right") for visit in ("0", "12")]
+    own = {s: rng.normal(size=4) for s in range(n_subjects)}
+    knee = {(s, side): own[s] + 0.4 * rng.normal(size=4) for s in range(n_subjects) for side in ("left", "right")}
+    sources, targets, grades = [], [], []
+    for s, side, _ in people:
+        code = knee[s, side]
+        field = np.tensordot(code, shapes, axes=1)
+        sources.append(np.clip(0.5 + 0.2 * field + 0.05 * rng.normal(size=field.shape), 0, 1)[None])
+        femur, tibia = 2.0 + 0.3 * field, 1.8 + 0.3 * np.tensordot(code[::-1], shapes, axes=1)
+        thick = np.stack([femur, tibia]) + 0.05 * rng.normal(size=(2, size, size))
+        targets.append(np.where(np.stack([disk, plates]), np.maximum(thick, 0), np.nan))
+        grades.append(float(np.clip(np.round(2 - code[0]), 0, 4)))
+    grades[0] = None
+    names = [f"S{s:03d}" for s, _, _ in people]
+    half = n_subjects // 2
+    return write_cohort(
+        folder,
+        np.asarray(sources, dtype=np.float32),
+        np.asarray(targets, dtype=np.float32),
+        subjects=names,
+        splits=["train" if s < half else "test" for s, _, _ in people],
+        timepoints=[visit for _, _, visit in people],
+        sides=[side for _, side, _ in people],
+        labels={"klg": grades, "site": ["A" if s % 2 else "B" for s, _, _ in people]},
+    )
