@@ -121,8 +121,10 @@ def condyle_surface(shape: BoneShape, x: Grid, y: Grid, flexion: float) -> Grid:
     medial = _condyle_profile(x + offset, s * shape.medial_condyle_half_width, s * shape.medial_condyle_drop)
     lateral = _condyle_profile(x - offset, s * shape.lateral_condyle_half_width, s * shape.lateral_condyle_drop)
     behind = 1.0 / (1.0 + np.exp((y - s * 4.0) / (s * 3.5)))
-    roof = s * (9.0 + (shape.notch_height - 9.0) * behind) - shape.notch_sharpness * x * x * behind * 0.5
-    roof = np.where(np.abs(x) < offset, np.maximum(roof, s * 9.0) + sagittal * 0.25, FAR)
+    notch = s * shape.notch_height - 0.5 * shape.notch_sharpness * x * x
+    groove = s * 9.0 - 5.0 * s * (x / offset) ** 2 + 0.8 * sagittal
+    roof = np.maximum(groove, behind * notch + (1.0 - behind) * groove)
+    roof = np.where(np.abs(x) < offset, roof, FAR)
     return np.asarray(np.minimum(np.minimum(medial, lateral + 0.8 * s) + sagittal, roof))
 
 
@@ -142,8 +144,8 @@ def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
     medial = -shape.medial_concavity * np.exp(-(((u + 21.0) / 11.0) ** 2) - (v / 16.0) ** 2)
     lateral = shape.lateral_convexity * np.exp(-(((u - 21.0) / 11.0) ** 2) - (v / 14.0) ** 2) - 0.4
     ridge = 2.2 * np.exp(-((u / 8.0) ** 2))
-    spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.2) ** 2) - ((v - 1.0) / 10.0) ** 2)
-    spines += shape.lateral_spine_height * np.exp(-(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 9.0) ** 2)
+    spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.2) ** 2) - ((v - 1.0) / 12.0) ** 2)
+    spines += shape.lateral_spine_height * np.exp(-(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 11.0) ** 2)
     side = 1.0 / (1.0 + np.exp(-u / 3.0))
     tilt = 0.045 * v
     return np.asarray(s * (medial * (1.0 - side) + lateral * side + ridge + spines + tilt))
@@ -165,7 +167,7 @@ def femur_bodies(shape: BoneShape, x: Grid, y: Grid, *, flexion: float) -> tuple
     power = _power(x / (side * half), (y + 2.0 * s) / (30.0 * s))
     surface = condyle_surface(shape, x, y, flexion)
     heights = s * shape.femur_flare * _FEMUR_HEIGHT
-    plate = 0.5 * shape.cortex + 0.2
+    plate = 0.5 * shape.cortex + 0.6
     outer = _body(power, surface, _table(power, _FEMUR_RATIO, heights))
     power = power * _shrink(1.3 * shape.cortex, half)
     return outer, _body(power, surface + plate, _table(power, _FEMUR_RATIO, heights) - 0.3 * shape.cortex)

@@ -17,7 +17,7 @@ from mris.knee.phantom.fields import Thickness
 from mris.knee.phantom.population import KneeTraits
 
 LOAD_OVERLAP_MM = 0.30
-MENISCUS_MM = (1.75, 1.75)
+MENISCUS_MM = (1.5, 1.5)
 MENISCUS_SD_MM = 0.3
 FIXED_LOCATION_MM = 19.0
 """Distance from the knee's middle at which joint space is read, on a knee of mean size."""
@@ -87,7 +87,7 @@ def place_femur(grid: ContactGrid, thickness: Thickness, knee: KneeTraits, sever
 
 def meniscus_heights(knee: KneeTraits, severity: float) -> Float[np.ndarray, "2"]:
     """Height (mm) that the meniscus adds, medial and lateral: extruded early in disease, on the diseased side."""
-    extruded = float(np.interp(severity, (0.0, 1.0, 2.0, 2.7, 3.2, 4.0), (0.0, 0.12, 0.55, 0.92, 1.0, 1.0)))
+    extruded = float(np.interp(severity, (0.0, 1.0, 2.0, 2.7, 3.2, 4.0), (0.0, 0.12, 0.78, 1.0, 1.0, 1.0)))
     heights = np.asarray(MENISCUS_MM) + MENISCUS_SD_MM * knee.meniscus
     share = np.array([0.15, 1.0]) if knee.lateral_type else np.array([1.0, 0.15])
     return np.asarray(heights * (1.0 - extruded * share))

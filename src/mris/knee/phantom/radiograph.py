@@ -74,7 +74,8 @@ def _plate(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
     spaces = np.array([placement.medial_jsw_mm, placement.lateral_jsw_mm])
     sclerosis = np.clip((3.6 - spaces) / 3.0, 0.0, 1.2)
     lateral = 1.0 / (1.0 + np.exp(-x / 4.0))
-    return 0.5 * shape.cortex + 0.35 + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
+    spines = 0.9 * np.exp(-((x / (10.0 * shape.scale)) ** 2))
+    return 0.5 * shape.cortex + 0.35 + spines + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
 
 
 def _lifted(body: Body, lift: Grid) -> Body:
@@ -107,13 +108,13 @@ def _add_osteophytes(canvas: Canvas, shape: BoneShape, placement: Placement, len
     for spur, length in enumerate(lengths):
         side, femoral = spur // 2, spur % 2 == 0
         sign = 2.0 * side - 1.0
-        x0 = sign * s * (shape.condyle_offset + 0.93 * halves[side])
-        z0 = placement.height + placement.slope * x0 + 0.6 * s * drops[side]
+        x0 = sign * s * (shape.condyle_offset + 0.9 * halves[side])
+        z0 = placement.height + placement.slope * x0 + 0.5 * s * drops[side]
         if not femoral:
             x0, z0 = sign * 0.96 * shape.tibia_half_width, -4.0 * s
         outward = sign * (x - x0)
         inside = 1.0 - (outward / (length + 1.5)) ** 2 - (depth / (14.0 * s)) ** 2
-        half = (0.4 * length + 0.8) * np.sqrt(np.maximum(inside, 0.0))
+        half = (0.5 * length + 0.8) * np.sqrt(np.maximum(inside, 0.0))
         lean = outward * (-0.3 if femoral else 0.4)
         canvas.add(Body(z0 + lean - half, z0 + lean + half), y, MU_OSTEOPHYTE)
 

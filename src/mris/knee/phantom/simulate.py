@@ -34,6 +34,7 @@ class KneeState:
         shape: The bones.
         view: The exposure of this visit.
         placement: Where the femur stands.
+        narrowed: Share of the joint space lost in the worse compartment since the knee was healthy.
         klg: Grade as read at this visit.
         klg_known: Whether the table of grades has it.
     """
@@ -47,6 +48,7 @@ class KneeState:
     shape: BoneShape
     view: View
     placement: Placement
+    narrowed: float
     klg: int
     klg_known: bool
 
@@ -162,7 +164,7 @@ def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldM
         thickness = diseased_thickness(healthy, knee, severity=severity, years=month / 12.0, model=model)
         grid = contact_grid(shape, view.flexion)
         placement = place_femur(grid, thickness, knee, severity)
-        before = place_femur(grid, healthy, knee, 0.0)
+        narrowed = narrowing(placement, place_femur(grid, healthy, knee, 0.0))
         yield KneeState(
             subject=subject_name(index),
             month=month,
@@ -173,6 +175,7 @@ def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldM
             shape=shape,
             view=view,
             placement=placement,
-            klg=read_grade(severity, narrowing(placement, before), rng),
+            narrowed=narrowed,
+            klg=read_grade(severity, narrowed, rng),
             klg_known=visit == 0 or bool(rng.random() >= GRADE_MISSING),
         )
