@@ -18,7 +18,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
@@ -44,7 +44,7 @@ def read_dicom(path: Path) -> Image:
     Raises:
         ImageError: If the file is damaged, truncated, colored, has several frames or no pixels, or cannot be decoded.
     """
-    with library_faults_as_image_error(path, "DICOM", InvalidDicomError):
+    with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
         force = not _has_preamble(path)
         if not force:
             _check_deflated(path)

@@ -12,7 +12,9 @@ from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339
+_UNCOMPRESSED = 1
+_LARGEST_COMPRESSION = 2000  # deflate reaches 1032, LZW somewhat more
 _GRAY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -36,6 +38,7 @@ def read_raster(path: Path) -> Image:
         if pages > 1:
             raise ImageError(f"image {path}: holds {pages} pages or frames; one is read: save one of them")
         _check_depth(picture, path)
+        _check_length(picture, path)
         picture.load()
         pixels = _gray(picture, path)
     return Image.from_array(pixels, origin=str(path))
@@ -53,6 +56,22 @@ def _check_depth(picture: PIL.Image.Image, path: Path) -> None:
         deep = len(bits) > 1 and max(bits) > 8
     if deep:
         raise ImageError(f"image {path}: has several channels of 16 bit; save it as 16-bit gray")
+
+
+def _check_length(picture: PIL.Image.Image, path: Path) -> None:
+    """Refuse a size that the file's bytes cannot fill: Pillow allocates what the header says."""
+    n_bits, largest = 1, _LARGEST_COMPRESSION
+    if isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        tags = picture.tag_v2
+        if tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED and tags.get(_SAMPLES, 1) == 1:
+            n_bits, largest = tags.get(_BITS_PER_SAMPLE, (1,))[0], 1
+    expected = picture.width * picture.height * n_bits // 8
+    found = path.stat().st_size
+    if expected > found * largest:
+        raise ImageError(
+            f"image {path}: {picture.height} x {picture.width} pixels need more than its {found:,} bytes; "
+            "the file is truncated: copy or export it again"
+        )
 
 
 def _gray(picture: PIL.Image.Image, path: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import scipy.sparse
 from jaxtyping import Float, Float32, Float64
 
 from mris.errors import ImageError, SettingsError
@@ -162,11 +163,9 @@ def resize_target(target: Float[np.ndarray, "*r h w"], size: tuple[int, int]) ->
     """
     if target.shape[-2:] == tuple(size):
         return np.array(target, dtype=np.float32)
-    over_rows = _axis_weights(target.shape[-2], size[0])
-    over_columns = _axis_weights(target.shape[-1], size[1]).T
     valid = ~np.isnan(target)
-    weight = over_rows @ valid.astype(np.float64) @ over_columns
-    total = over_rows @ np.where(valid, target, 0.0).astype(np.float64) @ over_columns
+    both = np.stack([valid, np.where(valid, target, 0)]).astype(np.float64)
+    weight, total = _weighted_sums(_weighted_sums(both, -2, size[0]), -1, size[1])
     enough = weight >= _LEAST_VALID_WEIGHT - _ROUNDING
     resized = np.full(total.shape, np.nan, np.float32)
     resized[enough] = total[enough] / weight[enough]
@@ -261,9 +260,16 @@ def resized_spacing(spacing: Spacing, from_shape: tuple[int, ...], to_shape: tup
     return spacing[0] * from_shape[-2] / to_shape[-2], spacing[1] * from_shape[-1] / to_shape[-1]
 
 
-@functools.lru_cache(maxsize=8)
-def _axis_weights(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
-    """Weights (rows sum to 1) of input pixels in each output pixel along one axis."""
+def _weighted_sums(values: Float64[np.ndarray, "..."], axis: int, n_out: int) -> Float64[np.ndarray, "..."]:
+    """Apply `_axis_weights` along one axis."""
+    first = np.moveaxis(values, axis, 0)
+    sums = np.asarray(_axis_weights(len(first), n_out) @ first.reshape(len(first), -1))
+    return np.moveaxis(sums.reshape(n_out, *first.shape[1:]), 0, axis)
+
+
+@functools.lru_cache(maxsize=16)
+def _axis_weights(n_in: int, n_out: int) -> scipy.sparse.csr_array:
+    """Weights (n_out, n_in), rows summing to 1, of input pixels in each output pixel along one axis."""
     scale = n_in / n_out
     inputs = np.arange(n_in)
     if scale >= 1:  # overlap of the output pixel [j s, (j + 1) s] with the input pixel [i, i + 1]
@@ -273,9 +279,8 @@ def _axis_weights(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
     else:  # linear between centers; beyond the outermost centers the outermost pixel alone
         centers = np.clip((np.arange(n_out) + 0.5) * scale - 0.5, 0, n_in - 1)
         weights = np.maximum(1 - np.abs(centers[:, None] - inputs), 0.0)
-    weights = np.asarray(weights / weights.sum(axis=1, keepdims=True))
-    weights.setflags(write=False)
-    return weights
+    weights[weights < _ROUNDING] = 0.0  # a pixel that is only touched must not leave a trace: 0 mm stays 0
+    return scipy.sparse.csr_array(weights / weights.sum(axis=1, keepdims=True))
 
 
 def _start(center: float, length: int) -> int:
