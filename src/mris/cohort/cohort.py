@@ -1,6 +1,8 @@
 """A prepared cohort: pairs of images on disk, their subjects, timepoints, sides, splits and labels in memory."""
 
 import difflib
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -247,7 +249,7 @@ class Cohort:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 mask = np.asarray(archive["mask"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise CohortError(f"{path} cannot be read ({error}); prepare the cohort again with --overwrite") from error
         if mask.shape != self.header.target_shape or mask.dtype != np.bool_:
             raise CohortError(

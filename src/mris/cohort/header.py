@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mris.errors import CohortError
+from mris.errors import CohortError, SettingsError
 from mris.images.transforms import SourcePreparation
 
 FORMAT_VERSION = 1
@@ -100,7 +100,7 @@ class CohortHeader:
                 software=str(values["software"]),
                 precision=str(values["precision"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, SettingsError) as error:
             raise CohortError(
                 f"the cohort header is damaged ({type(error).__name__}: {error}); prepare again"
             ) from error

@@ -198,8 +198,8 @@ class _RowReader:
             found = f"{side!r} is not a side" if side else "the cell is empty while other rows have a side"
             report("side", f"{found}; give left, right, L or R", "unknown side")
         for name, located in zip(("source", *self.target_columns), (row.source, *row.targets), strict=True):
-            if located and not Path(located.split("::")[0]).is_file():
-                report(name, f"there is no file {located.split('::')[0]}", "missing file")
+            if located and not _is_file(located):
+                report(name, f"there is no file {located}", "missing file")
         try:
             row = replace(
                 row, spacing=_spacing(text["spacing"]), center=_center(text["center_row"], text["center_col"])
@@ -210,7 +210,8 @@ class _RowReader:
 
     def _located(self, text: str) -> str:
         """Make a path absolute; the manifest's folder is where relative ones start."""
-        return str(self.folder / Path(text).expanduser()) if text else ""
+        path = Path(text).expanduser() if text.startswith("~/") else Path(text)
+        return str(self.folder / path) if text else ""
 
 
 def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -286,6 +287,14 @@ def _leaks(rows: Sequence[ManifestRow]) -> list[Problem]:
         for subject, members in rows_of.items()
         for row in members
     ]
+
+
+def _is_file(located: str) -> bool:
+    path, _, _ = located.rpartition("::")
+    try:
+        return Path(located).is_file() or (path != "" and Path(path).is_file())
+    except OSError:  # a name longer than the system takes
+        return False
 
 
 def _spacing(text: str) -> tuple[float, float] | None:

@@ -24,7 +24,10 @@ def image_array(images: Float16[np.ndarray, "n p"]) -> pa.FixedSizeListArray:
 
 def pixels_of(column: pa.ChunkedArray) -> list[Float16[np.ndarray, "n p"]]:
     """View each chunk of an image column as rows of pixels, without a copy."""
-    return [chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), -1) for chunk in column.chunks]
+    return [
+        chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), chunk.type.list_size)
+        for chunk in column.chunks
+    ]
 
 
 @dataclass(frozen=True)

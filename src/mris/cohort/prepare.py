@@ -4,12 +4,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import mris
 from mris.cohort import work_folder
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
@@ -223,7 +223,7 @@ class _Work:
             n_manifest_rows=manifest.n_rows,
             split_rule=self.plan.split_rule,
             manifest_sha256=manifest.sha256,
-            software=f"mris {mris.__version__}",
+            software=f"mris {version('mris')}",
         )
 
 

@@ -45,7 +45,7 @@ def split_by_subject(
 
     Example:
         >>> split_by_subject(["a", "a", "b", "c"], fractions={"train": 0.67, "test": 0.33}, seed=1).tolist()
-        ['train', 'train', 'test', 'train']
+        ['train', 'train', 'train', 'test']
     """
     shares = _exact_shares(fractions)
     names = [str(subject) for subject in subjects]

@@ -1,0 +1,324 @@
+"""What `prepare` stores is what the files hold; each row is kept, or dropped with a reason."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mris.cohort.cohort import Cohort
+from mris.cohort.prepare import PrepareReport, PrepareSettings, check_cohort, prepare_cohort
+from mris.cohort.report import Problem
+from mris.errors import CohortError, ManifestError, SettingsError
+from mris.images.read import read_image
+from mris.images.transforms import SourcePreparation, prepare_source, resize_target
+from mris.images.write import write_nifti
+
+Study = Any  # of conftest.py
+MakeStudy = Callable[..., Study]
+SKIP: dict[str, Any] = {"on_error": "skip"}
+
+
+def _prepared(study: Study, settings: PrepareSettings, **options: bool) -> PrepareReport:
+    return prepare_cohort(study.manifest, study.out, settings, progress=False, **options)
+
+
+def test_the_table_holds_each_pair_as_its_files_prepared_one_by_one(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    report = _prepared(study, settings)
+    cohort = Cohort.open(study.out)
+    assert report.n_rows == report.n_kept == len(cohort) == 20
+    assert cohort.keys.tolist() == [f"{row['subject']}/{row['timepoint']}" for row in study.rows]
+    sources, targets = cohort.read_sources(), cohort.read_targets()
+    for index, row in enumerate(study.rows):
+        source = prepare_source(read_image(study.folder / row["source"]), settings.source)
+        np.testing.assert_array_equal(sources[index], source.astype(np.float16))
+        for channel, region in enumerate(("femoral", "tibial")):
+            pixels = read_image(study.folder / row[f"target_{region}"]).pixels[0]
+            expected = resize_target(pixels, settings.target_size)
+            np.testing.assert_allclose(targets[index, channel], expected, rtol=1 / 2048, equal_nan=True)
+
+
+def test_the_header_tells_all_that_the_manifest_and_the_settings_decide(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    _prepared(study, settings)
+    header = Cohort.open(study.out).header
+    assert header.regions == ("femoral", "tibial")
+    assert header.labels == ("klg", "site")
+    assert (header.source_shape, header.target_shape) == ((1, 8, 8), (2, 6, 6))
+    assert header.source == settings.source
+    assert header.target_spacing is None
+    assert header.unit == "mm"
+    assert (header.n_pairs, header.n_manifest_rows) == (20, 20)
+    assert header.split_rule.startswith("by subject: train 0.7, val 0.1, test 0.2; seed 0")
+
+
+def test_many_processes_write_what_one_writes(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study(n_subjects=12)
+    _prepared(study, settings)
+    alone = Cohort.open(study.out)
+    prepare_cohort(study.manifest, study.folder / "two", replace(settings, workers=2), progress=False)
+    together = Cohort.open(study.folder / "two")
+    assert together.keys.tolist() == alone.keys.tolist()
+    np.testing.assert_array_equal(together.read_sources(), alone.read_sources())
+    np.testing.assert_array_equal(together.read_targets(), alone.read_targets())
+    assert together.header == alone.header
+
+
+def _break_rows(study: Study) -> dict[int, str]:
+    """Put a fault into each of some rows; gives the rule that must be reported for each spreadsheet row."""
+    folder = study.folder
+    (folder / study.rows[1]["source"]).write_bytes(b"")
+    (folder / study.rows[3]["target_tibial"]).write_bytes((folder / study.rows[3]["target_tibial"]).read_bytes()[:90])
+    study.put(4, "target_femoral", np.full((8, 8), np.nan))
+    study.put(6, "source", np.zeros((12, 10)))
+    study.put(8, "target_tibial", np.full((8, 8), 70000.0))
+    study.put(9, "target_tibial", np.zeros((3, 8, 8)))
+    study.put(10, "source", np.random.default_rng(0).random((2, 12, 10)))
+    study.put(11, "source", np.array([["a"]]))
+    study.put(12, "target_femoral", np.full((8, 8), np.inf))
+    nearly_nothing = np.full((8, 8), np.nan)
+    nearly_nothing[2, 2] = 1  # less than half of every pixel of the smaller grid
+    study.put(13, "target_femoral", nearly_nothing)
+    (folder / study.rows[14]["target_femoral"]).unlink()
+    study.rows[15]["timepoint"] = study.rows[14]["timepoint"]
+    study.rows[17]["timepoint"] = study.rows[16]["timepoint"]
+    return {
+        3: "unreadable source",
+        5: "unreadable target_tibial",
+        6: "unreadable target_femoral",
+        8: "source cannot be prepared",
+        10: "value too large",
+        11: "many channels",
+        12: "other number of channels",
+        13: "unreadable source",
+        14: "unreadable target_femoral",
+        15: "NaN-only target",
+        16: "missing file",
+        19: "duplicate key",
+    }
+
+
+def test_no_row_is_dropped_silently(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    expected = _break_rows(study)
+    report = _prepared(study, replace(settings, **SKIP))
+    assert {problem.row: problem.rule for problem in report.problems} == expected
+    assert report.n_rows == 20 == report.n_kept + len(expected)
+    assert sum(report.rows_by_split.values()) == report.n_kept == len(Cohort.open(study.out))
+    assert sum(report.counts_by_rule.values()) == report.n_dropped
+    assert PrepareReport.from_json(json.loads((study.out / "report.json").read_text())) == report
+    for problem in report.problems:
+        assert f"row {problem.row} (" in report.summary()
+        assert "\n" not in str(problem)
+
+
+def test_a_check_reports_what_prepare_reports_and_writes_nothing(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    _break_rows(study)
+    manifest = study.manifest
+    before = sorted(study.folder.rglob("*"))
+    checked = check_cohort(manifest, settings, progress=False)
+    assert sorted(study.folder.rglob("*")) == before
+    assert checked == _prepared(study, replace(settings, **SKIP))
+
+
+def test_a_check_of_a_manifest_without_a_sound_row_still_reports(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(n_subjects=3)
+    for row in study.rows:
+        row["source"] = "no.npy"
+    report = check_cohort(study.manifest, settings, progress=False)
+    assert (report.n_rows, report.n_kept, report.counts_by_rule) == (6, 0, {"missing file": 6})
+    with pytest.raises(ManifestError, match="none of its 6 rows can be used"):
+        _prepared(study, replace(settings, **SKIP))
+    assert not study.out.exists()
+
+
+def test_by_default_all_faults_of_the_manifest_are_listed_at_once_and_nothing_is_written(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    _break_rows(study)
+    with pytest.raises(
+        ManifestError, match=r"2 of 20 rows cannot be used.*\n.*row 16 .*no file.*\n.*row 19 .*as row 18"
+    ):
+        _prepared(study, settings)
+    assert not study.out.exists()
+
+
+def test_by_default_faults_of_files_stop_with_a_list_and_a_mended_file_lets_it_go_on(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    good = np.load(study.folder / study.rows[5]["source"])
+    (study.folder / study.rows[5]["source"]).write_bytes(b"")
+    study.put(7, "target_tibial", np.full((8, 8), np.nan))
+    with pytest.raises(CohortError, match=r"cannot be used.*\n.*row 7 .*empty.*\n.*row 9 .*NaN"):
+        _prepared(study, settings)
+    with pytest.raises(CohortError, match="not finished; run the same `mris prepare` again"):
+        Cohort.open(study.out)
+    study.put(5, "source", good)
+    study.put(7, "target_tibial", np.ones((8, 8)))
+    assert _prepared(study, settings).n_kept == 20
+    assert len(Cohort.open(study.out)) == 20
+
+
+def test_a_cohort_without_a_usable_file_is_refused(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study(n_subjects=10)
+    for row in range(20):
+        study.put(row, "source", np.zeros((4, 4)))
+    with pytest.raises(CohortError, match=r"no pair is left.*\n.*row 2"):
+        _prepared(study, replace(settings, **SKIP))
+
+
+def test_a_split_that_lost_all_its_rows_is_told(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study(n_subjects=10, n_visits=1)
+    _prepared(study, settings)
+    (val,) = np.flatnonzero(Cohort.open(study.out).splits == "val")
+    study.put(int(val), "source", np.zeros((4, 4)))
+    report = _prepared(study, replace(settings, **SKIP), overwrite=True)
+    assert report.notes == ("split 'val' has lost all its rows",)
+
+
+def test_oddities_are_noted_and_kept(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    study.put(2, "target_tibial", np.zeros((8, 8)))
+    report = _prepared(study, settings)
+    assert report.n_kept == 20
+    assert [(problem.row, problem.rule, problem.severity) for problem in report.problems] == [(4, "all zero", "note")]
+    assert "note: row 4" in report.summary()
+
+
+def test_regions_of_different_sizes_meet_on_one_grid(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    study.put(0, "target_tibial", np.full((31, 17), 1.5))
+    _prepared(study, settings)
+    assert (Cohort.open(study.out).read_targets([0], ["tibial"]) == 1.5).all()
+
+
+def test_sides_are_mirrored_where_asked_and_targets_only_if_asked(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    for index, row in enumerate(study.rows):
+        row["side"] = "LR"[index % 2]
+    plain = _cohort(study, settings, "plain")
+    mirrored = replace(settings, source=replace(settings.source, mirror_sides=("right",)))
+    sources = _cohort(study, mirrored, "sources")
+    both = _cohort(study, replace(mirrored, mirror_targets=True), "both")
+    right = plain.sides == "right"
+    assert right.sum() == 10
+    np.testing.assert_array_equal(sources.read_sources()[right], plain.read_sources()[right][..., ::-1])
+    np.testing.assert_array_equal(sources.read_sources()[~right], plain.read_sources()[~right])
+    np.testing.assert_array_equal(sources.read_targets(), plain.read_targets())
+    np.testing.assert_array_equal(both.read_targets()[right], plain.read_targets()[right][..., ::-1])
+    assert both.header.mirror_targets
+
+
+def _cohort(study: Study, settings: PrepareSettings, name: str) -> Cohort:
+    prepare_cohort(study.manifest, study.folder / name, settings, progress=False)
+    return Cohort.open(study.folder / name)
+
+
+def test_a_region_in_mm_needs_a_spacing_that_the_manifest_may_give(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    cropped = replace(settings, source=replace(settings.source, region_mm=4.0))
+    for row in study.rows:
+        row |= {"spacing": "0.5", "center_row": "4", "center_col": "5"}
+    study.rows[6] |= {"spacing": ""}
+    report = _prepared(study, replace(cropped, **SKIP))
+    (problem,) = report.problems
+    assert (problem.row, problem.rule) == (8, "source cannot be prepared")
+    assert "pixel spacing is unknown" in problem.reason
+    image = read_image(study.folder / study.rows[0]["source"], spacing=(0.5, 0.5))
+    expected = prepare_source(image, cropped.source, center=(4, 5)).astype(np.float16)
+    np.testing.assert_array_equal(Cohort.open(study.out).read_sources([0])[0], expected)
+
+
+def test_the_target_spacing_is_that_of_the_stored_pixels(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study(regions=("map",))
+    given = replace(settings, target_spacing=(0.75, 0.9))
+    assert _cohort(study, given, "given").header.target_spacing == pytest.approx((1.0, 1.2))  # 8 pixels become 6
+    for index, row in enumerate(study.rows):
+        array = np.load(study.folder / row["target_map"])
+        row["target_map"] = f"{index}.nii.gz"
+        write_nifti(study.folder / row["target_map"], array, (1.5, 3.0))
+    cohort = _cohort(study, given, "stated")
+    assert cohort.header.target_spacing == pytest.approx((2.0, 4.0)), "what a file says goes before the setting"
+    write_nifti(study.folder / study.rows[3]["target_map"], array, (1.5, 3.3))
+    assert _cohort(study, given, "mixed").header.target_spacing is None
+
+
+def test_a_split_is_stratified_by_the_label_of_the_first_visit(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(n_subjects=20)
+    for index, row in enumerate(study.rows):
+        subject, visit = divmod(index, 2)
+        row["klg"] = str(subject % 2 if visit == 0 else 4)
+    halves = replace(settings, fractions={"train": 0.5, "test": 0.5}, stratify="klg")
+    cohort = _cohort(study, halves, "halves")
+    train = cohort.split("train")
+    assert train.label("klg")[train.is_baseline].mean() == 0.5
+    assert "stratified by klg at the first visit" in cohort.header.split_rule
+    with pytest.raises(SettingsError, match="no label 'grade' to stratify by; labels are: klg, site"):
+        _cohort(study, replace(halves, stratify="grade"), "other")
+
+
+def test_one_subject_cannot_be_split_unless_the_manifest_says_how(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(n_subjects=1)
+    with pytest.raises(SettingsError, match=r"manifest\.csv: 1 subject cannot fill 3 splits"):
+        _prepared(study, settings)
+    assert not study.out.exists()
+    for row in study.rows:
+        row["split"] = "test"
+    cohort = _cohort(study, settings, "test_only")
+    assert set(cohort.splits) == {"test"}
+    assert cohort.atlas_mask.any(), "without a training split, all targets make the mask"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"target_size": (0, 6)}, "target_size"),
+        ({"target_size": (6,)}, "target_size"),
+        ({"on_error": "ignore"}, "give 'stop' or 'skip'"),
+        ({"workers": 0}, "workers is 0"),
+        ({"mirror_targets": True}, "no side is mirrored"),
+        ({"target_spacing": (1.0, -1.0)}, "target_spacing"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        PrepareSettings(**{"source": SourcePreparation(size=(8, 8)), "target_size": (6, 6), **values})  # type: ignore[arg-type]
+
+
+def test_twenty_problems_are_shown_and_the_others_counted() -> None:
+    problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
+    text = PrepareReport(38, 0, problems).summary()
+    assert "dropped, missing file: 38" in text
+    assert text.endswith("... and 18 more")
+    assert text.count("is gone") == 20
+
+
+def test_unknown_paths_are_no_part_of_a_cohort(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    _prepared(study, settings)
+    stored = (study.out / "cohort.json").read_text()
+    assert str(Path.home()) not in stored
+    assert str(study.folder) not in stored
