@@ -11,6 +11,7 @@ import numpy as np
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_array_shape
+from mris.images.stream import read_promised
 
 _LARGEST_HEADER = 4096
 
@@ -87,7 +88,7 @@ def _read_array(file: IO[bytes], n_bytes: int, origin: str) -> np.ndarray:
             f"image {origin}: shape {shape} of {dtype} needs {expected:,} bytes, but only {n_bytes:,} are there; "
             "the file is truncated: copy or save it again"
         )
-    data = _read_exactly(file, expected)
+    data = read_promised(file, expected)
     if len(data) < expected:
         raise ImageError(
             f"image {origin}: shape {shape} of {dtype} needs {expected:,} bytes, but only {len(data):,} are there; "
@@ -95,12 +96,3 @@ def _read_array(file: IO[bytes], n_bytes: int, origin: str) -> np.ndarray:
         )
     array = np.frombuffer(data, dtype)
     return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
-
-
-def _read_exactly(file: IO[bytes], n_bytes: int) -> bytes:
-    # In pieces: an archive's stream may hold less than its directory promises.
-    pieces = []
-    while n_bytes > 0 and (piece := file.read(min(n_bytes, 1 << 24))):
-        pieces.append(piece)
-        n_bytes -= len(piece)
-    return b"".join(pieces)

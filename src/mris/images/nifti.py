@@ -20,6 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import MAX_CHANNELS, Image, Spacing, check_array_shape, usable_spacing
+from mris.images.stream import read_promised
 
 _NIBABEL_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
 
@@ -66,7 +67,7 @@ def _read(file: IO[bytes], n_bytes: int | None, origin: str) -> Image:
     if n_bytes is not None and n_bytes < offset + expected:
         raise _truncated(origin, shape, dtype, expected, max(n_bytes - offset, 0))
     file.seek(offset)
-    data = file.read(expected)
+    data = read_promised(file, expected)
     if len(data) < expected:
         raise _truncated(origin, shape, dtype, expected, len(data))
     voxels = np.frombuffer(data, dtype).reshape((n_channels, shape[second], shape[first]))
