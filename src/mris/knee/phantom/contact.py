@@ -94,21 +94,13 @@ def meniscus_heights(knee: KneeTraits, severity: float) -> Float[np.ndarray, "2"
 
 
 def _sink(free: Grid) -> float:
-    """Height at which the mean of max(0, free - height) equals the load; Newton on a convex falling function."""
-    flat = free.ravel()
-    height = float(flat.max()) - LOAD_OVERLAP_MM * 3.0
-    for _ in range(12):
-        over = flat - height
-        bearing = over > 0.0
-        n_bearing = int(bearing.sum())
-        if n_bearing == 0:
-            height -= LOAD_OVERLAP_MM
-            continue
-        step = (float(over[bearing].sum()) - LOAD_OVERLAP_MM * flat.size) / n_bearing
-        height += step
-        if abs(step) < 1e-4:
-            break
-    return height
+    """Height h at which the mean of max(0, free - h) equals the load.
+
+    With the m highest of n samples bearing, h = (their sum - n * load) / m; the right m is the one of largest h.
+    """
+    highest = np.sort(free, axis=None)[::-1]
+    heights = (np.cumsum(highest) - LOAD_OVERLAP_MM * highest.size) / np.arange(1, highest.size + 1)
+    return float(heights.max())
 
 
 def _joint_space(grid: ContactGrid, height: float, slope: float) -> Float[np.ndarray, "2"]:

@@ -11,7 +11,7 @@ OSTEOPHYTE_MM = ((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), (0.0, 0.8, 2.2, 3.6, 5.0, 6.4))
 READING_SD = 0.03
 GRADE_BY_OSTEOPHYTE = (0.8, 2.2)
 """Spur length (mm) from which a knee is KLG 1 (doubtful), KLG 2 (definite)."""
-GRADE_BY_NARROWING = (0.45, 0.77)
+GRADE_BY_NARROWING = (0.425, 0.69)
 """Share of the healthy joint space lost in the worse compartment from which a knee is KLG 3, KLG 4."""
 
 
