@@ -267,6 +267,11 @@ class EmbeddingDatabase:
         return [json.loads(text) for text in self._metadata["labels"]]
 
     @property
+    def version(self) -> int:
+        """Version of the table; it grows with every change."""
+        return int(self._table.version)
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """Names of the target regions."""
         return self.header.regions

@@ -1,0 +1,56 @@
+"""`BundleSynthesizer`: the members of a bundle, each with neighbors of its own, give one image together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from mris.images.transforms import SourcePreparation
+from mris.synthesis.synthesis import Contribution, Synthesis
+from mris.synthesis.synthesizer import BatchSynthesizer, Synthesizer
+from mris.types import Sources
+
+
+class BundleSynthesizer(BatchSynthesizer):
+    """Synthesis from all members of a bundle; regions stand in the order of the members."""
+
+    def __init__(self, bundle_id: str, members: Sequence[Synthesizer]) -> None:
+        """Put synthesizers of disjoint regions together; `mris.synthesis.bundle.Bundle.synthesizer` does it."""
+        self.bundle_id = bundle_id
+        self.members = tuple(members)
+
+    @property
+    def preparation(self) -> SourcePreparation | None:
+        """How an image becomes a prepared source; the same for all members."""
+        return self.members[0].preparation
+
+    @property
+    def mirrors_targets(self) -> bool:
+        """Whether targets of mirrored sides are stored mirrored."""
+        return self.members[0].mirrors_targets
+
+    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
+        """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`."""
+        by_member = [member.synthesize(sources, exclude_subjects) for member in self.members]
+        return [self._joined(parts) for parts in zip(*by_member, strict=True)]
+
+    def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
+        """The target images of the first neighbors, for each contribution: (m, r, h, w), m at most `count`."""
+        pairs = zip(self.members, synthesis.contributions, strict=True)
+        return tuple(member.database.read_targets(_first_rows(part, count)) for member, part in pairs)
+
+    def _joined(self, parts: tuple[Synthesis, ...]) -> Synthesis:
+        return replace(
+            parts[0],
+            image=np.concatenate([part.image for part in parts]),
+            spread=np.concatenate([part.spread for part in parts]),
+            regions=tuple(region for part in parts for region in part.regions),
+            contributions=tuple(contribution for part in parts for contribution in part.contributions),
+            bundle_id=self.bundle_id,
+        )
+
+
+def _first_rows(contribution: Contribution, count: int) -> list[int]:
+    rows = contribution.neighbors.rows[0]
+    return [int(row) for row in rows[rows >= 0][:count]]

@@ -1,0 +1,236 @@
+"""`OnnxEncoder`: trained encoders that run on ONNX Runtime alone."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+from mris.errors import BundleError, ImageError, SettingsError
+from mris.images.transforms import SourcePreparation
+from mris.types import Embeddings, Sources, Targets
+
+FORMAT_VERSION = 1
+CARD_FILE = "encoder.json"
+GRAPH_FILES = ("source.onnx", "target.onnx")
+
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    *(
+        getattr(_state, name)
+        for name in (
+            *("EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded"),
+            *("NoModel", "NoSuchFile", "NotImplemented", "RuntimeException"),
+        )
+        if hasattr(_state, name)
+    ),
+)
+_LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """All about a pair of encoders but their weights, as ``encoder.json`` says it.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) of weights and settings.
+        regions: Target regions, in the order of the target encoder's channels.
+        source_shape: (c, h, w) of a prepared source.
+        target_shape: (r, h, w) of a target.
+        target_scale: Targets are divided by this before the network sees them.
+        embedding_dim: Length of an embedding.
+        unit: Unit of the targets.
+        target_spacing: Size of a target pixel (row, column) in mm, or None.
+        preparation: How an image becomes a prepared source.
+    """
+
+    fingerprint: str
+    regions: tuple[str, ...]
+    source_shape: tuple[int, int, int]
+    target_shape: tuple[int, int, int]
+    target_scale: float
+    embedding_dim: int
+    unit: str
+    target_spacing: tuple[float, float] | None
+    preparation: SourcePreparation
+
+
+def read_card(folder: Path) -> EncoderCard:
+    """Read ``encoder.json`` of an exported encoder.
+
+    Raises:
+        BundleError: It is missing, damaged or of another version.
+    """
+    path = folder / CARD_FILE
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{str(folder)!r} is no exported encoder (no {CARD_FILE}); `mris index` exports one"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read ({error}); restore a copy, or run `mris index` again") from error
+    version = values.get("format_version") if isinstance(values, Mapping) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
+    try:
+        spacing = values["target_spacing"]
+        card = EncoderCard(
+            fingerprint=str(values["fingerprint"]),
+            regions=tuple(str(name) for name in values["regions"]),
+            source_shape=_shape(values["source_shape"]),
+            target_shape=_shape(values["target_shape"]),
+            target_scale=float(values["target_scale"]),
+            embedding_dim=int(values["embedding_dim"]),
+            unit=str(values["unit"]),
+            target_spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
+            preparation=SourcePreparation.from_dict(values["preparation"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError, SettingsError) as error:
+        raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); run `mris index` again") from error
+    if len(card.regions) != card.target_shape[0] or not card.target_scale > 0:
+        raise BundleError(f"{path} names regions {card.regions} for targets {card.target_shape}, which contradict")
+    return card
+
+
+class OnnxEncoder:
+    """Encoders exported by `mris.metric.export.export_encoder`; satisfies `mris.types.Encoder` without torch.
+
+    Networks are loaded when they are first used: a synthesis never loads the target's.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, checksums: Mapping[str, str] | None = None, threads: int | None = None
+    ) -> None:
+        """Read the card of an exported encoder.
+
+        Args:
+            folder: Holds ``encoder.json``, ``source.onnx`` and ``target.onnx``.
+            checksums: SHA-256 (hex) of the networks' files; a network is refused if its bytes differ.
+            threads: Threads of one network; as many as this process may use cores if None.
+
+        Raises:
+            BundleError: The card is missing or damaged, or a network's file is missing.
+        """
+        self.folder = Path(folder)
+        self.card = read_card(self.folder)
+        self._checksums = dict(checksums or {})
+        self._threads = (
+            threads
+            if threads is not None
+            else len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        self._sessions: dict[str, Any] = {}
+        for name in GRAPH_FILES:
+            if not (self.folder / name).is_file():
+                raise BundleError(f"{self.folder / name} is missing; restore a copy, or run `mris index` again")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of weights and settings."""
+        return self.card.fingerprint
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the target regions, in the order of the target encoder's channels."""
+        return self.card.regions
+
+    @property
+    def preparation(self) -> SourcePreparation:
+        """How an image becomes a prepared source."""
+        return self.card.preparation
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        """Embed prepared source images.
+
+        Args:
+            sources: (n, c, h, w).
+
+        Returns:
+            (n, d) unit vectors.
+
+        Raises:
+            ImageError: The shape is not the encoder's.
+            BundleError: The network cannot be loaded or run.
+        """
+        return self._run("source", np.asarray(sources), self.card.source_shape)
+
+    def encode_targets(self, targets: Targets) -> Embeddings:
+        """Embed targets of the encoder's regions; NaN becomes 0 for the network only.
+
+        Args:
+            targets: (n, r, h, w) in the encoder's unit.
+
+        Returns:
+            (n, d) unit vectors.
+
+        Raises:
+            ImageError: The shape is not the encoder's.
+            BundleError: The network cannot be loaded or run.
+        """
+        scaled = np.nan_to_num(np.asarray(targets, dtype=np.float32), nan=0.0) / np.float32(self.card.target_scale)
+        return self._run("target", scaled, self.card.target_shape)
+
+    def _run(self, name: str, images: np.ndarray, shape: tuple[int, int, int]) -> Embeddings:
+        if images.ndim != 4 or images.shape[1:] != shape:
+            raise ImageError(
+                f"{name} images have shape {images.shape}; this encoder takes (n, {', '.join(map(str, shape))}): "
+                "prepare them with its own settings"
+            )
+        images = np.ascontiguousarray(images, dtype=np.float32)
+        embeddings = np.empty((len(images), self.card.embedding_dim), dtype=np.float32)
+        session = self._session(name)
+        for start in range(0, len(images), _LARGEST_BATCH):
+            part = slice(start, start + _LARGEST_BATCH)
+            try:
+                (found,) = session.run(None, {name: images[part]})
+                embeddings[part] = found
+            except _RUNTIME_ERRORS as error:
+                raise BundleError(f"the network {name}.onnx of {self.folder} failed ({_first_line(error)})") from error
+        return embeddings
+
+    def _session(self, name: str) -> Any:
+        if name not in self._sessions:
+            path = self.folder / f"{name}.onnx"
+            try:
+                content = path.read_bytes()
+                expected = self._checksums.get(path.name)
+                if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+                    raise BundleError(
+                        f"{path} is not the file that was indexed (its SHA-256 differs): it was damaged or replaced; "
+                        "restore a copy, or run `mris index` again"
+                    )
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = self._threads
+                options.inter_op_num_threads = 1
+                options.log_severity_level = 3
+                # Idle threads would go on spinning and take the cores from search and average.
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                known = onnxruntime.get_available_providers()
+                providers = [one for one in ("CUDAExecutionProvider", "CPUExecutionProvider") if one in known]
+                session = onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
+            except _RUNTIME_ERRORS as error:
+                raise BundleError(f"{path} cannot be loaded ({_first_line(error)}); run `mris index` again") from error
+            if [one.name for one in session.get_inputs()] != [name] or len(session.get_outputs()) != 1:
+                raise BundleError(f"{path} is no {name} encoder: it must have one input {name!r} and one output")
+            self._sessions[name] = session
+        return self._sessions[name]
+
+
+def _shape(values: Any) -> tuple[int, int, int]:
+    first, second, third = (int(value) for value in values)
+    return first, second, third
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,306 @@
+"""`Synthesizer`: a prepared source becomes the weighted average of its nearest neighbors' targets."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice, repeat
+
+import numpy as np
+from jaxtyping import Float32
+
+from mris.database.database import EmbeddingDatabase
+from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
+from mris.images.image import Image, side_name
+from mris.images.transforms import SourcePreparation, prepare_source
+from mris.synthesis.average import average_rows
+from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
+from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
+from mris.types import Encoder, Sources, TargetMap, Targets
+
+__all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
+
+BATCH_SIZE = 32
+"""Queries that are encoded together; memory grows with it, and with nothing else."""
+
+MEMORY_LIMIT = 1 << 30
+"""Bytes of target pixels a database may hold in memory; a larger one is read from disk, query by query."""
+
+
+class BatchSynthesizer(ABC):
+    """What every synthesizer can do, given how it treats a batch."""
+
+    @abstractmethod
+    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
+        """Synthesize one image for each prepared source of a batch, all in memory.
+
+        Args:
+            sources: (n, c, h, w) prepared.
+            exclude_subjects: For each source the subject whose entries must not be used, or None.
+        """
+
+    @abstractmethod
+    def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
+        """The target images of the first neighbors, for each contribution: (m, r, h, w), m at most `count`."""
+
+    @property
+    @abstractmethod
+    def preparation(self) -> SourcePreparation | None:
+        """How an image becomes a prepared source; None if only prepared arrays are taken."""
+
+    @property
+    @abstractmethod
+    def mirrors_targets(self) -> bool:
+        """Whether targets of mirrored sides are stored mirrored."""
+
+    def __call__(
+        self,
+        image: Image | Float32[np.ndarray, "c h w"],
+        *,
+        side: str | None = None,
+        center: tuple[float, float] | None = None,
+        exclude_subject: str | None = None,
+    ) -> Synthesis:
+        """Synthesize the target of one source.
+
+        Args:
+            image: An image as it was read, or an array (c, h, w) that is prepared already.
+            side: Side of the body of an `Image`; its own laterality if None.
+            center: Row and column of the region's center in an `Image`; its middle if None.
+            exclude_subject: Subject whose entries must not be used: that of the query, if it may be in the database.
+
+        Returns:
+            The synthesis.
+
+        Raises:
+            ImageError: The image cannot be prepared, or the array is no prepared source.
+            DatabaseError: No neighbor is left, or the database is damaged.
+            EncoderMismatchError: Somebody replaced the database by one of another encoder.
+        """
+        source, mirrored = self.prepare(image, side=side, center=center), False
+        preparation = self.preparation
+        if isinstance(image, Image) and preparation is not None and self.mirrors_targets:
+            mirrored = (side_name(side) or image.laterality) in preparation.mirror_sides
+        (synthesis,) = self.synthesize(source[np.newaxis], [exclude_subject])
+        return replace(synthesis, mirrored=mirrored)
+
+    def prepare(
+        self,
+        image: Image | Float32[np.ndarray, "c h w"],
+        *,
+        side: str | None = None,
+        center: tuple[float, float] | None = None,
+    ) -> Float32[np.ndarray, "c h w"]:
+        """Prepare an image as the encoder was trained to see it; a prepared array is only checked.
+
+        Raises:
+            ImageError: See `mris.images.transforms.prepare_source`.
+            SettingsError: The encoder does not say how images are prepared.
+        """
+        if not isinstance(image, Image):
+            return _checked_source(np.asarray(image))
+        if self.preparation is None:
+            raise SettingsError(
+                "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
+                "that is prepared already"
+            )
+        return prepare_source(image, self.preparation, side=side, center=center)
+
+    def stream(
+        self,
+        sources: Iterable[Float32[np.ndarray, "c h w"]],
+        *,
+        exclude_subjects: Iterable[str | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Synthesis]:
+        """Synthesize any number of prepared sources, in order, in memory that does not grow with their number.
+
+        Args:
+            sources: Prepared sources (c, h, w); taken a batch at a time, as results are asked for.
+            exclude_subjects: For each source the subject whose entries must not be used, or None.
+            batch_size: Sources encoded together.
+
+        Yields:
+            One synthesis a source.
+
+        Raises:
+            SettingsError: The two iterables differ in length, or the batch size is below 1.
+            ImageError: An array is no prepared source, or of another shape than the others.
+        """
+        if batch_size < 1:
+            raise SettingsError(f"batch_size is {batch_size}; give at least 1")
+        end = object()
+        excluded: Iterator[str | object | None] = (
+            repeat(None) if exclude_subjects is None else chain(exclude_subjects, repeat(end))
+        )
+        left = iter(sources)
+        while batch := list(islice(left, batch_size)):
+            names = list(islice(excluded, len(batch)))
+            if end in names:
+                raise SettingsError("exclude_subjects ended before the sources; give one subject (or None) a source")
+            subjects = [name if isinstance(name, str) else None for name in names]
+            yield from self.synthesize(_stacked(batch), subjects)
+        if exclude_subjects is not None and next(excluded) is not end:
+            raise SettingsError("exclude_subjects is longer than the sources; give one subject (or None) a source")
+
+    def predict(self, sources: Sources, *, exclude_subjects: Sequence[str | None] | None = None) -> Targets:
+        """Synthesize a whole array of prepared sources; the images only.
+
+        Args:
+            sources: (n, c, h, w).
+            exclude_subjects: For each source the subject whose entries must not be used, or None.
+
+        Returns:
+            (n, r, h, w) float32, NaN where there is no value.
+
+        Raises:
+            ImageError: There is no source, or one is no prepared source.
+        """
+        if len(sources) == 0:
+            raise ImageError("there is no source to synthesize from; give at least one")
+        images: Targets | None = None
+        for row, synthesis in enumerate(self.stream(sources, exclude_subjects=exclude_subjects)):
+            if images is None:
+                images = np.empty((len(sources), *synthesis.image.shape), dtype=np.float32)
+            images[row] = synthesis.image
+        assert images is not None
+        return images
+
+
+class Synthesizer(BatchSynthesizer):
+    """Synthesis from one encoder and its database.
+
+    Example:
+        >>> synthesizer = Synthesizer(encoder, database, n_neighbors=20)      # doctest: +SKIP
+        >>> synthesis = synthesizer(mris.read_image("knee.dcm"))               # doctest: +SKIP
+        >>> synthesis.image, synthesis.neighbors, synthesis.spread             # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        database: EmbeddingDatabase,
+        n_neighbors: int = 20,
+        weights: WeightRule = "similarity",
+        temperature: float = 0.1,
+        one_per_subject: bool = False,
+        *,
+        preparation: SourcePreparation | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        """Put an encoder and a database together.
+
+        Args:
+            encoder: The encoder that made the database.
+            database: Where neighbors are looked for.
+            n_neighbors: k of the k nearest neighbors, at least 1.
+            weights: "similarity" (Eq. 4), "softmax" or "uniform".
+            temperature: Of the softmax, above 0.
+            one_per_subject: At most one neighbor of each subject.
+            preparation: How images are prepared; the encoder's own if None.
+            memory_limit: Bytes of target pixels that may be held in memory; above it, rows are read from disk.
+
+        Raises:
+            EncoderMismatchError: Another encoder made the database.
+            SettingsError: A setting cannot work.
+        """
+        if encoder.fingerprint != database.header.fingerprint:
+            raise EncoderMismatchError(
+                f"database {database.path} was made by encoder {database.header.fingerprint[:12]}, not by "
+                f"{encoder.fingerprint[:12]}; their embeddings cannot be compared"
+            )
+        self.encoder = encoder
+        self.database = database
+        self.settings = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
+        self._preparation = preparation if preparation is not None else getattr(encoder, "preparation", None)
+        self._memory_limit = memory_limit
+
+    @property
+    def preparation(self) -> SourcePreparation | None:
+        """How an image becomes a prepared source."""
+        return self._preparation
+
+    @property
+    def mirrors_targets(self) -> bool:
+        """Whether targets of mirrored sides are stored mirrored."""
+        return self.database.header.mirror_targets
+
+    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
+        """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`.
+
+        Raises:
+            DatabaseError: No neighbor is left for a query, or the database is damaged.
+        """
+        settings, database = self.settings, self.database
+        neighbors = database.search(
+            self.encoder.encode_sources(sources),
+            settings.n_neighbors,
+            exclude_subjects=exclude_subjects,
+            one_per_subject=settings.one_per_subject,
+        )
+        excluded = [None] * len(sources) if exclude_subjects is None else list(exclude_subjects)
+        if (neighbors.counts == 0).any():
+            alone = int(np.argmin(neighbors.counts))
+            raise DatabaseError(
+                f"no neighbor is left for query {alone}: database {database.path} holds {len(database)} entries, and "
+                f"subject {excluded[alone]!r} was excluded; add other subjects"
+            )
+        weights = neighbor_weights(settings.weights, neighbors.similarities, neighbors.rows, settings.temperature)
+        syntheses = []
+        for query, subject in enumerate(excluded):
+            image, spread = self._average(neighbors.rows[query], weights[query])
+            contribution = Contribution(
+                regions=database.regions,
+                neighbors=neighbors.of(query),
+                weights=weights[query],
+                fingerprint=database.header.fingerprint,
+                database_version=database.version,
+            )
+            syntheses.append(
+                Synthesis(
+                    image=image,
+                    spread=spread,
+                    regions=database.regions,
+                    unit=database.header.unit,
+                    spacing=database.header.target_spacing,
+                    contributions=(contribution,),
+                    settings=settings,
+                    excluded_subject=subject,
+                )
+            )
+        return syntheses
+
+    def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
+        """The target images of the first neighbors, as a single array (m, r, h, w), m at most `count`."""
+        rows = synthesis.neighbors.rows[0]
+        return (self.database.read_targets(rows[rows >= 0][:count]),)
+
+    def _average(self, rows: np.ndarray, weights: Weights) -> tuple[TargetMap, TargetMap]:
+        mask = self.database.atlas_mask
+        store = self.database.pixels_in_memory(self._memory_limit)
+        if store is None:
+            counted = rows >= 0
+            rows, weights = rows[counted], weights[counted]
+            store = self.database.read_targets(rows)[:, mask]
+            rows = np.arange(len(rows))
+        mean, deviation = average_rows(store, rows, weights)
+        image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
+        image[mask], spread[mask] = mean, deviation
+        return image, spread
+
+
+def _checked_source(source: np.ndarray) -> Float32[np.ndarray, "c h w"]:
+    if source.ndim != 3 or source.dtype.kind not in "fiu" or not source.size:
+        raise ImageError(
+            f"a prepared source is a numeric array (channels, rows, columns); this is {source.dtype} {source.shape}"
+        )
+    if not np.isfinite(source).all():
+        raise ImageError("a prepared source has NaN or infinite pixels; give an `Image`, whose preparation fills them")
+    return source.astype(np.float32, copy=False)
+
+
+def _stacked(batch: list[Float32[np.ndarray, "c h w"]]) -> Sources:
+    sources = [_checked_source(np.asarray(source)) for source in batch]
+    shapes = sorted({source.shape for source in sources})
+    if len(shapes) > 1:
+        raise ImageError(f"sources of one stream have shapes {shapes}; prepare all of them alike")
+    return np.stack(sources)
