@@ -1,0 +1,72 @@
+"""Tiny exported encoders: a fixed random linear map and a normalization, as ONNX graphs without torch."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mris.cohort.cohort import Cohort
+
+DIMENSIONS = 16
+
+
+def linear_graph(name: str, shape: Sequence[int], matrix: np.ndarray) -> bytes:
+    nodes = [
+        helper.make_node("Flatten", [name], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "matrix"], ["vector"]),
+        helper.make_node("LpNormalization", ["vector"], ["embedding"], axis=1, p=2),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", matrix.shape[1]])],
+        [numpy_helper.from_array(matrix, "matrix")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def export_linear(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``source.onnx``, ``target.onnx`` and ``encoder.json`` for a cohort, as the metric's export does."""
+
+    def export(
+        cohort: Cohort, *, regions: Sequence[str] | None = None, seed: int = 0, name: str = "encoder", **card: object
+    ) -> Path:
+        rng = np.random.default_rng(seed)
+        header = cohort.header
+        regions = tuple(regions if regions is not None else header.regions)
+        target_shape = (len(regions), *header.target_shape[1:])
+        folder = tmp_path / name
+        folder.mkdir()
+        graphs = b""
+        for kind, shape in (("source", header.source_shape), ("target", target_shape)):
+            matrix = rng.standard_normal((int(np.prod(shape)), DIMENSIONS)).astype(np.float32)
+            graph = linear_graph(kind, shape, matrix)
+            (folder / f"{kind}.onnx").write_bytes(graph)
+            graphs += graph
+        values = {
+            "format_version": 1,
+            "fingerprint": hashlib.sha256(graphs).hexdigest(),
+            "regions": regions,
+            "source_shape": header.source_shape,
+            "target_shape": target_shape,
+            "target_scale": 3.0,
+            "embedding_dim": DIMENSIONS,
+            "unit": header.unit,
+            "preparation": header.source.to_dict(),
+            "target_spacing": header.target_spacing,
+            "versions": {},
+        }
+        (folder / "encoder.json").write_text(json.dumps(values | card))
+        return folder
+
+    return export

@@ -1,0 +1,269 @@
+"""Bundles: made, opened, checked, changed, and mixing members."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from mris.database.database import EmbeddingDatabase
+from mris.errors import BundleError, CohortError, DatabaseError, EncoderMismatchError, ImageError, SettingsError
+from mris.images.image import Image
+from mris.images.transforms import prepare_source
+from mris.synthesis.bundle import Bundle, OnnxEncoder, build_bundle
+from mris.synthesis.synthesizer import Synthesizer
+
+SUBJECTS = [f"PERSON{row // 2:02d}" for row in range(16)]
+SPLITS = ["train"] * 12 + ["test"] * 4
+
+
+@pytest.fixture
+def cohort(make_cohort, rng):
+    return make_cohort(SUBJECTS, rng=rng, split=SPLITS)
+
+
+@pytest.fixture
+def combined(tmp_path, cohort, export_linear):
+    return build_bundle([export_linear(cohort)], cohort, tmp_path / "combined.bundle", progress=False)
+
+
+@pytest.fixture
+def separate(tmp_path, cohort, export_linear):
+    folders = [export_linear(cohort, regions=[name], seed=seed, name=name) for seed, name in enumerate(cohort.regions)]
+    return build_bundle(folders, cohort, tmp_path / "separate.bundle", progress=False)
+
+
+def test_the_encoder_computes_what_its_graph_says(cohort, export_linear):
+    folder = export_linear(cohort)
+    encoder = OnnxEncoder(folder)
+    graph = onnx.load(folder / "target.onnx").graph
+    matrix = numpy_helper.to_array(graph.initializer[0])
+    targets = cohort.read_targets()
+    vectors = np.nan_to_num(targets / 3).reshape(len(targets), -1) @ matrix
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.encode_targets(targets), expected, atol=1e-5)
+    assert np.isnan(targets).any()  # the caller's NaN stays
+
+
+def test_encoding_in_batches_is_encoding_one_by_one(cohort, export_linear, monkeypatch):
+    monkeypatch.setattr("mris.synthesis.onnx_encoder._LARGEST_BATCH", 5)
+    encoder, sources = OnnxEncoder(export_linear(cohort)), cohort.read_sources()
+    whole = encoder.encode_sources(sources)
+    alone = np.concatenate([encoder.encode_sources(source[None]) for source in sources])
+    np.testing.assert_allclose(whole, alone, atol=1e-6)
+
+
+def test_a_wrong_shape_is_told_with_the_right_one(cohort, export_linear):
+    with pytest.raises(ImageError, match=r"\(1, 1, 9, 8\).*\(n, 1, 8, 8\)"):
+        OnnxEncoder(export_linear(cohort)).encode_sources(np.zeros((1, 1, 9, 8), np.float32))
+
+
+def test_a_bundle_holds_the_chosen_splits_only(combined, cohort):
+    assert combined.keys.tolist() == cohort.split("train").keys.tolist()
+    assert combined.header.splits == ("train",)
+    assert "test" not in combined.members[0].database.splits
+
+
+def test_opened_again_it_synthesizes_the_same(combined, cohort):
+    sources = cohort.split("test").read_sources()
+    again = Bundle.open(combined.path)
+    assert again.id == combined.id and len(again.id) == 32
+    np.testing.assert_array_equal(
+        again.synthesizer(n_neighbors=4).predict(sources), combined.synthesizer(n_neighbors=4).predict(sources)
+    )
+
+
+def test_a_synthesis_of_one_member_has_its_neighbors_and_the_bundles_name(combined, cohort):
+    synthesis = combined.synthesizer(n_neighbors=4)(cohort.read_sources([13])[0])
+    assert synthesis.bundle_id == combined.id
+    assert synthesis.neighbors.keys.shape == (1, 4) and synthesis.weights.shape == (4,)
+
+
+def test_members_of_one_region_each_are_mixed_region_by_region(separate, cohort):
+    source = cohort.read_sources([13])[0]
+    synthesis = separate.synthesizer(n_neighbors=4)(source)
+    assert synthesis.regions == ("femoral", "tibial") == separate.regions
+    for channel, member in enumerate(separate.members):
+        alone = Synthesizer(member.encoder, member.database, n_neighbors=4)(source)
+        np.testing.assert_array_equal(synthesis.image[channel], alone.image[0])
+        np.testing.assert_array_equal(synthesis.spread[channel], alone.spread[0])
+        assert synthesis.contributions[channel].neighbors.keys.tolist() == alone.neighbors.keys.tolist()
+    with pytest.raises(SettingsError, match="mixes 2 databases"):
+        _ = synthesis.neighbors
+
+
+def test_a_mixed_stream_is_one_by_one(separate, cohort):
+    synthesizer = separate.synthesizer(n_neighbors=3, one_per_subject=True)
+    sources = cohort.read_sources()
+    for source, subject, streamed in zip(
+        sources, SUBJECTS, synthesizer.stream(sources, exclude_subjects=SUBJECTS, batch_size=5), strict=True
+    ):
+        np.testing.assert_allclose(streamed.image, synthesizer(source, exclude_subject=subject).image, rtol=1e-5)
+        assert all(subject not in part.neighbors.subjects for part in streamed.contributions)
+
+
+def test_neighbor_maps_are_the_neighbors_targets(separate, cohort):
+    synthesizer = separate.synthesizer(n_neighbors=4)
+    synthesis = synthesizer(cohort.read_sources([13])[0])
+    maps = synthesizer.neighbor_maps(synthesis, 2)
+    for channel, (part, found) in enumerate(zip(synthesis.contributions, maps, strict=True)):
+        assert found.shape == (2, 1, 8, 8)
+        positions = [cohort.keys.tolist().index(key) for key in part.neighbors.keys[0, :2]]
+        np.testing.assert_array_equal(found[:, 0], cohort.read_targets(positions)[:, channel])
+
+
+def test_an_image_goes_through_the_bundles_own_preparation(combined, rng):
+    image = Image.from_array(rng.uniform(0, 4000, (40, 30)))
+    synthesizer = combined.synthesizer(n_neighbors=4)
+    prepared = prepare_source(image, combined.members[0].encoder.preparation)
+    np.testing.assert_array_equal(synthesizer(image).image, synthesizer(prepared).image)
+
+
+def test_pairs_are_added_to_and_removed_from_all_members(separate, cohort):
+    assert separate.add(cohort.split("test"), progress=False) == 4
+    again = Bundle.open(separate.path)
+    assert sorted(again.keys.tolist()) == sorted(cohort.keys.tolist())
+    assert again.remove(["PERSON00", "PERSON07"]) == 4
+    again.purge()
+    again = Bundle.open(separate.path)
+    assert {len(member.database) for member in again.members} == {12}
+    assert again.verify().ok
+    left = [p for p in (separate.path).rglob("*") if p.is_file() and b"PERSON07" in p.read_bytes()]
+    assert left == []
+    with pytest.raises(DatabaseError, match="'PERSON99'"):
+        again.remove(["PERSON99"])
+    with pytest.raises(DatabaseError, match="already has 2 of these keys"):
+        again.add(cohort.select([2, 3]), progress=False)
+
+
+def test_an_addition_that_ended_between_two_members_is_told_and_completed(separate, cohort):
+    more = cohort.split("test")
+    separate.members[0].database.add(more, separate.members[0].encoder, progress=False)
+    halfway = Bundle.open(separate.path)
+    report = halfway.verify()
+    assert not report.ok and "differ in 4 entries" in report.problems[0]
+    halfway.add(more, progress=False)
+    assert Bundle.open(separate.path).verify().ok
+
+
+def test_the_model_card_says_what_it_is_and_is_not(combined, cohort):
+    card = (combined.path / "model_card.md").read_text()
+    for words in (
+        "not a medical",
+        "Personal data",
+        combined.id,
+        "| subjects | 6 |",
+        combined.members[0].encoder.fingerprint,
+    ):
+        assert words in card
+    combined.add(cohort.split("test"), progress=False)
+    assert "| subjects | 8 |" in (combined.path / "model_card.md").read_text()
+
+
+def test_a_replaced_network_is_refused_before_it_computes_anything(combined, cohort):
+    path = combined.path / "members" / "femoral_tibial" / "source.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    bundle = Bundle.open(combined.path)
+    with pytest.raises(BundleError, match=r"source\.onnx.*SHA-256"):
+        bundle.synthesizer()(cohort.read_sources([0])[0])
+    report = bundle.verify()
+    assert not report.ok and "damaged" in report.summary()
+
+
+@pytest.mark.parametrize("name", ["source.onnx", "target.onnx", "encoder.json", "database/database.json"])
+def test_a_missing_part_costs_one_clear_line(combined, name):
+    (combined.path / "members" / "femoral_tibial" / name).unlink()
+    with pytest.raises((BundleError, DatabaseError), match=r"no |missing") as caught:
+        Bundle.open(combined.path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "list", "version", "no members", "path"])
+def test_a_damaged_header_costs_one_clear_line(combined, damage):
+    path = combined.path / "bundle.json"
+    values = json.loads(path.read_text())
+    outside = [values["members"][0] | {"name": "../../elsewhere"}]
+    text = {
+        "truncate": path.read_text()[:50],
+        "empty": "",
+        "list": "[]",
+        "version": json.dumps(values | {"format_version": 7}),
+        "no members": json.dumps(values | {"members": []}),
+        "path": json.dumps(values | {"members": outside}),
+    }[damage]
+    path.write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json") as caught:
+        Bundle.open(combined.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_encoder_card_is_refused(combined):
+    path = combined.path / "members" / "femoral_tibial" / "encoder.json"
+    path.write_text(path.read_text().replace("3.0", "4.0"))
+    with pytest.raises(BundleError, match=r"encoder\.json"):
+        Bundle.open(combined.path)
+
+
+def test_a_database_of_another_encoder_is_refused(tmp_path, combined, cohort, export_linear, projection_encoder):
+    folder = combined.path / "members" / "femoral_tibial" / "database"
+    folder.rename(tmp_path / "aside")
+    EmbeddingDatabase.build(folder, cohort, projection_encoder.of(cohort), progress=False)
+    with pytest.raises(EncoderMismatchError, match="cannot be compared"):
+        Bundle.open(combined.path)
+
+
+def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
+    with pytest.raises(BundleError, match="mris index"):
+        Bundle.open(tmp_path)
+    with pytest.raises(BundleError, match="mris index"):
+        Bundle.open(tmp_path / "absent")
+
+
+def test_what_contradicts_is_refused_and_leaves_nothing(tmp_path, cohort, make_cohort, export_linear, rng):
+    whole, femoral = export_linear(cohort), export_linear(cohort, regions=["femoral"], name="femoral")
+    out = tmp_path / "new.bundle"
+    with pytest.raises(BundleError, match="region 'femoral' is given by two"):
+        build_bundle([whole, femoral], cohort, out, progress=False)
+    larger = make_cohort(["A", "B"], rng=rng, name="larger", size=(8, 10))
+    with pytest.raises(BundleError, match="differ in source shape"):
+        build_bundle([whole], larger, out, progress=False)
+    with pytest.raises(CohortError, match="no split 'tain'"):
+        build_bundle([whole], cohort, out, splits=["tain"], progress=False)
+    scaled = export_linear(cohort, regions=["tibial"], name="other", unit="voxel")
+    with pytest.raises(BundleError, match="differ in unit"):
+        build_bundle([femoral, scaled], cohort, out, progress=False)
+    with pytest.raises(BundleError, match="no encoder"):
+        build_bundle([], cohort, out, progress=False)
+    assert not out.exists() and not list(tmp_path.glob(".new*"))
+
+
+def test_an_existing_bundle_is_refused(combined, cohort, tmp_path):
+    with pytest.raises(BundleError, match="exists"):
+        build_bundle([tmp_path / "encoder"], cohort, combined.path, progress=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph"])
+def test_a_file_that_is_no_network_costs_one_clear_line(cohort, export_linear, content):
+    folder = export_linear(cohort)
+    (folder / "source.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"source\.onnx cannot be loaded") as caught:
+        OnnxEncoder(folder).encode_sources(cohort.read_sources([0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format_version": 3}, "format_version 3"),
+        ({"target_scale": 0.0}, "contradict"),
+        ({"target_shape": [1, 8, 8]}, "contradict"),
+        ({"preparation": {"size": [0, 0]}}, "damaged"),
+        ({"source_shape": [1, 2]}, "damaged"),
+    ],
+)
+def test_an_encoder_card_that_cannot_be_is_refused(cohort, export_linear, change, match):
+    with pytest.raises(BundleError, match=match):
+        OnnxEncoder(export_linear(cohort, **change))
