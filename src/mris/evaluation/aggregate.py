@@ -49,9 +49,9 @@ def summarize(
         columns = values.transpose(2, 0, 1, 3).reshape(values.shape[2], -1)
         shape = (values.shape[0], values.shape[1], values.shape[3])
         means = _means(columns).reshape(shape)
-        resampled = resampled_means(columns, inside, counts)
+        resampled = resampled_means(columns, inside, counts).reshape(len(counts), *shape)
         estimates += _estimates(per_image, group, means, resampled, inside, confidence)
-        differences += _differences(per_image, group, means, resampled.reshape(len(counts), *shape), confidence)
+        differences += _differences(per_image, group, means, resampled, confidence)
     return tuple(estimates), tuple(differences)
 
 
@@ -67,11 +67,11 @@ def _estimates(
     per_image: PerImage,
     group: Group,
     means: Float64[np.ndarray, "methods regions metrics"],
-    resampled: Float64[np.ndarray, "resamples columns"],
+    resampled: Float64[np.ndarray, "resamples methods regions metrics"],
     codes: Int64[np.ndarray, " members"],
     confidence: float,
 ) -> list[Estimate]:
-    lows, highs = (end.reshape(means.shape) for end in percentile_interval(resampled, confidence))
+    lows, highs = _interval(resampled, confidence)
     rows = []
     for r, region in enumerate(per_image.regions):
         measured = per_image.n_pixels[r, group.member] > 0
@@ -92,18 +92,25 @@ def _differences(
     confidence: float,
 ) -> list[Difference]:
     rows = []
-    metrics = [per_image.metrics.index(name) for name in DIFFERENCE_METRICS]
+    kept = [per_image.metrics.index(name) for name in DIFFERENCE_METRICS]
+    means, resampled = means[..., kept], resampled[..., kept]
     for one, other in combinations(range(len(per_image.methods)), 2):
-        gap = (means[one] - means[other])[:, metrics]
-        lows, highs = (
-            end.reshape(gap.shape)
-            for end in percentile_interval(
-                (resampled[:, one] - resampled[:, other])[:, :, metrics].reshape(len(resampled), -1), confidence
-            )
-        )
+        gaps = means[one] - means[other], resampled[:, one] - resampled[:, other]
+        shares = _ratio(gaps[0], means[other]), _ratio(gaps[1], resampled[:, other])
+        ends = [gaps[0], *_interval(gaps[1], confidence), shares[0], *_interval(shares[1], confidence)]
         for r, region in enumerate(per_image.regions):
             for i, metric in enumerate(DIFFERENCE_METRICS):
-                ends = float(gap[r, i]), float(lows[r, i]), float(highs[r, i])
                 names = (per_image.methods[one], per_image.methods[other], region, group.label, group.name, metric)
-                rows.append(Difference(*names, *ends))
+                rows.append(Difference(*names, *(float(end[r, i]) for end in ends)))
     return rows
+
+
+def _interval(resampled: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    low, high = percentile_interval(resampled.reshape(len(resampled), -1), confidence)
+    return low.reshape(resampled.shape[1:]), high.reshape(resampled.shape[1:])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    ratio = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole != 0)
+    return ratio

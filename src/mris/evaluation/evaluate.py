@@ -18,7 +18,7 @@ from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
-from mris.evaluation.predictor import Predictor
+from mris.evaluation.predictor import Predictor, as_predictors
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.references import MeanMap, evenly_spaced
 from mris.evaluation.results import (
@@ -30,6 +30,7 @@ from mris.evaluation.results import (
     Results,
 )
 from mris.evaluation.strata import Merge, groups_of
+from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
 
 CONFIDENCE = 0.95
@@ -58,7 +59,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictors: Mapping[str, Predictor],
+    predictors: Mapping[str, Predictor | BatchSynthesizer],
     cohort: Cohort,
     *,
     training: Cohort,
@@ -78,7 +79,8 @@ def evaluate(
     stream: memory holds a batch, not the cohort.
 
     Args:
-        predictors: Methods by name; the first one chooses the examples and comes first in tables.
+        predictors: Methods by name: synthesizers, or anything else with ``predict(sources, subjects=...)``. The first
+            one chooses the examples and is the one that the others are compared with.
         cohort: The test view of a cohort.
         training: The training view, for mean map, atlas mask and data range.
         by: Labels whose values split the images into strata; a missing label is a stratum of its own.
@@ -105,17 +107,18 @@ def evaluate(
         >>> evaluation.results.estimate("PCA k-NN", "rmse").value                    # doctest: +SKIP
     """
     _check(predictors, cohort, training)
+    methods = as_predictors(predictors, cohort.regions)
     groups = groups_of(cohort, by, merge)
     codes, n_subjects = subject_codes(list(cohort.subjects))
     counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
     mean_map = MeanMap.fit(training).without_gaps()
     data_range = target_range(training)
-    measured = _measure(predictors, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
+    measured = _measure(methods, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
     has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
     recalls, ranks = measure_recall(
         retrieval or {}, cohort, has_target, groups, codes, counts, confidence=CONFIDENCE, batch_size=batch_size
     )
-    names = tuple(predictors)
+    names = tuple(methods)
     regions = cohort.regions if len(cohort.regions) == 1 else (*cohort.regions, COMBINED)
     per_image = PerImage(
         tuple(str(key) for key in cohort.keys), names, regions, METRICS, measured.values, measured.n_pixels, ranks
@@ -127,7 +130,7 @@ def evaluate(
         cohort=_describe(cohort, training, measured),
         settings=EvaluationSettings(tuple(by), n_bootstrap, CONFIDENCE, seed, batch_size, data_range),
         methods=tuple(
-            MethodSummary(name, 1000 * seconds / len(cohort))
+            MethodSummary(name, float(1000 * seconds / len(cohort)))
             for name, seconds in zip(names, measured.seconds, strict=True)
         ),
         strata=describe_groups(groups, codes),
@@ -136,7 +139,7 @@ def evaluate(
         recalls=recalls,
     )
     chosen = choose_examples(per_image.values[0, -1, :, METRICS.index("median")], groups)
-    examples = collect_examples(chosen, predictors, cohort, training.atlas_mask, mean_map)
+    examples = collect_examples(chosen, methods, cohort, training.atlas_mask, mean_map)
     return Evaluation(results, per_image, examples, measured.error_maps)
 
 
@@ -224,7 +227,7 @@ def _predict(name: str, predictor: Predictor, batch: PairBatch, cohort: Cohort) 
     return predictions
 
 
-def _check(predictors: Mapping[str, Predictor], cohort: Cohort, training: Cohort) -> None:
+def _check(predictors: Mapping[str, object], cohort: Cohort, training: Cohort) -> None:
     if not predictors:
         raise SettingsError("no method to evaluate; give at least one, such as the references")
     for role, view in (("test", cohort), ("training", training)):
@@ -249,7 +252,7 @@ def _describe(cohort: Cohort, training: Cohort, measured: _Measured) -> CohortDe
     return CohortDescription(
         name=cohort.path.name,
         manifest_sha256=cohort.header.manifest_sha256,
-        splits=tuple(sorted(set(cohort.splits))),
+        splits=tuple(sorted({str(name) for name in cohort.splits})),
         unit=cohort.header.unit,
         regions=cohort.regions,
         target_shape=cohort.header.target_shape,

@@ -1,13 +1,19 @@
 """What can be evaluated: anything with ``predict``; and how a synthesizer becomes one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float32
-from numpy import ndarray
 
+from mris.errors import SettingsError
+from mris.synthesis.synthesis import Synthesis
+from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Sources, TargetMap, Targets
+
+N_SHOWN = 8
+"""Neighbors that an explanation shows."""
 
 
 class Predictor(Protocol):
@@ -22,26 +28,80 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a synthesis looks as it does; what a method cannot say stays empty.
+    """Why a synthesis looks as it does.
 
     Args:
         spread: (r, h, w) disagreement of the neighbors at each pixel, in the target's unit.
-        neighbors: (k, r, h, w) the neighbors' targets, nearest first, NaN where a neighbor has no such region.
-        captions: k short texts, one a neighbor (its weight, its key).
+        neighbors: (k, r, h, w) the nearest neighbors' targets, nearest first.
+        captions: For each region k short texts, one a neighbor. Regions may have neighbors of their own.
     """
 
-    spread: TargetMap | None = None
-    neighbors: Float32[ndarray, "k r h w"] | None = None
-    captions: tuple[str, ...] = field(default=())
+    spread: TargetMap
+    neighbors: Float32[np.ndarray, "k r h w"]
+    captions: tuple[tuple[str, ...], ...]
 
 
 @runtime_checkable
 class Explainer(Protocol):
     """A method that can also say where its synthesis comes from."""
 
-    def explain(self, source: Float32[ndarray, "c h w"], *, subject: str) -> Explanation:
+    def explain(self, source: Float32[np.ndarray, "c h w"], *, subject: str) -> Explanation:
         """Explain the synthesis for one prepared source, leaving out the query's own subject."""
 
 
-PredictorTable = Mapping[str, Predictor]
-"""Methods by the name that tables and figures show."""
+@dataclass(frozen=True)
+class SynthesizerPredictor:
+    """A synthesizer as a method: the query's own subject never is a neighbor.
+
+    Args:
+        synthesizer: A `mris.Synthesizer` or the synthesizer of a bundle.
+        regions: Regions wanted, in the order wanted.
+    """
+
+    synthesizer: BatchSynthesizer
+    regions: tuple[str, ...]
+
+    def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
+        """Synthesize one target a source, (n, r, h, w).
+
+        Raises:
+            SettingsError: The synthesizer has no database with a wanted region.
+        """
+        syntheses = self.synthesizer.stream(sources, exclude_subjects=subjects)
+        return np.stack([synthesis.image[self._channels(synthesis)] for synthesis in syntheses])
+
+    def explain(self, source: Float32[np.ndarray, "c h w"], *, subject: str) -> Explanation:
+        """Give spread and neighbors of the synthesis for one prepared source."""
+        (synthesis,) = self.synthesizer.synthesize(source[np.newaxis], [subject])
+        channels = self._channels(synthesis)
+        maps = self.synthesizer.neighbor_maps(synthesis, N_SHOWN)
+        shown = min(len(part) for part in maps)
+        neighbors = np.concatenate([part[:shown] for part in maps], axis=1)[:, channels]
+        captions = [
+            tuple(
+                f"{similarity:.2f} · {100 * weight:.0f} %"
+                for similarity, weight in zip(part.neighbors.similarities[0, :shown], part.weights[:shown], strict=True)
+            )
+            for part in synthesis.contributions
+            for _ in part.regions
+        ]
+        return Explanation(synthesis.spread[channels], neighbors, tuple(captions[channel] for channel in channels))
+
+    def _channels(self, synthesis: Synthesis) -> list[int]:
+        lacking = [region for region in self.regions if region not in synthesis.regions]
+        if lacking:
+            raise SettingsError(
+                f"the synthesizer gives {', '.join(synthesis.regions)}, but the cohort also has {', '.join(lacking)}; "
+                "build a bundle with a member for it, or prepare the cohort without it"
+            )
+        return [synthesis.regions.index(region) for region in self.regions]
+
+
+def as_predictors(
+    methods: Mapping[str, Predictor | BatchSynthesizer], regions: tuple[str, ...]
+) -> dict[str, Predictor]:
+    """Wrap the synthesizers among some methods, so that all have the same ``predict``."""
+    return {
+        name: SynthesizerPredictor(method, regions) if isinstance(method, BatchSynthesizer) else method
+        for name, method in methods.items()
+    }

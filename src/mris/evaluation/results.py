@@ -156,6 +156,9 @@ class Difference:
         value: Mean of the method minus mean of the reference.
         low: Lower end of the interval; an interval without 0 is a difference that resampling people does not undo.
         high: Upper end of the interval.
+        relative: The difference as a share of the reference's mean: -0.2 is 20 % less.
+        relative_low: Lower end of its interval.
+        relative_high: Upper end of its interval.
     """
 
     method: str
@@ -167,6 +170,9 @@ class Difference:
     value: float
     low: float
     high: float
+    relative: float
+    relative_low: float
+    relative_high: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Results become tables, figures and one offline page; nothing is computed here."""

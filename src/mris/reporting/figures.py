@@ -1,0 +1,118 @@
+"""Results as matplotlib figures with their intervals; none touches global state."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from math import isfinite
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mris.evaluation.results import ALL, Estimate, Recall, Results
+from mris.reporting.panels import INK
+
+COLORS = ("#0072B2", "#767676", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#000000")
+"""Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """Render a figure as PNG bytes on white."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def interval_figure(results: Results, metric: str, title: str) -> Figure:
+    """Show one metric of every method with its interval, a panel a region."""
+    regions = results.regions
+    figure = Figure(figsize=(max(3.2 * len(regions), 5.5), 0.55 + 0.34 * len(results.methods)), layout="constrained")
+    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
+    for axis, region in zip(panels, regions, strict=True):
+        for row, method in enumerate(results.methods):
+            found = results.estimate(method.name, metric, region=region)
+            _whisker(axis, found, row, COLORS[row % len(COLORS)])
+        axis.set_title(region, fontsize=10, color=INK)
+        axis.set_xlabel(title, fontsize=9)
+        _tidy(axis, grid="x")
+    panels[0].set_yticks(range(len(results.methods)), [method.name for method in results.methods], fontsize=9)
+    panels[0].set_ylim(len(results.methods) - 0.5, -0.5)
+    return figure
+
+
+def strata_figure(results: Results, label: str, metric: str, title: str) -> Figure:
+    """Show one metric by stratum, methods side by side with their intervals."""
+    strata = [s for s in results.strata if s.label == label]
+    regions = results.regions
+    figure = Figure(figsize=(max(3.4 * len(regions), 5.5), 3.0), layout="constrained")
+    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
+    step = 0.7 / max(len(results.methods), 1)
+    for axis, region in zip(panels, regions, strict=True):
+        for m, method in enumerate(results.methods):
+            found = [results.estimate(method.name, metric, region=region, label=label, stratum=s.name) for s in strata]
+            x = np.arange(len(strata)) + (m - (len(results.methods) - 1) / 2) * step
+            _points(axis, x, found, COLORS[m % len(COLORS)], method.name)
+        axis.set_xticks(range(len(strata)), [f"{s.name}\nn = {s.n_images}" for s in strata], fontsize=8)
+        axis.set_title(region, fontsize=10, color=INK)
+        axis.set_xlabel(label, fontsize=9)
+        _tidy(axis, grid="y")
+    panels[0].set_ylabel(title, fontsize=9)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
+    return figure
+
+
+def recall_figure(results: Results) -> Figure:
+    """Show recall against k, with intervals, and what chance gives."""
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axis = figure.subplots()
+    curves: dict[str, list[Recall]] = {}
+    for row in results.recalls:
+        if row.stratum == ALL and row.label == "":
+            curves.setdefault(row.encoder, []).append(row)
+    for i, (name, rows) in enumerate(curves.items()):
+        ks = [row.k for row in rows]
+        color = COLORS[i % len(COLORS)]
+        axis.fill_between(ks, [row.low for row in rows], [row.high for row in rows], color=color, alpha=0.15, lw=0)
+        axis.plot(ks, [row.value for row in rows], "o-", color=color, label=name, ms=4, lw=1.5)
+    rows = next(iter(curves.values()))
+    axis.plot([row.k for row in rows], [row.chance for row in rows], "--", color=INK, lw=1, label="chance")
+    axis.set_xticks([row.k for row in rows])
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel(f"k nearest of {rows[0].gallery_size} targets", fontsize=9)
+    axis.set_ylabel("share of queries that find their own", fontsize=9)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axis.legend(fontsize=8, frameon=False, loc="best")
+    _tidy(axis, grid="y")
+    return figure
+
+
+def _whisker(axis: Axes, found: Estimate, row: int, color: str) -> None:
+    if isfinite(found.low):
+        axis.plot([found.low, found.high], [row, row], color=color, lw=2.5, solid_capstyle="round", alpha=0.45)
+    axis.plot([found.value], [row], "o", color=color, ms=6)
+    axis.annotate(
+        f"{found.value:.3f}" if found.metric != "psnr" else f"{found.value:.1f}",
+        (found.value, row),
+        xytext=(0, 6),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7,
+        color=INK,
+    )
+
+
+def _points(axis: Axes, x: np.ndarray, found: Sequence[Estimate], color: str, name: str) -> None:
+    for place, row in zip(x, found, strict=True):
+        if isfinite(row.low):
+            axis.plot([place, place], [row.low, row.high], color=color, lw=2, alpha=0.45, solid_capstyle="round")
+    axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=name)
+
+
+def _tidy(axis: Axes, grid: str) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color("#bbbbbb")
+    axis.tick_params(colors=INK, labelsize=8, length=3)
+    axis.grid(axis=grid, color="#e4e4e8", lw=0.8)  # type: ignore[arg-type]
+    axis.set_axisbelow(True)

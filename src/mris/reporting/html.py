@@ -1,0 +1,279 @@
+"""One evaluation becomes a folder: numbers, figures, and ``report.html``, a page that needs no other file."""
+
+import csv
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from mris.evaluation.evaluate import Evaluation
+from mris.evaluation.pictures import Example
+from mris.evaluation.results import PerImage, Results, write_results
+from mris.images.write import atomic_write
+from mris.reporting import figures, panels, tables
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("mris.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure ready for a page.
+
+    Args:
+        name: File name without suffix.
+        data: PNG bytes.
+        alt: What it shows, for who cannot see it.
+        caption: What it means.
+    """
+
+    name: str
+    data: bytes
+    alt: str
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, as a data URI."""
+        return "data:image/png;base64," + b64encode(self.data).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline number.
+
+    Args:
+        value: The number, as text.
+        caption: What it says.
+    """
+
+    value: str
+    caption: str
+
+
+def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
+    """Write an evaluation: numbers, single images' numbers, figures, page.
+
+    Each file appears whole or not at all; ``report.html`` comes last, so that where it is, the rest is.
+
+    Args:
+        evaluation: What `mris.evaluate` gave.
+        out_dir: Folder, made if it is missing. Files of an earlier evaluation are replaced.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    folder = Path(out_dir)
+    pictures = draw(evaluation)
+    write_results(folder / "results.json", evaluation.results)
+    write_per_image(folder / "per_image.csv", evaluation.per_image)
+    with atomic_write(folder / "tables.md") as path:
+        path.write_text("\n".join(map(tables.markdown, tables.all_tables(evaluation.results))), encoding="utf-8")
+    for shown in pictures.values():
+        with atomic_write(folder / "figures" / f"{shown.name}.png") as path:
+            path.write_bytes(shown.data)
+    report = folder / "report.html"
+    with atomic_write(report) as path:
+        path.write_text(render(evaluation, pictures), encoding="utf-8")
+    return report
+
+
+def write_per_image(path: Path, per_image: PerImage) -> None:
+    """Write one row an image, method and region; empty where an image has no pixel to compare.
+
+    Retrieval ranks stand beside, one column an encoder, empty where the image was no query.
+    """
+    ranks = [f"rank {name}" for name in per_image.ranks]
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "method", "region", "n_pixels", *per_image.metrics, *ranks])
+        for i, key in enumerate(per_image.keys):
+            own = [int(rank[i]) or "" for rank in per_image.ranks.values()]
+            for m, method in enumerate(per_image.methods):
+                for r, region in enumerate(per_image.regions):
+                    n_pixels = int(per_image.n_pixels[r, i])
+                    numbers = [f"{value:.6g}" if n_pixels else "" for value in per_image.values[m, r, i]]
+                    writer.writerow([key, method, region, n_pixels, *numbers, *own])
+
+
+def draw(evaluation: Evaluation) -> dict[str, Picture]:
+    """Draw every figure of a report, by name."""
+    results, unit = evaluation.results, evaluation.results.cohort.unit
+    regions, first = results.cohort.regions, results.methods[0].name
+    scales = panels.shared_scales(evaluation.examples)
+    drawn = [
+        _picture(
+            "intervals",
+            figures.interval_figure(results, "median", f"median absolute error ({unit})"),
+            "Median absolute error of each method with its interval",
+            f"Median absolute error per image, mean over images, with its interval; left is better ({unit}).",
+        ),
+        _picture(
+            "error_map",
+            panels.error_map_figure(evaluation.error_maps, unit),
+            "Maps of the mean absolute error of each method",
+            f"Mean absolute error at each pixel over all test images ({unit}); bright is worse. "
+            "One scale for all methods.",
+        ),
+        _picture(
+            "bias_map",
+            panels.bias_map_figure(evaluation.error_maps, unit),
+            "Maps of the mean signed error of each method",
+            f"Mean of synthesis minus truth ({unit}): red where a method gives too much, blue where too little.",
+        ),
+    ]
+    drawn += [
+        _picture(
+            f"by_{i}",
+            figures.strata_figure(results, label, "median", f"median absolute error ({unit})"),
+            f"Median absolute error of each method by {label}",
+            f"Median absolute error by {label}, mean over the images of each group, with intervals; lower is better.",
+        )
+        for i, label in enumerate(results.settings.by, start=1)
+    ]
+    if results.recalls:
+        drawn.append(
+            _picture(
+                "recall",
+                figures.recall_figure(results),
+                "Recall against the number of neighbors",
+                f"Share of queries whose own target is among their k nearest of {results.recalls[0].gallery_size}; "
+                "shaded: interval; dashed: what guessing gives.",
+            )
+        )
+    for i, example in enumerate(evaluation.examples, start=1):
+        drawn.append(_example_picture(i, example, regions, unit, scales, first))
+        strip = panels.neighbors_figure(example, regions, unit, scales)
+        if strip is not None:
+            drawn.append(
+                _picture(
+                    f"neighbors_{i:02d}",
+                    strip,
+                    f"Nearest neighbors of {example.key}",
+                    "The nearest training targets the synthesis is averaged from, nearest first; above each its "
+                    "cosine similarity and its weight. They are other people's images.",
+                )
+            )
+    return {shown.name: shown for shown in drawn}
+
+
+def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
+    """Fill the page: one HTML text with style and images inside, no scripts, no links outward."""
+    results = evaluation.results
+    strata = [
+        {
+            "label": label,
+            "figure": pictures[f"by_{i}"],
+            "tables": [_html(tables.strata_table(results, region, label)) for region in results.regions],
+        }
+        for i, label in enumerate(results.settings.by, start=1)
+    ]
+    examples = [
+        {
+            "title": f"{example.title.capitalize() if example.title.isalpha() else example.title}: {example.key}",
+            "figure": pictures[f"example_{i:02d}"],
+            "neighbors": pictures.get(f"neighbors_{i:02d}"),
+        }
+        for i, example in enumerate(evaluation.examples, start=1)
+    ]
+    source, _, _ = _TEMPLATES.loader.get_source(_TEMPLATES, "report.css")  # type: ignore[union-attr]
+    return _TEMPLATES.get_template("report.html").render(
+        css=Markup(source),
+        first=results.methods[0].name,
+        cohort=results.cohort,
+        created=results.created.replace("T", " ").replace("+00:00", " UTC"),
+        versions=results.versions,
+        confidence=f"{100 * results.settings.confidence:g} %",
+        n_bootstrap=results.settings.n_bootstrap,
+        seed=results.settings.seed,
+        batch_size=results.settings.batch_size,
+        data_range=tables.number(results.settings.data_range),
+        outside=tables.percent(results.cohort.outside_atlas, 2),
+        by=results.settings.by,
+        cards=_cards(results),
+        figures=pictures,
+        tables={
+            "error": [_html(tables.error_table(results, region)) for region in results.regions],
+            "difference": [_html(tables.difference_table(results, region)) for region in results.regions]
+            if len(results.methods) > 1
+            else [],
+        },
+        strata=strata,
+        retrieval={
+            "gallery_size": results.recalls[0].gallery_size,
+            "n_queries": next(row.n_queries for row in results.recalls if row.label == ""),
+            "figure": pictures["recall"],
+            "table": _html(tables.recall_table(results)),
+        }
+        if results.recalls
+        else None,
+        examples=examples,
+        contents=_contents(results),
+    )
+
+
+def _contents(results: Results) -> list[tuple[str, str]]:
+    return [
+        ("summary", "In short"),
+        ("error", "Error of the images"),
+        *((f"by-{i}", f"By {label}") for i, label in enumerate(results.settings.by, start=1)),
+        *([("retrieval", "Retrieval")] if results.recalls else []),
+        ("maps", "Where the errors lie"),
+        ("examples", "Examples"),
+        ("method", "How it was measured"),
+    ]
+
+
+def _cards(results: Results) -> list[Card]:
+    first, region, unit = results.methods[0].name, results.regions[-1], results.cohort.unit
+    error = results.estimate(first, "median")
+    ends = f"[{tables.number(error.low)}, {tables.number(error.high)}]"
+    cards = [Card(f"{tables.number(error.value)} {unit}", f"median absolute error of {first}, {region} {ends}")]
+    cards += [
+        Card(
+            f"{tables.signed(100 * row.relative, 1)} %",
+            f"median error against {row.reference} "
+            f"[{tables.signed(100 * row.relative_low, 1)}, {tables.signed(100 * row.relative_high, 1)}]",
+        )
+        for row in results.differences
+        if (row.method, row.region, row.label, row.metric) == (first, region, "", "median")
+    ][:3]
+    recall = [row for row in results.recalls if row.label == ""]
+    if recall:
+        shown = next((row for row in recall if row.k == 10), recall[-1])
+        cards.append(
+            Card(
+                tables.percent(shown.value),
+                f"find their own target among the {shown.k} nearest of {shown.gallery_size} "
+                f"(chance {tables.percent(shown.chance)})",
+            )
+        )
+    return cards
+
+
+def _example_picture(
+    i: int, example: Example, regions: tuple[str, ...], unit: str, scales: panels.Scales, first: str
+) -> Picture:
+    errors = ", ".join(f"{p.method} {tables.number(p.median_error)}" for p in example.pictures)
+    return _picture(
+        f"example_{i:02d}",
+        panels.example_figure(example, regions, unit, scales),
+        f"Source, truth and every method's synthesis for {example.key}",
+        f"Chosen as: {example.title} (by the error of {first}). Median absolute error ({unit}): {errors}.",
+    )
+
+
+def _picture(name: str, figure: Figure, alt: str, caption: str) -> Picture:
+    return Picture(name, figures.png(figure), alt, caption)
+
+
+def _html(table: tables.Table) -> Markup:
+    return Markup(tables.html(table))  # tables.html escapes every text

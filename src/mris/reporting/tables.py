@@ -1,0 +1,248 @@
+"""Results as tables: Markdown for a README, HTML for the report. Numbers are arranged and rounded, never computed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import isfinite
+
+from mris.evaluation.image_error import HIGHER_IS_BETTER
+from mris.evaluation.results import ALL, Difference, Estimate, Recall, Results
+
+MISSING_NUMBER = "–"
+PERCENT_METRICS = frozenset({"coverage"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a number, what stands small beside it, and whether it is the column's best.
+
+    Args:
+        text: The number or name.
+        note: Its interval.
+        strong: Set apart from the others.
+    """
+
+    text: str
+    note: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption.
+
+    Args:
+        caption: What it shows, in one sentence.
+        header: Names of the columns.
+        rows: Rows of cells, each as long as the header; the first cell names the row.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with a fixed count of decimals (fewer for large ones); a dash where there is none.
+
+    Example:
+        >>> number(0.27941), number(27.94, 1), number(float("nan"))
+        ('0.279', '27.9', '–')
+    """
+    if not isfinite(value):
+        return MISSING_NUMBER
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{min(digits, 2) if abs(value) >= 100 else digits}f}".replace("-", "−")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Write a share as a percentage; a dash where there is none."""
+    return f"{number(100 * value, digits)} %" if isfinite(value) else MISSING_NUMBER
+
+
+def markdown(table: Table) -> str:
+    """Render a table as Markdown; the best are bold."""
+    lines = [" | ".join(table.header), " | ".join(["---"] + ["---:"] * (len(table.header) - 1))]
+    for row in table.rows:
+        parts = [f"**{cell.text}**" if cell.strong else cell.text for cell in row]
+        lines.append(
+            " | ".join(f"{part} {cell.note}".strip() for part, cell in zip(parts, row, strict=True)).replace("\n", " ")
+        )
+    return "\n".join([f"{table.caption}", "", *(f"| {line} |" for line in lines), ""])
+
+
+def html(table: Table) -> str:
+    """Render a table as HTML; every text is escaped."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+    body = []
+    for row in table.rows:
+        cells = [f'<th scope="row">{escape(row[0].text)}</th>', *(_html_cell(cell) for cell in row[1:])]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<div class="scroll"><table><caption>{escape(table.caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def error_table(results: Results, region: str) -> Table:
+    """All metrics of all methods over all images of one region, with intervals and the cost of a query."""
+    unit = results.cohort.unit
+    columns: tuple[tuple[str, str, int], ...] = (
+        ("median", f"median error ({unit})", 3),
+        ("mad", f"its MAD ({unit})", 3),
+        ("mae", f"MAE ({unit})", 3),
+        ("rmse", f"RMSE ({unit})", 3),
+        ("psnr", "PSNR (dB)", 1),
+        ("ssim", "SSIM", 3),
+        ("coverage", "coverage", 1),
+    )
+    cells = [_metric_column(results, region, metric, digits) for metric, _, digits in columns]
+    cost = [Cell(number(method.ms_per_query, 1)) for method in results.methods]
+    rows = tuple(
+        (Cell(method.name), *(column[i] for column in cells), cost[i]) for i, method in enumerate(results.methods)
+    )
+    n = results.estimate(results.methods[0].name, "median", region=region)
+    return Table(
+        f"{region}: means over {n.n_images} images of {n.n_subjects} people, with {_confidence(results)} intervals",
+        ("method", *(title for _, title, _ in columns), "ms per query"),
+        rows,
+    )
+
+
+def strata_table(results: Results, region: str, label: str, metric: str = "median") -> Table:
+    """One metric by stratum: a row a method, a column a value of the label, all images last.
+
+    For the median error the MAD stands beside the mean, as in the paper's Table 2.
+    """
+    strata = [s for s in results.strata if s.label == label]
+    places = [(s.label, s.name) for s in strata] + [("", ALL)]
+    titles = [f"{s.name} (n = {s.n_images})" for s in strata] + [f"all (n = {results.cohort.n_images})"]
+    columns = [_stratum_column(results, region, place, metric) for place in places]
+    rows = tuple((Cell(method.name), *(column[i] for column in columns)) for i, method in enumerate(results.methods))
+    note = " ± median absolute deviation" if metric == "median" else ""
+    unit = "" if metric in HIGHER_IS_BETTER else f" in {results.cohort.unit}"
+    what = "median absolute error" if metric == "median" else metric.upper()
+    return Table(f"{region}: {what}{note}{unit}, by {label}; n counts images", ("method", *titles), rows)
+
+
+def difference_table(results: Results, region: str) -> Table:
+    """The first method against each other one, on the same people and the same resamples."""
+    metrics = ("median", "mae", "rmse", "psnr", "ssim")
+    first = results.methods[0].name
+    found = {
+        (row.reference, row.metric): row
+        for row in results.differences
+        if row.method == first and row.region == region and row.stratum == ALL and row.label == ""
+    }
+    rows = tuple(
+        (Cell(f"{first} − {other.name}"), *(_difference_cell(found[other.name, metric]) for metric in metrics))
+        for other in results.methods[1:]
+    )
+    unit = results.cohort.unit
+    titles = (f"median error ({unit})", f"MAE ({unit})", f"RMSE ({unit})", "PSNR (dB)", "SSIM")
+    return Table(
+        f"{region}: paired differences with {_confidence(results)} intervals; bold where the interval leaves out 0",
+        ("difference", *titles),
+        rows,
+    )
+
+
+def recall_table(results: Results) -> Table:
+    """Recall of every encoder over all queries, beside chance."""
+    rows_of: dict[str, list[Recall]] = {}
+    for row in results.recalls:
+        if row.label == "":
+            rows_of.setdefault(row.encoder, []).append(row)
+    anyone = next(iter(rows_of.values()))
+    rows = [
+        (
+            Cell(name),
+            Cell(", ".join(recalls[0].regions)),
+            *(Cell(percent(row.value), _ends(row.low, row.high, percent)) for row in recalls),
+            Cell(number(recalls[0].median_rank, 1)),
+        )
+        for name, recalls in rows_of.items()
+    ]
+    chance = [Cell(percent(row.chance)) for row in anyone]
+    rows.append((Cell("chance"), Cell(""), *chance, Cell(number((anyone[0].gallery_size + 1) / 2, 1))))
+    return Table(
+        f"Recall of {anyone[0].n_queries} queries in a gallery of {anyone[0].gallery_size} targets, "
+        f"with {_confidence(results)} intervals",
+        ("encoder", "regions", *(f"R@{row.k}" for row in anyone), "median rank"),
+        tuple(rows),
+    )
+
+
+def all_tables(results: Results) -> tuple[Table, ...]:
+    """Every table of a report, in its order."""
+    tables = [error_table(results, region) for region in results.regions]
+    if len(results.methods) > 1:
+        tables += [difference_table(results, region) for region in results.regions]
+    tables += [strata_table(results, region, label) for label in results.settings.by for region in results.regions]
+    if results.recalls:
+        tables.append(recall_table(results))
+    return tuple(tables)
+
+
+def _metric_column(results: Results, region: str, metric: str, digits: int) -> list[Cell]:
+    found = [results.estimate(method.name, metric, region=region) for method in results.methods]
+    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else (lambda value: number(value, digits))
+    best = _best(found, metric) if metric != "coverage" else None
+    return [
+        Cell(write(row.value), "" if metric == "coverage" else _ends(row.low, row.high, write), row is best)
+        for row in found
+    ]
+
+
+def _stratum_column(results: Results, region: str, place: tuple[str, str], metric: str) -> list[Cell]:
+    label, name = place
+    found = [
+        results.estimate(method.name, metric, region=region, label=label, stratum=name) for method in results.methods
+    ]
+    best = _best(found, metric)
+    if metric != "median":
+        return [Cell(number(row.value), _ends(row.low, row.high, number), row is best) for row in found]
+    spreads = [
+        results.estimate(method.name, "mad", region=region, label=label, stratum=name) for method in results.methods
+    ]
+    return [
+        Cell(f"{number(row.value)} ± {number(mad.value)}", _ends(row.low, row.high, number), row is best)
+        for row, mad in zip(found, spreads, strict=True)
+    ]
+
+
+def _best(rows: Sequence[Estimate], metric: str) -> Estimate | None:
+    known = [row for row in rows if isfinite(row.value)]
+    if len(known) < 2:
+        return None
+    return (max if metric in HIGHER_IS_BETTER else min)(known, key=lambda row: row.value)
+
+
+def _difference_cell(row: Difference) -> Cell:
+    digits = 2 if row.metric == "psnr" else 3
+    text = signed(row.value, digits)
+    if row.metric in ("median", "mae", "rmse") and isfinite(row.relative):
+        text += f" ({signed(100 * row.relative, 1)} %)"
+    ends = f"[{signed(row.low, digits)}, {signed(row.high, digits)}]" if isfinite(row.low) else ""
+    return Cell(text, ends, strong=row.low > 0 or row.high < 0)
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a number with its sign."""
+    text = number(value, digits)
+    return f"+{text}" if value > 0 else text
+
+
+def _ends(low: float, high: float, write: Callable[[float], str]) -> str:
+    return f"[{write(low).removesuffix(' %')}, {write(high).removesuffix(' %')}]" if isfinite(low) else ""
+
+
+def _confidence(results: Results) -> str:
+    return f"{100 * results.settings.confidence:g} %"
+
+
+def _html_cell(cell: Cell) -> str:
+    note = f'<span class="note">{escape(cell.note)}</span>' if cell.note else ""
+    text = f"<strong>{escape(cell.text)}</strong>" if cell.strong else escape(cell.text)
+    return f"<td>{text}{note}</td>"
