@@ -1,9 +1,9 @@
 """The flat cartilage atlas: a femoral horseshoe (unrolled cylinder) and two tibial plates side by side.
 
 Coordinates are those of a *left* knee, in millimetres: ``x`` from medial (negative) to lateral (positive), ``y`` from
-posterior (negative) to anterior, ``z`` from distal to proximal; an *angle* (radians) runs round the femoral condyles, 0 at the
-most distal point of the straight knee, positive to the front. Rows of a map run from medial (top) to lateral, columns
-from posterior (left) to anterior. A right knee is stored mirrored, so that left and right share one frame.
+posterior (negative) to anterior, ``z`` from distal to proximal; an *angle* (radians) runs round the femoral condyles, 0
+at the most distal point of the straight knee, positive to the front. Rows of a map run from medial (top) to lateral,
+columns from posterior (left) to anterior. A right knee is stored mirrored, so that left and right share one frame.
 """
 
 from dataclasses import dataclass
@@ -102,17 +102,15 @@ def edge_distance(mask: Bool[np.ndarray, "h w"], height_mm: float) -> Float[np.n
     """Distance (mm) of every pixel inside a mask to the nearest pixel outside."""
     padded = np.pad(mask, 1)
     distance: Float[np.ndarray, "h w"] = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
-    return distance * (height_mm / mask.shape[0])
+    return np.asarray(distance * (height_mm / mask.shape[0]))
 
 
 def _ellipse(
     row: Points, column: Points, center: tuple[float, float], radius: tuple[float, float], power: float = 2.0
 ) -> Points:
     """Superelliptic distance from a centre: below 1 inside."""
-    inside: Points = (
-        np.abs((row - center[0]) / radius[0]) ** power + np.abs((column - center[1]) / radius[1]) ** power
-    ) ** (1.0 / power)
-    return inside
+    across, along = np.abs((row - center[0]) / radius[0]), np.abs((column - center[1]) / radius[1])
+    return np.asarray((across**power + along**power) ** (1.0 / power))
 
 
 def _femoral_mask(row: Points, column: Points) -> Bool[np.ndarray, "h w"]:
@@ -121,9 +119,10 @@ def _femoral_mask(row: Points, column: Points) -> Bool[np.ndarray, "h w"]:
     lateral = _ellipse(row, column, (0.765, 0.66), (0.185, 0.58), 3.0) < 1.0
     front = _ellipse(row, column, (0.51, 0.60), (0.46, 0.365), 2.6) < 1.0
     notch = (np.abs(row - 0.5 - bend) < 0.075 + 0.03 * np.cos(4.0 * column)) & (column < 0.52)
-    notch |= _ellipse(row - bend, column, (0.5, 0.52), (0.065, 0.075)) < 1.0
+    notch |= _ellipse(row - bend, column, (0.5, 0.52), (0.062, 0.075)) < 1.0
     arms = (medial | lateral) & (column < 0.64)
-    return np.asarray((arms | (front & (column >= 0.60))) & ~notch)
+    middle = (column > 0.44) & (np.abs(row - 0.5) < 0.2)  # so that the notch, not the arms, ends the gap
+    return np.asarray((arms | (front & ((column >= 0.60) | middle))) & ~notch)
 
 
 def _tibial_mask(row: Points, column: Points) -> Bool[np.ndarray, "h w"]:

@@ -145,7 +145,9 @@ def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
     lateral = shape.lateral_convexity * np.exp(-(((u - 21.0) / 11.0) ** 2) - (v / 14.0) ** 2) - 0.4
     ridge = 2.2 * np.exp(-((u / 8.0) ** 2))
     spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.2) ** 2) - ((v - 1.0) / 12.0) ** 2)
-    spines += shape.lateral_spine_height * np.exp(-(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 11.0) ** 2)
+    spines += shape.lateral_spine_height * np.exp(
+        -(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 11.0) ** 2
+    )
     side = 1.0 / (1.0 + np.exp(-u / 3.0))
     tilt = 0.045 * v
     return np.asarray(s * (medial * (1.0 - side) + lateral * side + ridge + spines + tilt))

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from rich.progress import track
-from threadpoolctl import threadpool_limits
 
 import mris
 from mris.errors import OutputError, SettingsError
@@ -109,7 +108,8 @@ def write_phantom(
         seed: Cohort seed, at least 0.
         enriched: More osteoarthritis: baseline KLG 0..4 of 25/15/30/20/10 % instead of 38.5/17.8/26.5/13.8/3.4 %.
         max_visits: Keep at most so many visits of each person; None keeps all.
-        workers: Processes; None means one a core.
+        workers: Processes; None means one a core. They are spawned, so a script that calls this with more than one
+            keeps its call under ``if __name__ == "__main__":``.
         progress: Show a progress bar.
 
     Returns:
@@ -172,17 +172,12 @@ def _read_header(path: Path) -> dict[str, Any]:
 def _written(folder: Path, settings: PhantomSettings, indices: list[int], workers: int) -> Iterator[None]:
     write = partial(_write_subject, folder, settings)
     if workers == 1 or len(indices) < 2:
-        with threadpool_limits(1):
-            for index in indices:
-                yield write(index)
+        for index in indices:
+            yield write(index)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(indices)), context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(min(workers, len(indices)), context) as pool:
         yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
-
-
-def _one_thread() -> None:
-    threadpool_limits(1)
 
 
 def _write_subject(folder: Path, settings: PhantomSettings, index: int) -> None:

@@ -1,7 +1,7 @@
 """Cartilage thickness as smooth random fields on the atlas, and what disease takes away from them.
 
-Thickness of a healthy knee is ``pattern * exp(global + sum_k c_k mode_k)``: a mean pattern per region, one number for the
-whole knee, and the leading eigenfunctions of a Gaussian process with a squared-exponential covariance. Mode
+Thickness of a healthy knee is ``pattern * exp(global + sum_k c_k mode_k)``: a mean pattern per region, one number for
+the whole knee, and the leading eigenfunctions of a Gaussian process with a squared-exponential covariance. Mode
 coefficients are partly a linear function of the morphology factors (`mode_shares`) and partly the cartilage's own.
 """
 
@@ -98,7 +98,7 @@ def healthy_thickness(knee: KneeTraits, height_z: float, model: FieldModel) -> T
     )
     size = model.atlas.size
     local = np.einsum("rk,rkp->rp", (LOCAL_SD * coefficients).astype(np.float32), model.modes)
-    return np.exp(model.log_pattern + np.float32(level) + local.reshape(2, size, size))
+    return np.asarray(np.exp(model.log_pattern + np.float32(level) + local.reshape(2, size, size)))
 
 
 def diseased_thickness(
@@ -120,7 +120,7 @@ def diseased_thickness(
     slow = knee.thinning * years * float(np.clip(severity - 1.5, 0.0, 1.0))
     thickness = healthy * (1.0 - np.float32(diffuse) * where) * (1.0 - np.float32(slow) * np.minimum(3.0 * where, 1.0))
     thickness = thickness * _lesion_factor(knee, severity, model)
-    return np.maximum(thickness, 0.0).astype(np.float32)
+    return np.asarray(np.maximum(thickness, 0.0), dtype=np.float32)
 
 
 def _mirrored(loss: Thickness, model: FieldModel) -> Thickness:
@@ -180,7 +180,10 @@ def _pattern(atlas: KneeAtlas) -> Float[np.ndarray, "r h w"]:
 
 
 def _compartment_scale(maps: Float[np.ndarray, "r h w"], atlas: KneeAtlas) -> Float[np.ndarray, "r h w"]:
-    """Smooth factors that bring the compartments to their published means (expectation of the random factor included)."""
+    """Smooth factors that bring the compartments to their published means.
+
+    The random factor's expectation is above 1 (it is log-normal) and is divided out.
+    """
     row, column = relative_grid(atlas.size)
     expectation = float(np.exp(0.5 * (GLOBAL_SD**2 + LOCAL_SD**2)))
     factor = {
@@ -215,7 +218,7 @@ def _modes(mask: np.ndarray, extent_mm: tuple[float, float]) -> Float32[np.ndarr
     vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(N_MODES)] < 0, -1.0, 1.0)
     extended = _covariance(points.reshape(-1, 2), coarse) @ (vectors / np.sqrt(values))
     total = np.sqrt((extended**2).sum(axis=1, keepdims=True))
-    return np.ascontiguousarray((extended / total).T.astype(np.float32))
+    return np.asarray((extended / total).T, dtype=np.float32, order="C")
 
 
 def _coarse_points(extent_mm: tuple[float, float]) -> Float[np.ndarray, "q 2"]:
@@ -223,7 +226,7 @@ def _coarse_points(extent_mm: tuple[float, float]) -> Float[np.ndarray, "q 2"]:
     grid = np.stack([row * extent_mm[0], column * extent_mm[1]], axis=-1)
     region = EXTENT_MM.index(extent_mm)
     inside = knee_atlas(20).mask[region]
-    return grid[inside]
+    return np.asarray(grid[inside])
 
 
 def _covariance(first: Float[np.ndarray, "p 2"], second: Float[np.ndarray, "q 2"]) -> Float[np.ndarray, "p q"]:

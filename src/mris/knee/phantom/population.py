@@ -1,9 +1,9 @@
 """Who is in the cohort: persons, their two knees, visits and the course of the disease. No geometry, no images.
 
-One subject is drawn from one seed sequence, ``SeedSequence(seed, spawn_key=(index,))``, so subject 17 is the same however
-many others there are. A person has `N_MORPHOLOGY` independent standard normal *morphology factors*; each knee has its own
-copy, correlated with the other knee's. They shape the bones *and* the cartilage, which is why a radiograph, in which
-cartilage cannot be seen, still says something about it.
+One subject is drawn from one seed sequence, ``SeedSequence(seed, spawn_key=(index,))``, so subject 17 is the same
+however many others there are. A person has `N_MORPHOLOGY` independent standard normal *morphology factors*; each
+knee has its own copy, correlated with the other knee's. They shape the bones *and* the cartilage, which is why a
+radiograph, in which cartilage cannot be seen, still says something about it.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ ANNUAL_TRANSITIONS = (
 )
 """Published annual transitions of the *read* grade. The true severity takes only the rises; readers make the falls."""
 RISE_FACTOR = (1.7, 0.65, 0.6, 0.6, 0.55, 0.55)
-"""Rises in year 1 to 6 relative to that matrix: 6.2 % of real knees rise in the first year, about 3 % in each later one."""
+"""Rises in years 1 to 6 relative to that matrix: 6.2 % of real knees rise in the first year, about 3 % in later ones."""
 LATERAL_SHARE = 0.08
 """Share of persons whose disease is in the lateral compartment."""
 VISIT_ATTENDANCE = 0.48
@@ -59,7 +59,8 @@ class KneeTraits:
         severity: Continuous severity at years 0 to 6; its integer part is the true grade, it never falls.
         lateral_type: Whether the lateral compartment is the diseased one.
         thinning: Loss per year (fraction) in a diseased knee, beyond what severity brings.
-        lesions: One row a possible lesion: onset severity, position along (-1..1), position across (-1..1), size, femoral (1) or tibial (0).
+        lesions: One row a possible lesion: onset severity, position along and across the compartment (standard
+            deviations of about 0.4), relative size, femoral (1) or tibial (0).
         osteophytes: Relative size of the spurs: medial femur, medial tibia, lateral femur, lateral tibia.
         texture_seed: Seed of the trabecular pattern.
     """
@@ -156,7 +157,7 @@ def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int |
 
 def _paired(
     rng: np.random.Generator, shape: tuple[int, ...], correlation: float = SIDE_CORRELATION
-) -> Float[np.ndarray, "2 *shape"]:
+) -> Float[np.ndarray, "2 ..."]:
     """Standard normal numbers for left and right, correlated."""
     own = rng.normal(size=(2, *shape))
     shared = rng.normal(size=shape)

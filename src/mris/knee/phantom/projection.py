@@ -1,7 +1,7 @@
 """Path lengths of a diverging beam through bodies made of columns, exact in depth up to straight lines between samples.
 
-All rays through one thin slice of depth see a column's beginning and end as two steps on the detector. A slice's two faces
-lie at slightly different heights, so a step is a short ramp: its two corners are written into an array of second
+All rays through one thin slice of depth see a column's beginning and end as two steps on the detector. A slice's two
+faces lie at slightly different heights, so a step is a short ramp: its two corners are written into an array of second
 differences, and two running sums along z give the attenuation of every pixel at once.
 """
 
@@ -39,20 +39,31 @@ class Canvas:
         self._at: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
 
-    def columns(self, y: Float[np.ndarray, " d"]) -> tuple[Grid, Grid]:
-        """Coordinates (x, y) in the knee of every detector column at each depth, the leg's rotation undone."""
-        x = self._u[None, :] * ((self._view.source_mm + y[:, None]) / self._distance)
+    def window(self, low: float, high: float) -> slice:
+        """Detector columns that show anything between two positions (mm) across the knee, for small bodies."""
+        turn = abs(np.sin(np.deg2rad(self._view.rotation))) * 50.0
+        widest = self._distance / (self._view.source_mm - 50.0)
+        narrowest = self._distance / (self._view.source_mm + 50.0)
+        low, high = low - turn, high + turn
+        first = np.searchsorted(self._u, min(low * widest, low * narrowest))
+        last = np.searchsorted(self._u, max(high * widest, high * narrowest))
+        return slice(max(int(first) - 1, 0), min(int(last) + 1, self.n))
+
+    def columns(self, y: Float[np.ndarray, " d"], window: slice = slice(None)) -> tuple[Grid, Grid]:
+        """Coordinates (x, y) in the knee of detector columns at each depth, the leg's rotation undone."""
+        x = self._u[None, window] * ((self._view.source_mm + y[:, None]) / self._distance)
         angle = np.deg2rad(self._view.rotation)
         return np.cos(angle) * x + np.sin(angle) * y[:, None], np.cos(angle) * y[:, None] - np.sin(angle) * x
 
-    def add(self, body: Body, y: Float[np.ndarray, " d"], attenuation: float) -> None:
-        """Add a body sampled at depths ``y`` (mm, evenly spaced), of the given attenuation per mm."""
+    def add(self, body: Body, y: Float[np.ndarray, " d"], attenuation: float, window: slice = slice(None)) -> None:
+        """Add a body, sampled at evenly spaced depths ``y`` (mm) on a window's columns, of that attenuation per mm."""
         full = body.upper > body.lower
         slices, columns = np.nonzero(full[:-1] | full[1:])
         weight = attenuation * float(y[1] - y[0])
+        first_column = window.start or 0
         for surface, sign in ((body.upper, weight), (body.lower, -weight)):
             rows = self._rows(surface, y)
-            self._ramp(rows[slices, columns], rows[slices + 1, columns], columns, sign)
+            self._ramp(rows[slices, columns], rows[slices + 1, columns], columns + first_column, sign)
 
     def total(self) -> Plane:
         """Attenuation of every pixel of the canvas."""

@@ -31,6 +31,8 @@ MU_TRABECULAR = 0.0085
 MU_CORTICAL = 0.040
 MU_OSTEOPHYTE = 0.016
 
+_LEAST_SPUR_MM = 0.3
+
 
 def bone_attenuation(
     shape: BoneShape,
@@ -53,7 +55,7 @@ def bone_attenuation(
     """
     whole, inside = (Canvas(size, view, 0.5 * placement.height) for _ in range(2))
     s = shape.scale
-    y = np.linspace(-33.0 * s, 33.0 * s, 25)
+    y = np.linspace(-33.0 * s, 33.0 * s, _n_slices(size))
     x, depth = whole.columns(y)
     lift = placement.height + placement.slope * x
     femur = femur_bodies(shape, x, depth, flexion=view.flexion)
@@ -66,7 +68,12 @@ def bone_attenuation(
     hollow = inside.total()
     density = MU_TRABECULAR * shape.trabecular_density
     texture = trabecular_texture(hollow.shape[0], inside.pitch, texture_seed)
-    return whole.total() - (MU_CORTICAL - density * texture) * hollow
+    return np.asarray(whole.total() - (MU_CORTICAL - density * texture) * hollow)
+
+
+def _n_slices(size: int) -> int:
+    """Samples in depth of the large bones: steps between slices stay below what the pixels show."""
+    return int(np.clip(8 + size // 8, 16, 40))
 
 
 def _plate(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
@@ -75,7 +82,8 @@ def _plate(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
     sclerosis = np.clip((3.6 - spaces) / 3.0, 0.0, 1.2)
     lateral = 1.0 / (1.0 + np.exp(-x / 4.0))
     spines = 0.9 * np.exp(-((x / (10.0 * shape.scale)) ** 2))
-    return 0.5 * shape.cortex + 0.35 + spines + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
+    thickness = 0.5 * shape.cortex + 0.35 + spines + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
+    return np.asarray(thickness)
 
 
 def _lifted(body: Body, lift: Grid) -> Body:
@@ -84,39 +92,45 @@ def _lifted(body: Body, lift: Grid) -> Body:
 
 def _add_small_bones(whole: Canvas, inside: Canvas, shape: BoneShape, placement: Placement) -> None:
     s = shape.scale
-    y = fibula_center(shape)[1] + np.linspace(-12.0, 12.0, 11) * s
+    x0, y0 = fibula_center(shape)
+    y = y0 + np.linspace(-12.0, 12.0, 11) * s
+    window = whole.window(x0 - 10.0 * s, x0 + 10.0 * s)
     for canvas, body, attenuation in zip(
-        (whole, inside), fibula_bodies(shape, *whole.columns(y)), (MU_CORTICAL, 1.0), strict=True
+        (whole, inside), fibula_bodies(shape, *whole.columns(y, window)), (MU_CORTICAL, 1.0), strict=True
     ):
-        canvas.add(body, y, attenuation)
-    y = patella_center(shape)[1] + np.linspace(-11.0, 11.0, 11) * s
-    x, depth = whole.columns(y)
-    lift = np.broadcast_to(placement.height, x.shape)
+        canvas.add(body, y, attenuation, window)
+    x0, y0 = patella_center(shape)
+    y = y0 + np.linspace(-11.0, 11.0, 11) * s
+    reach = s * shape.patella_radius + 2.0
+    window = whole.window(x0 - reach, x0 + reach)
     for canvas, body, attenuation in zip(
-        (whole, inside), patella_bodies(shape, x, depth), (MU_CORTICAL, 1.0), strict=True
+        (whole, inside), patella_bodies(shape, *whole.columns(y, window)), (MU_CORTICAL, 1.0), strict=True
     ):
-        canvas.add(_lifted(body, lift), y, attenuation)
+        canvas.add(_lifted(body, np.asarray(placement.height)), y, attenuation, window)
 
 
 def _add_osteophytes(canvas: Canvas, shape: BoneShape, placement: Placement, lengths: Float[np.ndarray, "4"]) -> None:
     """Marginal spurs: half ellipsoids that lean towards the joint."""
     s = shape.scale
     y = np.linspace(-16.0 * s, 16.0 * s, 9)
-    x, depth = canvas.columns(y)
     halves = (shape.medial_condyle_half_width, shape.lateral_condyle_half_width)
     drops = (shape.medial_condyle_drop, shape.lateral_condyle_drop)
     for spur, length in enumerate(lengths):
+        if length < _LEAST_SPUR_MM:
+            continue
         side, femoral = spur // 2, spur % 2 == 0
         sign = 2.0 * side - 1.0
         x0 = sign * s * (shape.condyle_offset + 0.9 * halves[side])
         z0 = placement.height + placement.slope * x0 + 0.5 * s * drops[side]
         if not femoral:
             x0, z0 = sign * 0.96 * shape.tibia_half_width, -4.0 * s
+        window = canvas.window(x0 - length - 2.0, x0 + length + 2.0)
+        x, depth = canvas.columns(y, window)
         outward = sign * (x - x0)
         inside = 1.0 - (outward / (length + 1.5)) ** 2 - (depth / (14.0 * s)) ** 2
         half = (0.5 * length + 0.8) * np.sqrt(np.maximum(inside, 0.0))
         lean = outward * (-0.3 if femoral else 0.4)
-        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, MU_OSTEOPHYTE)
+        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, MU_OSTEOPHYTE, window)
 
 
 def soft_attenuation(n: int, pitch: float, girth_mm: float, rng: np.random.Generator) -> Plane:
@@ -155,8 +169,8 @@ def expose(attenuation: Plane, view: View, size: int, rng: np.random.Generator) 
 def develop(transmission: Float[np.ndarray, "h w"], view: View) -> UInt16[np.ndarray, "h w"]:
     """Picture with bone bright: logarithm, automatic window, display curve, 16 bits.
 
-    The window reaches from the 1st to the 99.5th percentile of the picture, moved by the view's ``window`` errors (in parts
-    of that range), as an operator or an automatic exposure does it.
+    The window reaches from the 1st to the 99.5th percentile of the picture, moved by the view's ``window`` errors (in
+    parts of that range), as an operator or an automatic exposure does it.
     """
     density = -np.log(np.maximum(transmission, 1e-5))
     low, high = np.percentile(density, (1.0, 99.5))
