@@ -12,14 +12,13 @@ from mris.synthesis.synthesis import Synthesis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ValueRange = tuple[float, float]
 """Least and largest value of a color scale."""
 
 _OUTSIDE = "0.85"
 _DPI = 110
-_PANEL_INCHES = 1.9
+_PANEL, _GAP, _TITLE, _BAR = 1.6, 0.12, 0.36, 0.5  # inches
 
 
 def write_maps_picture(path: str | Path, synthesis: Synthesis, *, value_range: ValueRange | None = None) -> None:
@@ -33,18 +32,17 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, value_range: V
     Raises:
         OutputError: The disk refuses.
     """
-    figure = _figure(len(synthesis.regions) + 0.5, 2)
-    axes = figure.subplots(2, len(synthesis.regions), squeeze=False)
+    grid = _Grid(n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,))
     limits, spread_limits = value_range or _limits(synthesis.image), (0.0, _limits(synthesis.spread)[1])
     for row, maps, colors, (least, largest), what in (
-        (axes[0], synthesis.image, "viridis", limits, "synthesis"),
-        (axes[1], synthesis.spread, "magma", spread_limits, "spread"),
+        (0, synthesis.image, "viridis", limits, "synthesis"),
+        (1, synthesis.spread, "magma", spread_limits, "spread"),
     ):
-        for panel, region, values in zip(row, synthesis.regions, maps, strict=True):
+        for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
+            panel = grid.panel(row, column, f"{what}: {region}")
             drawn = _draw(panel, values, colors, least, largest, synthesis.spacing)
-            panel.set_title(f"{what}: {region}", fontsize=8)
-        figure.colorbar(drawn, ax=list(row), label=synthesis.unit, fraction=0.05)
-    _save(figure, path)
+        grid.bar(row, len(synthesis.regions) - 1, drawn, synthesis.unit)
+    grid.save(path)
 
 
 def write_neighbors_picture(
@@ -70,41 +68,69 @@ def write_neighbors_picture(
         OutputError: The disk refuses.
     """
     n_columns = 3 + max(len(maps) for maps in neighbor_maps)
-    figure = _figure(n_columns, len(synthesis.regions))
-    axes = figure.subplots(len(synthesis.regions), n_columns, squeeze=False)
+    grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2))
+    _draw_source(grid.panel(0, 0, "source"), source)
     line = 0
     for part, maps in zip(synthesis.contributions, neighbor_maps, strict=True):
         for channel, region in enumerate(part.regions):
-            panels = axes[line]
             image, spread = synthesis.image[line], synthesis.spread[line]
             least, largest = value_range or _limits(np.concatenate([image[None], maps[:, channel]]))
-            _draw_source(panels[0], source, visible=line == 0)
-            drawn = _draw(panels[1], image, "viridis", least, largest, synthesis.spacing)
-            panels[1].set_title(f"synthesis: {region}", fontsize=7)
-            far = _draw(panels[2], spread, "magma", 0.0, _limits(spread)[1], synthesis.spacing)
-            panels[2].set_title("spread", fontsize=7)
-            for rank, panel in enumerate(panels[3:]):
-                if rank >= len(maps):
-                    panel.set_axis_off()
-                    continue
-                _draw(panel, maps[rank, channel], "viridis", least, largest, synthesis.spacing)
+            panel = grid.panel(line, 1, f"synthesis: {region}")
+            grid.bar(line, 1, _draw(panel, image, "viridis", least, largest, synthesis.spacing), synthesis.unit)
+            panel = grid.panel(line, 2, "spread")
+            far = _draw(panel, spread, "magma", 0.0, _limits(spread)[1], synthesis.spacing)
+            grid.bar(line, 2, far, synthesis.unit)
+            for rank, values in enumerate(maps[:, channel]):
                 weight, similarity = part.weights[rank], part.neighbors.similarities[0, rank]
-                key = str(part.neighbors.keys[0, rank])
-                panel.set_title(f"{_shortened(key)}\nweight {weight:.3f}, cos {similarity:.3f}", fontsize=6)
-            figure.colorbar(far, ax=panels[2], fraction=0.05).ax.tick_params(labelsize=5)
-            figure.colorbar(drawn, ax=list(panels[3:]) or panels[1], label=synthesis.unit, fraction=0.02)
+                key = _shortened(str(part.neighbors.keys[0, rank]))
+                panel = grid.panel(line, 3 + rank, f"{key}\nweight {weight:.3f}, cos {similarity:.3f}")
+                _draw(panel, values, "viridis", least, largest, synthesis.spacing)
             line += 1
-    _save(figure, path)
+    grid.save(path)
 
 
-def _figure(n_columns: float, n_rows: int) -> "Figure":
-    # A figure of its own, never pyplot's: no global state, no window, safe in threads.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+class _Grid:
+    """Panels of one size in lines and columns, some columns followed by a color bar.
 
-    figure = Figure(figsize=(_PANEL_INCHES * n_columns, _PANEL_INCHES * n_rows + 0.3), layout="constrained", dpi=_DPI)
-    FigureCanvasAgg(figure)
-    return figure
+    Places are computed here because Matplotlib's own layout takes several times as long as the drawing.
+    """
+
+    def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...]) -> None:
+        # A figure of its own, never pyplot's: no global state, no window, safe in threads.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self._bars_after = bars_after
+        self._width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP
+        self._height = n_rows * (_PANEL + _TITLE) + _GAP
+        self._figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
+        FigureCanvasAgg(self._figure)
+
+    def panel(self, row: int, column: int, title: str) -> "Axes":
+        """The panel of a line and column."""
+        panel = self._axes(self._left(column), row, _PANEL)
+        panel.set_title(title, fontsize=7, pad=3)
+        return panel
+
+    def bar(self, row: int, column: int, drawn: Any, unit: str) -> None:
+        """The color bar after a column."""
+        bar = self._figure.colorbar(drawn, cax=self._axes(self._left(column) + _PANEL + 0.06, row, 0.1))
+        bar.ax.tick_params(labelsize=6, pad=1, length=2)
+        bar.set_label(unit, fontsize=7, labelpad=1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture, whole or not at all."""
+        with atomic_write(path) as temporary:
+            self._figure.savefig(temporary, format="png", metadata={"Software": "mris"})
+
+    def _left(self, column: int) -> float:
+        return _GAP + column * (_PANEL + _GAP) + _BAR * sum(after < column for after in self._bars_after)
+
+    def _axes(self, left: float, row: int, width: float) -> "Axes":
+        bottom = self._height - (row + 1) * (_PANEL + _TITLE)
+        return self._figure.add_axes(
+            (left / self._width, bottom / self._height, width / self._width, _PANEL / self._height)
+        )
 
 
 def _draw(
@@ -124,11 +150,9 @@ def _draw(
     )
 
 
-def _draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"], *, visible: bool) -> None:
+def _draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"]) -> None:
     panel.set_axis_off()
-    if visible:
-        panel.imshow(source[0], cmap="gray", interpolation="nearest")
-        panel.set_title("source", fontsize=7)
+    panel.imshow(source[0], cmap="gray", interpolation="nearest")
 
 
 def _limits(values: np.ndarray) -> ValueRange:
@@ -141,8 +165,3 @@ def _limits(values: np.ndarray) -> ValueRange:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 24 else text[:11] + "..." + text[-10:]
-
-
-def _save(figure: "Figure", path: str | Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": "mris"})
