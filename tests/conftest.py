@@ -131,3 +131,50 @@ class ProjectionEncoder:
 @pytest.fixture
 def projection_encoder() -> type[ProjectionEncoder]:
     return ProjectionEncoder
+
+
+def write_tiny_manifest(folder: Path, *, n_subjects: int = 24, size: int = 16, seed: int = 0) -> Path:
+    """Write pairs that share a latent: a bright blob whose place decides the target's slope and level.
+
+    Two regions, two visits, both sides of some subjects; targets are NaN outside a disk.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
+    disk = x**2 + y**2 < 0.24
+    lines = ["subject,timepoint,side,source,target_inner,target_outer,grade"]
+    for i in range(n_subjects):
+        place = rng.uniform(-0.3, 0.3, 2)
+        for timepoint in (0, 12):
+            for side in ("left", "right")[: 1 + i % 2]:
+                here = place + rng.normal(0, 0.01, 2)
+                stem = f"S{i:03d}_{timepoint}_{side}"
+                blob = np.exp(-((x - here[0]) ** 2 + (y - here[1]) ** 2) / 0.02) + 0.02 * rng.random((size, size))
+                np.save(folder / f"{stem}.npy", blob.astype(np.float32))
+                level = 1.5 + 2 * here[0] + 2 * here[1] * x
+                for region, sign in (("inner", 1), ("outer", -1)):
+                    target = np.where(disk, level + sign * 0.5 * y, np.nan).astype(np.float32)
+                    np.save(folder / f"{stem}_{region}.npy", target)
+                grade = "" if i == 0 else str(i % 3)
+                lines.append(f"S{i:03d},{timepoint},{side},{stem}.npy,{stem}_inner.npy,{stem}_outer.npy,{grade}")
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared cohort of 24 subjects, 16 x 16 pixels, two regions."""
+    from mris.cohort.prepare import PrepareSettings, prepare_cohort
+    from mris.images.transforms import SourcePreparation
+
+    folder = tmp_path_factory.mktemp("tiny")
+    manifest = write_tiny_manifest(folder)
+    settings = PrepareSettings(
+        SourcePreparation((16, 16)),
+        (16, 16),
+        fractions={"train": 0.6, "val": 0.2, "test": 0.2},
+        workers=1,
+        target_spacing=(0.5, 0.5),
+    )
+    prepare_cohort(manifest, folder / "cohort", settings, progress=False)
+    return folder / "cohort"

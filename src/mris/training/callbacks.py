@@ -64,6 +64,7 @@ class MetricsLog(Callback):
         self.announce = announce
         self.rows: list[Row] = []
         self.started = 0.0
+        self.validated = False
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Forget rows of epochs that will be trained again."""
@@ -72,12 +73,21 @@ class MetricsLog(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Start the epoch's clock."""
         self.started = time.perf_counter()
+        self.validated = False
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Note that this epoch's validation metrics are of this epoch."""
+        self.validated = True
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Add the epoch's row and print one line where no progress bar is shown."""
         if not trainer.is_global_zero:
             return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        values = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self.validated or "/val" not in name  # Lightning keeps those of an earlier epoch
+        }
         self.rows.append({"epoch": trainer.current_epoch, **values, "seconds": time.perf_counter() - self.started})
         write_metrics(self.path, self.rows)
         if self.announce:

@@ -1,0 +1,145 @@
+"""``mris index`` and ``mris bundle list | add | remove | purge | verify``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mris.errors import BundleError, DatabaseError
+
+bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
+
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
+Splits = Annotated[str, typer.Option(help="Splits of the cohort that enter the database, separated by commas.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("index")(index)
+    app.add_typer(bundle_app, name="bundle")
+
+
+def index(
+    run: Annotated[Path, typer.Argument(help="Finished run of mris train, or the folder of a --separate one.")],
+    cohort: Annotated[Path, typer.Argument(help="Prepared cohort whose targets become the database.")],
+    out: Annotated[Path | None, typer.Argument(help="New folder for the bundle; RUN/bundle by default.")] = None,
+    splits: Splits = "train",
+    quiet: Quiet = False,
+) -> None:
+    """Make a bundle: exported encoders, preprocessing and the database of target images, in one folder.
+
+    The bundle is all that synthesis needs; it runs without torch. It holds images of people: keep it as such.
+
+    Example: mris index run cohort knees.bundle --splits train,val
+    """
+    import tempfile
+
+    from mris.cohort.cohort import Cohort
+    from mris.metric.encoders import DualEncoder
+    from mris.metric.export import export_encoder
+    from mris.synthesis.bundle import build_bundle
+
+    folders = encoder_folders(run)
+    opened = Cohort.open(cohort)
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = [
+            export_encoder(DualEncoder.load(folder), Path(temporary) / str(i)) for i, folder in enumerate(folders)
+        ]
+        bundle = build_bundle(exported, opened, out or run / "bundle", splits=_names(splits), progress=not quiet)
+    typer.echo(f"bundle {bundle.id}: {len(bundle.keys)} targets of {len(set(bundle.subjects))} subjects, {bundle.path}")
+
+
+def encoder_folders(run: Path) -> list[Path]:
+    """Find the encoder of a run, or those of its regions where it was trained with ``--separate``.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if (run / "encoder").is_dir():
+        return [run / "encoder"]
+    folders = sorted(folder / "encoder" for folder in run.glob("*/") if (folder / "run.json").is_file())
+    unfinished = [folder.parent for folder in folders if not folder.is_dir()]
+    if not folders or unfinished:
+        which = unfinished[0] if unfinished else run
+        raise BundleError(f"{which} holds no finished run; run mris train, or continue it with --resume")
+    return folders
+
+
+@bundle_app.command("list")
+def list_entries(
+    bundle: BundlePath,
+    subjects: Annotated[bool, typer.Option("--subjects", help="One line a subject, with its count.")] = False,
+) -> None:
+    """Tell what a bundle holds."""
+    from collections import Counter
+
+    from mris.synthesis.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    counts = Counter(opened.subjects.tolist())
+    typer.echo(f"bundle {opened.id}: {len(opened.keys)} targets of {len(counts)} subjects")
+    for member in opened.members:
+        typer.echo(f"  {member.name}: {', '.join(member.encoder.regions)}; encoder {member.encoder.fingerprint[:16]}")
+    if subjects:
+        for subject, count in sorted(counts.items()):
+            typer.echo(f"{subject}\t{count}")
+
+
+@bundle_app.command("add")
+def add(
+    bundle: BundlePath,
+    cohort: Annotated[Path, typer.Argument(help="Cohort prepared like the one that the bundle was made of.")],
+    splits: Splits = "train",
+    quiet: Quiet = False,
+) -> None:
+    """Add the targets of a cohort to a bundle's database."""
+    from mris.cohort.cohort import Cohort
+    from mris.synthesis.bundle import Bundle
+
+    added = Bundle.open(bundle).add(Cohort.open(cohort).split(*_names(splits)), progress=not quiet)
+    typer.echo(f"added {added} targets")
+
+
+@bundle_app.command("remove")
+def remove(
+    bundle: BundlePath,
+    subjects: Annotated[list[str], typer.Argument(help="Subjects to remove, with all their timepoints and sides.")],
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Take their bytes off the disk now, and all earlier versions with them.")
+    ] = False,
+) -> None:
+    """Remove people from a bundle's database."""
+    from mris.synthesis.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    removed = opened.remove(subjects)
+    if purge:
+        opened.purge()
+    typer.echo(f"removed {removed} targets of {len(set(subjects))} subjects")
+    if not purge:
+        typer.echo(f"earlier versions still hold their bytes; mris bundle purge {bundle} takes them off the disk")
+
+
+@bundle_app.command("purge")
+def purge(bundle: BundlePath) -> None:
+    """Take every byte of removed entries off the disk."""
+    from mris.synthesis.bundle import Bundle
+
+    Bundle.open(bundle).purge()
+    typer.echo("purged")
+
+
+@bundle_app.command("verify")
+def verify(bundle: BundlePath) -> None:
+    """Check every file and entry of a bundle against its checksums; exit code 2 if anything is damaged."""
+    from mris.synthesis.bundle import Bundle
+
+    report = Bundle.open(bundle).verify()
+    typer.echo(report.summary())
+    if not report.ok:
+        raise DatabaseError(f"bundle {bundle} is damaged; restore a copy, or index again")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

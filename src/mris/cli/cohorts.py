@@ -1,0 +1,239 @@
+"""``mris phantom``, ``mris check``, ``mris prepare``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mris.errors import CohortError, SettingsError
+
+if TYPE_CHECKING:
+    from mris.cohort.prepare import PrepareSettings
+
+Manifest = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV or Parquet with columns subject, timepoint, [side], source, target (or one target_<region> a "
+        "region), [split], [spacing], [center_row, center_col]; every other column is a label."
+    ),
+]
+Size = Annotated[str, typer.Option(help="Pixels of the prepared source: one number, or ROWSxCOLUMNS.")]
+TargetSize = Annotated[str | None, typer.Option(help="Pixels of the prepared target; as --size by default.")]
+Unit = Annotated[str, typer.Option(help="Unit of the targets' values.")]
+TargetSpacing = Annotated[
+    str | None, typer.Option(help="Pixel spacing (mm) of target files that state none: one number, or ROWxCOLUMN.")
+]
+Percentile = Annotated[float, typer.Option(help="This percentile of a source becomes this share of the range.")]
+Mirror = Annotated[
+    str | None, typer.Option(help="Sides whose sources are mirrored, such as 'right', so that all look like the other.")
+]
+MirrorTargets = Annotated[bool, typer.Option("--mirror-targets", help="Mirror the targets of those sides too.")]
+RegionMm = Annotated[
+    float | None, typer.Option(help="Cut a square of so many mm round center_row, center_col (140 for a knee).")
+]
+Fractions = Annotated[str, typer.Option(help="Share of the subjects of each split; not used with a column 'split'.")]
+Stratify = Annotated[str | None, typer.Option(help="Label that every split shall hold in equal shares.")]
+Seed = Annotated[int, typer.Option(help="Another seed divides the subjects otherwise.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read files; one a core by default.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("phantom")(phantom)
+    app.command("check")(check)
+    app.command("prepare")(prepare)
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="New folder for radiographs, thickness maps and manifest.csv.")],
+    subjects: Annotated[int, typer.Option(min=1, help="Persons; each has two knees.")] = 600,
+    size: Annotated[int, typer.Option(help="Rows and columns of radiographs and maps.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Subject 17 of a seed is the same in every cohort.")] = 0,
+    visits: Annotated[int | None, typer.Option(min=1, help="At most so many visits of a person; else all.")] = None,
+    enriched: Annotated[bool, typer.Option("--enriched", help="More osteoarthritis, as in a training set.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a digital knee cohort: radiographs by X-ray physics, and the cartilage thickness maps behind them.
+
+    Cartilage is invisible in the radiographs; only the gaps between bones carry it. Interrupted, the same command
+    goes on where it stopped.
+
+    Example: mris phantom knees --subjects 600 --size 64
+    """
+    from mris.knee.phantom.cohort import write_phantom
+
+    report = write_phantom(
+        out,
+        n_subjects=subjects,
+        size=size,
+        seed=seed,
+        enriched=enriched,
+        max_visits=visits,
+        workers=workers,
+        progress=not quiet,
+    )
+    typer.echo(f"{report.n_pairs} pairs of {report.n_subjects} subjects: {report.manifest}")
+
+
+def check(
+    manifest: Manifest,
+    size: Size = "256",
+    target_size: TargetSize = None,
+    unit: Unit = "mm",
+    target_spacing: TargetSpacing = None,
+    percentile: Percentile = 99.0,
+    mirror: Mirror = None,
+    mirror_targets: MirrorTargets = False,
+    region_mm: RegionMm = None,
+    fractions: Fractions = "train=0.7,val=0.1,test=0.2",
+    stratify: Stratify = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check a manifest and open every file it names, without writing anything.
+
+    All problems are listed, one line each; the exit code is 2 if a row cannot be used.
+    """
+    from mris.cohort.prepare import check_cohort
+
+    settings = _settings(
+        size,
+        target_size,
+        unit,
+        target_spacing,
+        percentile,
+        mirror,
+        mirror_targets,
+        region_mm,
+        fractions,
+        stratify,
+        seed,
+    )
+    report = check_cohort(manifest, _with(settings, "skip", workers), progress=not quiet)
+    typer.echo(report.summary())
+    if report.n_dropped:
+        raise CohortError(f"{report.n_dropped} of {report.n_rows} rows cannot be used; mend them, or prepare with skip")
+
+
+def prepare(
+    manifest: Manifest,
+    out: Annotated[Path, typer.Argument(help="New folder for the cohort.")],
+    size: Size = "256",
+    target_size: TargetSize = None,
+    unit: Unit = "mm",
+    target_spacing: TargetSpacing = None,
+    percentile: Percentile = 99.0,
+    mirror: Mirror = None,
+    mirror_targets: MirrorTargets = False,
+    region_mm: RegionMm = None,
+    fractions: Fractions = "train=0.7,val=0.1,test=0.2",
+    stratify: Stratify = None,
+    seed: Seed = 0,
+    on_error: Annotated[
+        Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
+    ] = "stop",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read all pairs of a manifest into a cohort: one table, split by subject, ready to train on.
+
+    Reads NPY, NPZ (file.npz::key), NIfTI, PNG, TIFF and DICOM. Targets keep NaN where they have no value. Interrupted,
+    the same command resumes. OUT/report.json accounts for every row.
+
+    Example: mris prepare knees.csv cohort --size 256 --mirror right --stratify klg
+    """
+    from mris.cohort.prepare import check_cohort, prepare_cohort
+
+    settings = _with(
+        _settings(
+            size,
+            target_size,
+            unit,
+            target_spacing,
+            percentile,
+            mirror,
+            mirror_targets,
+            region_mm,
+            fractions,
+            stratify,
+            seed,
+        ),
+        on_error,
+        workers,
+    )
+    if dry_run:
+        typer.echo(check_cohort(manifest, settings, progress=not quiet).summary())
+        return
+    typer.echo(prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite).summary())
+
+
+def _settings(
+    size: str,
+    target_size: str | None,
+    unit: str,
+    target_spacing: str | None,
+    percentile: float,
+    mirror: str | None,
+    mirror_targets: bool,
+    region_mm: float | None,
+    fractions: str,
+    stratify: str | None,
+    seed: int,
+) -> "PrepareSettings":
+    from mris.cohort.prepare import PrepareSettings
+    from mris.images.transforms import SourcePreparation
+
+    rows, columns = _pair("--size", size)
+    sides = tuple(side.strip() for side in mirror.split(",")) if mirror else ()
+    target_rows, target_columns = _pair("--target-size", target_size or size)
+    return PrepareSettings(
+        source=SourcePreparation((int(rows), int(columns)), percentile, sides, region_mm),
+        target_size=(int(target_rows), int(target_columns)),
+        unit=unit,
+        mirror_targets=mirror_targets,
+        fractions=parse_fractions(fractions),
+        stratify=stratify,
+        seed=seed,
+        target_spacing=_pair("--target-spacing", target_spacing) if target_spacing else None,
+    )
+
+
+def _with(settings: "PrepareSettings", on_error: Literal["stop", "skip"], workers: int | None) -> "PrepareSettings":
+    from dataclasses import replace
+
+    return replace(settings, on_error=on_error, workers=workers)
+
+
+def _pair(option: str, text: str) -> tuple[float, float]:
+    """Parse "256" or "256x192"."""
+    try:
+        parts = [float(part) for part in text.lower().split("x")]
+    except ValueError:
+        parts = []
+    if len(parts) not in (1, 2) or min(parts) <= 0:
+        raise SettingsError(f"{option} is {text!r}; give one positive number, or two joined by 'x', such as 256x192")
+    return parts[0], parts[-1]
+
+
+def parse_fractions(text: str) -> dict[str, float]:
+    """Parse "train=0.7,val=0.1,test=0.2".
+
+    Example:
+        >>> parse_fractions("train=0.8, val=0.2")
+        {'train': 0.8, 'val': 0.2}
+    """
+    fractions: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, share = part.partition("=")
+        try:
+            fractions[name.strip()] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise SettingsError(f"--fractions has {part!r}; give name=share for each split: train=0.7,val=0.1,test=0.2")
+    return fractions

@@ -1,0 +1,105 @@
+"""``mris demo``: the whole road on the digital knee cohort."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mris.errors import SettingsError
+
+if TYPE_CHECKING:
+    from mris.cohort.cohort import Cohort
+
+N_QUERIES = 6
+"""Test knees whose maps the demo writes."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("demo")(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
+    subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 1000,
+    size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 64,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Walk the whole road in a few minutes: phantom, prepare, train, index, synthesize, evaluate, report.
+
+    Every step can be repeated by hand with the command it prints. Interrupted, the same call goes on.
+    """
+    from mris.cli.bundles import encoder_folders
+    from mris.cohort.cohort import Cohort
+    from mris.cohort.prepare import PrepareSettings, prepare_cohort
+    from mris.evaluation.bundle_evaluation import evaluate_bundle
+    from mris.images.transforms import SourcePreparation
+    from mris.knee.phantom.cohort import write_phantom
+    from mris.reporting.html import write_evaluation
+    from mris.reporting.tables import all_tables, markdown
+    from mris.synthesis.bundle import Bundle, build_bundle
+    from mris.synthesis.files import FileOptions, synthesize_files
+
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file; choose a folder for the demo")
+    progress, started = not quiet, time.perf_counter()
+    knees, folder, run, path = out / "knees", out / "cohort", out / "run", out / "knees.bundle"
+
+    def step(command: str) -> None:
+        typer.secho(f"[{time.perf_counter() - started:4.0f} s] mris {command}", fg="cyan")
+
+    step(f"phantom {knees} --subjects {subjects} --size {size} --seed {seed} --visits 1")
+    write_phantom(knees, n_subjects=subjects, size=size, seed=seed, max_visits=1, progress=progress)
+
+    step(f"prepare {knees}/manifest.csv {folder} --size {size} --mirror right --stratify klg")
+    settings = PrepareSettings(SourcePreparation((size, size), mirror_sides=("right",)), (size, size), stratify="klg")
+    prepare_cohort(knees / "manifest.csv", folder, settings, progress=progress)
+    cohort = Cohort.open(folder)
+
+    step(f"train {folder} {run} --preset small --seed {seed}")
+    _train(cohort, run, epochs, seed, progress)
+
+    step(f"index {run} {folder} {path}")
+    if not path.exists():
+        from mris.metric.encoders import DualEncoder
+        from mris.metric.export import export_encoder
+
+        with tempfile.TemporaryDirectory() as temporary:
+            exported = [export_encoder(DualEncoder.load(part), temporary) for part in encoder_folders(run)]
+            build_bundle(exported, cohort, path, progress=progress)
+    bundle = Bundle.open(path)
+
+    step(f"synthesize {path} {knees}/.../*_left.png --side left --out {out / 'maps'}")
+    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), out / "maps", FileOptions(side="left")))
+
+    step(f"evaluate {path} {folder} --by klg --out {out / 'report'}")
+    evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)
+    report = write_evaluation(evaluation, out / "report")
+    typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)[:1]))
+    step(f"is done; open {report}")
+
+
+def _train(cohort: "Cohort", run: Path, epochs: int | None, seed: int, progress: bool) -> None:
+    """Train, or continue a run that was interrupted, or leave a finished one as it is."""
+    from mris.metric.settings import preset
+    from mris.metric.train import train_encoders
+
+    settings = preset("small")
+    if epochs is not None:
+        settings = settings.model_copy(update={"epochs": epochs})
+    started_before = (run / "checkpoints" / "last.safetensors").is_file()
+    if run.exists() and not started_before:
+        shutil.rmtree(run)  # not one epoch was finished
+    train_encoders(cohort, run, settings=settings, seed=seed, resume=started_before, progress=progress)
+
+
+def _queries(cohort: "Cohort", knees: Path) -> list[Path]:
+    """Files of the first left knees of the test split."""
+    test = cohort.split("test")
+    left = [i for i, side in enumerate(test.sides) if side == "left"][:N_QUERIES]
+    return [knees / test.subjects[i] / f"{int(test.timepoints[i]):02d}_left.png" for i in left]

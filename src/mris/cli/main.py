@@ -1,0 +1,82 @@
+"""``mris``: the commands, and the one place where an error becomes a line and an exit code."""
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from mris import __version__
+from mris.cli import bundles, cohorts, demo, evaluation, synthesis, training
+from mris.errors import MrisError
+
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Synthesize an expensive image from a cheap one, by retrieval in a shared embedding space.\n\n"
+        "The road: [bold]check[/bold] and [bold]prepare[/bold] a manifest of paired files into a cohort, "
+        "[bold]train[/bold] two encoders, [bold]index[/bold] them with a database into a bundle, "
+        "[bold]synthesize[/bold] for new people, [bold]evaluate[/bold] on the test split. "
+        "Without data of your own: [bold]demo[/bold] walks it on a digital knee cohort ([bold]phantom[/bold])."
+    ),
+)
+cohorts.register(app)
+training.register(app)
+bundles.register(app)
+synthesis.register(app)
+evaluation.register(app)
+demo.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's costs one line on stderr and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Abort:
+        _leave("interrupted; what was finished is kept", EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        _leave("interrupted; what was finished is kept", EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MrisError as error:
+        _leave(str(error), EXIT_USER)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _leave(f"{error.strerror}{where}; make room or choose another folder, then run it again", EXIT_USER)
+
+
+def _leave(message: str, code: int) -> None:
+    typer.secho(f"mris: {' '.join(message.split())}", fg="red", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""``mris synthesize``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mris.errors import ImageError, SettingsError
+
+if TYPE_CHECKING:
+    from mris.synthesis.outputs import Format
+
+MOST_PICTURES = 50
+"""Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("synthesize")(synthesize)
+
+
+def synthesize(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that mris index made.")],
+    files: Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")],
+    out: Annotated[Path, typer.Option(help="Folder for maps, spread, provenance and pictures.")] = Path("synthesis"),
+    side: Annotated[
+        Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
+    ] = None,
+    center: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the region, pixels; the middle by default.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
+    n_neighbors: Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")] = 20,
+    weights: Annotated[
+        Literal["similarity", "softmax", "uniform"], typer.Option(help="'similarity' is the paper's Eq. 4.")
+    ] = "similarity",
+    temperature: Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")] = 0.1,
+    one_per_subject: Annotated[
+        bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
+    ] = False,
+    exclude_subject: Annotated[
+        str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option(help="Of nifti, npz, png; by default nifti, and png too for up to 50 files.")
+    ] = None,
+    pictures: Annotated[
+        bool | None, typer.Option(help="Draw the neighbors of each query; by default for up to 50 files.")
+    ] = None,
+    on_error: Annotated[
+        Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
+    ] = "stop",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
+
+    For each file: the map in the target's unit, the spread of its neighbors, STEM_provenance.json with neighbors,
+    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it.
+
+    Example: mris synthesize knees.bundle knee.dcm --out maps --side left
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from mris.synthesis.bundle import Bundle
+    from mris.synthesis.files import FileOptions, synthesize_files
+
+    few = len(files) <= MOST_PICTURES
+    options = FileOptions(
+        side=side,
+        center=_center(center),
+        spacing=(spacing, spacing) if spacing else None,
+        exclude_subject=exclude_subject,
+        formats=_formats(formats, few=few),
+        pictures=few if pictures is None else pictures,
+        on_error=on_error,
+    )
+    synthesizer = Bundle.open(bundle).synthesizer(n_neighbors, weights, temperature, one_per_subject)
+    outcomes = synthesize_files(synthesizer, files, out, options)
+    n_done = 0
+    console = Console(stderr=True)
+    for outcome in track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet):
+        if outcome.problem is None:
+            n_done += 1
+        else:
+            typer.echo(f"skipped: {outcome.problem}", err=True)
+    typer.echo(f"{n_done} of {len(files)} files synthesized into {out}")
+    if n_done == 0:
+        raise ImageError("no file could be used; the reasons stand above")
+
+
+def _center(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        row, column = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--center is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
+    return row, column
+
+
+def _formats(text: str | None, *, few: bool) -> "tuple[Format, ...]":
+    if text is None:
+        return ("nifti", "png") if few else ("nifti",)
+    known: dict[str, Format] = {"nifti": "nifti", "npz": "npz", "png": "png"}
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise SettingsError(f"--formats has {', '.join(unknown) or 'nothing'}; give some of {', '.join(known)}")
+    return tuple(known[name] for name in names)

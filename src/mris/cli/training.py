@@ -1,0 +1,85 @@
+"""``mris train``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train)
+
+
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")],
+    run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
+    preset: Annotated[
+        Literal["small", "paper"],
+        typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' is the published one."),
+    ] = "small",
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file of settings laid over the preset.", exists=True, dir_okay=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="Target regions to learn from, separated by commas; all by default (MRIS-C).")
+    ] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Train one run for each region, in RUN/<region> (MRIS-S).")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Decides starting weights, batches and augmentation.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
+    ] = False,
+    devices: Annotated[
+        str | None, typer.Option(help="Devices to train on: a number or 'auto'; several train together (DDP).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a source and a target encoder into one embedding space.
+
+    After every epoch the validation subjects judge: recall over all of them, and the error of synthesis from
+    training targets, which chooses the checkpoint. RUN then holds encoder/, run.json, metrics.csv, curves.png,
+    tensorboard/ and checkpoints/.
+
+    Examples:
+      mris train cohort run --seed 1
+
+      mris train cohort run --preset paper --set batch_size=128 --devices 4
+
+      mris train cohort run --separate --resume
+    """
+    from mris.cli.settings import describe_settings, parse_assignments, read_toml, resolve
+    from mris.cohort.cohort import Cohort
+    from mris.metric.settings import preset as preset_settings
+
+    chosen = resolve(
+        preset_settings(preset),
+        read_toml(settings) if settings else {},
+        parse_assignments(set_ or []),
+        {"epochs": epochs} if epochs is not None else {},
+        {"devices": int(devices) if devices.isdecimal() else devices} if devices is not None else {},
+    )
+    opened = Cohort.open(cohort)
+    names = tuple(name.strip() for name in regions.split(",")) if regions else opened.regions
+    opened.region_channels(names)
+    groups = [(run / name, (name,)) for name in names] if separate else [(run, names)]
+    if dry_run:
+        typer.echo(opened.describe())
+        for folder, group in groups:
+            typer.echo(f"would train on {', '.join(group)} into {folder}, seed {seed}, with")
+        typer.echo(describe_settings(chosen))
+        return
+    from mris.metric.train import train_encoders
+
+    for folder, group in groups:
+        again = resume and (folder / "run.json").is_file()
+        if resume and not again and not separate:
+            again = True  # let the trainer say what is missing
+        train_encoders(opened, folder, settings=chosen, regions=group, seed=seed, resume=again, progress=not quiet)
+        typer.echo(f"trained {', '.join(group)}: {folder}")

@@ -1,0 +1,170 @@
+"""Training: it learns, repeats itself, resumes to the same result, and refuses what cannot work."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mris.cohort.cohort import Cohort
+from mris.errors import TrainingError
+from mris.metric.encoders import DualEncoder
+from mris.metric.settings import TrainSettings, preset
+from mris.metric.train import train_encoders
+from mris.training.callbacks import read_metrics
+
+TINY = TrainSettings(
+    width=4, embedding_dim=8, reduction="mean", batch_size=8, epochs=3, lr_source=1e-2, lr_target=1e-2,
+    schedule="cosine", rotation=5.0, accelerator="cpu", devices=1, n_neighbors=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cohort(tiny_cohort_path: Path) -> Cohort:
+    return Cohort.open(tiny_cohort_path)
+
+
+@pytest.fixture(scope="module")
+def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train_encoders(cohort, folder, settings=TINY, seed=1, progress=False)
+    return folder
+
+
+_TRAIN = """
+import sys, mris
+from mris.metric.settings import TrainSettings
+cohort, run, settings = sys.argv[1:]
+settings = TrainSettings.model_validate_json(settings)
+mris.train_encoders(mris.Cohort.open(cohort), run, settings=settings, seed=1, progress=False)
+"""
+
+
+def weights_equal(first: DualEncoder, second: DualEncoder) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+def test_a_run_leaves_encoder_metrics_curves_settings_and_versions(run: Path) -> None:
+    for name in ("encoder/encoder.safetensors", "encoder/encoder.json", "metrics.csv", "curves.png", "tensorboard"):
+        assert (run / name).exists(), name
+    description = json.loads((run / "run.json").read_text())
+    assert description["settings"]["embedding_dim"] == 8
+    assert "torch" in description["versions"]
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert {"loss/train", "error/val", "recall/val@1"} <= rows[0].keys()
+
+
+def test_no_file_of_a_run_is_a_pickle(run: Path) -> None:
+    for path in run.rglob("*"):
+        if path.is_file():
+            head = path.read_bytes()[:4]
+            assert not head.startswith((b"\x80\x02", b"\x80\x04", b"PK\x03\x04")), path
+
+
+def test_the_chosen_encoder_is_that_of_the_epoch_with_the_smallest_error_not_the_best_recall(
+    cohort: Cohort, run: Path
+) -> None:
+    from mris.metric.data import PairsData
+    from mris.metric.validation import retrieval_error
+
+    data = PairsData(cohort, cohort.regions, TINY, seed=1)
+    encoder = DualEncoder.load(run / "encoder")
+    val, train = cohort.split("val"), cohort.split("train")
+    error = retrieval_error(
+        torch.from_numpy(encoder.encode_sources(val.read_sources())),
+        data.judged.truths,
+        torch.from_numpy(encoder.encode_targets(train.read_targets(data.gallery_rows))),
+        data.judged.gallery,
+        data.judged.mask,
+        n_neighbors=3,
+    )
+    smallest = min(row["error/val"] for row in read_metrics(run / "metrics.csv"))
+    assert error == pytest.approx(smallest, rel=1e-3)
+
+
+def test_a_loaded_encoder_embeds_as_the_saved_one_on_unit_vectors(cohort: Cohort, run: Path) -> None:
+    encoder = DualEncoder.load(run / "encoder")
+    embedded = encoder.encode_targets(cohort.read_targets())
+    assert embedded.shape == (len(cohort), 8)
+    np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, rtol=1e-5)
+    one_by_one = np.concatenate([encoder.encode_targets(cohort.read_targets([i])) for i in range(3)])
+    np.testing.assert_allclose(embedded[:3], one_by_one, atol=1e-5)
+
+
+def test_changed_weights_are_noticed(run: Path, tmp_path: Path) -> None:
+    encoder = DualEncoder.load(run / "encoder")
+    encoder.save(tmp_path)
+    data = bytearray((tmp_path / "encoder.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "encoder.safetensors").write_bytes(data)
+    with pytest.raises(TrainingError, match="weights are not those"):
+        DualEncoder.load(tmp_path)
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(cohort: Cohort, run: Path) -> None:
+    with pytest.raises(TrainingError, match="not empty"):
+        train_encoders(cohort, run, settings=TINY, seed=1, progress=False)
+    other = TINY.model_copy(update={"margin": 0.2})
+    with pytest.raises(TrainingError, match=r"margin: 0.1 then, 0.2 now"):
+        train_encoders(cohort, run, settings=other, seed=1, resume=True, progress=False)
+    with pytest.raises(TrainingError, match="seed"):
+        train_encoders(cohort, run, settings=TINY, seed=2, resume=True, progress=False)
+
+
+def test_missing_splits_regions_and_runs_are_named(cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no pairs in split 'val'"):
+        train_encoders(cohort.split("train"), tmp_path / "a", settings=TINY, progress=False)
+    with pytest.raises(TrainingError, match="no region 'patella'"):
+        train_encoders(cohort, tmp_path / "b", settings=TINY, regions=["patella"], progress=False)
+    with pytest.raises(TrainingError, match="holds no run to resume"):
+        train_encoders(cohort, tmp_path / "c", settings=TINY, resume=True, progress=False)
+    one = cohort.select((cohort.subjects == cohort.split("train").subjects[0]) | (cohort.splits == "val"))
+    with pytest.raises(TrainingError, match="at least 2 subjects"):
+        train_encoders(one, tmp_path / "d", settings=TINY, progress=False)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one(cohort: Cohort, run: Path, tmp_path: Path) -> None:
+    """Kill -9 in the middle of training, then resume."""
+    interrupted = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), TINY.model_dump_json()]
+    )
+    deadline = time.monotonic() + 120
+    while not (interrupted / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    encoder = train_encoders(cohort, interrupted, settings=TINY, seed=1, resume=True, progress=False)
+    assert weights_equal(encoder, DualEncoder.load(run / "encoder"))
+    whole, resumed = (read_metrics(folder / "metrics.csv") for folder in (run, interrupted))
+    for a, b in zip(whole, resumed, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+@pytest.mark.slow
+def test_learning_beats_the_mean_map_on_validation_subjects(cohort: Cohort, tmp_path: Path) -> None:
+    settings = TINY.model_copy(update={"epochs": 25, "width": 8, "rotation": 0.0})
+    train_encoders(cohort, tmp_path / "run", settings=settings, progress=False)
+    error = min(row["error/val"] for row in read_metrics(tmp_path / "run" / "metrics.csv"))
+    train, val = cohort.split("train"), cohort.split("val")
+    mean = np.nanmean(train.read_targets(), axis=0)
+    mean_map_error = np.nanmean(np.abs(val.read_targets() - mean))
+    assert error < 0.7 * mean_map_error
+
+
+def test_the_papers_preset_is_the_published_recipe() -> None:
+    paper = preset("paper")
+    assert (paper.architecture, paper.width, paper.embedding_dim) == ("resnet18", 64, 512)
+    assert (paper.lr_source, paper.lr_target, paper.batch_size, paper.epochs) == (1e-4, 1e-5, 64, 450)
+    assert (paper.step_epochs, paper.step_factor, paper.margin, paper.weight_decay) == (150, 0.2, 0.1, 1e-3)
+    assert math.isclose(paper.target_scale, 3.0)
