@@ -15,7 +15,7 @@ from mris.images.write import write_nifti
 ROW_SPACING = st.floats(2.0**-10, 2.0**10, width=32)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     array=hnp.arrays(
         np.float32,
