@@ -1,6 +1,7 @@
 """Images side by side on one scale: examples, neighbors, error maps.
 
-Panels are placed by arithmetic, in inches: a layout engine takes seconds for some tens of panels.
+Panels are placed by arithmetic, in inches, on one pair of axes: a layout engine, or axes for each of some tens of
+panels, would take seconds a figure.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
@@ -60,24 +60,23 @@ def example_figure(example: Example, regions: Sequence[str], unit: str, scales: 
     """
     spreads = any(picture.explanation is not None for picture in example.pictures)
     n, groups = len(regions), 3 if spreads else 2
-    grid = _Grid(1 + len(example.pictures), [n] * groups, _aspect(example.truth))
+    grid = _Grid(1 + len(example.pictures), [n] * groups, _aspect(example.truth), titled_rows=2)
+    values, errors = (values_map(), scales.low, scales.high), (errors_map(), 0.0, scales.error)
     for r, region in enumerate(regions):
-        title = f"truth, {region}" if n > 1 else "truth"
-        _image(grid.axes(0, r), example.truth[r], values_map(), scales.low, scales.high, title, bold=True)
-    _image(grid.axes(0, n), example.source[0], colormaps["gray"], 0, 1, "source", bold=True)
+        grid.image(0, r, example.truth[r], values, f"truth, {region}" if n > 1 else "truth", bold=True)
+    grid.image(0, n, example.source[0], (colormaps["gray"], 0, 1), "source", bold=True)
+    for group, title in enumerate(("synthesis", "absolute error", "spread of neighbors")[:groups]):
+        grid.title_group(1, group, title)
     for row, picture in enumerate(example.pictures, start=1):
-        titles = ("synthesis", "absolute error", "spread of neighbors") if row == 1 else ("", "", "")
         grid.label_row(row, picture.method)
         for r in range(n):
-            _image(grid.axes(row, r), picture.image[r], values_map(), scales.low, scales.high)
-            _image(grid.axes(row, n + r), picture.error[r], errors_map(), 0, scales.error)
+            grid.image(row, r, picture.image[r], values)
+            grid.image(row, n + r, picture.error[r], errors)
             if picture.explanation is not None:
                 inside = np.where(np.isfinite(example.truth[r]), picture.explanation.spread[r], np.nan)
-                _image(grid.axes(row, 2 * n + r), inside, errors_map(), 0, scales.error)
-        for group, title in enumerate(titles[:groups]):
-            grid.title_group(row, group, title)
-    grid.bar(0, 0, values_map(), scales.low, scales.high, unit)
-    grid.bar(1, groups - 1, errors_map(), 0, scales.error, f"error, spread ({unit})" if spreads else f"error ({unit})")
+                grid.image(row, 2 * n + r, inside, errors)
+    grid.bar(0, 0, values, unit)
+    grid.bar(1, groups - 1, errors, f"error, spread ({unit})" if spreads else f"error ({unit})")
     return grid.figure
 
 
@@ -87,30 +86,30 @@ def neighbors_figure(example: Example, regions: Sequence[str], unit: str, scales
     if not told or told[0].explanation is None:
         return None
     picture, explanation = told[0], told[0].explanation
-    grid = _Grid(len(regions), [2, len(explanation.neighbors)], _aspect(example.truth))
+    own_captions = any(captions != explanation.captions[0] for captions in explanation.captions)
+    titled = len(regions) if own_captions else 1
+    grid = _Grid(len(regions), [2, len(explanation.neighbors)], _aspect(example.truth), titled_rows=titled)
+    values = (values_map(), scales.low, scales.high)
     for r, region in enumerate(regions):
-        captions = explanation.captions[r]
-        if r and captions == explanation.captions[0]:
-            captions = ("",) * len(captions)
-        titles = ["truth", picture.method] if r == 0 else ["", ""]
+        named = ["truth", picture.method] if r == 0 else ["", ""]
+        titles = [*named, *(explanation.captions[r] if r < titled else [""] * len(explanation.neighbors))]
         for column, image in enumerate([example.truth[r], picture.image[r], *explanation.neighbors[:, r]]):
-            title = [*titles, *captions][column]
-            _image(grid.axes(r, column), image, values_map(), scales.low, scales.high, title, bold=column == 0)
+            grid.image(r, column, image, values, titles[column], bold=column == 0)
         grid.label_row(r, region if len(regions) > 1 else "")
-    grid.bar(0, 0, values_map(), scales.low, scales.high, unit)
+    grid.bar(0, 0, values, unit)
     return grid.figure
 
 
 def error_map_figure(maps: ErrorMaps, unit: str) -> Figure:
     """Show each method's mean absolute error at each pixel, on one scale."""
     high = _percentile([maps.absolute], 99.5, 1.0)
-    return _method_maps(maps, maps.absolute, errors_map(), 0.0, high, f"mean absolute error ({unit})")
+    return _method_maps(maps, maps.absolute, (errors_map(), 0.0, high), f"mean absolute error ({unit})")
 
 
 def bias_map_figure(maps: ErrorMaps, unit: str) -> Figure:
     """Show each method's mean of synthesis minus truth at each pixel: red is too much, blue too little."""
     high = _percentile([np.abs(maps.signed)], 99.5, 1.0)
-    return _method_maps(maps, maps.signed, bias_map(), -high, high, f"synthesis − truth, mean ({unit})")
+    return _method_maps(maps, maps.signed, (bias_map(), -high, high), f"synthesis − truth, mean ({unit})")
 
 
 def values_map() -> Colormap:
@@ -128,44 +127,73 @@ def bias_map() -> Colormap:
     return colormaps["RdBu_r"].with_extremes(bad="#d3d3d9")
 
 
-class _Grid:
-    """Panels in rows and groups of columns, a label left of each row, a title above each group, bars below."""
+_Shades = tuple[Colormap, float, float]
+"""Colors, and the values at their two ends."""
 
-    def __init__(self, n_rows: int, groups: Sequence[int], aspect: float) -> None:
-        self._n_rows, self._groups, self._height = n_rows, groups, _PANEL * aspect
-        self._left = []
+
+class _Grid:
+    """Panels in rows and groups of columns, a label left of each row, titles above the first rows, bars below."""
+
+    def __init__(self, n_rows: int, groups: Sequence[int], aspect: float, titled_rows: int) -> None:
+        self._groups, self._height = groups, _PANEL * aspect
+        self._left: list[float] = []
         x = _MARGIN + _LABEL
         for group in groups:
             for _ in range(group):
                 self._left.append(x)
                 x += _PANEL + _GAP
             x += _GROUP_GAP - _GAP
-        self._size = (x - _GROUP_GAP + _MARGIN, _MARGIN + n_rows * (self._height + _TITLE) + _BAR)
+        pitch = [self._height + (_TITLE if row < titled_rows else _GAP) for row in range(n_rows)]
+        self._bottom = [_BAR + sum(pitch[row + 1 :]) for row in range(n_rows)]
+        self._size = (x - _GROUP_GAP + _MARGIN, _BAR + sum(pitch) + _MARGIN)
         self.figure = Figure(figsize=self._size)
+        self._canvas = self.figure.add_axes((0, 0, 1, 1), xlim=(0, self._size[0]), ylim=(0, self._size[1]))
+        self._canvas.set_axis_off()
+        self._canvas.autoscale(False)
 
-    def axes(self, row: int, column: int) -> Axes:
-        """Add the panel of a row and column."""
-        axis = self._add(self._left[column], self._bottom(row), _PANEL, self._height)
-        axis.set_axis_off()
-        return axis
+    def image(
+        self, row: int, column: int, image: np.ndarray, shades: _Shades, title: str = "", *, bold: bool = False
+    ) -> None:
+        """Draw an image in the panel of a row and column, as large as fits, with a title above."""
+        left, bottom = self._left[column], self._bottom[row]
+        scale = min(_PANEL / image.shape[1], self._height / image.shape[0])
+        width, height = scale * image.shape[1], scale * image.shape[0]
+        x, y = left + (_PANEL - width) / 2, bottom + (self._height - height) / 2
+        colors, low, high = shades
+        self._canvas.imshow(
+            image,
+            cmap=colors,
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+            extent=(x, x + width, y, y + height),
+            aspect="auto",
+        )
+        self._title(left + _PANEL / 2, row, title, bold=bold)
 
     def label_row(self, row: int, text: str) -> None:
         """Write left of a row."""
-        middle = self._bottom(row) + self._height / 2
-        self._text(_MARGIN + _LABEL - 0.08, middle, text, rotation=90, ha="right", va="center")
+        middle = self._bottom[row] + self._height / 2
+        self._canvas.text(
+            _MARGIN + _LABEL - 0.08, middle, text, rotation=90, ha="right", va="center", fontsize=9, color=INK
+        )
 
     def title_group(self, row: int, group: int, text: str) -> None:
         """Write above a group of columns."""
         start, end = self._extent(group, group)
-        self._text((start + end) / 2, self._bottom(row) + self._height + 0.06, text, ha="center", va="bottom")
+        self._title((start + end) / 2, row, text, bold=False)
 
-    def bar(self, first: int, last: int, colors: Colormap, low: float, high: float, title: str) -> None:
-        """Draw a color bar below some groups."""
+    def bar(self, first: int, last: int, shades: _Shades, title: str) -> None:
+        """Draw a color bar below some groups of columns."""
         start, end = self._extent(first, last)
-        width = min(end - start, 3.0)
-        axis = self._add((start + end - width) / 2, _BAR - 0.12, width, 0.09)
-        mappable = ScalarMappable(Normalize(low, high), colors)
-        bar = self.figure.colorbar(mappable, cax=axis, orientation="horizontal")
+        width, (colors, low, high) = min(end - start, 3.0), shades
+        box = ((start + end - width) / 2, _BAR - 0.16, width, 0.09)
+        place = (*(part / whole for part, whole in zip(box, self._size * 2, strict=True)),)
+        bar = self.figure.colorbar(
+            ScalarMappable(Normalize(low, high), colors),
+            cax=self.figure.add_axes((place[0], place[1], place[2], place[3])),
+            orientation="horizontal",
+        )
         bar.set_label(title, fontsize=8, color=INK, labelpad=1)
         bar.ax.tick_params(labelsize=7, length=2, pad=1, colors=INK)
         bar.outline.set_visible(False)
@@ -174,43 +202,24 @@ class _Grid:
         start = sum(self._groups[:first])
         return self._left[start], self._left[sum(self._groups[: last + 1]) - 1] + _PANEL
 
-    def _bottom(self, row: int) -> float:
-        return _BAR + (self._n_rows - 1 - row) * (self._height + _TITLE)
-
-    def _add(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        full_width, full_height = self._size
-        return self.figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
-
-    def _text(self, x: float, y: float, text: str, **place: object) -> None:
-        self.figure.text(x / self._size[0], y / self._size[1], text, fontsize=9, color=INK, **place)  # type: ignore[arg-type]
+    def _title(self, x: float, row: int, text: str, *, bold: bool) -> None:
+        y = self._bottom[row] + self._height + 0.06
+        weight = "bold" if bold else "normal"
+        self._canvas.text(x, y, text, ha="center", va="bottom", fontsize=9, color=INK, fontweight=weight)
 
 
-def _method_maps(
-    maps: ErrorMaps,
-    images: Float32[np.ndarray, "methods r h w"],
-    colors: Colormap,
-    low: float,
-    high: float,
-    title: str,
-) -> Figure:
-    grid = _Grid(len(maps.regions), [len(maps.methods)], _aspect(images[0]))
+def _method_maps(maps: ErrorMaps, images: Float32[np.ndarray, "methods r h w"], shades: _Shades, title: str) -> Figure:
+    grid = _Grid(len(maps.regions), [len(maps.methods)], _aspect(images[0]), titled_rows=1)
     for r, region in enumerate(maps.regions):
         for m, method in enumerate(maps.methods):
-            _image(grid.axes(r, m), images[m, r], colors, low, high, method if r == 0 else "")
+            grid.image(r, m, images[m, r], shades, method if r == 0 else "")
         grid.label_row(r, region if len(maps.regions) > 1 else "")
-    grid.bar(0, 0, colors, low, high, title)
+    grid.bar(0, 0, shades, title)
     return grid.figure
 
 
-def _image(
-    axis: Axes, image: np.ndarray, colors: Colormap, low: float, high: float, title: str = "", *, bold: bool = False
-) -> None:
-    axis.imshow(image, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
-    axis.set_title(title, fontsize=9, color=INK, pad=4, fontweight="bold" if bold else "normal")
-
-
 def _aspect(images: Float32[np.ndarray, "r h w"]) -> float:
-    return min(max(images.shape[-2] / images.shape[-1], 0.3), 3.0)
+    return float(min(max(images.shape[-2] / images.shape[-1], 0.3), 3.0))
 
 
 def _percentile(images: Sequence[np.ndarray], percent: float, otherwise: float) -> float:
