@@ -8,8 +8,7 @@ then carry what a radiograph can show of the cartilage.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from scipy import ndimage
+from jaxtyping import Float, Int64
 
 from mris.knee.atlas import femoral_position, tibial_position
 from mris.knee.phantom.bones import BoneShape, Grid, condyle_angle, condyle_surface, plateau_surface
@@ -44,17 +43,29 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """Linear interpolation in a map at fixed places: the four neighbors of each place and their weights."""
+
+    pixels: Int64[np.ndarray, "4 ..."]
+    weights: Float[np.ndarray, "4 ..."]
+
+    def __call__(self, field: Float[np.ndarray, "h w"]) -> Grid:
+        """Values at the places; 0 mm off the cartilage."""
+        return np.asarray((np.nan_to_num(field.ravel()[self.pixels], nan=0.0) * self.weights).sum(axis=0))
+
+
+@dataclass(frozen=True)
 class ContactGrid:
     """The two bones over both compartments, computed once per knee and flexion: axes (medial or lateral, y, x)."""
 
     x: Grid
     gap: Grid
-    femoral_at: tuple[Grid, Grid]
-    tibial_at: tuple[Grid, Grid]
+    femoral: Lookup
+    tibial: Lookup
     fixed_location: float
 
 
-def contact_grid(shape: BoneShape, flexion: float) -> ContactGrid:
+def contact_grid(shape: BoneShape, flexion: float, atlas_size: int) -> ContactGrid:
     """Sample the distance of the bones at height 0 and where each sample lies on the atlas."""
     s = shape.scale
     sides = np.array([-1.0, 1.0])[:, None, None]
@@ -65,15 +76,15 @@ def contact_grid(shape: BoneShape, flexion: float) -> ContactGrid:
     return ContactGrid(
         x=x,
         gap=gap,
-        femoral_at=femoral_position(x / s, angle),
-        tibial_at=tibial_position(x / s, y / s),
+        femoral=_lookup(femoral_position(x / s, angle), atlas_size),
+        tibial=_lookup(tibial_position(x / s, y / s), atlas_size),
         fixed_location=FIXED_LOCATION_MM * s,
     )
 
 
 def place_femur(grid: ContactGrid, thickness: Thickness, knee: KneeTraits, severity: float) -> Placement:
     """Let the femur sink onto the tibia until both compartments bear their load."""
-    layers = _sample(thickness[0], grid.femoral_at) + _sample(thickness[1], grid.tibial_at)
+    layers = grid.femoral(thickness[0]) + grid.tibial(thickness[1])
     menisci = meniscus_heights(knee, severity)
     height, slope = 4.0, 0.0
     center = grid.fixed_location
@@ -110,9 +121,11 @@ def _joint_space(grid: ContactGrid, height: float, slope: float) -> Float[np.nda
     return np.asarray((distance * near).sum(axis=1) / near.sum(axis=1))
 
 
-def _sample(field: Float[np.ndarray, "h w"], at: tuple[Grid, Grid]) -> Grid:
-    """Field at relative positions, linear; 0 mm off the cartilage."""
-    size = field.shape[0]
-    coordinates = np.stack([at[0] * size - 0.5, at[1] * size - 0.5])
-    filled = np.nan_to_num(field, nan=0.0)
-    return np.asarray(ndimage.map_coordinates(filled, coordinates, order=1, mode="constant", cval=0.0))
+def _lookup(at: tuple[Grid, Grid], size: int) -> Lookup:
+    """Neighbors and weights of relative (row, column) positions on a map of that size."""
+    row, column = (np.clip(position * size - 0.5, 0.0, size - 1.001) for position in at)
+    top, left = row.astype(np.int64), column.astype(np.int64)
+    down, right = row - top, column - left
+    pixels = np.stack([top * size + left + step for step in (0, 1, size, size + 1)])
+    weights = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
+    return Lookup(pixels, weights)

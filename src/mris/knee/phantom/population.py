@@ -37,7 +37,7 @@ ANNUAL_TRANSITIONS = (
 )
 """Published annual transitions of the *read* grade. The true severity takes only the rises; readers make the falls."""
 RISE_FACTOR = (1.7, 0.65, 0.6, 0.6, 0.55, 0.55)
-"""Rises in years 1 to 6 relative to that matrix: 6.2 % of real knees rise in the first year, about 3 % in later ones."""
+"""Rises in years 1 to 6 relative to that matrix: 6.2 % of real knees rise in the first, about 3 % in later ones."""
 LATERAL_SHARE = 0.08
 """Share of persons whose disease is in the lateral compartment."""
 VISIT_ATTENDANCE = 0.48

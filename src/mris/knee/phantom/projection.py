@@ -85,7 +85,7 @@ class Canvas:
         middle, half = 0.5 * (first + second), np.maximum(0.5 * np.abs(first - second), 0.5 * _LEAST_RAMP_PX)
         slope = weight / (2.0 * half)
         for corner, rise in ((middle - half, slope), (middle + half, -slope)):
-            row = corner + 0.5 + _LEAST_RAMP_PX
+            row = corner + 0.5  # a pixel is its middle
             whole = row.astype(np.intp)
             part = rise * (row - whole)
             at = whole * self.n + columns

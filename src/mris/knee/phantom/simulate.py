@@ -162,7 +162,7 @@ def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldM
         view = sample_view(rng, person)
         severity = knee.severity_at(month)
         thickness = diseased_thickness(healthy, knee, severity=severity, years=month / 12.0, model=model)
-        grid = contact_grid(shape, view.flexion)
+        grid = contact_grid(shape, view.flexion, model.atlas.size)
         placement = place_femur(grid, thickness, knee, severity)
         narrowed = narrowing(placement, place_femur(grid, healthy, knee, 0.0))
         yield KneeState(
