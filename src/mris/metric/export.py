@@ -66,17 +66,15 @@ def _export_network(network: nn.Module, shape: tuple[int, int, int], name: str, 
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with atomic_write(path) as temporary:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notes on its own dependencies
+            warnings.simplefilter("ignore")  # the exporter announces its successor
             torch.onnx.export(
                 normalized,
                 (example,),
                 str(temporary),
                 input_names=[name],
                 output_names=["embedding"],
-                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=65536)},),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
+                dynamic_axes={name: {0: "n"}, "embedding": {0: "n"}},
+                dynamo=False,  # the newer exporter takes ten times as long for the same graph
             )
         batch = torch.rand(5, *shape, generator=torch.Generator().manual_seed(1))
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])

@@ -1,6 +1,7 @@
 """From files to files: read queries, synthesize them in batches, write maps, provenance and pictures."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -158,7 +159,12 @@ def _sha256(path: Path) -> str:
 
 
 def _stems(files: Sequence[Path]) -> list[str]:
-    stems = [_stem(path) for path in files]
+    """Name the results of each file after it; where names repeat, after its folders below the common one too."""
+    stems = [_stem(path.name) for path in files]
+    if len(set(stems)) < len(stems):
+        absolute = [path.absolute() for path in files]
+        common = Path(os.path.commonpath([path.parent for path in absolute]))
+        stems = [_stem("_".join(path.relative_to(common).parts)) for path in absolute]
     for stem, count in Counter(stems).items():
         if count > 1:
             same = [str(path) for path, other in zip(files, stems, strict=True) if other == stem]
@@ -168,8 +174,8 @@ def _stems(files: Sequence[Path]) -> list[str]:
     return stems
 
 
-def _stem(path: Path) -> str:
-    file, _, key = path.name.partition("::")
-    name = file.removesuffix(".gz")
-    bare = name.rpartition(".")[0] or name
+def _stem(name: str) -> str:
+    file, _, key = name.partition("::")
+    file = file.removesuffix(".gz")
+    bare = file.rpartition(".")[0] or file
     return f"{bare}_{key}" if key else bare
