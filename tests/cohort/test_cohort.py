@@ -144,7 +144,7 @@ def test_a_cohort_travels_to_another_process(cohort_of_24: Cohort) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe", "ignore::DeprecationWarning")
 def test_a_forked_child_is_told_to_spawn_instead_of_hanging(cohort_of_24: Cohort) -> None:
     cohort_of_24.read_sources([0])
     child = os.fork()

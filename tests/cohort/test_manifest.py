@@ -89,6 +89,13 @@ def test_a_subject_in_two_splits_loses_all_its_rows(folder: Path) -> None:
         manifest.require_sound()
 
 
+def test_an_empty_split_or_side_column_is_none(folder: Path) -> None:
+    header = "subject,timepoint,side,source,target,split"
+    manifest = read_manifest(_written(folder, header, "1,0,,x.npy,y.npy,", "2,0,,x.npy,y.npy,"))
+    assert (manifest.has_side, manifest.has_split, manifest.problems) == (False, False, ())
+    assert [row.key for row in manifest.rows] == ["1/0", "2/0"]
+
+
 def test_a_leak_is_found_even_where_the_other_row_has_lost_its_file(folder: Path) -> None:
     manifest = read_manifest(_written(folder, HEADER, *GOOD, "007,V10,L,no.npy,y.npy,2,test"))
     assert {rule for _, _, rule in _found(manifest)} == {"missing file", "subject in two splits"}
@@ -116,6 +123,7 @@ def test_row_numbers_are_those_of_a_spreadsheet_also_after_blank_lines(folder: P
         (",subject,timepoint,source,target", r"column 1 has no name; .*index=False"),
         ("subject,timepoint,source,target,target_a", "has both 'target' and 'target_a'"),
         ("subject,timepoint,source,target_", "without a region's name"),
+        ("subject,timepoint,source,target_a,target_spacing", "'target_spacing', which is no region"),
         ("subject,timepoint,source,target,key", "'key' bears a reserved name; rename it"),
         ("subject,timepoint,source,target,_rowid", "'_rowid' bears a reserved name"),
         ("subject,timepoint,source,target,a.b,a_b", "'a.b' and 'a_b' collide"),

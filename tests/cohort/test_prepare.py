@@ -278,6 +278,17 @@ def test_a_split_is_stratified_by_the_label_of_the_first_visit(
         _cohort(study, replace(halves, stratify="grade"), "other")
 
 
+def test_what_is_given_and_not_used_is_told(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    for row in study.rows:
+        row |= {"center_row": "4", "center_col": "5", "split": "train"}
+    report = check_cohort(study.manifest, replace(settings, stratify="klg"), progress=False)
+    assert [note.split(",")[0] for note in report.notes] == [
+        "center_row and center_col are not used",
+        "nothing is stratified by 'klg'",
+    ]
+
+
 def test_one_subject_cannot_be_split_unless_the_manifest_says_how(
     make_study: MakeStudy, settings: PrepareSettings
 ) -> None:

@@ -63,7 +63,7 @@ class Manifest:
         regions: Target regions in the order of the columns; the region of a bare `target` column is "target".
         labels: Names of the label columns and their types.
         has_side: Whether there is a `side` column with values.
-        has_split: Whether there is a `split` column.
+        has_split: Whether there is a `split` column with values.
     """
 
     path: Path
@@ -130,7 +130,7 @@ def read_manifest(path: str | Path) -> Manifest:
     _check_label_names(file, label_names)
     kinds, labels = typed_labels(cells, label_names)
     has_side = any(cells.text("side"))
-    has_split = "split" in cells.columns
+    has_split = any(cells.text("split"))
     reader = _RowReader(file.resolve().parent, cells, target_columns, has_side, has_split)
     problems: list[Problem] = []
     rows: list[ManifestRow] = []
@@ -232,6 +232,11 @@ def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
         raise ManifestError(
             f"manifest {str(file)!r} has both 'target' and {named[0]!r}; use 'target' for one region, "
             "'target_<region>' for several"
+        )
+    if "target_spacing" in named:
+        raise ManifestError(
+            f"manifest {str(file)!r} has a column 'target_spacing', which is no region; give the pixel size of targets "
+            "in the settings (target_spacing), and name regions otherwise"
         )
     if "target_" in named:
         raise ManifestError(

@@ -25,7 +25,7 @@ from mris.errors import CohortError
 from mris.images.write import write_json, write_npz
 
 ROWS_PER_APPEND = 256
-BYTES_PER_APPEND = 128 * 2**20
+BYTES_PER_APPEND = 64 * 2**20
 """An append is as many rows as fit into both; it is what a kill costs at most."""
 
 
@@ -118,7 +118,7 @@ def check_cohort(manifest_path: str | Path, settings: PrepareSettings, progress:
                 kept.append(checked.row)
             advance(1)
     splits = [plan.splits[row.row] for row in kept]
-    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, splits))
+    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits))
 
 
 @dataclass
@@ -179,7 +179,7 @@ class _Work:
         shape = (len(self.plan.manifest.regions), *self.settings.target_size)
         mask = self.writer.valid_pixels("train" if "train" in splits else None).reshape(shape)
         write_npz(self.folder / ATLAS_MASK_FILE, mask=mask)
-        notes = _notes(self.plan, splits)
+        notes = _notes(self.plan, self.settings, splits)
         report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
         write_json(self.folder / REPORT_FILE, report.to_json())
         write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
@@ -278,9 +278,13 @@ def _report(
     )
 
 
-def _notes(plan: Plan, splits: Sequence[str]) -> tuple[str, ...]:
-    lost = sorted(set(plan.splits.values()) - set(splits))
-    return tuple(f"split {name!r} has lost all its rows" for name in lost)
+def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str]) -> tuple[str, ...]:
+    notes = [f"split {name!r} has lost all its rows" for name in sorted(set(plan.splits.values()) - set(splits))]
+    if settings.source.region_mm is None and any(row.center for row in plan.manifest.rows):
+        notes.append("center_row and center_col are not used, since no region (region_mm) is cut out")
+    if plan.manifest.has_split and settings.stratify:
+        notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
+    return tuple(notes)
 
 
 class _Advance:
