@@ -85,24 +85,37 @@ def test_the_untouched_file_is_an_image(folder, kind):
 
 
 @pytest.mark.parametrize("kind", GOOD)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_file_cut_at_any_byte_is_an_image_or_an_image_error(folder, kind, data):
     suffix, content = GOOD[kind]
     image_or_error(folder, suffix, content[: data.draw(st.integers(0, len(content) - 1))])
 
 
-@pytest.mark.parametrize("kind", GOOD)
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_a_file_with_any_bytes_changed_is_an_image_or_an_image_error(folder, kind, data):
-    suffix, content = GOOD[kind]
+def with_bytes_changed(content, data):
     content = bytearray(content)
     # Half of the changes fall on the header, where they hurt most.
     places = st.integers(0, min(len(content), 400) - 1) | st.integers(0, len(content) - 1)
     for place in data.draw(st.lists(places, min_size=1, max_size=8)):
         content[place] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]) | st.integers(0, 255))
-    image_or_error(folder, suffix, bytes(content))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_file_with_any_bytes_changed_is_an_image_or_an_image_error(folder, kind, data):
+    suffix, content = GOOD[kind]
+    image_or_error(folder, suffix, with_bytes_changed(content, data))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", GOOD)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_many_more_changes_are_an_image_or_an_image_error(folder, kind, data):
+    suffix, content = GOOD[kind]
+    image_or_error(folder, suffix, with_bytes_changed(content, data))
 
 
 @pytest.mark.parametrize("kind", GOOD)

@@ -119,7 +119,7 @@ def prepare_source(
 
 def mirror(pixels: Float32[np.ndarray, "*axes h w"]) -> Float32[np.ndarray, "*axes h w"]:
     """Mirror left to right (the last axis); a new array."""
-    return np.ascontiguousarray(pixels[..., ::-1])
+    return pixels[..., ::-1].copy()
 
 
 def resize_source(pixels: Float32[np.ndarray, "c h w"], size: tuple[int, int]) -> Float32[np.ndarray, "c h w"]:
