@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    typer.secho(f"mris: {' '.join(message.split())}", fg="red", err=True)
+    typer.secho(f"mris: {message}", fg="red", err=True)
     sys.exit(code)
 
 

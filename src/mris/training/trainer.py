@@ -53,7 +53,7 @@ def process_rank() -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about itself out of the user's terminal; our own messages and errors stay."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
@@ -111,7 +111,7 @@ def fit(
         callback.FILE_EXTENSION = ".safetensors"  # type: ignore[attr-defined]
     if settings.patience is not None:
         callbacks.append(EarlyStopping(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
-    with _quiet():
+    with quiet_lightning():
         trainer = lightning.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
