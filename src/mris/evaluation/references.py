@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
-from sklearn.decomposition import PCA
+from sklearn.utils.extmath import randomized_svd
 
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
@@ -104,8 +104,9 @@ class SourceComponents:
         sources = _flat(training.read_sources(rows))
         kept = min(n_components, *sources.shape)
         seed = int(rng.integers(2**31))
-        pca = PCA(n_components=kept, svd_solver="randomized", random_state=seed).fit(sources)
-        return cls(pca.mean_.astype(np.float32), pca.components_.astype(np.float32))
+        mean = sources.mean(axis=0, dtype=np.float64).astype(np.float32)
+        _, _, directions = randomized_svd(sources - mean, kept, n_oversamples=10, n_iter="auto", random_state=seed)
+        return cls(mean, directions.astype(np.float32))
 
     def scores(self, sources: Sources) -> Float32[np.ndarray, "n d"]:
         """Project sources, (n, c, h, w) -> (n, d)."""

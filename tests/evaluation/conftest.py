@@ -1,17 +1,19 @@
-"""Small prepared cohorts made of arrays, for tests: the folder that `mris prepare` leaves, without its road."""
+"""Small prepared cohorts made of arrays: the folder that `mris prepare` leaves, without its road; and an encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import lance
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, TABLE_FILE, CohortHeader
 from mris.cohort.pair_table import image_array
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
+from mris.types import Embeddings, Sources, Targets
 
 
 def write_cohort(
@@ -86,7 +88,7 @@ def synthetic_cohort(folder: Path, n_subjects: int = 24, size: int = 16, seed: i
         thick = np.stack([femur, tibia]) + 0.05 * rng.normal(size=(2, size, size))
         targets.append(np.where(np.stack([disk, plates]), np.maximum(thick, 0), np.nan))
         grades.append(float(np.clip(np.round(2 - code[0]), 0, 4)))
-    grades[0] = None
+    grades[0] = grades[-1] = None  # one in training, one in test
     names = [f"S{s:03d}" for s, _, _ in people]
     half = n_subjects // 2
     return write_cohort(
@@ -99,3 +101,42 @@ def synthetic_cohort(folder: Path, n_subjects: int = 24, size: int = 16, seed: i
         sides=[side for _, side, _ in people],
         labels={"klg": grades, "site": ["A" if s % 2 else "B" for s, _, _ in people]},
     )
+
+
+class FieldEncoder:
+    """Embeds a source and the first region of a target as the field that both show inside that region's mask."""
+
+    fingerprint = "f" * 64
+
+    def __init__(self, mask: np.ndarray, regions: tuple[str, ...] = ("femoral", "tibial")) -> None:
+        self.regions = regions
+        self._mask = mask
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        return self._embedded((sources[:, 0][:, self._mask] - 0.5) / 0.2)
+
+    def encode_targets(self, targets: Targets) -> Embeddings:
+        return self._embedded((np.nan_to_num(targets[:, 0])[:, self._mask] - 2.0) / 0.3)
+
+    def _embedded(self, fields: np.ndarray) -> Embeddings:
+        norm = np.linalg.norm(fields, axis=1, keepdims=True)
+        return (fields / np.maximum(norm, 1e-9)).astype(np.float32)
+
+
+@pytest.fixture
+def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
+    """The function `write_cohort` with a new folder for each call."""
+    n_made = iter(range(1000))
+    return lambda *arrays, **columns: write_cohort(tmp_path / f"cohort{next(n_made)}", *arrays, **columns)
+
+
+@pytest.fixture(scope="session")
+def knees(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """24 people, 12 to train; both knees, two visits; 16 x 16 pixels; the last image has no grade."""
+    return synthetic_cohort(tmp_path_factory.mktemp("knees"))
+
+
+@pytest.fixture(scope="session")
+def encoder(knees: Cohort) -> FieldEncoder:
+    """An encoder pair that retrieves well on `knees`."""
+    return FieldEncoder(knees.atlas_mask[0])
