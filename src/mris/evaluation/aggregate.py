@@ -13,6 +13,9 @@ from mris.evaluation.strata import Group
 DIFFERENCE_METRICS = ("median", "mae", "rmse", "psnr", "ssim")
 """Metrics that methods are compared by."""
 
+MIN_SUBJECTS = 2
+"""With fewer people a resample always holds the same ones: an interval of no width would look like certainty."""
+
 
 def describe_groups(groups: Sequence[Group], codes: Int64[np.ndarray, " n"]) -> tuple[Stratum, ...]:
     """Count images and subjects of each group."""
@@ -39,7 +42,8 @@ def summarize(
         confidence: Share of resamples inside an interval.
 
     Returns:
-        Estimates by group, method, region and metric; differences, earlier method minus later one.
+        Estimates by group, method, region and metric; differences, earlier method minus later one. Ends of intervals
+        are NaN for fewer than `MIN_SUBJECTS` people.
     """
     estimates: list[Estimate] = []
     differences: list[Difference] = []
@@ -50,6 +54,9 @@ def summarize(
         shape = (values.shape[0], values.shape[1], values.shape[3])
         means = _means(columns).reshape(shape)
         resampled = resampled_means(columns, inside, counts).reshape(len(counts), *shape)
+        for r, pixels in enumerate(per_image.n_pixels[:, group.member]):
+            if len(np.unique(inside[pixels > 0])) < MIN_SUBJECTS:
+                resampled[:, :, r] = np.nan
         estimates += _estimates(per_image, group, means, resampled, inside, confidence)
         differences += _differences(per_image, group, means, resampled, confidence)
     return tuple(estimates), tuple(differences)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int64
 
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError
+from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
 from mris.evaluation.results import Recall
 from mris.evaluation.retrieval import chance_recall, median_rank, own_ranks, recall_hits, usable_ks
@@ -98,7 +99,10 @@ def _recalls(
 ) -> list[Recall]:
     ks = usable_ks(gallery_size)
     hits = recall_hits(ranks, ks).astype(np.float64)
-    low, high = percentile_interval(resampled_means(hits, codes, counts), confidence)
+    resampled = resampled_means(hits, codes, counts)
+    if len(np.unique(codes)) < MIN_SUBJECTS:
+        resampled[:] = np.nan
+    low, high = percentile_interval(resampled, confidence)
     return [
         Recall(
             encoder=name,

@@ -124,7 +124,7 @@ class Estimate:
         stratum: Name of the stratum.
         metric: One of `mris.evaluation.image_error.METRICS`.
         value: Mean over images.
-        low: Lower end of the interval.
+        low: Lower end of the interval; NaN where there are too few people for one.
         high: Upper end of the interval.
         n_images: Images with a value.
         n_subjects: People they come from.

@@ -15,10 +15,14 @@ COLORS = ("#0072B2", "#767676", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
 
 
-def png(figure: Figure, dpi: int = 150) -> bytes:
+DPI = 150
+"""Pixels an inch of a rendered figure."""
+
+
+def png(figure: Figure) -> bytes:
     """Render a figure as PNG bytes on white."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 

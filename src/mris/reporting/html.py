@@ -42,6 +42,11 @@ class Picture:
         """The picture itself, as a data URI."""
         return "data:image/png;base64," + b64encode(self.data).decode("ascii")
 
+    @property
+    def width(self) -> int:
+        """Width on a page in CSS pixels (96 an inch), so that letters of all figures are equally large."""
+        return round(int.from_bytes(self.data[16:20], "big") * 96 / figures.DPI)
+
 
 @dataclass(frozen=True)
 class Card:
@@ -72,8 +77,8 @@ def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
         OutputError: A file cannot be written.
     """
     folder = Path(out_dir)
-    pictures = draw(evaluation)
     write_results(folder / "results.json", evaluation.results)
+    pictures = draw(evaluation)
     write_per_image(folder / "per_image.csv", evaluation.per_image)
     with atomic_write(folder / "tables.md") as path:
         path.write_text("\n".join(map(tables.markdown, tables.all_tables(evaluation.results))), encoding="utf-8")

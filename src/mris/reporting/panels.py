@@ -20,6 +20,8 @@ INK = "#222222"
 _OUTSIDE = "#ececef"
 _PANEL, _GAP, _GROUP_GAP, _MARGIN = 1.3, 0.06, 0.22, 0.08
 _LABEL, _TITLE, _BAR = 0.34, 0.26, 0.52
+_LEAST_WIDTH = 2.6
+_LETTER = 0.08  # mean width of a letter of 9 points, with some reserve
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class _Grid:
             x += _GROUP_GAP - _GAP
         pitch = [self._height + (_TITLE if row < titled_rows else _GAP) for row in range(n_rows)]
         self._bottom = [_BAR + sum(pitch[row + 1 :]) for row in range(n_rows)]
-        self._size = (x - _GROUP_GAP + _MARGIN, _BAR + sum(pitch) + _MARGIN)
+        self._size = (max(x - _GROUP_GAP + _MARGIN, _LEAST_WIDTH), _BAR + sum(pitch) + _MARGIN)
         self.figure = Figure(figsize=self._size)
         self._canvas = self.figure.add_axes((0, 0, 1, 1), xlim=(0, self._size[0]), ylim=(0, self._size[1]))
         self._canvas.set_axis_off()
@@ -169,24 +171,31 @@ class _Grid:
             extent=(x, x + width, y, y + height),
             aspect="auto",
         )
-        self._title(left + _PANEL / 2, row, title, bold=bold)
+        self._title(left + _PANEL / 2, row, title, _PANEL, bold=bold)
 
     def label_row(self, row: int, text: str) -> None:
         """Write left of a row."""
         middle = self._bottom[row] + self._height / 2
         self._canvas.text(
-            _MARGIN + _LABEL - 0.08, middle, text, rotation=90, ha="right", va="center", fontsize=9, color=INK
+            _MARGIN + _LABEL - 0.08,
+            middle,
+            text,
+            rotation=90,
+            ha="right",
+            va="center",
+            fontsize=_fitting(text, self._height),
+            color=INK,
         )
 
     def title_group(self, row: int, group: int, text: str) -> None:
         """Write above a group of columns."""
         start, end = self._extent(group, group)
-        self._title((start + end) / 2, row, text, bold=False)
+        self._title((start + end) / 2, row, text, end - start, bold=False)
 
     def bar(self, first: int, last: int, shades: _Shades, title: str) -> None:
         """Draw a color bar below some groups of columns."""
         start, end = self._extent(first, last)
-        width, (colors, low, high) = min(end - start, 3.0), shades
+        width, (colors, low, high) = min(end - start - 0.2, 3.0), shades
         box = ((start + end - width) / 2, _BAR - 0.16, width, 0.09)
         place = (*(part / whole for part, whole in zip(box, self._size * 2, strict=True)),)
         bar = self.figure.colorbar(
@@ -202,10 +211,10 @@ class _Grid:
         start = sum(self._groups[:first])
         return self._left[start], self._left[sum(self._groups[: last + 1]) - 1] + _PANEL
 
-    def _title(self, x: float, row: int, text: str, *, bold: bool) -> None:
+    def _title(self, x: float, row: int, text: str, room: float, *, bold: bool) -> None:
         y = self._bottom[row] + self._height + 0.06
-        weight = "bold" if bold else "normal"
-        self._canvas.text(x, y, text, ha="center", va="bottom", fontsize=9, color=INK, fontweight=weight)
+        weight, size = ("bold" if bold else "normal"), _fitting(text, room)
+        self._canvas.text(x, y, text, ha="center", va="bottom", fontsize=size, color=INK, fontweight=weight)
 
 
 def _method_maps(maps: ErrorMaps, images: Float32[np.ndarray, "methods r h w"], shades: _Shades, title: str) -> Figure:
@@ -216,6 +225,11 @@ def _method_maps(maps: ErrorMaps, images: Float32[np.ndarray, "methods r h w"], 
         grid.label_row(r, region if len(maps.regions) > 1 else "")
     grid.bar(0, 0, shades, title)
     return grid.figure
+
+
+def _fitting(text: str, room: float) -> float:
+    """Choose a size in points (9 or less) at which a text fits into some inches; very long texts stay legible."""
+    return max(4.5, min(9.0, 9 * room / (_LETTER * max(len(text), 1))))
 
 
 def _aspect(images: Float32[np.ndarray, "r h w"]) -> float:

@@ -51,9 +51,9 @@ def number(value: float, digits: int = 3) -> str:
     """
     if not isfinite(value):
         return MISSING_NUMBER
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.{min(digits, 2) if abs(value) >= 100 else digits}f}".replace("-", "−")
+    size = abs(value)
+    text = f"{size:,.0f}" if size >= 1000 else f"{size:.{min(digits, 2) if size >= 100 else digits}f}"
+    return f"−{text}" if value < 0 and text.strip("0.") else text  # what rounds to 0 has no sign
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -63,13 +63,15 @@ def percent(value: float, digits: int = 1) -> str:
 
 def markdown(table: Table) -> str:
     """Render a table as Markdown; the best are bold."""
-    lines = [" | ".join(table.header), " | ".join(["---"] + ["---:"] * (len(table.header) - 1))]
+    lines = [" | ".join(map(_escaped, table.header)), " | ".join(["---"] + ["---:"] * (len(table.header) - 1))]
     for row in table.rows:
-        parts = [f"**{cell.text}**" if cell.strong else cell.text for cell in row]
-        lines.append(
-            " | ".join(f"{part} {cell.note}".strip() for part, cell in zip(parts, row, strict=True)).replace("\n", " ")
-        )
+        parts = [f"**{_escaped(cell.text)}**" if cell.strong else _escaped(cell.text) for cell in row]
+        lines.append(" | ".join(f"{part} {cell.note}".strip() for part, cell in zip(parts, row, strict=True)))
     return "\n".join([f"{table.caption}", "", *(f"| {line} |" for line in lines), ""])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def html(table: Table) -> str:
@@ -231,7 +233,7 @@ def _difference_cell(row: Difference) -> Cell:
 def signed(value: float, digits: int) -> str:
     """Write a number with its sign."""
     text = number(value, digits)
-    return f"+{text}" if value > 0 else text
+    return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
 def _ends(low: float, high: float, write: Callable[[float], str]) -> str:

@@ -1,0 +1,160 @@
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from mris.errors import OutputError
+from mris.evaluation.evaluate import Evaluation
+from mris.evaluation.results import read_results
+from mris.reporting import html
+from mris.reporting.figures import png
+from mris.reporting.html import Picture, draw, render, write_evaluation, write_per_image
+from mris.reporting.panels import example_figure, shared_scales
+
+_VOID = {"meta", "img", "br", "link", "input"}
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.tags.add(tag)
+        if tag not in _VOID:
+            self.open.append(tag)
+        if found.get("id"):
+            self.anchors.add(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found["href"]))
+        if tag == "img":
+            self.images.append(found)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def pictures(evaluation: Evaluation) -> dict[str, Picture]:
+    return draw(evaluation)
+
+
+@pytest.fixture(scope="module")
+def folder(
+    evaluation: Evaluation, pictures: dict[str, Picture], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("report") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "draw", lambda evaluation: pictures)  # draws once for the whole module
+        assert write_evaluation(evaluation, folder) == folder / "report.html"
+        yield folder
+
+
+def _parsed(text: str) -> _Page:
+    page = _Page()
+    page.feed(text)
+    page.close()
+    return page
+
+
+def test_the_folder_holds_numbers_tables_figures_and_the_page(folder: Path, evaluation: Evaluation) -> None:
+    assert repr(read_results(folder / "results.json")) == repr(evaluation.results)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["figures", "per_image.csv", "report.html", "results.json", "tables.md"]
+    figures = {path.stem for path in (folder / "figures").iterdir()}
+    assert {"intervals", "error_map", "bias_map", "by_1", "recall", "example_01", "neighbors_01"} <= figures
+
+
+def test_the_page_is_whole_without_any_other_file(folder: Path) -> None:
+    text = (folder / "report.html").read_text()
+    page = _parsed(text)
+    assert page.open == [], "every tag is closed"
+    assert {link.removeprefix("#") for link in page.links} <= page.anchors
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in page.images)
+    assert all(image["alt"] for image in page.images)
+    assert not page.tags & {"script", "link", "iframe"}
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_the_page_says_mask_gallery_chance_and_who_is_not_in_training(folder: Path, evaluation: Evaluation) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"data:image[^\"]*", "", (folder / "report.html").read_text()))
+    cohort, recall = evaluation.results.cohort, evaluation.results.recalls[0]
+    for part in (
+        f"{cohort.n_images} images of {cohort.n_subjects} people",
+        f"all {recall.gallery_size} baseline visits",
+        "guessing gives k",
+        "inside the atlas mask",
+        "the mean map's is taken",
+        "treat this page as personal data",
+    ):
+        assert part in text.replace("&#39;", "'"), part
+    assert "<b>20</b>" not in text, "names are escaped"
+    assert "nan" not in re.sub(r"<[^>]*>", "", text).lower().split()
+
+
+def test_a_report_of_one_method_has_no_empty_sections(plain_evaluation: Evaluation) -> None:
+    text = render(plain_evaluation, draw(plain_evaluation))
+    page = _parsed(text)
+    assert page.anchors == {"summary", "error", "maps", "examples", "method"}
+    assert "Is the difference more than chance" not in text
+
+
+def test_every_figure_is_a_picture_with_something_on_it(pictures: dict[str, Picture]) -> None:
+    for picture in pictures.values():
+        with PIL.Image.open(BytesIO(picture.data)) as image:
+            pixels = np.asarray(image.convert("L"))
+        assert picture.width == round(pixels.shape[1] * 96 / 150)
+        assert pixels.std() > 5, picture.name
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (edge == 255).all(), f"{picture.name}: something is cut off at the edge"
+
+
+def test_drawing_twice_gives_the_same_bytes(evaluation: Evaluation) -> None:
+    regions, unit = evaluation.results.cohort.regions, evaluation.results.cohort.unit
+    scales = shared_scales(evaluation.examples)
+    first, second = (png(example_figure(evaluation.examples[0], regions, unit, scales)) for _ in range(2))
+    assert first == second
+
+
+def test_per_image_numbers_are_those_of_the_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    per_image = evaluation.per_image
+    assert len(rows) == per_image.values[..., 0].size
+    row = rows[len(per_image.methods) * len(per_image.regions) + 1]
+    assert row["key"] == per_image.keys[1]
+    assert (row["method"], row["region"]) == (per_image.methods[0], per_image.regions[1])
+    assert float(row["rmse"]) == pytest.approx(per_image.values[0, 1, 1, per_image.metrics.index("rmse")], rel=1e-5)
+    ranks = [rows[i * 6]["rank pixels"] for i in range(len(per_image.keys))]
+    assert ranks == [str(rank) if rank else "" for rank in per_image.ranks["pixels"]]
+
+
+def test_a_key_that_looks_like_a_formula_or_holds_commas_stays_one_cell(tmp_path: Path, evaluation: Evaluation) -> None:
+    keys = ('a,"b"\n/0', *evaluation.per_image.keys[1:])
+    write_per_image(tmp_path / "per_image.csv", replace(evaluation.per_image, keys=keys))
+    with (tmp_path / "per_image.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.DictReader(file))["key"] == keys[0]
+
+
+def test_writing_again_replaces_and_leaves_no_debris(folder: Path, evaluation: Evaluation) -> None:
+    before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+    write_evaluation(evaluation, folder)
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, evaluation: Evaluation) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_evaluation(evaluation, tmp_path / "file" / "out")
