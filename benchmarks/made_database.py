@@ -1,0 +1,69 @@
+"""Databases and timings that the benchmarks of search and synthesis share."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mris.database.database import EmbeddingDatabase
+from mris.database.header import HEADER_FILE, MASK_FILE, TABLE_FOLDER, DatabaseHeader
+from mris.database.table import METADATA, Entries, EntryWriter, entry_checksums, entry_schema
+from mris.images.write import write_json, write_npz
+
+
+def unit_vectors(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    vectors = rng.standard_normal((n, d), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def make_database(
+    folder: Path, rng: np.random.Generator, *, n: int, d: int, target_shape: tuple[int, int, int], fingerprint: str
+) -> EmbeddingDatabase:
+    """Random unit vectors and targets, two entries a subject; half of the pixels lie outside the atlas."""
+    header = DatabaseHeader(
+        fingerprint=fingerprint,
+        embedding_dim=d,
+        regions=tuple(f"region{i}" for i in range(target_shape[0])),
+        target_shape=target_shape,
+        target_spacing=(0.5, 0.5),
+        unit="mm",
+        mirror_targets=False,
+        created="2026-01-01T00:00:00+00:00",
+        software="benchmark",
+    )
+    mask = np.zeros(target_shape, dtype=bool)
+    mask[:, : target_shape[1] // 2] = True
+    folder.mkdir(parents=True)
+    writer = EntryWriter(folder / TABLE_FOLDER, entry_schema(d, mask.size))
+    for start in range(0, n, 256):
+        rows = np.arange(start, min(start + 256, n))
+        metadata = {name: np.full(len(rows), "{}" if name == "labels" else "") for name in METADATA}
+        metadata["subject"] = np.array([f"S{row // 2:06d}" for row in rows])
+        metadata["key"] = np.array([f"S{row // 2:06d}/{row % 2}" for row in rows])
+        targets = rng.uniform(0, 4, (len(rows), mask.size)).astype(np.float16)
+        targets[:, ~mask.ravel()] = np.nan
+        embeddings = unit_vectors(rng, len(rows), d)
+        writer.write(Entries(metadata, embeddings, targets, entry_checksums(metadata, embeddings, targets)))
+    writer.commit()
+    write_npz(folder / MASK_FILE, mask=mask)
+    write_json(folder / HEADER_FILE, header.to_json())
+    return EmbeddingDatabase.open(folder)
+
+
+def alternate(ways: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Best time in seconds of each way; taken in turns, so that a busy moment hits all of them."""
+    best = [float("inf")] * len(ways)
+    for _ in range(rounds):
+        for i, way in enumerate(ways):
+            start = time.perf_counter()
+            way()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
+
+
+def machine() -> str:
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
+    )
