@@ -54,6 +54,7 @@ def test_pixels_in_memory_are_the_targets_inside_the_mask(database, cohort):
     pixels = database.pixels_in_memory(limit_bytes=1 << 20)
     np.testing.assert_array_equal(pixels, cohort.read_targets()[:, database.atlas_mask])
     assert database.pixels_in_memory(limit_bytes=10) is None
+    np.testing.assert_array_equal(database.read_pixels([5, 1, 5]), pixels[[5, 1, 5]])
 
 
 def test_each_member_finds_itself_first(database):

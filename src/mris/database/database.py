@@ -1,13 +1,12 @@
 """`EmbeddingDatabase`: embeddings, target images and metadata of one encoder, on disk and searchable."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Int64, Shaped
 
 import mris
 from mris.cohort.cohort import Cohort
@@ -16,30 +15,25 @@ from mris.database.checks import check_cohort, check_encoder, check_new_keys, ch
 from mris.database.embed import embedded_entries, write_all
 from mris.database.header import HEADER_FILE, MASK_FILE, TABLE_FOLDER, DatabaseHeader, read_header
 from mris.database.neighbors import Neighbors
-from mris.database.search import Groups, exact_search
+from mris.database.search import exact_search
+from mris.database.stored import StoredEntries
 from mris.database.table import (
-    METADATA,
     EntryWriter,
     entry_schema,
     open_table,
-    reading,
-    scan,
-    strings_of,
     subject_filter,
-    take_vectors,
-    vectors_of,
     writing,
 )
 from mris.database.verify import VerifyReport, verify_entries
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.images.write import atomic_directory, write_json, write_npz
-from mris.types import AtlasMask, Embeddings, Encoder, Targets
+from mris.types import Embeddings, Encoder
 
 EXACT_ROWS = 1_000_000
 """Above this number of entries, a database that has an index is searched approximately unless told otherwise."""
 
 
-class EmbeddingDatabase:
+class EmbeddingDatabase(StoredEntries):
     """Embeddings and target images of one encoder, in a folder.
 
     The folder holds ``database.json`` (the header), ``atlas_mask.npz`` and the Lance table ``entries.lance``.
@@ -53,30 +47,6 @@ class EmbeddingDatabase:
         >>> neighbors = database.search(encoder.encode_sources(sources), 20)  # doctest: +SKIP
         >>> neighbors.keys[0], neighbors.similarities[0]                     # doctest: +SKIP
     """
-
-    def __init__(self, path: Path, header: DatabaseHeader) -> None:
-        """Use `open` or `build`."""
-        self.path = path
-        self.header = header
-        self._load()
-
-    def _load(self) -> None:
-        self._table = open_table(self._table_path)
-        with reading(self._table_path):
-            metadata = self._table.to_table(columns=list(METADATA), with_row_id=True, scan_in_order=True)
-            self._metadata = {name: strings_of(metadata, name) for name in METADATA}
-            self._row_ids = metadata["_rowid"].to_numpy().astype(np.int64)
-        self._subject_names, codes = np.unique(self.subjects, return_inverse=True)
-        self._groups = Groups.of(codes.astype(np.int64))
-        self._embeddings: Embeddings | None = None
-        self._mask: AtlasMask | None = None
-        self._pixels: Float32[np.ndarray, "N p"] | None = None
-
-    @property
-    def _table_path(self) -> Path:
-        return self.path / TABLE_FOLDER
-
-    # ---------------------------------------------------------------- make, open, change
 
     @classmethod
     def build(
@@ -228,86 +198,6 @@ class EmbeddingDatabase:
         """Read everything and check it: checksums, norms, dimensions, keys, counts."""
         return verify_entries(self.path, self.header, open_table(self._table_path), self.atlas_mask)
 
-    # ---------------------------------------------------------------- look
-
-    def __len__(self) -> int:
-        return len(self._row_ids)
-
-    def __repr__(self) -> str:
-        return f"EmbeddingDatabase({str(self.path)!r}, {len(self)} entries of {len(self._subject_names)} subjects)"
-
-    @property
-    def keys(self) -> Shaped[np.ndarray, " N"]:
-        """Key of each entry, ``subject/timepoint[/side]``; (N,) strings."""
-        return self._metadata["key"]
-
-    @property
-    def subjects(self) -> Shaped[np.ndarray, " N"]:
-        """Subject of each entry; (N,) strings."""
-        return self._metadata["subject"]
-
-    @property
-    def timepoints(self) -> Shaped[np.ndarray, " N"]:
-        """Timepoint of each entry; (N,) strings."""
-        return self._metadata["timepoint"]
-
-    @property
-    def sides(self) -> Shaped[np.ndarray, " N"]:
-        """Side of each entry, "" where there is none; (N,) strings."""
-        return self._metadata["side"]
-
-    @property
-    def splits(self) -> Shaped[np.ndarray, " N"]:
-        """Split of each entry in the cohort it came from; (N,) strings."""
-        return self._metadata["split"]
-
-    @property
-    def labels(self) -> list[dict[str, Any]]:
-        """Labels of each entry; a missing one is None."""
-        return [json.loads(text) for text in self._metadata["labels"]]
-
-    @property
-    def version(self) -> int:
-        """Version of the table; it grows with every change."""
-        return int(self._table.version)
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """Names of the target regions."""
-        return self.header.regions
-
-    @property
-    def embeddings(self) -> Embeddings:
-        """All embeddings, (N, d), read once and kept."""
-        if self._embeddings is None:
-            with reading(self._table_path):
-                table = self._table.to_table(columns=["embedding"], scan_in_order=True)
-            self._embeddings = np.ascontiguousarray(vectors_of(table, "embedding"), dtype=np.float32)
-        return self._embeddings
-
-    @property
-    def atlas_mask(self) -> AtlasMask:
-        """Pixels at which a stored target may have a value, (r, h, w).
-
-        Raises:
-            DatabaseError: Its file is absent, damaged or of another shape.
-        """
-        if self._mask is None:
-            path = self.path / MASK_FILE
-            try:
-                with np.load(path, allow_pickle=False) as archive:
-                    mask = np.asarray(archive["mask"])
-            except (OSError, ValueError, KeyError, EOFError) as error:
-                raise DatabaseError(
-                    f"{path} cannot be read ({error}); restore a copy or build the database again"
-                ) from error
-            if mask.shape != self.header.target_shape or mask.dtype != np.bool_:
-                raise DatabaseError(f"{path} holds {mask.dtype} {mask.shape}, not bool {self.header.target_shape}")
-            self._mask = mask
-        return self._mask
-
-    # ---------------------------------------------------------------- search and read
-
     def search(
         self,
         queries: Embeddings,
@@ -390,47 +280,6 @@ class EmbeddingDatabase:
         """
         approximate.create_index(self._table, self._table_path, kind)
         self._table = open_table(self._table_path)
-
-    def read_targets(self, rows: Int64[np.ndarray, " m"] | Sequence[int]) -> Targets:
-        """Read target images.
-
-        Args:
-            rows: Rows in [0, N), in any order; a row may be asked for twice.
-
-        Returns:
-            (m, r, h, w) float32, in the database's unit, NaN where there is no value.
-
-        Raises:
-            DatabaseError: A row is out of range, or the table is damaged.
-        """
-        rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
-            raise DatabaseError(f"rows {rows.min()} to {rows.max()} are asked for; rows lie in [0, {len(self)})")
-        pixels = take_vectors(self._table, "target", rows, self._table_path)
-        return pixels.astype(np.float32).reshape(len(rows), *self.header.target_shape)
-
-    def pixels_in_memory(self, limit_bytes: int) -> Float32[np.ndarray, "N p"] | None:
-        """All targets, only their p pixels inside the atlas mask; read once and kept.
-
-        Args:
-            limit_bytes: None is returned if the array would be larger.
-
-        Returns:
-            (N, p) float32, NaN where a target has no value; columns in the order of the mask's true pixels.
-        """
-        inside = np.flatnonzero(self.atlas_mask.ravel())
-        if 4 * len(self) * len(inside) > limit_bytes:
-            return None
-        if self._pixels is None:
-            pixels = np.empty((len(self), len(inside)), dtype=np.float32)
-            start = 0
-            for batch in scan(self._table, ["target"], self._table_path, batch_size=128):
-                pixels[start : start + len(batch)] = vectors_of(batch, "target")[:, inside]
-                start += len(batch)
-            self._pixels = pixels
-        return self._pixels
-
-    # ---------------------------------------------------------------- checks
 
     def _codes_of(self, subjects: Sequence[str | None] | None) -> Int64[np.ndarray, " n"] | None:
         if subjects is None:

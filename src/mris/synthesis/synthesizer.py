@@ -280,7 +280,7 @@ class Synthesizer(BatchSynthesizer):
         if store is None:
             counted = rows >= 0
             rows, weights = rows[counted], weights[counted]
-            store = self.database.read_targets(rows)[:, mask]
+            store = self.database.read_pixels(rows)
             rows = np.arange(len(rows))
         mean, deviation = average_rows(store, rows, weights)
         image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
