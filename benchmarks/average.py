@@ -2,7 +2,10 @@
 
 Rows are drawn anew each time from a store much larger than the processor's caches.
 
-Run: python benchmarks/average.py
+Both on one thread: reading is a single-threaded loop, and small products shared between threads wait for the slower one
+when the machine has other work.
+
+Run: OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python benchmarks/average.py
 """
 
 import numpy as np
@@ -29,6 +32,10 @@ def main() -> None:
     def gathered_read() -> float:
         return float(store[rows()].sum())
 
+    def mean_alone() -> list[np.ndarray]:
+        chosen = rows()
+        return [weights @ store[chosen, start : start + 8192] for start in range(0, PIXELS, 8192)]
+
     def plain() -> tuple[np.ndarray, np.ndarray]:
         maps = store[rows()]
         mean = weights @ maps
@@ -39,6 +46,7 @@ def main() -> None:
             read,
             gathered_read,
             plain,
+            mean_alone,
             lambda: average_rows(store, rows(), weights),
             lambda: average_rows(holed, rows(), weights),
         ],
@@ -47,6 +55,7 @@ def main() -> None:
     print(f"average: {K} float32 maps of 2 x 256 x 256 ({K * PIXELS * 4 / 1e6:.1f} MB); {machine()}")
     names = (
         *("reading the rows (a sum of each)", "gathering the rows, then a sum", "plain NumPy mean and spread"),
+        "the mean's share of average_rows",
         *("average_rows: mean and spread", "... with NaN in a quarter of the maps"),
     )
     for name, seconds in zip(names, times, strict=True):
