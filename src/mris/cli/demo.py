@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
-    subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 1000,
+    subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 1500,
     size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 64,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,

@@ -18,7 +18,7 @@ from mris.cohort.header import CohortHeader
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import atomic_write, write_json
-from mris.metric.networks import Architecture, build_network
+from mris.metric.networks import Architecture, Stem, build_network
 from mris.types import Embeddings, Sources, Targets
 
 FORMAT_VERSION = 1
@@ -37,7 +37,7 @@ class EncoderSpec:
         unit: the targets' unit.
         target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
         preparation: how a source image is prepared.
-        architecture, width, embedding_dim: see `mris.metric.networks.build_network`.
+        architecture, width, stem, embedding_dim: see `mris.metric.networks.build_network`.
     """
 
     regions: tuple[str, ...]
@@ -49,6 +49,7 @@ class EncoderSpec:
     preparation: SourcePreparation
     architecture: Architecture = "resnet18"
     width: int = 64
+    stem: Stem = "standard"
     embedding_dim: int = 512
 
     @classmethod
@@ -93,12 +94,9 @@ class DualEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.source = build_network(
-            spec.architecture, channels=spec.source_shape[0], embedding_dim=spec.embedding_dim, width=spec.width
-        )
-        self.target = build_network(
-            spec.architecture, channels=spec.target_shape[0], embedding_dim=spec.embedding_dim, width=spec.width
-        )
+        network: dict[str, Any] = {"embedding_dim": spec.embedding_dim, "width": spec.width, "stem": spec.stem}
+        self.source = build_network(spec.architecture, channels=spec.source_shape[0], **network)
+        self.target = build_network(spec.architecture, channels=spec.target_shape[0], **network)
 
     def forward(
         self, sources: Float[Tensor, "n c h w"], targets: Float[Tensor, "n r h w"]

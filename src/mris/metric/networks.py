@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from mris.errors import SettingsError
 
 Architecture = Literal["resnet18", "efficientnet-lite0"]
+Stem = Literal["standard", "fine"]
 
 
-def build_network(architecture: Architecture, *, channels: int, embedding_dim: int, width: int = 64) -> nn.Module:
+def build_network(
+    architecture: Architecture, *, channels: int, embedding_dim: int, width: int = 64, stem: Stem = "standard"
+) -> nn.Module:
     """Build an encoder of ``(n, channels, h, w)`` images into ``(n, embedding_dim)`` vectors.
 
     Args:
@@ -22,6 +25,8 @@ def build_network(architecture: Architecture, *, channels: int, embedding_dim: i
         channels: channels of the image.
         embedding_dim: d.
         width: channels of a ResNet's first stage; 64 is ResNet-18, less is a thinner network of the same depth.
+        stem: "standard" is ResNet's; "fine" leaves out its max pooling, so that images of about 64 pixels keep
+            enough rows and columns for four stages. Weights fit both.
 
     Raises:
         SettingsError: the architecture's package is not installed.
@@ -36,6 +41,7 @@ def build_network(architecture: Architecture, *, channels: int, embedding_dim: i
             conv1_t_size=7,
             conv1_t_stride=2,
             bias_downsample=False,
+            no_max_pool=stem == "fine",
             num_classes=embedding_dim,
         )
     return _build_efficientnet(channels, embedding_dim)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mris.cohort.sampling import Sampler
 from mris.metric.losses import Reduction
-from mris.metric.networks import Architecture
+from mris.metric.networks import Architecture, Stem
 from mris.training.precision import PrecisionName
 
 PresetName = Literal["paper", "small"]
@@ -20,6 +20,7 @@ class TrainSettings(BaseModel):
 
     architecture: Architecture = Field("resnet18", description="network of both encoders")
     width: int = Field(64, ge=4, description="channels of the ResNet's first stage; 64 is ResNet-18")
+    stem: Stem = Field("standard", description="'fine' leaves out the ResNet's max pooling: for small images")
     embedding_dim: int = Field(512, ge=2, description="dimension of the shared space")
     source_weights: Path | Literal["imagenet"] | None = Field(
         None, description="start of the source encoder: a .safetensors/.pt state dict, 'imagenet', or none"
@@ -57,10 +58,15 @@ _SMALL = {
     "width": 16,
     "embedding_dim": 128,
     "reduction": "mean",
-    "epochs": 30,
+    "sampler": "pair",
+    "epochs": 12,
     "lr_source": 2e-3,
     "lr_target": 1e-3,
     "schedule": "cosine",
+    "rotation": 5.0,
+    "contrast": 0.1,
+    "noise": 0.01,
+    "validate_every": 2,
     "gallery_limit": 1000,
 }
 
