@@ -24,7 +24,7 @@ _HOME = {
     "train_encoders": "mris.metric.train",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort as Cohort
