@@ -15,7 +15,7 @@ from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.average import average_rows
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
-from mris.types import Encoder, Sources, TargetMap, Targets
+from mris.types import Encoder, Rows, Sources, TargetMap, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
 
@@ -24,6 +24,9 @@ BATCH_SIZE = 32
 
 MEMORY_LIMIT = 1 << 30
 """Bytes of target pixels a database may hold in memory; a larger one is read from disk, query by query."""
+
+_READ_BYTES = 64 << 20
+"""Target pixels read from disk at a time."""
 
 
 class BatchSynthesizer(ABC):
@@ -246,8 +249,8 @@ class Synthesizer(BatchSynthesizer):
             )
         weights = neighbor_weights(settings.weights, neighbors.similarities, neighbors.rows, settings.temperature)
         syntheses = []
-        for query, subject in enumerate(excluded):
-            image, spread = self._average(neighbors.rows[query], weights[query])
+        averages = self._averages(neighbors.rows, weights)
+        for (query, subject), (image, spread) in zip(enumerate(excluded), averages, strict=True):
             contribution = Contribution(
                 regions=database.regions,
                 neighbors=neighbors.of(query),
@@ -274,18 +277,24 @@ class Synthesizer(BatchSynthesizer):
         rows = synthesis.neighbors.rows[0]
         return (self.database.read_targets(rows[rows >= 0][:count]),)
 
-    def _average(self, rows: np.ndarray, weights: Weights) -> tuple[TargetMap, TargetMap]:
+    def _averages(self, rows: Rows, weights: Weights) -> Iterator[tuple[TargetMap, TargetMap]]:
+        """Mean and spread of each query's neighbors."""
         mask = self.database.atlas_mask
         store = self.database.pixels_in_memory(self._memory_limit)
-        if store is None:
-            counted = rows >= 0
-            rows, weights = rows[counted], weights[counted]
-            store = self.database.read_pixels(rows)
-            rows = np.arange(len(rows))
-        mean, deviation = average_rows(store, rows, weights)
-        image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
-        image[mask], spread[mask] = mean, deviation
-        return image, spread
+        bytes_of_query = 4 * rows.shape[1] * int(np.count_nonzero(mask))
+        at_a_time = len(rows) if store is not None else max(1, _READ_BYTES // max(1, bytes_of_query))
+        for start in range(0, len(rows), at_a_time):
+            stored, places = store, rows[start : start + at_a_time]
+            if stored is None:
+                # Several queries at a time: one reading of many rows costs little more than one of a few.
+                distinct = np.unique(places[places >= 0])
+                stored = self.database.read_pixels(distinct)
+                places = np.where(places >= 0, np.searchsorted(distinct, places), -1)
+            for place, weight in zip(places, weights[start : start + at_a_time], strict=True):
+                mean, deviation = average_rows(stored, place, weight)
+                image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
+                image[mask], spread[mask] = mean, deviation
+                yield image, spread
 
 
 def _checked_source(source: np.ndarray) -> Float32[np.ndarray, "c h w"]:
