@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
-    subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 1500,
+    subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 2000,
     size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 64,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
@@ -53,8 +53,8 @@ def demo(
     def step(command: str) -> None:
         typer.secho(f"[{time.perf_counter() - started:4.0f} s] mris {command}", fg="cyan")
 
-    step(f"phantom {knees} --subjects {subjects} --size {size} --seed {seed} --visits 1")
-    write_phantom(knees, n_subjects=subjects, size=size, seed=seed, max_visits=1, progress=progress)
+    step(f"phantom {knees} --subjects {subjects} --size {size} --seed {seed} --visits 1 --enriched")
+    write_phantom(knees, n_subjects=subjects, size=size, seed=seed, enriched=True, max_visits=1, progress=progress)
 
     step(f"prepare {knees}/manifest.csv {folder} --size {size} --mirror right --stratify klg")
     settings = PrepareSettings(SourcePreparation((size, size), mirror_sides=("right",)), (size, size), stratify="klg")

@@ -59,7 +59,7 @@ _SMALL = {
     "embedding_dim": 128,
     "reduction": "mean",
     "sampler": "pair",
-    "epochs": 12,
+    "epochs": 14,
     "lr_source": 2e-3,
     "lr_target": 1e-3,
     "schedule": "cosine",
