@@ -48,7 +48,9 @@ def test_a_synthesis_is_the_weighted_average_of_its_neighbors(synthesizer, datab
     assert np.isnan(synthesis.image[:, :2]).all() and not np.isnan(synthesis.image[:, 2:]).any()
 
 
-def test_reading_rows_from_disk_gives_what_memory_gives(encoder, database, synthesizer, cohort):
+@pytest.mark.parametrize("at_a_time", [1, 4000, 64 << 20])
+def test_reading_rows_from_disk_gives_what_memory_gives(encoder, database, synthesizer, cohort, at_a_time, monkeypatch):
+    monkeypatch.setattr("mris.synthesis.synthesizer._READ_BYTES", at_a_time)
     from_disk = Synthesizer(encoder, database, n_neighbors=5, memory_limit=0)
     sources = cohort.read_sources()
     np.testing.assert_array_equal(from_disk.predict(sources), synthesizer.predict(sources))
