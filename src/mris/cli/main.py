@@ -1,18 +1,16 @@
 """``mris``: the commands, and the one place where an error becomes a line and an exit code."""
 
 import errno
-import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from mris import __version__
 from mris.cli import bundles, cohorts, demo, evaluation, synthesis, training
 from mris.errors import MrisError
 
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
+EXIT_CODE = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,29 +51,19 @@ def _options(
 def main() -> None:
     """Run a command; a mistake of the user's costs one line on stderr and exit code 2."""
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        _leave("interrupted; what was finished is kept", EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        _leave("interrupted; what was finished is kept", EXIT_INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except MrisError as error:
-        _leave(str(error), EXIT_USER)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave(str(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _leave(f"{error.strerror}{where}; make room or choose another folder, then run it again", EXIT_USER)
+        _leave(f"{error.strerror}{where}; make room or choose another folder, then run it again")
 
 
-def _leave(message: str, code: int) -> None:
+def _leave(message: str) -> None:
     typer.secho(f"mris: {message}", fg="red", err=True)
-    sys.exit(code)
+    sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

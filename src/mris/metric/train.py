@@ -113,7 +113,7 @@ def train_encoders(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        validate_every=settings.validate_every,
+        validate_every=min(settings.validate_every, settings.epochs),
         progress=progress,
     )
     try:
