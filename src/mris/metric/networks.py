@@ -54,8 +54,11 @@ def _build_efficientnet(channels: int, embedding_dim: int) -> nn.Module:
         raise SettingsError(
             "architecture 'efficientnet-lite0' needs an extra package; install it with pip install 'mris[imagenet]'"
         ) from error
-    # No dropout: its draws would come from torch's global state, out of reach of the run's seed.
-    network: Any = EfficientNet.from_name("efficientnet-lite0", dropout_rate=0.0, drop_connect_rate=0.0)
+    # No dropout: its draws would come from torch's global state, out of reach of the run's seed. No image size: the
+    # package would fix the convolutions' padding for 224 pixels.
+    network: Any = EfficientNet.from_name(
+        "efficientnet-lite0", dropout_rate=0.0, drop_connect_rate=0.0, image_size=None
+    )
     network._conv_stem = _with_channels(network._conv_stem, channels)
     network._fc = nn.Linear(network._fc.in_features, embedding_dim)
     built: nn.Module = network

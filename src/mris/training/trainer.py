@@ -102,6 +102,7 @@ def fit(
     if resume and not last.is_file():
         raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
     on_terminal = settings.progress and sys.stderr.isatty()
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
     callbacks: list[lightning.Callback] = [
         ModelCheckpoint(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False),
         ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True),
@@ -122,14 +123,14 @@ def fit(
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
-            sync_batchnorm=True,
+            sync_batchnorm=on_gpu,  # torch has it for GPUs only; on CPUs each process normalizes its own batch
             log_every_n_steps=50,
             logger=TensorBoardLogger(run, name="", version="tensorboard"),
             callbacks=callbacks,
             plugins=[SafetensorsIO()],
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
-            deterministic="warn" if torch.cuda.is_available() else True,
+            deterministic="warn" if on_gpu else True,
         )
         trainer.fit(module, data, ckpt_path=str(last) if resume else None)
     best = folder / BEST

@@ -1,0 +1,51 @@
+"""The exported encoder computes what torch computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mris.errors import TrainingError
+from mris.images.transforms import SourcePreparation
+from mris.metric import export
+from mris.metric.encoders import DualEncoder, EncoderSpec
+from mris.synthesis.onnx_encoder import OnnxEncoder
+
+
+def encoder(**network) -> DualEncoder:
+    spec = EncoderSpec(
+        ("a", "b"), (1, 32, 24), (2, 32, 24), 3.0, "mm", None, SourcePreparation((32, 24)), embedding_dim=8, **network
+    )
+    torch.manual_seed(0)
+    return DualEncoder(spec)
+
+
+@pytest.mark.parametrize("network", [{"width": 4}, {"width": 4, "stem": "fine"}], ids=str)
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_onnx_runtime_embeds_as_torch_for_every_batch_size(network: dict, n: int, tmp_path: Path) -> None:
+    torch_encoder = encoder(**network)
+    onnx_encoder = OnnxEncoder(export.export_encoder(torch_encoder, tmp_path))
+    rng = np.random.default_rng(n)
+    sources = rng.random((n, 1, 32, 24), dtype=np.float32)
+    targets = rng.random((n, 2, 32, 24), dtype=np.float32) * 3
+    targets[:, :, :4] = np.nan
+    np.testing.assert_allclose(onnx_encoder.encode_sources(sources), torch_encoder.encode_sources(sources), atol=1e-5)
+    np.testing.assert_allclose(onnx_encoder.encode_targets(targets), torch_encoder.encode_targets(targets), atol=1e-5)
+    assert onnx_encoder.fingerprint == torch_encoder.fingerprint
+    assert onnx_encoder.regions == torch_encoder.regions
+
+
+def test_the_imagenet_architecture_exports_too(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'imagenet' is not installed")
+    torch_encoder = encoder(architecture="efficientnet-lite0")
+    onnx_encoder = OnnxEncoder(export.export_encoder(torch_encoder, tmp_path))
+    sources = np.random.default_rng(0).random((2, 1, 32, 24), dtype=np.float32)
+    np.testing.assert_allclose(onnx_encoder.encode_sources(sources), torch_encoder.encode_sources(sources), atol=1e-4)
+
+
+def test_an_export_that_differs_is_refused_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(TrainingError, match="differs from torch"):
+        export.export_encoder(encoder(width=4), tmp_path)
+    assert not list(tmp_path.glob("*.onnx"))

@@ -1,0 +1,84 @@
+"""The house: rooms import downward, torch stays upstairs, files stay small, nothing is pickled."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "src" / "mris").rglob("*.py"))
+TORCH_FREE = ("images", "database", "synthesis", "evaluation", "reporting")
+
+
+def rooms_by_layer() -> dict[str, int]:
+    """Room -> height, from the layers that lint-imports holds."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract for contract in contracts if contract["id"] == "layers")["layers"]
+    rooms = [[room.strip(" ()") for room in layer.split("|")] for layer in layers]
+    return {room: len(layers) - height for height, group in enumerate(rooms) for room in group}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute names of all imports, those inside functions too, without those for type checkers."""
+    tree = ast.parse(path.read_text())
+    hidden = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if node in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "src" / "mris").parts
+    return parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_rooms_below_and_stays_small(path: Path) -> None:
+    heights, here = rooms_by_layer(), room_of(path)
+    if here in heights:
+        for name in imports_of(path):
+            there = name.split(".")[1] if name.startswith("mris.") else here
+            assert there == here or heights[there] < heights[here], f"{here} imports {name}"
+    assert len(path.read_text().splitlines()) <= 400
+    assert path.stem not in ("utils", "helpers", "misc")
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.name))
+def test_torch_stays_upstairs(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning", "monai"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
+    text = path.read_text()
+    assert not imports_of(path) & {"pickle", "dill", "joblib", "shelve"}
+    assert "allow_pickle=True" not in text
+    assert "weights_only=False" not in text
+    assert "np.random.seed" not in text
+    assert "torch.manual_seed" not in text or "fork_rng" in text
+
+
+def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys, mris\n"
+        "assert not {'torch', 'numpy', 'lance'} & set(sys.modules), 'import mris'\n"
+        "sys.argv = ['mris', '--help']\n"
+        "from mris.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'lance', 'scipy'} & set(sys.modules), 'mris --help'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
