@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 	$(BIN)/mris demo demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

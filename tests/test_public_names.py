@@ -24,7 +24,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_example_of_the_readme_runs(tiny_cohort_path: Path, tmp_path: Path) -> None:
-    tiny = TrainSettings(width=4, embedding_dim=8, batch_size=8, epochs=1, accelerator="cpu", reduction="mean")
+    tiny = TrainSettings(width=8, embedding_dim=8, batch_size=8, epochs=1, accelerator="cpu", reduction="mean")
     np.save(tmp_path / "knee.npy", np.random.default_rng(0).random((16, 16)))
     cohort = mris.Cohort.open(tiny_cohort_path)
     encoder = mris.train_encoders(cohort, seed=0, settings=tiny, progress=False)

@@ -9,7 +9,7 @@ import pytest
 
 from mris.cli.main import main
 
-TINY = ["--set", "width=4", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
+TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-TINY = ["--set", "width=4", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
+TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 COMMANDS = ("phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo", "bundle")
 
 

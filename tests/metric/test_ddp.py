@@ -12,7 +12,7 @@ from mris.training.callbacks import read_metrics
 
 @pytest.mark.slow
 def test_two_processes_train_one_encoder(tiny_cohort_path: Path, tmp_path: Path) -> None:
-    settings = ["width=4", "embedding_dim=8", "batch_size=4", "accelerator=cpu", "validate_every=1"]
+    settings = ["width=8", "embedding_dim=8", "batch_size=4", "accelerator=cpu", "validate_every=1"]
     command = [sys.executable, "-m", "mris.cli.main", "train", str(tiny_cohort_path), str(tmp_path / "run")]
     command += [part for setting in settings for part in ("--set", setting)] + ["--epochs", "2", "--devices", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -21,7 +21,7 @@ def encoder(**network) -> DualEncoder:
     return DualEncoder(spec)
 
 
-@pytest.mark.parametrize("network", [{"width": 4}, {"width": 4, "stem": "fine"}], ids=str)
+@pytest.mark.parametrize("network", [{"width": 8}, {"width": 8, "stem": "fine"}], ids=str)
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_onnx_runtime_embeds_as_torch_for_every_batch_size(network: dict, n: int, tmp_path: Path) -> None:
     torch_encoder = encoder(**network)
@@ -47,5 +47,5 @@ def test_the_imagenet_architecture_exports_too(tmp_path: Path) -> None:
 def test_an_export_that_differs_is_refused_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(TrainingError, match="differs from torch"):
-        export.export_encoder(encoder(width=4), tmp_path)
+        export.export_encoder(encoder(width=8), tmp_path)
     assert not list(tmp_path.glob("*.onnx"))

@@ -20,7 +20,7 @@ from mris.metric.train import train_encoders
 from mris.training.callbacks import read_metrics
 
 TINY = TrainSettings(
-    width=4, embedding_dim=8, reduction="mean", batch_size=8, epochs=3, lr_source=1e-2, lr_target=1e-2,
+    width=8, embedding_dim=8, reduction="mean", batch_size=8, epochs=3, lr_source=1e-2, lr_target=1e-2,
     schedule="cosine", rotation=5.0, accelerator="cpu", devices=1, n_neighbors=3,
 )  # fmt: skip
 

@@ -1,7 +1,6 @@
 """One step and one validation of metric learning; Lightning does the rest."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightning
@@ -15,7 +14,6 @@ from mris.metric.data import Batch, Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
-from mris.metric.side_by_side import run_side_by_side
 from mris.metric.validation import recall_at, retrieval_error
 
 MONITOR = "error/val"
@@ -37,7 +35,6 @@ class MetricModule(lightning.LightningModule):
         self.loss = CrossModalTripletLoss(settings.margin, settings.reduction)
         self.augmentation = Augmentation(settings.rotation, settings.translation, settings.contrast, settings.noise)
         self.embedded: dict[str, list[Tensor]] = {}
-        self.thread = ThreadPoolExecutor(1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Augment the sources, embed both sides, compare."""
@@ -46,11 +43,7 @@ class MetricModule(lightning.LightningModule):
         draw = draw_augmentation(tuple(batch.sources.shape), self.augmentation, generator)  # type: ignore[arg-type]
         sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
         targets = batch.targets.contiguous(memory_format=torch.channels_last)
-        if self.device.type == "cpu" and self.trainer.world_size == 1:
-            encoders = self.encoder.source, self.encoder.target
-            embedded_sources, embedded_targets = run_side_by_side(self.thread, *encoders, sources, targets)
-        else:
-            embedded_sources, embedded_targets = self.encoder(sources, targets)
+        embedded_sources, embedded_targets = self.encoder(sources, targets)
         loss: Tensor = self.loss(embedded_sources.float(), embedded_targets.float(), batch.subjects)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}")

@@ -19,7 +19,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Architecture = Field("resnet18", description="network of both encoders")
-    width: int = Field(64, ge=4, description="channels of the ResNet's first stage; 64 is ResNet-18")
+    width: int = Field(64, ge=8, multiple_of=8, description="channels of the first stage; 64 is ResNet-18")
     stem: Stem = Field("standard", description="'fine' leaves out the ResNet's max pooling: for small images")
     embedding_dim: int = Field(512, ge=2, description="dimension of the shared space")
     source_weights: Path | Literal["imagenet"] | None = Field(

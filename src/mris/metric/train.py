@@ -18,7 +18,6 @@ from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.module import MONITOR, MetricModule
 from mris.metric.networks import imagenet_weights_file, load_weights
 from mris.metric.settings import TrainSettings, preset
-from mris.metric.side_by_side import half_of_the_threads
 from mris.training.checkpoints import load_checkpoint
 from mris.training.precision import choose_numerics
 from mris.training.trainer import FitSettings, fit, process_rank
@@ -117,8 +116,7 @@ def train_encoders(
         progress=progress,
     )
     try:
-        with half_of_the_threads():
-            best = fit(module, data, run, fit_settings, resume=resume)
+        best = fit(module, data, run, fit_settings, resume=resume)
     except FloatingPointError as error:
         raise TrainingError(f"run {run} is no longer finite: {error}; lower the learning rates and resume") from error
     state = {
