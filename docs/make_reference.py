@@ -8,10 +8,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-import click
 import typer
+from typer.models import ArgumentInfo, OptionInfo, ParamMeta
+from typer.utils import get_params_from_function
 
 import mris
 from mris.cli.main import app
@@ -59,45 +60,62 @@ def _escape(text: str) -> str:
     return re.sub(r"<(\w+)>", r"&lt;\1&gt;", text)
 
 
-def _type_of(parameter: click.Parameter) -> str:
-    kind = parameter.type
-    if isinstance(kind, click.Choice):
-        return ", ".join(f"`{choice}`" for choice in kind.choices)
-    if isinstance(kind, click.IntRange | click.FloatRange):
-        low = "" if kind.min is None else f" from {kind.min}"
-        high = "" if kind.max is None else f" to {kind.max}"
-        return f"{'integer' if isinstance(kind, click.IntRange) else 'number'}{low}{high}"
-    return {"integer": "integer", "float": "number", "boolean": "flag", "text": "text"}.get(kind.name, kind.name)
+def _value_of(parameter: ParamMeta) -> str:
+    """What a parameter takes, in a word."""
+    kinds, repeated = [], False
+    pending = [parameter.annotation]
+    while pending:
+        kind = pending.pop(0)
+        origin = get_origin(kind)
+        if origin is Literal:
+            kinds.append(" or ".join(f"`{choice}`" for choice in get_args(kind)))
+        elif origin in (list, tuple):
+            repeated = origin is list
+            sizes = [part for part in get_args(kind) if part is not Ellipsis]
+            pending += sizes[:1]
+            kinds += [f"{len(sizes)} times"] if origin is tuple else []
+        elif origin is not None:  # a union with None
+            pending += [part for part in get_args(kind) if part is not type(None)]
+        else:
+            kinds.append({int: "integer", float: "number", bool: "flag", Path: "path"}.get(kind, "text"))
+    low, high = (getattr(parameter.default, name, None) for name in ("min", "max"))
+    limits = (" from {:g}".format(low) if low is not None else "") + (" to {:g}".format(high) if high is not None else "")
+    return " ".join(kinds) + limits + (", several" if repeated else "")
 
 
-def _default_of(parameter: click.Parameter) -> str:
-    default = parameter.default
-    if parameter.required:
+def _default_of(parameter: ParamMeta) -> str:
+    default = parameter.default.default
+    if default is ...:
         return "required"
-    if callable(default) or default is None or default == "" or default == () or default == []:
+    if default is None or default == "" or default == [] or default == ():
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
     return f"`{default}`"
 
 
-def _rows(parameters: list[click.Parameter]) -> Iterator[str]:
+def _names_of(parameter: ParamMeta) -> str:
+    info = parameter.default
+    if isinstance(info, ArgumentInfo):
+        return f"`{(info.metavar or parameter.name).upper()}`"
+    flag = "--" + parameter.name.strip("_").replace("_", "-")
+    flags = info.param_decls or ((flag, f"--no-{flag[2:]}") if parameter.annotation is bool else (flag,))
+    return ", ".join(f"`{part}`" for part in flags) + (f" `{info.metavar}`" if info.metavar else "")
+
+
+def _rows(parameters: list[ParamMeta]) -> Iterator[str]:
     for parameter in parameters:
-        if isinstance(parameter, click.Argument):
-            name = f"`{parameter.metavar or (parameter.name or '').upper()}`"
-        else:
-            name = ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))
-        kind = _type_of(parameter) + ("; may be repeated" if parameter.multiple or parameter.nargs == -1 else "")
-        about = _escape(getattr(parameter, "help", None) or "")
-        yield f"| {name} | {_cell(kind)} | {_cell(_default_of(parameter))} | {_cell(about)} |"
+        cells = _names_of(parameter), _value_of(parameter), _default_of(parameter), _escape(parameter.default.help or "")
+        yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
-def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
-        for part, child in command.commands.items():
-            yield from _commands(child, f"{name} {part}")
-    else:
-        yield name, command
+def _commands(application: typer.Typer, name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for command in application.registered_commands:
+        assert command.callback is not None
+        yield f"{name} {command.name}", command.callback
+    for group in application.registered_groups:
+        assert group.typer_instance is not None
+        yield from _commands(group.typer_instance, f"{name} {group.name}")
 
 
 def command_line_page() -> str:
@@ -106,15 +124,13 @@ def command_line_page() -> str:
         "# Command line",
         "",
         "`mris --version` prints the version, and `-h` or `--help` explains any command. A mistake of the user costs",
-        "one line on standard error and exit code 2. `mris.cli` parses and prints; what a command does is also a",
-        "function of the package.",
+        "one line on standard error and exit code 2.",
     ]
-    for name, command in _commands(typer.main.get_command(app), "mris"):
-        lines += ["", f"## {name}", "", _paragraphs(command.help or "")]
-        shown = [p for p in command.params if p.name != "help" and not getattr(p, "hidden", False)]
-        arguments = [p for p in shown if isinstance(p, click.Argument)]
-        options = [p for p in shown if not isinstance(p, click.Argument)]
-        for title, part in (("Argument", arguments), ("Option", options)):
+    for name, command in _commands(app, "mris"):
+        lines += ["", f"## {name}", "", _paragraphs(command.__doc__ or "")]
+        parameters = list(get_params_from_function(command).values())
+        for title, kind in (("Argument", ArgumentInfo), ("Option", OptionInfo)):
+            part = [p for p in parameters if isinstance(p.default, kind)]
             if part:
                 lines += ["", f"| {title} | Value | Default | Meaning |", "| --- | --- | --- | --- |", *_rows(part)]
     return NOTE + "\n".join(lines) + "\n"

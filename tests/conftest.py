@@ -161,6 +161,12 @@ def write_tiny_manifest(folder: Path, *, n_subjects: int = 24, size: int = 16, s
     return manifest
 
 
+@pytest.fixture
+def tiny_manifest() -> Callable[..., Path]:
+    """The function that writes such pairs."""
+    return write_tiny_manifest
+
+
 @pytest.fixture(scope="session")
 def tiny_cohort_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort of 24 subjects, 16 x 16 pixels, two regions."""

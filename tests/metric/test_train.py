@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import TrainingError
+from mris.images.transforms import SourcePreparation
 from mris.metric.encoders import DualEncoder
 from mris.metric.settings import TrainSettings, preset
 from mris.metric.train import train_encoders
@@ -152,15 +154,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cohort: Cohort, run: Path, tm
 
 
 @pytest.mark.slow
-def test_learning_beats_the_mean_map_on_validation_subjects(cohort: Cohort, tmp_path: Path) -> None:
-    settings = TINY.model_copy(update={"epochs": 25, "width": 8, "rotation": 0.0})
+def test_learning_beats_the_mean_map_on_validation_subjects(tiny_manifest, tmp_path: Path) -> None:
+    manifest = tiny_manifest(tmp_path, n_subjects=80)
+    prepared = PrepareSettings(SourcePreparation((16, 16)), (16, 16), fractions={"train": 0.8, "val": 0.2}, workers=1)
+    prepare_cohort(manifest, tmp_path / "cohort", prepared, progress=False)
+    cohort = Cohort.open(tmp_path / "cohort")
+    changes = {"epochs": 12, "sampler": "pair", "batch_size": 16, "embedding_dim": 16, "rotation": 0.0}
+    settings = TINY.model_copy(update={**changes, "lr_source": 3e-3, "lr_target": 3e-3, "validate_every": 4})
     train_encoders(cohort, tmp_path / "run", settings=settings, progress=False)
-    error = min(row["error/val"] for row in read_metrics(tmp_path / "run" / "metrics.csv"))
-    train, val = cohort.split("train"), cohort.split("val")
-    inside = cohort.atlas_mask
-    mean = np.nanmean(train.read_targets()[:, inside], axis=0)
-    mean_map_error = np.nanmean(np.abs(val.read_targets()[:, inside] - mean))
-    assert error < 0.7 * mean_map_error
+    error = min(row.get("error/val", math.inf) for row in read_metrics(tmp_path / "run" / "metrics.csv"))
+    train, val, inside = cohort.split("train"), cohort.split("val"), cohort.atlas_mask
+    mean = train.read_targets()[:, inside].mean(axis=0)
+    mean_map_error = np.abs(val.read_targets()[:, inside] - mean).mean()
+    assert error < 0.5 * mean_map_error
 
 
 def test_the_papers_preset_is_the_published_recipe() -> None:
