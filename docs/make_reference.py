@@ -79,7 +79,9 @@ def _value_of(parameter: ParamMeta) -> str:
         else:
             kinds.append({int: "integer", float: "number", bool: "flag", Path: "path"}.get(kind, "text"))
     low, high = (getattr(parameter.default, name, None) for name in ("min", "max"))
-    limits = (" from {:g}".format(low) if low is not None else "") + (" to {:g}".format(high) if high is not None else "")
+    limits = (" from {:g}".format(low) if low is not None else "") + (
+        " to {:g}".format(high) if high is not None else ""
+    )
     return " ".join(kinds) + limits + (", several" if repeated else "")
 
 
@@ -105,7 +107,12 @@ def _names_of(parameter: ParamMeta) -> str:
 
 def _rows(parameters: list[ParamMeta]) -> Iterator[str]:
     for parameter in parameters:
-        cells = _names_of(parameter), _value_of(parameter), _default_of(parameter), _escape(parameter.default.help or "")
+        cells = (
+            _names_of(parameter),
+            _value_of(parameter),
+            _default_of(parameter),
+            _escape(parameter.default.help or ""),
+        )
         yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
@@ -168,7 +175,10 @@ def _setting(value: object) -> str:
 def _allowed(field: Any) -> str:
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
     limits = [
-        f"{word} {getattr(limit, name):g}" for limit in field.metadata for name, word in words.items() if hasattr(limit, name)
+        f"{word} {getattr(limit, name):g}"
+        for limit in field.metadata
+        for name, word in words.items()
+        if hasattr(limit, name)
     ]
     return f"{_annotation(field.annotation)}{': ' if limits else ''}{', '.join(limits)}"
 
@@ -177,7 +187,9 @@ def _annotation(kind: Any) -> str:
     text = inspect.formatannotation(kind)
     text = re.sub(r"typing\.Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), text)
     text = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), text)
-    text = re.sub(r"(?:pathlib\.(?:_local\.)?)?Path\b", "path", text).replace("NoneType", "none").replace("None", "none")
+    text = (
+        re.sub(r"(?:pathlib\.(?:_local\.)?)?Path\b", "path", text).replace("NoneType", "none").replace("None", "none")
+    )
     for name, word in (("int", "integer"), ("float", "number")):
         text = re.sub(rf"\b{name}\b", word, text)
     union = re.fullmatch(r"(?:typing\.)?(?:Union|Optional)\[(.*)\]", text)
@@ -194,7 +206,7 @@ def _signature(thing: Callable[..., Any]) -> str:
     """Names and defaults of the parameters; types are in the docstring and in the code."""
     parts, starred = [], False
     for parameter in inspect.signature(thing).parameters.values():
-        if parameter.name == "self":
+        if parameter.name == "self" or parameter.name.startswith("_"):
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
             starred = True
