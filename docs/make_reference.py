@@ -79,9 +79,7 @@ def _value_of(parameter: ParamMeta) -> str:
         else:
             kinds.append({int: "integer", float: "number", bool: "flag", Path: "path"}.get(kind, "text"))
     low, high = (getattr(parameter.default, name, None) for name in ("min", "max"))
-    limits = (" from {:g}".format(low) if low is not None else "") + (
-        " to {:g}".format(high) if high is not None else ""
-    )
+    limits = (f" from {low:g}" if low is not None else "") + (f" to {high:g}" if high is not None else "")
     return " ".join(kinds) + limits + (", several" if repeated else "")
 
 
@@ -222,6 +220,15 @@ def _signature(thing: Callable[..., Any]) -> str:
     return ", ".join(parts)
 
 
+def _members(thing: type) -> dict[str, Any]:
+    """What a class and its bases in this package define, the class's own first."""
+    members: dict[str, Any] = {}
+    for base in thing.__mro__:
+        if base.__module__.startswith("mris."):
+            members |= {name: value for name, value in vars(base).items() if name not in members}
+    return members
+
+
 def _entry(name: str, thing: Any) -> Iterator[str]:
     if isinstance(thing, str):
         yield from ("", f"### `{name}`", "", "Version of the package, a string.")
@@ -232,7 +239,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     if not inspect.isclass(thing) or plain:
         return
     rows = []
-    for member, value in vars(thing).items():
+    for member, value in _members(thing).items():
         if member.startswith("_") and member != "__call__":
             continue
         if isinstance(value, property):
