@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,8 @@ class PairWriter:
             dataset = self._open()
             if len(dataset.get_fragments()) > _MANY_FRAGMENTS:
                 dataset.optimize.compact_files()
-            self._open().cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+            # By count, not by age: Lance takes an age of zero for "the default of two weeks".
+            self._open().cleanup_old_versions(retain_versions=1, delete_unverified=True)
 
     def _open(self) -> Any:
         return lance.dataset(str(self.path))
