@@ -248,8 +248,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
             shown = _signature(getattr(thing, member))
             rows.append((f"{thing.__name__}.{member}({shown})", _first_line(value.__func__)))
         elif inspect.isfunction(value):
-            shown = member if member != "__call__" else ""
-            rows.append((f"{shown}({_signature(value)})", _first_line(value)))
+            rows.append((f"{member}({_signature(value)})", _first_line(value)))
     rows = [row for row in rows if row[1]]
     if rows:
         yield from ("", "| Member | Meaning |", "| --- | --- |")
