@@ -165,7 +165,7 @@ class EmbeddingDatabase(StoredEntries):
         if unknown:
             raise DatabaseError(
                 f"database {self.path} has no subject {', '.join(map(repr, unknown[:5]))}"
-                f"{' ...' if len(unknown) > 5 else ''}; nothing was removed; `mris list` shows who is there"
+                f"{' ...' if len(unknown) > 5 else ''}; nothing was removed; `mris bundle list` shows who is there"
             )
         before = len(self)
         if subjects:

@@ -66,8 +66,7 @@ _SMALL = {
     "rotation": 5.0,
     "contrast": 0.1,
     "noise": 0.01,
-    "validate_every": 2,
-    "gallery_limit": 1000,
+    "gallery_limit": 500,
 }
 
 

@@ -29,7 +29,7 @@ class FitSettings:
     Attributes:
         epochs: how many epochs in all (a resumed run continues up to this number).
         monitor: the metric that chooses the checkpoint, smaller is better.
-        patience: stop after this many epochs without improvement; None trains all epochs.
+        patience: stop after this many validations without improvement; None trains all epochs.
         numerics: number format and memory layout.
         accelerator, devices, num_nodes: as Lightning names them; more than one device trains with DDP.
         validate_every: epochs between validations.
