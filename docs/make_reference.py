@@ -183,6 +183,7 @@ def _allowed(field: Any) -> str:
 
 def _annotation(kind: Any) -> str:
     text = inspect.formatannotation(kind)
+    text = re.sub(r"(?:typing\.)?Annotated\[(\w+), Gt\(gt=0\)\]", r"\1 above 0", text)
     text = re.sub(r"typing\.Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), text)
     text = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), text)
     text = (
