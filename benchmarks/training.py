@@ -7,10 +7,13 @@ Usage: python benchmarks/training.py [--size 64] [--width 16] [--batch 64] [--st
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
 
 import lightning
 import numpy as np

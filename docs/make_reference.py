@@ -235,7 +235,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         yield from ("", f"### `{name}`", "", "Version of the package, a string.")
         return
     plain = inspect.isclass(thing) and issubclass(thing, BaseException | TrainSettings)
-    yield from ("", f"### `{name}`", "", "```python", name if plain else f"{name}({_signature(thing)})", "```", "")
+    yield from ("", f"### `{name}`", "", "```text", name if plain else f"{name}({_signature(thing)})", "```", "")
     yield _escape(_first_line(thing))
     if not inspect.isclass(thing) or plain:
         return

@@ -71,7 +71,10 @@ def list_entries(
     bundle: BundlePath,
     subjects: Annotated[bool, typer.Option("--subjects", help="One line a subject, with its count.")] = False,
 ) -> None:
-    """Tell what a bundle holds."""
+    """Tell what a bundle holds.
+
+    Example: mris bundle list knees.bundle --subjects
+    """
     from collections import Counter
 
     from mris.synthesis.bundle import Bundle
@@ -93,7 +96,10 @@ def add(
     splits: Splits = "train",
     quiet: Quiet = False,
 ) -> None:
-    """Add the targets of a cohort to a bundle's database."""
+    """Add the targets of a cohort to a bundle's database.
+
+    Example: mris bundle add knees.bundle cohort --splits val
+    """
     from mris.cohort.cohort import Cohort
     from mris.synthesis.bundle import Bundle
 
@@ -109,7 +115,10 @@ def remove(
         bool, typer.Option("--purge", help="Take their bytes off the disk now, and all earlier versions with them.")
     ] = False,
 ) -> None:
-    """Remove people from a bundle's database."""
+    """Remove people from a bundle's database.
+
+    Example: mris bundle remove knees.bundle 9001104 9001897 --purge
+    """
     from mris.synthesis.bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -123,7 +132,10 @@ def remove(
 
 @bundle_app.command("purge")
 def purge(bundle: BundlePath) -> None:
-    """Take every byte of removed entries off the disk."""
+    """Take every byte of removed entries off the disk.
+
+    Example: mris bundle purge knees.bundle
+    """
     from mris.synthesis.bundle import Bundle
 
     Bundle.open(bundle).purge()
@@ -132,7 +144,10 @@ def purge(bundle: BundlePath) -> None:
 
 @bundle_app.command("verify")
 def verify(bundle: BundlePath) -> None:
-    """Check every file and entry of a bundle against its checksums; exit code 2 if anything is damaged."""
+    """Check every file and entry of a bundle against its checksums; exit code 2 if anything is damaged.
+
+    Example: mris bundle verify knees.bundle
+    """
     from mris.synthesis.bundle import Bundle
 
     report = Bundle.open(bundle).verify()

@@ -96,6 +96,8 @@ def check(
     """Check a manifest and open every file it names, without writing anything.
 
     All problems are listed, one line each; the exit code is 2 if a row cannot be used.
+
+    Example: mris check knees.csv --size 256 --mirror right
     """
     from mris.cohort.prepare import check_cohort
 
@@ -186,10 +188,13 @@ def _settings(
     seed: int,
 ) -> "PrepareSettings":
     from mris.cohort.prepare import PrepareSettings
+    from mris.images.image import side_name
     from mris.images.transforms import SourcePreparation
 
     rows, columns = _pair("--size", size)
-    sides = tuple(side.strip() for side in mirror.split(",")) if mirror else ()
+    sides = tuple(side_name(side.strip()) or "" for side in mirror.split(",")) if mirror else ()
+    if not set(sides) <= {"left", "right"}:
+        raise SettingsError(f"--mirror is {mirror!r}; give left or right")
     target_rows, target_columns = _pair("--target-size", target_size or size)
     return PrepareSettings(
         source=SourcePreparation((int(rows), int(columns)), percentile, sides, region_mm),

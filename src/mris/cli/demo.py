@@ -33,6 +33,8 @@ def demo(
     """Walk the whole road in a few minutes: phantom, prepare, train, index, synthesize, evaluate, report.
 
     Every step can be repeated by hand with the command it prints. Interrupted, the same call goes on.
+
+    Example: mris demo --subjects 400 --size 64 --epochs 5
     """
     from mris.cli.bundles import encoder_folders
     from mris.cohort.cohort import Cohort

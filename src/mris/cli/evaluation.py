@@ -38,12 +38,16 @@ def evaluate(
     """
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bundle_evaluation import evaluate_bundle
+    from mris.images.write import check_writable_folder
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
 
+    folder = out or bundle / "report"
+    opened = Bundle.open(bundle)
+    check_writable_folder(folder)
     evaluation = evaluate_bundle(
-        Bundle.open(bundle),
+        opened,
         Cohort.open(cohort),
         split=split,
         by=tuple(name.strip() for name in by.split(",") if name.strip()),
@@ -55,7 +59,7 @@ def evaluate(
         seed=seed,
         progress=not quiet,
     )
-    report = write_evaluation(evaluation, out or bundle / "report")
+    report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
     typer.echo(f"report: {report}")
 

@@ -1,6 +1,5 @@
 """``mris``: the commands, and the one place where an error becomes a line and an exit code."""
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -12,6 +11,8 @@ from mris.cli import bundles, cohorts, demo, evaluation, synthesis, training
 from mris.errors import MrisError
 
 EXIT_CODE = 2
+TRAINING_PACKAGES = ("torch", "lightning", "monai", "onnx", "safetensors", "tensorboard")
+"""What the extra 'train' installs."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,11 +58,15 @@ def main() -> None:
         app()
     except MrisError as error:
         _leave(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in TRAINING_PACKAGES:
+            raise
+        _leave(f"this command trains or exports networks and needs {error.name}; pip install 'mris[train]'")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno is None:  # a library's, not the system's
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _leave(f"{error.strerror}{where}; make room or choose another folder, then run it again")
+        _leave(f"{error.strerror}{where}; make room or choose another place, then run it again")
 
 
 def _leave(message: str) -> None:

@@ -75,7 +75,10 @@ def synthesize(
         pictures=few if pictures is None else pictures,
         on_error=on_error,
     )
-    synthesizer = Bundle.open(bundle).synthesizer(n_neighbors, weights, temperature, one_per_subject)
+    opened = Bundle.open(bundle)
+    if exclude_subject is not None and exclude_subject not in opened.subjects:
+        typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
+    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = 0
     console = Console(stderr=True)

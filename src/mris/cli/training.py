@@ -18,9 +18,7 @@ def train(
         Literal["small", "paper"],
         typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' is the published one."),
     ] = "small",
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file of settings laid over the preset.", exists=True, dir_okay=False)
-    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
     ] = None,

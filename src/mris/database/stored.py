@@ -1,6 +1,8 @@
 """The reading half of a database: metadata in memory, embeddings and target images from the table."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,7 @@ class StoredEntries:
             try:
                 with np.load(path, allow_pickle=False) as archive:
                     mask = np.asarray(archive["mask"])
-            except (OSError, ValueError, KeyError, EOFError) as error:
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise DatabaseError(
                     f"{path} cannot be read ({error}); restore a copy or build the database again"
                 ) from error

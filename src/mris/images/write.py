@@ -94,6 +94,21 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable_folder(path: str | os.PathLike[str]) -> None:
+    """Find out, before long work and without making anything, that a folder can be written or made.
+
+    Raises:
+        OutputError: A file is in the way, or the nearest folder that exists may not be written.
+    """
+    path = Path(path).absolute()
+    with _as_output_error(path):
+        nearest = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
+        if not nearest.is_dir():
+            raise OutputError(f"cannot write the folder {path}: {nearest} is a file; choose another place")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot write the folder {path}: no right to write {nearest}; choose another place")
+
+
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write `obj` as indented UTF-8 JSON, atomically.
 

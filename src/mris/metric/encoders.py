@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mris.cohort.header import CohortHeader
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
-from mris.images.write import atomic_write, write_json
+from mris.images.write import write_json
 from mris.metric.networks import Architecture, Stem, build_network
+from mris.training.checkpoints import write_tensors
 from mris.types import Embeddings, Sources, Targets
 
 FORMAT_VERSION = 1
@@ -143,8 +144,7 @@ class DualEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write ``encoder.safetensors`` and ``encoder.json`` into `folder`, each atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / _WEIGHTS) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, str(temporary))
+        write_tensors(folder / _WEIGHTS, {name: tensor.contiguous() for name, tensor in self.state_dict().items()})
         write_json(
             folder / _SPEC, {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **self.spec.to_dict()}
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mris.cohort.sampling import Sampler
 from mris.metric.losses import Reduction
@@ -49,7 +49,7 @@ class TrainSettings(BaseModel):
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better error")
     precision: PrecisionName = Field("auto", description="number format; auto chooses for the device")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    devices: int | Literal["auto"] = Field("auto", description="devices on a machine; more than one uses DDP")
+    devices: PositiveInt | Literal["auto"] = Field("auto", description="devices on a machine; more than one uses DDP")
     num_nodes: int = Field(1, ge=1, description="machines that train together")
     cache_megabytes: int = Field(4096, ge=0, description="keep the training images in memory up to this size")
 

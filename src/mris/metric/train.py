@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from mris.cohort.cohort import Cohort
-from mris.errors import TrainingError
-from mris.images.write import write_json
+from mris.errors import OutputError, TrainingError
+from mris.images.write import check_writable_folder, write_json
 from mris.metric.data import PairsData
 from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.module import MONITOR, MetricModule
@@ -20,7 +20,7 @@ from mris.metric.networks import imagenet_weights_file, load_weights
 from mris.metric.settings import TrainSettings, preset
 from mris.training.checkpoints import load_checkpoint
 from mris.training.precision import choose_numerics
-from mris.training.trainer import FitSettings, fit, process_rank
+from mris.training.trainer import FitSettings, check_devices, fit, has_checkpoint, process_rank
 
 RUN_FILE, ENCODER_FOLDER = "run.json", "encoder"
 
@@ -68,7 +68,8 @@ def train_encoders(
     Raises:
         TrainingError: the folder already holds a run, the cohort lacks a split or subjects, the run to resume had
             other settings, or the loss stopped being finite.
-        SettingsError: starting weights that do not fit.
+        SettingsError: starting weights that do not fit, or devices that are not there.
+        OutputError: the folder cannot be written.
     """
     settings = settings or preset("small")
     if run is None:
@@ -94,12 +95,16 @@ def train_encoders(
         "settings": settings.model_dump(mode="json"),
         "cohort": {"n_pairs": len(cohort), "manifest_sha256": cohort.header.manifest_sha256},
     }
-    if process_rank() == 0:  # other processes of the same training find the folder made
-        _claim_folder(run, description, resume=resume)
+    leads = process_rank() == 0  # other processes of the same training find the folder made
+    if leads:
+        _check_folder(run, description, resume=resume)
     if resume and (run / ENCODER_FOLDER).is_dir():
         return DualEncoder.load(run / ENCODER_FOLDER)
+    check_devices(settings.accelerator, settings.devices)
     data = PairsData(cohort, chosen, settings, seed)
     encoder = build_encoder(spec, settings, seed)
+    if leads and not resume:  # last: what is refused leaves no folder
+        write_json(run / RUN_FILE, {**description, "versions": software_versions()})
     numerics = choose_numerics(settings.precision, accelerator=settings.accelerator)
     if numerics.channels_last:
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -116,9 +121,14 @@ def train_encoders(
         progress=progress,
     )
     try:
-        best = fit(module, data, run, fit_settings, resume=resume)
+        best = fit(module, data, run, fit_settings, resume=resume and has_checkpoint(run))
     except FloatingPointError as error:
-        raise TrainingError(f"run {run} is no longer finite: {error}; lower the learning rates and resume") from error
+        raise TrainingError(
+            f"run {run} is no longer finite: {error}; start a new run with lower learning rates"
+        ) from error
+    except (OSError, OutputError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise OutputError(f"run {run} stopped: {reason}; make room, then continue it with --resume") from error
     state = {
         name.removeprefix("encoder."): value
         for name, value in load_checkpoint(best)["state_dict"].items()
@@ -139,14 +149,13 @@ def _check_regions(cohort: Cohort, regions: Sequence[str] | None) -> tuple[str, 
     return chosen
 
 
-def _claim_folder(run: Path, description: dict[str, Any], *, resume: bool) -> None:
-    """Write ``run.json`` into a new folder, or check that an old one was made with the same description."""
+def _check_folder(run: Path, description: dict[str, Any], *, resume: bool) -> None:
+    """Refuse a folder that is in use; for a resume, one whose run was made with another description."""
     file = run / RUN_FILE
     if not resume:
+        check_writable_folder(run)
         if run.exists() and any(run.iterdir()):
             raise TrainingError(f"folder {run} is not empty; choose another, or continue its run with --resume")
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**description, "versions": software_versions()})
         return
     try:
         earlier = json.loads(file.read_text())

@@ -80,23 +80,31 @@ def synthesize_files(
         One outcome a file, in order, once its files are complete.
 
     Raises:
-        SettingsError: Two files would write the same results.
+        SettingsError: Two files would write the same results, a result would replace a query, or a center is given
+            though no region is cut.
         ImageError: A file cannot be used, and `options.on_error` is "stop".
         OutputError: The disk refuses.
     """
     named = list(zip(files, _stems(files), strict=True))
     out_dir = Path(out_dir)
+    _check_results(named, out_dir, options)
+    if options.center is not None and synthesizer.preparation is not None and synthesizer.preparation.region_mm is None:
+        raise SettingsError("a center is given, but these encoders see whole images; leave it out")
     for start in range(0, len(files), BATCH_SIZE):
         batch = named[start : start + BATCH_SIZE]
         prepared, problems = _read(synthesizer, batch, options)
-        syntheses: list[Synthesis] = []
-        if prepared:
-            sources = _stack([query.source for query in prepared], prepared)
-            syntheses = synthesizer.synthesize(sources, [options.exclude_subject] * len(prepared))
-        done = {
-            query.path: _write(synthesizer, query, synthesis, out_dir, options)
-            for query, synthesis in zip(prepared, syntheses, strict=True)
-        }
+        done: dict[Path, FileOutcome] = {}
+        for alike in _by_shape(prepared):
+            sources = np.stack([query.source for query in alike])
+            try:
+                syntheses = synthesizer.synthesize(sources, [options.exclude_subject] * len(alike))
+            except ImageError as error:  # another number of channels than the encoder's
+                if options.on_error == "stop":
+                    raise ImageError(f"image {alike[0].path}: {error}") from error
+                problems |= {query.path: f"image {query.path}: {error}" for query in alike}
+                continue
+            for query, synthesis in zip(alike, syntheses, strict=True):
+                done[query.path] = _write(synthesizer, query, synthesis, out_dir, options)
         for path, _ in batch:
             yield done.get(path) or FileOutcome(path, problem=problems[path])
 
@@ -142,15 +150,11 @@ def _write(
     return FileOutcome(query.path, written)
 
 
-def _stack(sources: list[Float32[np.ndarray, "c h w"]], queries: list[_Prepared]) -> Float32[np.ndarray, "n c h w"]:
-    shape = sources[0].shape
-    for source, query in zip(sources, queries, strict=True):
-        if source.shape != shape:
-            raise ImageError(
-                f"{query.path} has {source.shape[0]} channels, {queries[0].path} has {shape[0]}; "
-                "synthesize them in separate calls"
-            )
-    return np.stack(sources)
+def _by_shape(queries: list[_Prepared]) -> list[list[_Prepared]]:
+    groups: dict[tuple[int, ...], list[_Prepared]] = {}
+    for query in queries:
+        groups.setdefault(query.source.shape, []).append(query)
+    return list(groups.values())
 
 
 def _sha256(path: Path) -> str:
@@ -179,3 +183,28 @@ def _stem(name: str) -> str:
     file = file.removesuffix(".gz")
     bare = file.rpartition(".")[0] or file
     return f"{bare}_{key}" if key else bare
+
+
+def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions) -> None:
+    """Refuse results that would replace a query (OUT is the queries' own folder) or another query's result."""
+    queries = {Path(str(path).partition("::")[0]).resolve(): path for path, _ in named}
+    folder = out_dir.resolve()
+    makers: dict[str, Path] = {}
+    for path, stem in named:
+        for name in result_names(stem, options):
+            if folder / name in queries:
+                raise SettingsError(f"the result {out_dir / name} would replace a query; choose another folder")
+            other = makers.setdefault(name, path)
+            if other != path:
+                raise SettingsError(f"{other} and {path} would both write {name}; use separate folders")
+
+
+def result_names(stem: str, options: FileOptions) -> list[str]:
+    """Names of all files that are written for a query of that stem."""
+    by_format = {
+        "nifti": (f"{stem}.nii.gz", f"{stem}_spread.nii.gz"),
+        "npz": (f"{stem}.npz",),
+        "png": (f"{stem}.png",),
+    }
+    names = [name for kind in options.formats for name in by_format.get(kind, ())]
+    return [*names, f"{stem}_provenance.json", *([f"{stem}_neighbors.png"] if options.pictures else [])]

@@ -10,7 +10,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mris.errors import TrainingError
+from mris.errors import OutputError, TrainingError
 from mris.images.write import atomic_write
 
 _TENSOR, _TUPLE, _INT_KEYS = "__tensor__", "__tuple__", "__int_keys__"
@@ -51,12 +51,28 @@ def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a nested dictionary of tensors and plain values atomically."""
+    """Write a nested dictionary of tensors and plain values atomically.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     tensors: dict[str, torch.Tensor] = {}
     structure = _flatten(checkpoint, tensors, "checkpoint")
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, tensors, {"structure": json.dumps(structure)})
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file atomically.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     with atomic_write(path) as temporary:
-        save_file(tensors, str(temporary), metadata={"structure": json.dumps(structure)})
+        try:
+            save_file(tensors, str(temporary), metadata=metadata)
+        except SafetensorError as error:  # it says so, too, where the disk is full
+            raise OutputError(f"cannot write {path}: {error}; free space or another place would help") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -71,7 +87,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(
-            f"checkpoint {path} cannot be read ({error}); train again without --resume to start afresh"
+            f"checkpoint {path} cannot be read ({error}); restore a copy, or start a new run"
         ) from error
     restored: dict[str, Any] = _restore(structure, tensors)
     return restored

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +11,17 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
 
-from mris.errors import TrainingError
+from mris.errors import SettingsError, TrainingError
 from mris.training.callbacks import MetricsLog
 from mris.training.checkpoints import SafetensorsIO
 from mris.training.precision import Numerics
 
-LAST, BEST = "last.safetensors", "best.safetensors"
+CHECKPOINTS, LAST, BEST = "checkpoints", "last.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,32 @@ def process_rank() -> int:
     return int(getattr(rank_zero_only, "rank", None) or 0)
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run finished an epoch, so that it can be continued; before that it starts from the beginning."""
+    return (run / CHECKPOINTS / LAST).is_file()
+
+
+def check_devices(accelerator: str, devices: int | str) -> None:
+    """Refuse devices that this machine does not have.
+
+    Raises:
+        SettingsError: a GPU is asked for and none is there, or fewer than asked for.
+    """
+    if accelerator != "gpu":
+        return
+    there = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
+    if there < (devices if isinstance(devices, int) else 1):
+        raise SettingsError(
+            f"accelerator is 'gpu', devices {devices!r}, but torch finds {there} here; choose fewer, or 'cpu'"
+        )
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about itself out of the user's terminal; our own messages and errors stay."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
+    excepthook = threading.excepthook
     with warnings.catch_warnings():
         disable_possible_user_warnings()
         warnings.filterwarnings("ignore", module="lightning")
@@ -64,9 +87,12 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
+        # TensorBoard's writer hands its error to the training and would print it, too.
+        threading.excepthook = lambda args: None if isinstance(args.exc_value, OSError) else excepthook(args)
         try:
             yield
         finally:
+            threading.excepthook = excepthook
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 
@@ -97,9 +123,9 @@ def fit(
     Raises:
         TrainingError: nothing to resume from, the loss is not finite, or no epoch was ever validated.
     """
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     last = folder / LAST
-    if resume and not last.is_file():
+    if resume and not has_checkpoint(run):
         raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
     on_terminal = settings.progress and sys.stderr.isatty()
     on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()

@@ -138,7 +138,10 @@ def write_phantom(
         (folder / _STARTED).unlink(missing_ok=True)
         return _report(folder, len(present))
     except OSError as error:
-        raise OutputError(f"cannot write the cohort {folder}: {error.strerror or error}") from error
+        raise OutputError(
+            f"cannot write the cohort {folder}: {error.strerror or error}; make room, or choose another place; the "
+            "same command goes on where it stopped"
+        ) from error
 
 
 def _claim(folder: Path, settings: PhantomSettings) -> None:
