@@ -50,7 +50,7 @@ LAST = {
     "train": "--epochs 1 --quiet",
     "index": "--quiet",
     "synthesize": "--quiet",
-    "evaluate": "--bootstrap 20 --quiet",
+    "evaluate": "--bootstrap 20 --no-references --quiet",
 }
 """Options that make a page's command small: the former give way to the page's own, the latter override them."""
 
