@@ -4,6 +4,20 @@ The command line prints such a message on one line and exits with code 2. Anythi
 `MrisError` and reaches a user is a bug of ours.
 """
 
+import re
+
+_SOURCE_POSITION = re.compile(r",? ?/\S+\.rs:\d+:\d+")
+
+
+def reason_of(error: BaseException) -> str:
+    """First line of a library's message, without positions in its source code; its type's name if it says nothing.
+
+    Example:
+        >>> reason_of(OSError("no space left, /home/build/writer.rs:190:9"))
+        'no space left'
+    """
+    return _SOURCE_POSITION.sub("", str(error).strip().split("\n")[0])[:300] or type(error).__name__
+
 
 class MrisError(Exception):
     """Base of every error that `mris` raises for a reason the user can mend."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64
 
 from mris.cohort.header import IMAGE_COLUMNS
-from mris.errors import CohortError
+from mris.errors import CohortError, reason_of
 
 
 def image_array(images: Float16[np.ndarray, "n p"]) -> pa.FixedSizeListArray:
@@ -57,7 +57,9 @@ class PairTable:
         try:
             return lance.dataset(str(self.path))
         except (OSError, ValueError) as error:
-            raise CohortError(f"the table {self.path} cannot be opened ({_first_line(error)})") from error
+            raise CohortError(
+                f"the table {self.path} cannot be opened ({reason_of(error)}); prepare again with --overwrite"
+            ) from error
 
     def metadata(self) -> pa.Table:
         """Read every column but the images, in the order of the rows."""
@@ -65,7 +67,9 @@ class PairTable:
         try:
             return self.dataset.to_table(columns=columns, scan_in_order=True).combine_chunks()
         except (OSError, ValueError) as error:
-            raise CohortError(f"the table {self.path} cannot be read ({_first_line(error)})") from error
+            raise CohortError(
+                f"the table {self.path} cannot be read ({reason_of(error)}); prepare again with --overwrite"
+            ) from error
 
     def read(self, columns: Sequence[str], rows: Int64[np.ndarray, " n"]) -> list[Float32[np.ndarray, "n p"]]:
         """Read images of the given rows, in the order asked; a row may be asked twice.
@@ -90,7 +94,9 @@ class PairTable:
         try:
             taken = self.dataset.take(distinct.tolist(), columns=list(columns))
         except (OSError, ValueError) as error:
-            raise CohortError(f"the table {self.path} cannot be read ({_first_line(error)})") from error
+            raise CohortError(
+                f"the table {self.path} cannot be read ({reason_of(error)}); prepare again with --overwrite"
+            ) from error
         return [_gathered(pixels_of(taken[name]), places) for name in columns]
 
 
@@ -103,7 +109,3 @@ def _gathered(chunks: list[Float16[np.ndarray, "_ p"]], places: Int64[np.ndarray
     for place, row in enumerate(places):
         gathered[place] = stored[row]
     return gathered
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300]

@@ -15,7 +15,7 @@ from mris.cohort.header import label_column
 from mris.cohort.labels import LabelKind
 from mris.cohort.pair import PreparedPair
 from mris.cohort.pair_table import image_array, pixels_of
-from mris.errors import CohortError, OutputError
+from mris.errors import CohortError, OutputError, reason_of
 
 _ARROW_TYPES = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
 _MANY_FRAGMENTS = 100
@@ -133,10 +133,9 @@ class PairWriter:
         try:
             yield
         except OSError as error:
-            reason = str(error).strip().split("\n")[0][:300]
             raise OutputError(
-                f"cannot write {self.path}: {reason}; what was written before is intact: free some space (or mend the "
-                "rights) and run the same command again, it resumes"
+                f"cannot write {self.path}: {reason_of(error)}; what was written before is intact: free some space "
+                "(or mend the rights) and run the same command again, it resumes"
             ) from error
 
     @contextlib.contextmanager
@@ -144,8 +143,9 @@ class PairWriter:
         try:
             yield
         except (OSError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0][:300]
-            raise CohortError(f"the table {self.path} is damaged ({reason}); prepare again with --overwrite") from error
+            raise CohortError(
+                f"the table {self.path} is damaged ({reason_of(error)}); prepare again with --overwrite"
+            ) from error
 
 
 def pair_rows(pairs: Sequence[PreparedPair], splits: Sequence[str], labels: dict[str, LabelKind]) -> pa.Table:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64, Shaped
 
-from mris.errors import DatabaseError, OutputError
+from mris.errors import DatabaseError, OutputError, reason_of
 
 METADATA = ("key", "subject", "timepoint", "side", "split", "labels")
 CHECKSUM_BYTES = 16
@@ -196,20 +196,16 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"cannot write {path} ({_first_line(error)}); what was there before is unchanged; "
+            f"cannot write {path} ({reason_of(error)}); what was there before is unchanged; "
             "free space, rights or another place would help"
         ) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
     return (
-        f"the table {path} is absent or damaged ({_first_line(error)}); "
+        f"the table {path} is absent or damaged ({reason_of(error)}); "
         "restore a copy, or build the database again from its cohort"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
 def _fixed_lists(values: np.ndarray) -> pa.FixedSizeListArray:
