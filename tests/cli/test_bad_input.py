@@ -335,3 +335,12 @@ def test_evaluation_refuses_unknown_labels_splits_and_merges(
     assert "LABEL:VALUE=STRATUM" in refused(*arguments, "--merge", "grade")
     refused(*arguments, "--split", "train")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_prepared_otherwise_is_not_judged(
+    run_cli, refused, tiny_manifest, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    path = tiny_manifest(tmp_path)
+    arguments = ["--size", "16", "--mirror", "right", "--workers", "1", "--quiet"]
+    assert run_cli("prepare", path, tmp_path / "mirrored", *arguments).code == 0
+    assert "source preparation" in refused("evaluate", tiny_bundle, tmp_path / "mirrored", "--quiet")

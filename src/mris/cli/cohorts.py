@@ -117,7 +117,9 @@ def check(
     report = check_cohort(manifest, _with(settings, "skip", workers), progress=not quiet)
     typer.echo(report.summary())
     if report.n_dropped:
-        raise CohortError(f"{report.n_dropped} of {report.n_rows} rows cannot be used; mend them, or prepare with skip")
+        raise CohortError(
+            f"{report.n_dropped} of {report.n_rows} rows cannot be used; mend them, or prepare --on-error skip"
+        )
 
 
 def prepare(

@@ -9,7 +9,7 @@ from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
 from mris.evaluation.references import reference_predictors
 from mris.evaluation.strata import Merge
-from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle import Bundle, check_encoder_fits
 
 METHOD_NAME = "MRIS"
 
@@ -51,7 +51,10 @@ def evaluate_bundle(
     Raises:
         CohortError: A split, label or region is absent.
         SubjectLeakError: A query's subject is in the split "train".
+        BundleError: The cohort was prepared otherwise than the one the bundle was made of.
     """
+    for member in bundle.members:
+        check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
     synthesizer = bundle.synthesizer(n_neighbors, one_per_subject=one_per_subject)
     methods: dict[str, Predictor] = {METHOD_NAME: SynthesizerPredictor(synthesizer, cohort.regions)}

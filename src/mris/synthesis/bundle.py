@@ -260,7 +260,7 @@ def build_bundle(
     encoders = [OnnxEncoder(folder) for folder in encoder_dirs]
     _check_members("the new bundle", encoders)
     for encoder in encoders:
-        _check_encoder_fits(encoder, cohort)
+        check_encoder_fits(encoder, cohort)
     chosen = cohort.split(*splits)
     with atomic_directory(out) as temporary:
         headers: list[MemberHeader] = []
@@ -328,7 +328,13 @@ def _check_members(what: str, encoders: Sequence[OnnxEncoder]) -> None:
             raise BundleError(f"{what}: encoders take targets of {card.target_shape} and {first.target_shape}")
 
 
-def _check_encoder_fits(encoder: OnnxEncoder, cohort: Cohort) -> None:
+def check_encoder_fits(encoder: OnnxEncoder, cohort: Cohort) -> None:
+    """Refuse a cohort that was prepared otherwise than the one an encoder was trained on.
+
+    Raises:
+        BundleError: Source shape, preparation, target size or unit differ.
+        CohortError: The cohort lacks a region.
+    """
     card, header = encoder.card, cohort.header
     cohort.region_channels(card.regions)
     pairs = {
