@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mris.evaluation.results import ALL, Estimate, Recall, Results
-from mris.reporting.panels import INK
+from mris.reporting.grid import INK
 
 COLORS = ("#0072B2", "#767676", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#000000")
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
