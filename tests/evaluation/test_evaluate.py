@@ -11,6 +11,7 @@ from mris.evaluation.image_error import METRICS
 from mris.evaluation.pictures import choose_examples
 from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.references import MeanMap, reference_predictors
+from mris.evaluation.results import Cost
 from mris.evaluation.strata import Group
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Sources, Targets
@@ -308,6 +309,17 @@ def test_what_does_not_fit_is_refused(knees, test_view, training, make_cohort, r
 def test_a_method_with_wrong_answers_is_named(change, message: str, test_view: Cohort, training: Cohort) -> None:
     with pytest.raises(SettingsError, match=message):
         evaluate({"bad": Oracle(test_view, change)}, test_view, training=training, progress=False)
+
+
+def test_costs_stand_beside_the_method_they_belong_to(test_view: Cohort, training: Cohort) -> None:
+    pair = {"one": MeanMap.fit(training), "other": MeanMap.fit(training)}
+    costs = {"other": Cost(n_parameters=12, training_seconds=3.5, peak_megabytes=80.0)}
+    settings = {"training": training, "n_bootstrap": 5, "progress": False}
+    one, other = evaluate(pair, test_view, costs=costs, **settings).results.methods
+    assert (other.n_parameters, other.training_seconds, other.peak_megabytes) == (12, 3.5, 80.0)
+    assert (one.n_parameters, one.training_seconds, one.peak_megabytes) == (None, None, None)
+    with pytest.raises(SettingsError, match="costs name 'U-Net', which is no method; methods: one, other"):
+        evaluate(pair, test_view, costs={"U-Net": Cost()}, **settings)
 
 
 def test_recall_without_a_baseline_visit_is_refused(test_view: Cohort, training: Cohort, encoder) -> None:

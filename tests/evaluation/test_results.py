@@ -48,6 +48,28 @@ def test_results_hold_no_key_and_no_subject(tmp_path: Path, results: Results, kn
     assert not [subject for subject in knees.subjects if f'"{subject}"' in text]
 
 
+def test_an_unknown_cost_is_null_and_read_back_as_unknown(tmp_path: Path, results: Results) -> None:
+    path = tmp_path / "results.json"
+    known = replace(results.methods[0], n_parameters=7_763_041, training_seconds=12.5)
+    write_results(path, replace(results, methods=(known, results.methods[1])))
+    assert json.loads(path.read_text())["methods"][1]["n_parameters"] is None
+    again = read_results(path).methods
+    assert (again[0].n_parameters, again[0].training_seconds, again[0].peak_megabytes) == (7_763_041, 12.5, None)
+    assert again[1].n_parameters is None
+
+
+def test_a_file_from_before_costs_and_prevalences_is_still_read(tmp_path: Path, results: Results) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, results)
+    plain = json.loads(path.read_text())
+    del plain["prevalences"]
+    for method in plain["methods"]:
+        for name in ("n_parameters", "training_seconds", "peak_megabytes"):
+            del method[name]
+    path.write_text(json.dumps(plain))
+    assert repr(read_results(path)) == repr(results)
+
+
 def test_an_estimate_is_looked_up_by_name(results: Results) -> None:
     assert results.estimate("again", "mae").region == "combined"
     with pytest.raises(CohortError, match=r"no estimate for .*'U-Net'"):

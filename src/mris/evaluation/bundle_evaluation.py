@@ -1,15 +1,20 @@
-"""Evaluate a bundle on a split of a cohort, beside what learning must beat."""
+"""Evaluate a bundle on a split of a cohort, beside other bundles, other methods, and what learning must beat."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mris.cohort.cohort import Cohort
+from mris.errors import SettingsError
 from mris.evaluation.evaluate import Evaluation, evaluate
-from mris.evaluation.predictor import Predictor, SynthesizerPredictor
-from mris.evaluation.references import reference_predictors
+from mris.evaluation.predictor import Predictor
+from mris.evaluation.prevalence import Prevalences
+from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
+from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle, check_encoder_fits
+from mris.synthesis.synthesizer import BatchSynthesizer
+from mris.types import Encoder
 
 METHOD_NAME = "MRIS"
 
@@ -18,9 +23,14 @@ def evaluate_bundle(
     bundle: Bundle,
     cohort: Cohort,
     *,
+    name: str = METHOD_NAME,
+    bundles: Mapping[str, Bundle] | None = None,
+    others: Mapping[str, Predictor | BatchSynthesizer] | None = None,
+    costs: Mapping[str, Cost] | None = None,
     split: str = "test",
     by: Sequence[str] = (),
     merge: Merge | None = None,
+    prevalence: Prevalences | None = None,
     n_neighbors: int = 20,
     one_per_subject: bool = False,
     n_bootstrap: int = 1000,
@@ -28,16 +38,23 @@ def evaluate_bundle(
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation:
-    """Judge a bundle on people it has never seen.
+    """Judge a bundle on people it has never seen, side by side with any number of other methods.
 
-    A query's own subject is never among its neighbors, whatever the database holds.
+    A query's own subject is never among its neighbors, whatever a database holds. Every encoder of every bundle has its
+    recall measured, over one and the same gallery. Methods stand in the order: this bundle, more bundles, others,
+    references.
 
     Args:
         bundle: An open bundle; its regions must cover the cohort's.
         cohort: A whole cohort, with the split "train" and the one to judge on.
+        name: Name of the bundle in tables.
+        bundles: More bundles by name, such as that of separate regions; judged with the same k.
+        others: More methods by name: networks, or anything else with ``predict(sources, subjects=...)``.
+        costs: What is known of a method's cost, by its name.
         split: Split whose pairs are the queries.
         by: Labels that split the images into strata.
         merge: Values of a label that share a stratum.
+        prevalence: Weights of a label's strata; see `mris.evaluation.evaluate.evaluate`.
         n_neighbors: k.
         one_per_subject: At most one map of a person among the neighbors.
         n_bootstrap: Resamples of subjects.
@@ -49,29 +66,68 @@ def evaluate_bundle(
         See `mris.evaluation.evaluate.evaluate`.
 
     Raises:
+        SettingsError: Two methods have one name, or a name is empty; see also `mris.evaluation.evaluate.evaluate`.
         CohortError: A split, label or region is absent.
         SubjectLeakError: A query's subject is in the split "train".
-        BundleError: The cohort was prepared otherwise than the one the bundle was made of.
+        BundleError: The cohort was prepared otherwise than the one that a bundle was made of.
+
+    Example:
+        >>> bundle, separate = Bundle.open("c.bundle"), Bundle.open("s.bundle")        # doctest: +SKIP
+        >>> cohort = Cohort.open("cohort")                                             # doctest: +SKIP
+        >>> evaluation = evaluate_bundle(
+        ...     bundle, cohort, name="MRIS-C", bundles={"MRIS-S": separate}
+        ... )                                                                          # doctest: +SKIP
     """
-    for member in bundle.members:
-        check_encoder_fits(member.encoder, cohort)
+    check_names("method", [name, *(bundles or {}), *(others or {}), *(REFERENCE_NAMES if references else ())])
+    named = {name: bundle, **(bundles or {})}
+    encoders = [pair for title, opened in named.items() for pair in encoders_of(title, opened).items()]
+    check_names("encoder", [title for title, _ in encoders])
+    for opened in named.values():
+        for member in opened.members:
+            check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
-    synthesizer = bundle.synthesizer(n_neighbors, one_per_subject=one_per_subject)
-    methods: dict[str, Predictor] = {METHOD_NAME: SynthesizerPredictor(synthesizer, cohort.regions)}
+    methods: dict[str, Predictor | BatchSynthesizer] = {
+        title: opened.synthesizer(n_neighbors, one_per_subject=one_per_subject) for title, opened in named.items()
+    }
+    methods |= others or {}
     if references:
         methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=n_neighbors)
-    encoders = {
-        METHOD_NAME if len(bundle.members) == 1 else f"{METHOD_NAME} {member.name}": member.encoder
-        for member in bundle.members
-    }
     return evaluate(
         methods,
         queries,
         training=training,
         by=by,
         merge=merge,
-        retrieval=encoders,
+        prevalence=prevalence,
+        costs=costs,
+        retrieval=dict(encoders),
         n_bootstrap=n_bootstrap,
         seed=seed,
         progress=progress,
     )
+
+
+def encoders_of(name: str, bundle: Bundle) -> dict[str, Encoder]:
+    """Name the encoders of a bundle: by the bundle's name alone if there is one, else followed by the member's."""
+    if len(bundle.members) == 1:
+        return {name: bundle.members[0].encoder}
+    return {f"{name} {member.name}": member.encoder for member in bundle.members}
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Refuse names that a table could not tell apart.
+
+    Args:
+        what: What is named, for the message.
+        names: All names.
+
+    Raises:
+        SettingsError: A name is empty or occurs twice.
+    """
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise SettingsError(f"a {what} has the empty name {name!r}; name each {what}, such as 'MRIS-S'")
+        if name in names[:place]:
+            raise SettingsError(
+                f"two {what}s are named {name!r}; their numbers could not be told apart: give each a name of its own"
+            )

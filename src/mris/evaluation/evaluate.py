@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -19,11 +19,13 @@ from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
 from mris.evaluation.predictor import Predictor, as_predictors
+from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.references import MeanMap, evenly_spaced
 from mris.evaluation.results import (
     COMBINED,
     CohortDescription,
+    Cost,
     EvaluationSettings,
     MethodSummary,
     PerImage,
@@ -65,6 +67,8 @@ def evaluate(
     training: Cohort,
     by: Sequence[str] = (),
     merge: Merge | None = None,
+    prevalence: Prevalences | None = None,
+    costs: Mapping[str, Cost] | None = None,
     retrieval: Mapping[str, Encoder] | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -85,6 +89,10 @@ def evaluate(
         training: The training view, for mean map, atlas mask and data range.
         by: Labels whose values split the images into strata; a missing label is a stratum of its own.
         merge: Values of a label that share a stratum, ``{"klg": {"0": "0-1", "1": "0-1"}}``.
+        prevalence: For a label of `by` the weight of each stratum, ``{"klg": {"0-1": 0.56, "2": 0.27, "3": 0.17}}``:
+            one more stratum `WEIGHTED`, the weighted mean of the strata's means. Weights need not sum to 1; a stratum
+            without test images is left out and named.
+        costs: What is known of a method's cost, by its name.
         retrieval: Encoders, by name, to measure recall of; None for none.
         n_bootstrap: Resamples of subjects.
         seed: Seed of the resampling.
@@ -95,7 +103,8 @@ def evaluate(
         Results, numbers of single images, examples and error maps.
 
     Raises:
-        SettingsError: No method, a setting out of range, or a method that answers with the wrong shape.
+        SettingsError: No method, a setting out of range, a method that answers with the wrong shape, a weight of what
+            is no stratum, or a cost of what is no method.
         CohortError: A cohort is empty, the two do not fit together, or a label or region does not exist.
         SubjectLeakError: A test subject is among the training subjects.
 
@@ -106,9 +115,15 @@ def evaluate(
         >>> evaluation = evaluate(methods, cohort.split("test"), training=training)  # doctest: +SKIP
         >>> evaluation.results.estimate("PCA k-NN", "rmse").value                    # doctest: +SKIP
     """
-    _check(predictors, cohort, training)
+    check_views(cohort, training)
+    if not predictors:
+        raise SettingsError("no method to evaluate; give at least one, such as the references")
     methods = as_predictors(predictors, cohort.regions)
+    costs = _checked_costs(costs or {}, methods)
     groups = groups_of(cohort, by, merge)
+    if prevalence:
+        known = {label: [g.name for g in groups_of(training, by, merge) if g.label == label] for label in by}
+        check_prevalences(prevalence, groups, known)
     codes, n_subjects = subject_codes(list(cohort.subjects))
     counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
     mean_map = MeanMap.fit(training).without_gaps()
@@ -123,20 +138,22 @@ def evaluate(
     per_image = PerImage(
         tuple(str(key) for key in cohort.keys), names, regions, METRICS, measured.values, measured.n_pixels, ranks
     )
-    estimates, differences = summarize(per_image, groups, codes, counts, CONFIDENCE)
+    prevalences = describe_prevalences(prevalence or {}, groups, per_image)
+    estimates, differences = summarize(per_image, groups, codes, counts, CONFIDENCE, prevalences)
     results = Results(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"mris": mris.__version__} | {name: version(name) for name in _PACKAGES},
         cohort=_describe(cohort, training, measured),
         settings=EvaluationSettings(tuple(by), n_bootstrap, CONFIDENCE, seed, batch_size, data_range),
         methods=tuple(
-            MethodSummary(name, float(1000 * seconds / len(cohort)))
+            MethodSummary(name, float(1000 * seconds / len(cohort)), **asdict(costs.get(name, Cost())))
             for name, seconds in zip(names, measured.seconds, strict=True)
         ),
         strata=describe_groups(groups, codes),
         estimates=estimates,
         differences=differences,
         recalls=recalls,
+        prevalences=prevalences,
     )
     chosen = choose_examples(per_image.values[0, -1, :, METRICS.index("median")], groups)
     examples = collect_examples(chosen, methods, cohort, training.atlas_mask, mean_map)
@@ -227,9 +244,24 @@ def _predict(name: str, predictor: Predictor, batch: PairBatch, cohort: Cohort) 
     return predictions
 
 
-def _check(predictors: Mapping[str, object], cohort: Cohort, training: Cohort) -> None:
-    if not predictors:
-        raise SettingsError("no method to evaluate; give at least one, such as the references")
+def _checked_costs(costs: Mapping[str, Cost], methods: Mapping[str, object]) -> Mapping[str, Cost]:
+    stray = [name for name in costs if name not in methods]
+    if stray:
+        raise SettingsError(f"costs name {stray[0]!r}, which is no method; methods: {', '.join(methods)}")
+    return costs
+
+
+def check_views(cohort: Cohort, training: Cohort) -> None:
+    """Refuse views that cannot be measured against each other.
+
+    Args:
+        cohort: The test view.
+        training: The training view.
+
+    Raises:
+        CohortError: A view is empty, or the two differ in regions, unit or shapes.
+        SubjectLeakError: A test subject is among the training subjects.
+    """
     for role, view in (("test", cohort), ("training", training)):
         if len(view) == 0:
             raise CohortError(f"the {role} view of cohort {view.path.name!r} has no images; name another split")

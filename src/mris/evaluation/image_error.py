@@ -137,6 +137,26 @@ def _bounding_box(mask: Bool[np.ndarray, "h w"], window: int) -> tuple[slice, sl
     return bounds[0], bounds[1]
 
 
+def error_numbers(error: Float[np.ndarray, " pixels"]) -> tuple[float, float, float, float]:
+    """Summarize absolute errors of one image: median, MAD, MAE and RMSE, the first four of `METRICS`.
+
+    Args:
+        error: (pixels,) absolute errors inside the mask.
+
+    Returns:
+        The four numbers, in the unit of the error; NaN without a pixel.
+
+    Example:
+        >>> error_numbers(np.array([0.0, 1.0, 5.0]))[:3]
+        (1.0, 1.0, 2.0)
+    """
+    if error.size == 0:
+        return (np.nan,) * 4
+    median = float(np.median(error))
+    spread = float(np.median(np.abs(error - median)))
+    return median, spread, float(error.mean()), float(np.sqrt(np.mean(error**2)))
+
+
 def _summary(
     error: Float[np.ndarray, " pixels"],
     similarity: Float[np.ndarray, " pixels"],
@@ -145,17 +165,7 @@ def _summary(
 ) -> Float[np.ndarray, " metrics"]:
     if error.size == 0:
         return np.full(len(METRICS), np.nan)
-    median = float(np.median(error))
-    rmse = float(np.sqrt(np.mean(error**2)))
+    numbers = error_numbers(error)
     smallest = data_range * 10 ** (-PSNR_CEILING / 20)
-    return np.array(
-        [
-            median,
-            np.median(np.abs(error - median)),
-            error.mean(),
-            rmse,
-            20 * np.log10(data_range / max(rmse, smallest)),
-            similarity.mean(dtype=np.float64),
-            own.mean(),
-        ]
-    )
+    psnr = 20 * np.log10(data_range / max(numbers[-1], smallest))
+    return np.array([*numbers, psnr, similarity.mean(dtype=np.float64), own.mean()])

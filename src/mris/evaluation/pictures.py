@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.image_error import evaluation_mask, fill_missing
+from mris.evaluation.image_error import error_numbers, evaluation_mask, fill_missing
 from mris.evaluation.predictor import Explainer, Explanation, Predictor
 from mris.evaluation.strata import Group
 from mris.types import AtlasMask, TargetMap
@@ -22,6 +22,7 @@ class MethodPicture:
         image: (r, h, w) its synthesis as judged: NaN outside the mask, gaps filled from the mean map.
         error: (r, h, w) absolute error, NaN outside the mask.
         median_error: Median of the error over the mask, all regions together.
+        region_errors: Median of the error over each region's mask, NaN where a region has no pixel.
         explanation: Spread and neighbors, None for a method that cannot say.
     """
 
@@ -29,6 +30,7 @@ class MethodPicture:
     image: TargetMap
     error: TargetMap
     median_error: float
+    region_errors: tuple[float, ...]
     explanation: Explanation | None
 
 
@@ -153,7 +155,8 @@ def _collect(
     for name, predictor in predictors.items():
         image, _ = fill_missing(predictor.predict(sources, subjects=[subject])[0], mask, filler)
         error = np.abs(image - truth)
+        medians = tuple(error_numbers(part[inside])[0] for part, inside in zip(error, mask, strict=True))
         explanation = predictor.explain(sources[0], subject=subject) if isinstance(predictor, Explainer) else None
-        pictures.append(MethodPicture(name, image, error, float(np.median(error[mask])), explanation))
+        pictures.append(MethodPicture(name, image, error, float(np.median(error[mask])), medians, explanation))
     shown = np.where(mask, truth, np.float32(np.nan))
     return Example(title, str(cohort.keys[position]), sources[0], shown, tuple(pictures))

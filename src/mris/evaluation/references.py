@@ -24,6 +24,9 @@ N_COMPONENTS = 64
 N_NEIGHBORS = 20
 N_FOLDS = 5
 
+REFERENCE_NAMES = ("mean map", "PCA k-NN", "PCA ridge")
+"""Names of the references in tables."""
+
 RIDGE_LADDER = tuple(10.0**power for power in range(-4, 3))
 """Penalties tried, as multiples of (number of rows) x (mean variance of the components)."""
 
@@ -322,11 +325,12 @@ def reference_predictors(
         SettingsError: There are fewer training targets than neighbors.
         CohortError: The cohort is empty.
     """
-    return {
-        "mean map": MeanMap.fit(training),
-        "PCA k-NN": PcaNeighbors.fit(training, rng, n_neighbors=n_neighbors),
-        "PCA ridge": PcaRidge.fit(training, rng),
-    }
+    fitted: tuple[Reference, ...] = (
+        MeanMap.fit(training),
+        PcaNeighbors.fit(training, rng, n_neighbors=n_neighbors),
+        PcaRidge.fit(training, rng),
+    )
+    return dict(zip(REFERENCE_NAMES, fitted, strict=True))
 
 
 def evenly_spaced(n: int, at_most: int) -> Int64[np.ndarray, " m"]:

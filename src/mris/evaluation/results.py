@@ -4,19 +4,15 @@ Everything in `Results` is an aggregate: no key, no subject, no pixel. What belo
 `PerImage`, written to its own file.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import isfinite, nan
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float64, Int64
 from numpy import ndarray
-from pydantic import TypeAdapter, ValidationError
 
 from mris.errors import CohortError
-from mris.images.write import write_json
+from mris.evaluation.record_file import read_record, write_record
 
 FORMAT_VERSION = 1
 ALL = "all"
@@ -25,6 +21,8 @@ COMBINED = "combined"
 """Name of the region that is all regions as one image."""
 MISSING = "missing"
 """Name of the stratum of images whose label is absent."""
+WEIGHTED = "prevalence-weighted"
+"""Name of the weighted mean of a label's strata, where a stratum's name stands."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,40 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a method cost before it could be asked; None is unknown.
+
+    Args:
+        n_parameters: Number of trained parameters, of all its networks.
+        training_seconds: Wall time of its training, in s.
+        peak_megabytes: Most memory in use while it was trained or asked, in MB (10^6 bytes).
+    """
+
+    n_parameters: int | None = None
+    training_seconds: float | None = None
+    peak_megabytes: float | None = None
+
+
+_MAYBE_UNKNOWN = frozenset(field.name for field in fields(Cost))
+
+
+@dataclass(frozen=True)
 class MethodSummary:
-    """One method: its name and what a query costs.
+    """One method: its name and what it costs.
 
     Args:
         name: Name in tables and figures.
         ms_per_query: Mean wall time of ``predict`` per query, in ms, in batches, reading of files not included.
+        n_parameters: See `Cost`; None where it is unknown.
+        training_seconds: See `Cost`.
+        peak_megabytes: See `Cost`.
     """
 
     name: str
     ms_per_query: float
+    n_parameters: int | None = None
+    training_seconds: float | None = None
+    peak_megabytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +136,32 @@ class Stratum:
 
 
 @dataclass(frozen=True)
+class Prevalence:
+    """How the strata of a label were weighted for the stratum `WEIGHTED`.
+
+    Args:
+        label: Name of the label.
+        weights: Weight of each stratum, as it was given.
+        absent: By region the strata of positive weight without an image there. The weighted mean of that region is
+            over the others, whose weights are divided by their sum.
+    """
+
+    label: str
+    weights: Mapping[str, float]
+    absent: Mapping[str, tuple[str, ...]]
+
+    def shares(self, region: str) -> dict[str, float]:
+        """Give the weights that a region's mean was made with: of the strata with images, summing to 1.
+
+        Example:
+            >>> Prevalence("klg", {"2": 3, "3": 1, "4": 1}, {"femoral": ("4",)}).shares("femoral")
+            {'2': 0.75, '3': 0.25}
+        """
+        kept = {name: weight for name, weight in self.weights.items() if weight > 0 and name not in self.absent[region]}
+        return {name: weight / sum(kept.values()) for name, weight in kept.items()}
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The mean of one metric over the images of one stratum.
 
@@ -121,7 +169,7 @@ class Estimate:
         method: Name of the method.
         region: Name of the region, or `COMBINED`.
         label: Name of the stratum's label, "" for all images.
-        stratum: Name of the stratum.
+        stratum: Name of the stratum, or `WEIGHTED`.
         metric: One of `mris.evaluation.image_error.METRICS`.
         value: Mean over images.
         low: Lower end of the interval; NaN where there are too few people for one.
@@ -151,7 +199,7 @@ class Difference:
         reference: Name of the method it is compared with.
         region: Name of the region, or `COMBINED`.
         label: Name of the stratum's label, "" for all images.
-        stratum: Name of the stratum.
+        stratum: Name of the stratum, or `WEIGHTED`.
         metric: Name of the metric.
         value: Mean of the method minus mean of the reference.
         low: Lower end of the interval; an interval without 0 is a difference that resampling people does not undo.
@@ -222,6 +270,7 @@ class Results:
         estimates: Means with intervals.
         differences: Each method against each other.
         recalls: Retrieval, one row an encoder, stratum and k.
+        prevalences: The weights of each label that has a prevalence-weighted mean.
         format_version: Version of the file's layout.
     """
 
@@ -234,6 +283,7 @@ class Results:
     estimates: tuple[Estimate, ...]
     differences: tuple[Difference, ...]
     recalls: tuple[Recall, ...]
+    prevalences: tuple[Prevalence, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -282,7 +332,7 @@ class PerImage:
 
 def write_results(path: Path, results: Results) -> None:
     """Write results as JSON, atomically; a number that does not exist (NaN) is null."""
-    write_json(path, _to_plain(asdict(results)))
+    write_record(path, results)
 
 
 def read_results(path: Path) -> Results:
@@ -291,39 +341,4 @@ def read_results(path: Path) -> Results:
     Raises:
         CohortError: The file is missing, no results file, or of another format version.
     """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CohortError(f"results file {str(path)!r} cannot be read ({error}); run the evaluation again") from error
-    version = plain.get("format_version") if isinstance(plain, dict) else None
-    if version != FORMAT_VERSION:
-        raise CohortError(
-            f"results file {str(path)!r} has format version {version!r}; this program reads {FORMAT_VERSION}: "
-            "run the evaluation again"
-        )
-    try:
-        return TypeAdapter(Results).validate_python(_from_plain(plain))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CohortError(
-            f"results file {str(path)!r} is damaged at {where} ({first['msg']}); run the evaluation again"
-        ) from error
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _to_plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_plain(part) for part in value]
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value
-
-
-def _from_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _from_plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_from_plain(part) for part in value]
-    return nan if value is None else value
+    return read_record(path, Results, "results", FORMAT_VERSION, optional=_MAYBE_UNKNOWN)

@@ -1,0 +1,175 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mris.cohort.cohort import Cohort
+from mris.database.database import EmbeddingDatabase
+from mris.errors import BundleError, SettingsError
+from mris.evaluation.bundle_evaluation import evaluate_bundle
+from mris.evaluation.evaluate import Evaluation, evaluate
+from mris.evaluation.predictor import SynthesizerPredictor
+from mris.evaluation.references import MeanMap
+from mris.evaluation.results import Cost
+from mris.synthesis.bundle import Bundle, Member
+from mris.types import Embeddings, Sources, Targets
+
+CheapBundle = Callable[..., Bundle]
+
+
+class PixelEncoder:
+    """Embeds the pixels of a source and of a target by fixed random directions; knows how its cohort was prepared."""
+
+    def __init__(self, cohort: Cohort, regions: Sequence[str], seed: int) -> None:
+        header, rng = cohort.header, np.random.default_rng(seed)
+        self.regions, self.fingerprint, self.folder = tuple(regions), f"{seed:064x}", Path("encoder")
+        self._source = rng.normal(size=(int(np.prod(header.source_shape)), 12)).astype(np.float32)
+        self._target = rng.normal(size=(len(regions) * int(np.prod(header.target_shape[1:])), 12)).astype(np.float32)
+        self.card = SimpleNamespace(
+            regions=self.regions,
+            source_shape=header.source_shape,
+            preparation=header.source,
+            target_shape=(len(regions), *header.target_shape[1:]),
+            unit=header.unit,
+        )
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        return self._unit(sources - np.float32(0.5), self._source)
+
+    def encode_targets(self, targets: Targets) -> Embeddings:
+        return self._unit(np.nan_to_num(targets - np.float32(2)), self._target)
+
+    @staticmethod
+    def _unit(images: np.ndarray, matrix: np.ndarray) -> Embeddings:
+        vectors = images.reshape(len(images), -1) @ matrix
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapBundle:
+    """Make an open bundle with a member for each tuple of regions, without networks."""
+
+    def make(*members: Sequence[str], seed: int = 0) -> Bundle:
+        folder = tmp_path_factory.mktemp("bundle")
+        opened = []
+        for i, regions in enumerate(members):
+            encoder = PixelEncoder(knees, regions, seed + i)
+            database = EmbeddingDatabase.build(folder / str(i), knees.split("train"), encoder, progress=False)
+            opened.append(Member("_".join(regions), encoder, database))  # type: ignore[arg-type]
+        return Bundle(folder, SimpleNamespace(id="bundle"), tuple(opened))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def combined(bundle_of: CheapBundle) -> Bundle:
+    return bundle_of(("femoral", "tibial"))
+
+
+@pytest.fixture(scope="module")
+def separate(bundle_of: CheapBundle) -> Bundle:
+    return bundle_of(("tibial",), ("femoral",), seed=7)
+
+
+@pytest.fixture(scope="module")
+def evaluation(knees: Cohort, combined: Bundle, separate: Bundle) -> Evaluation:
+    return evaluate_bundle(
+        combined,
+        knees,
+        name="MRIS-C",
+        bundles={"MRIS-S": separate},
+        others={"still": MeanMap.fit(knees.split("train"))},
+        costs={"MRIS-S": Cost(n_parameters=24)},
+        n_neighbors=5,
+        n_bootstrap=20,
+        progress=False,
+    )
+
+
+def test_all_methods_stand_in_one_report_in_the_order_they_were_given(evaluation: Evaluation) -> None:
+    names = [method.name for method in evaluation.results.methods]
+    assert names == ["MRIS-C", "MRIS-S", "still", "mean map", "PCA k-NN", "PCA ridge"]
+    assert [method.n_parameters for method in evaluation.results.methods] == [None, 24, None, None, None, None]
+    pairs = {(row.method, row.reference) for row in evaluation.results.differences}
+    assert ("MRIS-C", "MRIS-S") in pairs and ("MRIS-S", "still") in pairs
+    still, mean = (evaluation.results.estimate(name, "rmse").value for name in ("still", "mean map"))
+    assert still == mean
+
+
+def test_each_bundle_has_the_numbers_it_has_alone(evaluation: Evaluation, knees: Cohort, separate: Bundle) -> None:
+    alone = evaluate(
+        {"it": SynthesizerPredictor(separate.synthesizer(5), knees.regions)},
+        knees.split("test"),
+        training=knees.split("train"),
+        n_bootstrap=20,
+        progress=False,
+    )
+    np.testing.assert_allclose(alone.per_image.values[0], evaluation.per_image.values[1], atol=1e-6)
+
+
+def test_every_encoder_of_every_bundle_has_its_recall_over_one_gallery(
+    evaluation: Evaluation, knees: Cohort, separate: Bundle
+) -> None:
+    rows = [row for row in evaluation.results.recalls if row.k == 5]
+    assert [(row.encoder, row.regions) for row in rows] == [
+        ("MRIS-C", ("femoral", "tibial")),
+        ("MRIS-S tibial", ("tibial",)),
+        ("MRIS-S femoral", ("femoral",)),
+    ]
+    test = knees.split("test")
+    queries = np.flatnonzero(test.is_baseline)
+    assert {(row.n_queries, row.gallery_size) for row in rows} == {(len(queries), len(queries))}
+    assert {row.chance for row in rows} == {5 / len(queries)}
+    encoder = separate.members[0].encoder
+    sources = encoder.encode_sources(test.read_sources(queries))
+    targets = encoder.encode_targets(test.read_targets(queries, regions=["tibial"]))
+    hits = [sum(source @ targets.T >= source @ own - 1e-6) <= 5 for source, own in zip(sources, targets, strict=True)]
+    assert rows[1].value == pytest.approx(np.mean(hits))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "  "}, "a method has the empty name '  '; name each method"),
+        ({"others": {"": None}}, "a method has the empty name ''"),
+        ({"others": {"MRIS": None}}, "two methods are named 'MRIS'; their numbers could not be told apart"),
+        ({"others": {"mean map": None}}, "two methods are named 'mean map'"),
+        ({"name": "S", "bundles": {"S": None}}, "two methods are named 'S'"),
+    ],
+)
+def test_names_that_a_table_cannot_tell_apart_are_refused(
+    knees: Cohort, combined: Bundle, settings, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        evaluate_bundle(combined, knees, progress=False, **settings)
+
+
+def test_a_reference_may_have_its_name_taken_when_it_is_left_out(knees: Cohort, combined: Bundle) -> None:
+    mean = {"mean map": MeanMap.fit(knees.split("train"))}
+    evaluation = evaluate_bundle(combined, knees, others=mean, references=False, n_bootstrap=5, progress=False)
+    assert [method.name for method in evaluation.results.methods] == ["MRIS", "mean map"]
+
+
+def test_encoders_of_two_bundles_that_would_share_a_name_are_refused(
+    knees: Cohort, combined: Bundle, separate: Bundle
+) -> None:
+    with pytest.raises(SettingsError, match="two encoders are named 'S tibial'"):
+        evaluate_bundle(separate, knees, name="S", bundles={"S tibial": combined}, progress=False)
+
+
+def test_a_second_bundle_of_another_preparation_is_refused(
+    knees: Cohort, combined: Bundle, bundle_of: CheapBundle
+) -> None:
+    other = bundle_of(("femoral", "tibial"))
+    other.members[0].encoder.card.unit = "cm"  # type: ignore[misc]
+    with pytest.raises(BundleError, match="differ in unit: cm and mm"):
+        evaluate_bundle(combined, knees, bundles={"other": other}, progress=False)
+
+
+def test_a_bundle_that_lacks_a_region_is_refused(knees: Cohort, combined: Bundle, bundle_of: CheapBundle) -> None:
+    with pytest.raises(SettingsError, match="gives femoral, but the cohort also has tibial"):
+        evaluate_bundle(
+            combined, knees, bundles={"femur": bundle_of(("femoral",))}, references=False, n_bootstrap=5, progress=False
+        )
