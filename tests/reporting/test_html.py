@@ -75,6 +75,8 @@ def test_the_folder_holds_numbers_tables_figures_and_the_page(folder: Path, eval
     assert names == ["figures", "per_image.csv", "report.html", "results.json", "tables.md"]
     figures = {path.stem for path in (folder / "figures").iterdir()}
     assert {"intervals", "error_map", "bias_map", "by_1", "recall", "example_01", "neighbors_01"} <= figures
+    regions = evaluation.results.cohort.regions
+    assert {f"figure3_{kind}{region}" for kind in ("", "errors_") for region in regions} <= figures
 
 
 def test_the_page_is_whole_without_any_other_file(folder: Path) -> None:
@@ -107,8 +109,29 @@ def test_the_page_says_mask_gallery_chance_and_who_is_not_in_training(folder: Pa
 def test_a_report_of_one_method_has_no_empty_sections(plain_evaluation: Evaluation) -> None:
     text = render(plain_evaluation, draw(plain_evaluation))
     page = _parsed(text)
-    assert page.anchors == {"summary", "error", "maps", "examples", "method"}
+    assert page.anchors == {"summary", "error", "methods", "maps", "examples", "method"}
     assert "Is the difference more than chance" not in text
+
+
+def test_the_page_shows_costs_where_they_are_known(evaluation: Evaluation, pictures: dict[str, Picture]) -> None:
+    first, second = evaluation.results.methods
+    known = replace(
+        evaluation, results=replace(evaluation.results, methods=(replace(first, n_parameters=1234), second))
+    )
+    text = render(known, pictures)
+    assert "cost" in _parsed(text).anchors
+    assert "<td>1,234</td>" in text
+    assert "cost" not in _parsed(render(evaluation, pictures)).anchors
+
+
+def test_regions_of_any_name_have_files_of_their_own(evaluation: Evaluation) -> None:
+    cohort = replace(evaluation.results.cohort, regions=("a/b", "..a b"))
+    named = replace(evaluation, results=replace(evaluation.results, cohort=cohort))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html.figures, "png", lambda figure: b"")
+        pictures = html.comparison_pictures(named, shared_scales(named.examples))
+    names = [shown.name for shown in pictures]
+    assert names == ["figure3_a_b", "figure3_errors_a_b", "figure3_a_b_1", "figure3_errors_a_b_1"]
 
 
 def test_every_figure_is_a_picture_with_something_on_it(pictures: dict[str, Picture]) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mris.evaluation.evaluate import Evaluation
+from mris.evaluation.results import WEIGHTED, Prevalence, Results
 from mris.reporting import tables
 from mris.reporting.tables import Cell, Table, markdown, number, percent, signed
 
@@ -77,9 +78,107 @@ def test_the_recall_table_states_gallery_and_chance(evaluation: Evaluation) -> N
     results = evaluation.results
     table = tables.recall_table(results)
     size = results.recalls[0].gallery_size
-    assert f"gallery of {size} targets" in table.caption
+    queries = results.recalls[0].n_queries
+    assert table.caption == (
+        f"Recall of {queries} queries in a gallery of {size} targets, baseline visits only, with 95 % intervals by "
+        "subject"
+    )
+    assert [row[0].text for row in table.rows] == ["combined", "chance"]
     assert table.rows[-1][0].text == "chance"
     assert table.rows[-1][2].text == percent(1 / size)
+
+
+def test_the_recall_table_has_a_row_for_each_encoder_named_by_what_it_reads(evaluation: Evaluation) -> None:
+    results = evaluation.results
+    rows = [row for row in results.recalls if row.label == ""]
+    more = [replace(row, encoder=f"S {name}", regions=(name,)) for name in ("outer", "inner") for row in rows]
+    table = tables.recall_table(replace(results, recalls=(*rows, *more)))
+    assert [(row[0].text, row[1].text) for row in table.rows] == [
+        ("combined", "pixels"),
+        ("outer", "S outer"),
+        ("inner", "S inner"),
+        ("chance", ""),
+    ]
+    assert [cell.text for cell in table.rows[-1][2:-1]] == [percent(row.chance) for row in rows]
+    one = replace(results, cohort=replace(results.cohort, regions=("inner",)), recalls=tuple(more[-len(rows) :]))
+    assert tables.recall_table(one).rows[0][0].text == "inner", "with one region nothing is combined"
+
+
+def test_the_weighted_mean_is_the_last_column_and_its_weights_are_stated(evaluation: Evaluation) -> None:
+    results = _weighted(evaluation.results)
+    (label,) = results.settings.by
+    table = tables.strata_table(results, "combined", label)
+    assert table.header[-1] == WEIGHTED
+    found = results.estimate(results.methods[0].name, "median", label=label, stratum=WEIGHTED)
+    assert table.rows[0][-1].text.startswith(number(found.value))
+    assert table.caption.endswith(
+        "Weights by prevalence of grade: 0 75.0 %, 1 25.0 %; no image of 2, the other weights are divided by their sum"
+    )
+    strata = tables.strata_table(evaluation.results, "combined", label)
+    assert WEIGHTED not in strata.header
+
+
+def test_differences_of_weighted_means_have_a_table_of_their_own(evaluation: Evaluation) -> None:
+    results = _weighted(evaluation.results)
+    shown = tables.difference_tables(results)
+    assert len(shown) == 6
+    assert "paired differences of prevalence-weighted means" in shown[-1].caption
+    assert "0 75.0 %" in shown[-1].caption
+    row = next(r for r in results.differences if (r.stratum, r.metric, r.region) == (WEIGHTED, "mae", "combined"))
+    assert shown[-1].rows[0][2].text.startswith(signed(row.value, 3))
+
+
+def test_a_table_of_differences_may_begin_with_any_method(evaluation: Evaluation) -> None:
+    results = evaluation.results
+    second = results.methods[1].name
+    third = [replace(row, method=second, reference="third") for row in results.differences]
+    methods = (*results.methods, replace(results.methods[1], name="third"))
+    more = replace(results, methods=methods, differences=(*results.differences, *third))
+    table = tables.difference_table(more, "combined", method=second)
+    assert [row[0].text for row in table.rows] == [f"{second} − third"]
+
+
+def test_the_cost_table_says_what_is_not_known(evaluation: Evaluation) -> None:
+    results = evaluation.results
+    assert not tables.has_costs(results)
+    first, second = results.methods
+    known = replace(first, n_parameters=31_037_633, training_seconds=754.2, peak_megabytes=2100.4)
+    table = tables.cost_table(replace(results, methods=(known, second)))
+    assert [cell.text for cell in table.rows[0][1:]] == [
+        "31,037,633",
+        "12 min 34 s",
+        number(first.ms_per_query, 1),
+        "2,100",
+    ]
+    assert [cell.text for cell in table.rows[1][1:]] == ["–", "–", number(second.ms_per_query, 1), "–"]
+    assert tables.has_costs(replace(results, methods=(known, second)))
+
+
+@given(st.floats(0, 10**6))
+def test_a_duration_is_the_time_to_a_unit_of_its_size(seconds: float) -> None:
+    units = {"s": 1, "min": 60, "h": 3600}
+    parts = tables.duration(seconds).split()
+    told = sum(float(value) * units[unit] for value, unit in zip(parts[::2], parts[1::2], strict=True))
+    assert abs(told - seconds) <= (0.05 if seconds < 60 else 0.5 if seconds < 3599 else 60) + 1e-9
+
+
+def _weighted(results: Results) -> Results:
+    """The results with a weighted mean whose numbers are those of the first stratum."""
+    (label,) = results.settings.by
+    prevalence = Prevalence(label, {"0": 3, "1": 1, "2": 1}, dict.fromkeys(results.regions, ("2",)))
+    first = next(row.name for row in results.strata if row.label == label)
+    return replace(
+        results,
+        prevalences=(prevalence,),
+        estimates=(
+            *results.estimates,
+            *(replace(r, stratum=WEIGHTED) for r in results.estimates if (r.label, r.stratum) == (label, first)),
+        ),
+        differences=(
+            *results.differences,
+            *(replace(r, stratum=WEIGHTED) for r in results.differences if (r.label, r.stratum) == (label, first)),
+        ),
+    )
 
 
 def test_markdown_has_as_many_columns_in_each_row_and_escapes_bars() -> None:

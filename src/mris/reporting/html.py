@@ -1,6 +1,7 @@
 """One evaluation becomes a folder: numbers, figures, and ``report.html``, a page that needs no other file."""
 
 import csv
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
 from mris.images.write import atomic_write
-from mris.reporting import figures, panels, tables
+from mris.reporting import comparison, figures, panels, tables
 
 _TEMPLATES = Environment(
     loader=PackageLoader("mris.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -154,6 +155,7 @@ def draw(evaluation: Evaluation) -> dict[str, Picture]:
                 "shaded: interval; dashed: what guessing gives.",
             )
         )
+    drawn += comparison_pictures(evaluation, scales)
     for i, example in enumerate(evaluation.examples, start=1):
         drawn.append(_example_picture(i, example, regions, unit, scales, first))
         strip = panels.neighbors_figure(example, regions, unit, scales)
@@ -207,9 +209,8 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         figures=pictures,
         tables={
             "error": [_html(tables.error_table(results, region)) for region in results.regions],
-            "difference": [_html(tables.difference_table(results, region)) for region in results.regions]
-            if len(results.methods) > 1
-            else [],
+            "difference": [_html(table) for table in tables.difference_tables(results)],
+            "cost": _html(tables.cost_table(results)) if tables.has_costs(results) else None,
         },
         strata=strata,
         retrieval={
@@ -220,17 +221,20 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         }
         if results.recalls
         else None,
+        comparison=[shown for name, shown in pictures.items() if name.startswith("figure3_")],
         examples=examples,
-        contents=_contents(results),
+        contents=_contents(results, any(name.startswith("figure3_") for name in pictures)),
     )
 
 
-def _contents(results: Results) -> list[tuple[str, str]]:
+def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
     return [
         ("summary", "In short"),
         ("error", "Error of the images"),
         *((f"by-{i}", f"By {label}") for i, label in enumerate(results.settings.by, start=1)),
         *([("retrieval", "Retrieval")] if results.recalls else []),
+        *([("cost", "Cost")] if tables.has_costs(results) else []),
+        *([("methods", "Methods side by side")] if has_comparison else []),
         ("maps", "Where the errors lie"),
         ("examples", "Examples"),
         ("method", "How it was measured"),
@@ -262,6 +266,51 @@ def _cards(results: Results) -> list[Card]:
             )
         )
     return cards
+
+
+def comparison_pictures(evaluation: Evaluation, scales: panels.Scales) -> list[Picture]:
+    """Draw Figure 3 of the paper: two pictures a region; none where an evaluation has no example to show."""
+    results = evaluation.results
+    label, unit = next(iter(results.settings.by), None), results.cohort.unit
+    shown = comparison.one_a_stratum(evaluation.examples, label)
+    if not shown:
+        return []
+    rows = f"one example of each group of {label}" if label else "the best, the median and the worst of all images"
+    chosen = (
+        f"{rows[0].upper()}{rows[1:]}, chosen by rule: "
+        f"{'the median one' if label else 'ranked'} by the error of {results.methods[0].name}."
+    )
+    drawn: list[Picture] = []
+    for r, region in enumerate(results.cohort.regions):
+        name = file_name(region)
+        name = f"{name}_{r}" if f"figure3_{name}" in [shown.name for shown in drawn] else name
+        drawn += [
+            _picture(
+                f"figure3_{name}",
+                comparison.comparison_figure(shown, r, unit, scales),
+                f"Source, truth and the synthesis of every method, {region}: {rows}",
+                f"{region}: source, truth and synthesis ({unit}). {chosen} One scale for truth and methods; gray is "
+                "outside the mask.",
+            ),
+            _picture(
+                f"figure3_errors_{name}",
+                comparison.comparison_error_figure(shown, r, unit, scales),
+                f"Absolute error of every method, {region}: {rows}",
+                f"{region}: absolute error of the same examples ({unit}) on one scale; above each its median in this "
+                "region.",
+            ),
+        ]
+    return drawn
+
+
+def file_name(text: str) -> str:
+    """Make a name of a file of any text.
+
+    Example:
+        >>> file_name("medial tibia/left")
+        'medial_tibia_left'
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._") or "region"
 
 
 def _example_picture(

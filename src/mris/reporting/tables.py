@@ -6,7 +6,7 @@ from html import escape
 from math import isfinite
 
 from mris.evaluation.image_error import HIGHER_IS_BETTER
-from mris.evaluation.results import ALL, Difference, Estimate, Recall, Results
+from mris.evaluation.results import ALL, COMBINED, WEIGHTED, Difference, Estimate, Prevalence, Recall, Results
 
 MISSING_NUMBER = "–"
 PERCENT_METRICS = frozenset({"coverage"})
@@ -113,45 +113,67 @@ def error_table(results: Results, region: str) -> Table:
 
 
 def strata_table(results: Results, region: str, label: str, metric: str = "median") -> Table:
-    """One metric by stratum: a row a method, a column a value of the label, all images last.
+    """One metric by stratum: a row a method, a column a value of the label, all images after them.
 
-    For the median error the MAD stands beside the mean, as in the paper's Table 2.
+    For the median error the MAD stands beside the mean, as in the paper's Table 2. The prevalence-weighted mean comes
+    last, where there is one, and the caption gives its weights.
     """
     strata = [s for s in results.strata if s.label == label]
     places = [(s.label, s.name) for s in strata] + [("", ALL)]
     titles = [f"{s.name} (n = {s.n_images})" for s in strata] + [f"all (n = {results.cohort.n_images})"]
-    columns = [_stratum_column(results, region, place, metric) for place in places]
-    rows = tuple((Cell(method.name), *(column[i] for column in columns)) for i, method in enumerate(results.methods))
     note = " ± median absolute deviation" if metric == "median" else ""
     unit = "" if metric in HIGHER_IS_BETTER else f" in {results.cohort.unit}"
     what = "median absolute error" if metric == "median" else metric.upper()
-    return Table(f"{region}: {what}{note}{unit}, by {label}; n counts images", ("method", *titles), rows)
+    caption = f"{region}: {what}{note}{unit}, by {label}; n counts images"
+    prevalence = prevalence_of(results, label)
+    if prevalence is not None:
+        places.append((label, WEIGHTED))
+        titles.append(WEIGHTED)
+        caption += f". {_weights_note(prevalence, region)}"
+    columns = [_stratum_column(results, region, place, metric) for place in places]
+    rows = tuple((Cell(method.name), *(column[i] for column in columns)) for i, method in enumerate(results.methods))
+    return Table(caption, ("method", *titles), rows)
 
 
-def difference_table(results: Results, region: str) -> Table:
-    """The first method against each other one, on the same people and the same resamples."""
+def prevalence_of(results: Results, label: str) -> Prevalence | None:
+    """Find the weights of a label's strata, None where it has none."""
+    return next((row for row in results.prevalences if row.label == label), None)
+
+
+def difference_table(
+    results: Results, region: str, label: str = "", stratum: str = ALL, method: str | None = None
+) -> Table:
+    """One method (the first) against each one after it, on the same people and the same resamples."""
     metrics = ("median", "mae", "rmse", "psnr", "ssim")
-    first = results.methods[0].name
+    names = [row.name for row in results.methods]
+    first = method or names[0]
     found = {
         (row.reference, row.metric): row
         for row in results.differences
-        if row.method == first and row.region == region and row.stratum == ALL and row.label == ""
+        if (row.method, row.region, row.label, row.stratum) == (first, region, label, stratum)
     }
     rows = tuple(
-        (Cell(f"{first} − {other.name}"), *(_difference_cell(found[other.name, metric]) for metric in metrics))
-        for other in results.methods[1:]
+        (Cell(f"{first} − {other}"), *(_difference_cell(found[other, metric]) for metric in metrics))
+        for other in names[names.index(first) + 1 :]
     )
     unit = results.cohort.unit
     titles = (f"median error ({unit})", f"MAE ({unit})", f"RMSE ({unit})", "PSNR (dB)", "SSIM")
-    return Table(
-        f"{region}: paired differences with {_confidence(results)} intervals; bold where the interval leaves out 0",
-        ("difference", *titles),
-        rows,
+    prevalence = prevalence_of(results, label) if stratum == WEIGHTED else None
+    where = f", {label} = {stratum}" if label and prevalence is None else ""
+    caption = (
+        f"{region}{where}: paired differences{' of prevalence-weighted means' if prevalence else ''} with "
+        f"{_confidence(results)} intervals; bold where the interval leaves out 0"
     )
+    if prevalence is not None:
+        caption += f". {_weights_note(prevalence, region)}"
+    return Table(caption, ("difference", *titles), rows)
 
 
 def recall_table(results: Results) -> Table:
-    """Recall of every encoder over all queries, beside chance."""
+    """Recall of every encoder over all queries, beside chance: the paper's Table 1.
+
+    A row is named by what the encoder reads: one region, or `COMBINED` for all of them.
+    """
     rows_of: dict[str, list[Recall]] = {}
     for row in results.recalls:
         if row.label == "":
@@ -159,8 +181,8 @@ def recall_table(results: Results) -> Table:
     anyone = next(iter(rows_of.values()))
     rows = [
         (
+            Cell(_reads(recalls[0].regions, results)),
             Cell(name),
-            Cell(", ".join(recalls[0].regions)),
             *(Cell(percent(row.value), _ends(row.low, row.high, percent)) for row in recalls),
             Cell(number(recalls[0].median_rank, 1)),
         )
@@ -169,21 +191,76 @@ def recall_table(results: Results) -> Table:
     chance = [Cell(percent(row.chance)) for row in anyone]
     rows.append((Cell("chance"), Cell(""), *chance, Cell(number((anyone[0].gallery_size + 1) / 2, 1))))
     return Table(
-        f"Recall of {anyone[0].n_queries} queries in a gallery of {anyone[0].gallery_size} targets, "
-        f"with {_confidence(results)} intervals",
-        ("encoder", "regions", *(f"R@{row.k}" for row in anyone), "median rank"),
+        f"Recall of {anyone[0].n_queries} queries in a gallery of {anyone[0].gallery_size} targets, baseline visits "
+        f"only, with {_confidence(results)} intervals by subject",
+        ("targets", "encoder", *(f"R@{row.k}" for row in anyone), "median rank"),
         tuple(rows),
     )
+
+
+def _reads(regions: Sequence[str], results: Results) -> str:
+    return COMBINED if 1 < len(regions) == len(results.cohort.regions) else ", ".join(regions)
+
+
+def cost_table(results: Results) -> Table:
+    """What each method costs: parameters, training, a query, memory; a dash where it is not known."""
+    rows = tuple(
+        (
+            Cell(method.name),
+            Cell(MISSING_NUMBER if method.n_parameters is None else f"{method.n_parameters:,}"),
+            Cell(MISSING_NUMBER if method.training_seconds is None else duration(method.training_seconds)),
+            Cell(number(method.ms_per_query, 1)),
+            Cell(MISSING_NUMBER if method.peak_megabytes is None else number(method.peak_megabytes, 0)),
+        )
+        for method in results.methods
+    )
+    return Table(
+        f"Cost: a query is asked in batches of {results.settings.batch_size}, without reading files; "
+        "a dash is what is not known",
+        ("method", "parameters", "training", "ms per query", "peak memory (MB)"),
+        rows,
+    )
+
+
+def has_costs(results: Results) -> bool:
+    """Say whether anything but the time of a query is known of any method's cost."""
+    return any(
+        part is not None
+        for method in results.methods
+        for part in (method.n_parameters, method.training_seconds, method.peak_megabytes)
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the two units that fit it.
+
+    Example:
+        >>> duration(8.25), duration(754), duration(12_400)
+        ('8.2 s', '12 min 34 s', '3 h 26 min')
+    """
+    if seconds < 60:
+        return f"{number(seconds, 1)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def difference_tables(results: Results) -> tuple[Table, ...]:
+    """The first method against the others in every region, over all images and weighted by prevalence."""
+    if len(results.methods) < 2:
+        return ()
+    places = [("", ALL)] + [(row.label, WEIGHTED) for row in results.prevalences]
+    return tuple(difference_table(results, region, *place) for place in places for region in results.regions)
 
 
 def all_tables(results: Results) -> tuple[Table, ...]:
     """Every table of a report, in its order."""
     tables = [error_table(results, region) for region in results.regions]
-    if len(results.methods) > 1:
-        tables += [difference_table(results, region) for region in results.regions]
+    tables += difference_tables(results)
     tables += [strata_table(results, region, label) for label in results.settings.by for region in results.regions]
     if results.recalls:
         tables.append(recall_table(results))
+    if has_costs(results):
+        tables.append(cost_table(results))
     return tuple(tables)
 
 
@@ -238,6 +315,13 @@ def signed(value: float, digits: int) -> str:
 
 def _ends(low: float, high: float, write: Callable[[float], str]) -> str:
     return f"[{write(low).removesuffix(' %')}, {write(high).removesuffix(' %')}]" if isfinite(low) else ""
+
+
+def _weights_note(prevalence: Prevalence, region: str) -> str:
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in prevalence.shares(region).items())
+    absent = prevalence.absent[region]
+    lacking = f"; no image of {', '.join(absent)}, the other weights are divided by their sum" if absent else ""
+    return f"Weights by prevalence of {prevalence.label}: {shares or 'none'}{lacking}"
 
 
 def _confidence(results: Results) -> str:

@@ -1,0 +1,104 @@
+"""The paper's Figure 3: one example of each severity, its source, its truth and every method's synthesis, side by side.
+
+A region has two figures: the images on one scale, and their absolute errors on another. Every panel of a region is cut
+to the same box, that of the pixels that count in any of the examples shown.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from mris.evaluation.pictures import Example
+from mris.evaluation.results import MISSING
+from mris.reporting.grid import Grid, errors_map, values_map
+from mris.reporting.panels import Scales
+
+_PANEL = 1.45
+_BORDER = 2
+"""Pixels around the box of a region."""
+
+
+def one_a_stratum(examples: Sequence[Example], label: str | None) -> tuple[Example, ...]:
+    """Take the examples that stand for the strata of a label: the median one of each, chosen by error.
+
+    Args:
+        examples: All examples of an evaluation (see `mris.evaluation.pictures.choose_examples`).
+        label: The first label of the evaluation; None takes the best, the median and the worst of all images.
+
+    Returns:
+        One example a stratum, in their order; images without the label are left out.
+    """
+    if label is None:
+        return tuple(example for example in examples if example.title in ("best", "median", "worst"))
+    return tuple(
+        example
+        for example in examples
+        if example.title.startswith(f"{label} = ") and example.title != f"{label} = {MISSING}"
+    )
+
+
+def comparison_figure(examples: Sequence[Example], region: int, unit: str, scales: Scales) -> Figure:
+    """Show source, truth and every method's synthesis of one region: a row an example, one scale in the unit.
+
+    Args:
+        examples: The rows, at least one.
+        region: Position of the region.
+        unit: Unit of the targets.
+        scales: Ends of the color bar.
+    """
+    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
+    grid = Grid(len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_PANEL)
+    values = (values_map(), scales.low, scales.high)
+    for column, text in enumerate(["source", "truth", *methods]):
+        grid.heading(column, text, bold=column < 2)
+    for row, example in enumerate(examples):
+        grid.label_row(row, example.title)
+        grid.image(row, 0, example.source[0], (colormaps["gray"], 0, 1))
+        grid.image(row, 1, example.truth[region][box], values)
+        for column, picture in enumerate(example.pictures, start=2):
+            grid.image(row, column, picture.image[region][box], values)
+    grid.bar(1, 1, values, unit)
+    return grid.figure
+
+
+def comparison_error_figure(examples: Sequence[Example], region: int, unit: str, scales: Scales) -> Figure:
+    """Show every method's absolute error of one region: a row an example, the median error above each panel.
+
+    Args:
+        examples: The rows, at least one.
+        region: Position of the region.
+        unit: Unit of the targets.
+        scales: Ends of the color bar.
+    """
+    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
+    grid = Grid(len(examples), [len(methods)], _aspect(box), titled_rows=len(examples), headed=True, panel=_PANEL)
+    errors = (errors_map(), 0.0, scales.error)
+    for column, text in enumerate(methods):
+        grid.heading(column, text)
+    for row, example in enumerate(examples):
+        grid.label_row(row, example.title)
+        for column, picture in enumerate(example.pictures):
+            median = picture.region_errors[region]
+            title = f"{median:.3f} {unit}" if np.isfinite(median) else "no pixel"
+            grid.image(row, column, picture.error[region][box], errors, title)
+    grid.bar(0, 0, errors, f"absolute error ({unit})")
+    return grid.figure
+
+
+def _box(examples: Sequence[Example], region: int) -> tuple[slice, slice]:
+    """Bound the pixels that have a truth in any of the examples."""
+    known = np.any([np.isfinite(example.truth[region]) for example in examples], axis=0)
+    if not known.any():
+        return slice(0, known.shape[0]), slice(0, known.shape[1])
+    bounds = []
+    for axis in (1, 0):
+        hit = np.flatnonzero(known.any(axis=axis))
+        bounds.append(slice(max(int(hit[0]) - _BORDER, 0), min(int(hit[-1]) + 1 + _BORDER, known.shape[1 - axis])))
+    return bounds[0], bounds[1]
+
+
+def _aspect(box: tuple[slice, slice]) -> float:
+    height, width = (part.stop - part.start for part in box)
+    return float(min(max(height / width, 0.5), 1.6))
