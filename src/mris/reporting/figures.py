@@ -8,12 +8,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 
-COLORS = ("#0072B2", "#767676", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#000000")
+_PLAIN = "#767676"
+COLORS = ("#0072B2", _PLAIN, "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#000000")
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
 
+_TITLES = {
+    "median": "median absolute error ({unit})",
+    "mad": "median absolute deviation ({unit})",
+    "mae": "MAE ({unit})",
+    "rmse": "RMSE ({unit})",
+    "coverage": "coverage",
+}
 
 DPI = 150
 """Pixels an inch of a rendered figure."""
@@ -87,6 +96,46 @@ def recall_figure(results: Results) -> Figure:
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.legend(fontsize=8, frameon=False, loc="best")
     _tidy(axis, grid="y")
+    return figure
+
+
+def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Figure:
+    """Show one metric against the number of people in the database: a panel a region, a line a method.
+
+    Shaded is the interval over queries' subjects; the bars are one standard deviation over draws on either side. The
+    mean map of the same people is dashed.
+    """
+    regions, n_methods = curve.shown_regions, len(curve.methods)
+    colors = [*[color for color in COLORS * n_methods if color != _PLAIN][: n_methods - 1], _PLAIN]
+    figure = Figure(figsize=(max(3.3 * len(regions), 5.5), 3.3), layout="constrained")
+    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
+    for axis, region in zip(panels, regions, strict=True):
+        for m, method in enumerate(curve.methods):
+            points = curve.line(method, metric, region)
+            # A little apart, so that bars at one number of people do not cover each other.
+            x = [point.n_subjects * 1.03 ** (m - (n_methods - 1) / 2) for point in points]
+            lows, highs = [point.low for point in points], [point.high for point in points]
+            axis.fill_between(x, lows, highs, color=colors[m], alpha=0.12, lw=0)
+            axis.errorbar(
+                *(x, [point.value for point in points], np.nan_to_num([point.spread for point in points])),
+                color=colors[m],
+                label=method,
+                fmt="o--" if method == curve.methods[-1] else "o-",
+                ms=3.5,
+                lw=1.5,
+                elinewidth=1,
+                capsize=2.5,
+            )
+        axis.set_xscale("log")
+        axis.set_xticks(sorted({point.n_subjects for point in curve.points}))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.minorticks_off()
+        axis.set_title(region, fontsize=10, color=INK)
+        axis.set_xlabel("people in the database", fontsize=9)
+        _tidy(axis, grid="y")
+    panels[0].set_ylabel(_TITLES[metric].format(unit=curve.unit), fontsize=9)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
     return figure
 
 

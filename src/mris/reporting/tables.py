@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from math import isfinite
 
+from mris.evaluation.database_size_results import DatabaseSizeCurve, SizePoint
 from mris.evaluation.image_error import HIGHER_IS_BETTER
 from mris.evaluation.results import ALL, COMBINED, WEIGHTED, Difference, Estimate, Prevalence, Recall, Results
 
@@ -250,6 +251,32 @@ def difference_tables(results: Results) -> tuple[Table, ...]:
         return ()
     places = [("", ALL)] + [(row.label, WEIGHTED) for row in results.prevalences]
     return tuple(difference_table(results, region, *place) for place in places for region in results.regions)
+
+
+def database_size_table(curve: DatabaseSizeCurve, region: str, metric: str = "median") -> Table:
+    """One metric with each share of the database's people: a row a method, a column a share.
+
+    Beside each number stands its standard deviation over draws, below it the interval.
+    """
+    lines = [curve.line(method, metric, region) for method in curve.methods]
+    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else number
+    rows = tuple(
+        (Cell(method), *(Cell(_with_spread(p, write), _ends(p.low, p.high, write)) for p in line))
+        for method, line in zip(curve.methods, lines, strict=True)
+    )
+    what = "median absolute error" if metric == "median" else metric.upper() if metric != "coverage" else metric
+    unit = "" if metric in PERCENT_METRICS else f" in {curve.unit}"
+    return Table(
+        f"{region}: {what}{unit} of {curve.n_queries} queries by the share of people in the database, mean ± standard "
+        f"deviation of {curve.n_draws} draws, with {100 * curve.confidence:g} % intervals by subject; k = "
+        f"{curve.n_neighbors}, or as many as there are",
+        ("method", *(f"{100 * p.share:g} % (n = {p.n_subjects:,})" for p in lines[0])),
+        rows,
+    )
+
+
+def _with_spread(point: SizePoint, write: Callable[[float], str]) -> str:
+    return f"{write(point.value)} ± {write(point.spread)}" if isfinite(point.spread) else write(point.value)
 
 
 def all_tables(results: Results) -> tuple[Table, ...]:
