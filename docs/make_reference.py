@@ -30,6 +30,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "mris.synthesis.outputs": ("write_synthesis", "provenance"),
     "mris.evaluation.bundle_evaluation": ("evaluate_bundle",),
     "mris.evaluation.references": ("reference_predictors",),
+    "mris.evaluation.database_size": ("database_size_curve",),
+    "mris.evaluation.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
     "mris.evaluation.results": ("read_results", "write_results"),
     "mris.reporting.html": ("write_evaluation",),
     "mris.knee.phantom.cohort": ("write_phantom",),

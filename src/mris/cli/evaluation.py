@@ -1,11 +1,16 @@
 """``mris evaluate``."""
 
+from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mris.errors import SettingsError
+
+if TYPE_CHECKING:
+    from mris.evaluation.predictor import Predictor
+    from mris.evaluation.results import Cost
 
 
 def register(app: typer.Typer) -> None:
@@ -17,11 +22,27 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that mris index made.")],
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and report.html.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the bundle in the tables.")] = "MRIS",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=BUNDLE", help="Judge one more bundle beside it; may be repeated."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=RUN", help="Judge a run of mris baseline train beside it; may be repeated."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split whose pairs are the queries.")] = "test",
     by: Annotated[str, typer.Option(help="Labels that split the images into strata, separated by commas.")] = "",
     merge: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL:VALUE=STRATUM", help="Merge values of a label: klg:0=0-1; may be repeated."),
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL:STRATUM=SHARE",
+            help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
+        ),
     ] = None,
     n_neighbors: Annotated[int, typer.Option(min=1, help="k, the neighbors that are averaged.")] = 20,
     one_per_subject: Annotated[bool, typer.Option("--one-per-subject", help="At most one map of a person.")] = False,
@@ -34,24 +55,36 @@ def evaluate(
 
     Writes results.json, per_image.csv, tables.md, figures/ and one offline report.html.
 
+    Any number of bundles and baselines are judged side by side, on the same pixels, people and resamples.
+
     Example: mris evaluate knees.bundle cohort --split test --by klg --out report
     """
     from mris.cohort.cohort import Cohort
-    from mris.evaluation.bundle_evaluation import evaluate_bundle
+    from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle
     from mris.images.write import check_writable_folder
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
 
     folder = out or bundle / "report"
-    opened = Bundle.open(bundle)
+    paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
+    check_names("method", [name, *(title for title, _ in [*paths, *runs])])
+    weights = parse_prevalence(prevalence or [])
+    opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
+    pairs = Cohort.open(cohort)
+    baselines, costs = open_baselines(runs, pairs.regions)
     check_writable_folder(folder)
     evaluation = evaluate_bundle(
         opened,
-        Cohort.open(cohort),
+        pairs,
+        name=name,
+        bundles=more,
+        others=baselines,
+        costs=costs,
         split=split,
         by=tuple(name.strip() for name in by.split(",") if name.strip()),
         merge=parse_merge(merge or []),
+        prevalence=weights,
         n_neighbors=n_neighbors,
         one_per_subject=one_per_subject,
         n_bootstrap=bootstrap,
@@ -79,3 +112,61 @@ def parse_merge(rules: list[str]) -> dict[str, dict[str, str]]:
             raise SettingsError(f"--merge {rule!r} is not LABEL:VALUE=STRATUM, such as klg:0=0-1")
         merge.setdefault(label, {})[value] = stratum
     return merge
+
+
+def parse_named(rules: list[str], option: str) -> list[tuple[str, Path]]:
+    """Parse rules of the form NAME=PATH; the name ends at the first "=".
+
+    Example:
+        >>> [(name, path.name) for name, path in parse_named(["MRIS-S=separate.bundle"], "--also")]
+        [('MRIS-S', 'separate.bundle')]
+    """
+    found = []
+    for rule in rules:
+        name, equals, path = rule.partition("=")
+        if not (equals and name.strip() and path):
+            raise SettingsError(f"{option} {rule!r} is not NAME=PATH, such as MRIS-S=separate.bundle")
+        found.append((name.strip(), Path(path)))
+    return found
+
+
+def parse_prevalence(rules: list[str]) -> dict[str, dict[str, float]]:
+    """Parse rules of the form LABEL:STRATUM=SHARE.
+
+    Example:
+        >>> parse_prevalence(["klg:0-1=0.563", "klg:2=0.265"])
+        {'klg': {'0-1': 0.563, '2': 0.265}}
+    """
+    weights: dict[str, dict[str, float]] = {}
+    for rule in rules:
+        label, colon, assignment = rule.partition(":")
+        stratum, equals, text = assignment.rpartition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = float("nan")
+        if not (colon and equals and label and stratum and isfinite(share)):
+            raise SettingsError(f"--prevalence {rule!r} is not LABEL:STRATUM=SHARE, such as klg:0-1=0.563")
+        if stratum in weights.setdefault(label, {}):
+            raise SettingsError(f"--prevalence gives {label}:{stratum} twice; give it once")
+        weights[label][stratum] = share
+    return weights
+
+
+def open_baselines(
+    runs: list[tuple[str, Path]], regions: tuple[str, ...]
+) -> tuple[dict[str, "Predictor"], dict[str, "Cost"]]:
+    """Open runs of ``mris baseline train``, and say what is known of their cost; nothing is imported for none."""
+    if not runs:
+        return {}, {}
+    from mris.baselines.predictor import open_baseline
+    from mris.evaluation.results import Cost
+
+    opened = {name: open_baseline(path) for name, path in runs}
+    for (name, path), baseline in zip(runs, opened.values(), strict=True):
+        if tuple(baseline.regions) != regions:
+            raise SettingsError(
+                f"--baseline {name}={path}: it gives regions {', '.join(baseline.regions)}, the cohort has "
+                f"{', '.join(regions)}; train it on this cohort"
+            )
+    return dict(opened), {name: Cost(n_parameters=baseline.n_parameters) for name, baseline in opened.items()}

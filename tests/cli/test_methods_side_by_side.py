@@ -1,0 +1,109 @@
+"""``mris evaluate`` with more than one bundle, and with weights of strata."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mris.cli.evaluation import parse_prevalence
+from mris.errors import SettingsError
+from mris.evaluation.results import WEIGHTED, read_results
+
+
+@pytest.fixture
+def arguments(tiny_bundle: Path, tiny_cohort_path: Path, tmp_path: Path) -> list[object]:
+    return ["evaluate", tiny_bundle, tiny_cohort_path, "--out", tmp_path / "out", "--bootstrap", 10, "--quiet"]
+
+
+def test_two_bundles_stand_in_one_report(run_cli, arguments, tiny_bundle: Path, tmp_path: Path) -> None:
+    more = ["--name", "first", "--also", f"the other={tiny_bundle}", "--by", "grade", "--no-references"]
+    weights = ["--prevalence", "grade:0=0.5", "--prevalence", "grade:1=0.5", "--prevalence", "grade:2=0"]
+    outcome = run_cli(*arguments, *more, *weights)
+    assert outcome.code == 0, outcome
+    results = read_results(tmp_path / "out" / "results.json")
+    assert [method.name for method in results.methods] == ["first", "the other"]
+    assert {row.encoder for row in results.recalls} == {"first", "the other"}
+    assert {row.value for row in results.differences if row.stratum == WEIGHTED} == {0.0}, "it is the same bundle"
+    assert "| combined | the other |" in outcome.out
+    assert "Weights by prevalence of grade: 0 50.0 %, 1 50.0 %" in outcome.out
+    assert (tmp_path / "out" / "figures" / "figure3_inner.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--also", "bundle"], "--also 'bundle' is not NAME=PATH, such as MRIS-S=separate.bundle"),
+        (["--also", "=bundle"], "--also '=bundle' is not NAME=PATH"),
+        (["--also", "S="], "--also 'S=' is not NAME=PATH"),
+        (["--also", "MRIS=bundle"], "two methods are named 'MRIS'"),
+        (["--also", "S=a", "--baseline", "S=b"], "two methods are named 'S'"),
+        (["--baseline", "U-Net"], "--baseline 'U-Net' is not NAME=PATH"),
+        (["--name", " "], "a method has the empty name ' '"),
+        (["--prevalence", "grade:0"], "--prevalence 'grade:0' is not LABEL:STRATUM=SHARE, such as klg:0-1=0.563"),
+        (["--prevalence", "grade=0"], "is not LABEL:STRATUM=SHARE"),
+        (["--prevalence", "grade:0=many"], "is not LABEL:STRATUM=SHARE"),
+        (["--prevalence", "grade:0=nan"], "is not LABEL:STRATUM=SHARE"),
+        (["--prevalence", "grade:0=1", "--prevalence", "grade:0=2"], "--prevalence gives grade:0 twice"),
+        (["--prevalence", "grade:0=1"], "prevalence names label 'grade'; this evaluation has strata of: none"),
+        (["--by", "grade", "--prevalence", "grade:9=1"], "prevalence of 'grade': '9' is no stratum"),
+    ],
+)
+def test_a_rule_that_cannot_be_read_costs_one_line(refused, arguments, options, message: str, tmp_path: Path) -> None:
+    assert message in refused(*arguments, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_is_not_there_is_named(refused, arguments, tmp_path: Path) -> None:
+    assert "absent.bundle" in refused(*arguments, "--also", f"S={tmp_path / 'absent.bundle'}")
+
+
+def test_a_stratum_may_hold_an_equals_sign() -> None:
+    assert parse_prevalence(["age:>=60=0.4"]) == {"age": {">=60": 0.4}}
+    with pytest.raises(SettingsError):
+        parse_prevalence(["age:=0.4"])
+
+
+class _Still:
+    """A baseline that answers every query with ones."""
+
+    name, n_parameters = "still", 12
+
+    def __init__(self, regions: tuple[str, ...]) -> None:
+        self.regions = regions
+
+    def predict(self, sources: np.ndarray, *, subjects: Sequence[str]) -> np.ndarray:
+        assert len(subjects) == len(sources)
+        return np.ones((len(sources), len(self.regions), 16, 16), dtype=np.float32)
+
+
+@pytest.fixture
+def baselines(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stands for the module that opens baselines: any run is a still one; what was opened is listed."""
+    opened: list[Path] = []
+
+    def open_baseline(path: Path) -> _Still:
+        opened.append(path)
+        return _Still(("inner", "outer") if path.name == "fits" else ("inner",))
+
+    monkeypatch.setitem(sys.modules, "mris.baselines", ModuleType("mris.baselines"))
+    monkeypatch.setitem(sys.modules, "mris.baselines.predictor", SimpleNamespace(open_baseline=open_baseline))
+    return opened
+
+
+def test_a_baseline_stands_beside_the_bundle_with_its_parameters(
+    run_cli, arguments, baselines: list[Path], tmp_path: Path
+) -> None:
+    outcome = run_cli(*arguments, "--baseline", "U-Net=runs/fits", "--no-references")
+    assert outcome.code == 0, outcome
+    assert baselines == [Path("runs/fits")]
+    methods = read_results(tmp_path / "out" / "results.json").methods
+    assert [(method.name, method.n_parameters) for method in methods] == [("MRIS", None), ("U-Net", 12)]
+    assert "| U-Net | 12 | – |" in outcome.out
+
+
+def test_a_baseline_of_other_regions_is_refused(refused, arguments, baselines: list[Path]) -> None:
+    message = refused(*arguments, "--baseline", "U-Net=runs/other")
+    assert "--baseline U-Net=runs/other: it gives regions inner, the cohort has inner, outer" in message
