@@ -15,7 +15,12 @@ from mris.evaluation.results import MISSING
 from mris.reporting.grid import Grid, errors_map, values_map
 from mris.reporting.panels import Scales
 
-_PANEL = 1.45
+DPI = 200
+"""Pixels an inch: panels are small where methods are many, and a map has 310 pixels a side."""
+
+_WIDTH, _LARGEST, _SMALLEST = 9.6, 1.45, 0.95
+"""Inches that all panels of a row should take, so that letters keep their size on a page; bounds of one panel."""
+
 _BORDER = 2
 """Pixels around the box of a region."""
 
@@ -49,7 +54,9 @@ def comparison_figure(examples: Sequence[Example], region: int, unit: str, scale
         scales: Ends of the color bar.
     """
     box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    grid = Grid(len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_PANEL)
+    grid = Grid(
+        len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_panel(2 + len(methods))
+    )
     values = (values_map(), scales.low, scales.high)
     for column, text in enumerate(["source", "truth", *methods]):
         grid.heading(column, text, bold=column < 2)
@@ -73,7 +80,8 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         scales: Ends of the color bar.
     """
     box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    grid = Grid(len(examples), [len(methods)], _aspect(box), titled_rows=len(examples), headed=True, panel=_PANEL)
+    n = len(examples)
+    grid = Grid(n, [len(methods)], _aspect(box), titled_rows=n, headed=True, panel=_panel(len(methods)))
     errors = (errors_map(), 0.0, scales.error)
     for column, text in enumerate(methods):
         grid.heading(column, text)
@@ -85,6 +93,10 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
             grid.image(row, column, picture.error[region][box], errors, title)
     grid.bar(0, 0, errors, f"absolute error ({unit})")
     return grid.figure
+
+
+def _panel(n_columns: int) -> float:
+    return min(max(_WIDTH / n_columns, _SMALLEST), _LARGEST)
 
 
 def _box(examples: Sequence[Example], region: int) -> tuple[slice, slice]:

@@ -31,12 +31,14 @@ class Picture:
         data: PNG bytes.
         alt: What it shows, for who cannot see it.
         caption: What it means.
+        dpi: Pixels an inch of the figure.
     """
 
     name: str
     data: bytes
     alt: str
     caption: str
+    dpi: int = figures.DPI
 
     @property
     def uri(self) -> str:
@@ -46,7 +48,7 @@ class Picture:
     @property
     def width(self) -> int:
         """Width on a page in CSS pixels (96 an inch), so that letters of all figures are equally large."""
-        return round(int.from_bytes(self.data[16:20], "big") * 96 / figures.DPI)
+        return round(int.from_bytes(self.data[16:20], "big") * 96 / self.dpi)
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,7 @@ def comparison_pictures(evaluation: Evaluation, scales: panels.Scales) -> list[P
                 f"Source, truth and the synthesis of every method, {region}: {rows}",
                 f"{region}: source, truth and synthesis ({unit}). {chosen} One scale for truth and methods; gray is "
                 "outside the mask.",
+                comparison.DPI,
             ),
             _picture(
                 f"figure3_errors_{name}",
@@ -298,6 +301,7 @@ def comparison_pictures(evaluation: Evaluation, scales: panels.Scales) -> list[P
                 f"Absolute error of every method, {region}: {rows}",
                 f"{region}: absolute error of the same examples ({unit}) on one scale; above each its median in this "
                 "region.",
+                comparison.DPI,
             ),
         ]
     return drawn
@@ -325,8 +329,8 @@ def _example_picture(
     )
 
 
-def _picture(name: str, figure: Figure, alt: str, caption: str) -> Picture:
-    return Picture(name, figures.png(figure), alt, caption)
+def _picture(name: str, figure: Figure, alt: str, caption: str, dpi: int = figures.DPI) -> Picture:
+    return Picture(name, figures.png(figure, dpi), alt, caption, dpi)
 
 
 def _html(table: tables.Table) -> Markup:
