@@ -23,7 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.images.transforms import SourcePreparation
-from mris.metric.data import Batch, PairsData
+from mris.metric.data import PairsData
 from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.module import MetricModule

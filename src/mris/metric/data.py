@@ -1,9 +1,7 @@
 """Batches of a cohort for metric learning, read ahead of the step that needs them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import lightning
 import numpy as np
@@ -14,73 +12,10 @@ from torch import Tensor
 from mris.cohort.cohort import Cohort
 from mris.cohort.sampling import epoch_batches
 from mris.errors import TrainingError
-from mris.metric.encoders import scale_targets
 from mris.metric.settings import TrainSettings
+from mris.training.pairs import PairReader, PrefetchedBatches, in_order
 
 MOST_JUDGED_PIXELS = 8192
-
-
-class Batch(NamedTuple):
-    """Pairs as the networks see them: targets scaled, 0 where they have no value; subjects as integer codes."""
-
-    sources: Float[Tensor, "n c h w"]
-    targets: Float[Tensor, "n r h w"]
-    subjects: Int[Tensor, " n"]
-
-
-class PairReader:
-    """Read batches of a cohort by position, from memory where the images fit, else from the table.
-
-    In memory images keep the table's half precision, so that a cohort takes there what it takes on disk.
-    """
-
-    def __init__(self, cohort: Cohort, regions: Sequence[str], scale: float, *, cache_megabytes: int) -> None:
-        self.cohort, self.regions, self.scale = cohort, tuple(regions), scale
-        self.subjects = torch.from_numpy(np.unique(cohort.subjects, return_inverse=True)[1].astype(np.int64))
-        header = cohort.header
-        pixels = np.prod(header.source_shape) + len(self.regions) * np.prod(header.target_shape[1:])
-        self.cached = len(cohort) * int(pixels) * 2 <= cache_megabytes * 2**20
-        if self.cached:
-            self.sources = torch.empty((len(cohort), *header.source_shape), dtype=torch.float16)
-            self.targets = torch.empty((len(cohort), len(self.regions), *header.target_shape[1:]), dtype=torch.float16)
-            for start in range(0, len(cohort), 256):  # in pieces: the table's reader hands out float32
-                rows = np.arange(start, min(start + 256, len(cohort)))
-                self.sources[rows] = torch.from_numpy(cohort.read_sources(rows)).half()
-                self.targets[rows] = torch.from_numpy(cohort.read_targets(rows, regions=self.regions)).half()
-
-    def read(self, positions: Int[np.ndarray, " n"]) -> Batch:
-        """Read one batch."""
-        rows = torch.from_numpy(positions)
-        if self.cached:
-            sources, targets = self.sources[rows].float(), self.targets[rows].float()
-        else:
-            sources = torch.from_numpy(self.cohort.read_sources(positions))
-            targets = torch.from_numpy(self.cohort.read_targets(positions, regions=self.regions))
-        return Batch(sources, scale_targets(targets, self.scale), self.subjects[rows])
-
-
-@dataclass(frozen=True)
-class PrefetchedBatches:
-    """The planned batches of one epoch; while one is used the next is read in a thread."""
-
-    read: Callable[[Int[np.ndarray, " n"]], Batch]
-    plan: Sequence[Int[np.ndarray, " n"]]
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1) as thread:
-            upcoming = thread.submit(self.read, self.plan[0])
-            for positions in self.plan[1:]:
-                ready, upcoming = upcoming.result(), thread.submit(self.read, positions)
-                yield ready
-            yield upcoming.result()
-
-
-def in_order(n: int, batch_size: int) -> list[Int[np.ndarray, " n"]]:
-    """Plan batches that hold each of `n` positions once; the last may be smaller, none is dropped."""
-    return np.array_split(np.arange(n), range(batch_size, n, batch_size))
 
 
 @dataclass(frozen=True)

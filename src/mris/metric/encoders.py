@@ -18,8 +18,9 @@ from mris.cohort.header import CohortHeader
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
-from mris.metric.networks import Architecture, Stem, build_network
 from mris.training.checkpoints import write_tensors
+from mris.training.networks import Architecture, Stem, build_network
+from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Sources, Targets
 
 FORMAT_VERSION = 1
@@ -38,7 +39,7 @@ class EncoderSpec:
         unit: the targets' unit.
         target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
         preparation: how a source image is prepared.
-        architecture, width, stem, embedding_dim: see `mris.metric.networks.build_network`.
+        architecture, width, stem, embedding_dim: see `mris.training.networks.build_network`.
     """
 
     regions: tuple[str, ...]
@@ -173,8 +174,3 @@ class DualEncoder(nn.Module):
         if encoder.fingerprint != values["fingerprint"]:
             raise TrainingError(f"encoder {folder}: weights are not those its {_SPEC} describes; train again")
         return encoder
-
-
-def scale_targets(targets: Float[Tensor, "n r h w"], scale: float) -> Float[Tensor, "n r h w"]:
-    """Targets as the network sees them: divided by `scale`, 0 where they have no value."""
-    return torch.nan_to_num(targets, nan=0.0) / scale

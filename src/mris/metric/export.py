@@ -31,7 +31,7 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
     """Write ``source.onnx``, ``target.onnx`` and ``encoder.json``, and check that they compute what torch computes.
 
     The graphs take ``(n, c, h, w)`` float32 for any n and end in unit vectors. Targets go in scaled, 0 where they have
-    no value (`mris.metric.encoders.scale_targets`).
+    no value (`mris.training.pairs.scale_targets`).
 
     Args:
         encoder: trained encoders.

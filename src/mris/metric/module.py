@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mris.cohort.augment import Augmentation, apply_augmentation, draw_augmentation
-from mris.metric.data import Batch, Judged
+from mris.metric.data import Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error
+from mris.training.pairs import Batch
 
 MONITOR = "error/val"
 
@@ -55,13 +56,14 @@ class MetricModule(lightning.LightningModule):
         self.embedded = {"sources": [], "targets": [], "gallery": []}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
-        """Embed validation pairs (first loader) or the gallery's targets (second)."""
-        if dataloader_idx == 0:
-            sources, targets = self.encoder(batch.sources, batch.targets)
-            self.embedded["sources"].append(sources.float().cpu())
-            self.embedded["targets"].append(targets.float().cpu())
-        else:
-            self.embedded["gallery"].append(self.encoder.target(batch.targets).float().cpu())
+        """Embed validation pairs (first loader) or the gallery's targets (second), in the float32 of later use."""
+        with torch.autocast(self.device.type, enabled=False):
+            if dataloader_idx == 0:
+                sources, targets = self.encoder(batch.sources, batch.targets)
+                self.embedded["sources"].append(sources.float().cpu())
+                self.embedded["targets"].append(targets.float().cpu())
+            else:
+                self.embedded["gallery"].append(self.encoder.target(batch.targets).float().cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Rank the whole validation gallery, and synthesize each validation target from training targets."""

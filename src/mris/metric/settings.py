@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mris.cohort.sampling import Sampler
 from mris.metric.losses import Reduction
-from mris.metric.networks import Architecture, Stem
+from mris.training.networks import Architecture, Stem
 from mris.training.precision import PrecisionName
 
 PresetName = Literal["paper", "small"]

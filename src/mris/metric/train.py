@@ -16,9 +16,9 @@ from mris.images.write import check_writable_folder, write_json
 from mris.metric.data import PairsData
 from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.module import MONITOR, MetricModule
-from mris.metric.networks import imagenet_weights_file, load_weights
 from mris.metric.settings import TrainSettings, preset
 from mris.training.checkpoints import load_checkpoint
+from mris.training.networks import imagenet_weights_file, load_weights
 from mris.training.precision import choose_numerics
 from mris.training.trainer import FitSettings, check_devices, fit, has_checkpoint, process_rank
 

@@ -1,9 +1,10 @@
-"""Convolutional networks that turn an image into one vector, and their starting weights."""
+"""Convolutional networks that turn an image into one vector, their starting weights, and strides that are safe."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -32,7 +33,7 @@ def build_network(
         SettingsError: the architecture's package is not installed.
     """
     if architecture == "resnet18":
-        return ResNet(
+        network = ResNet(
             ResNetBlock,
             [2, 2, 2, 2],
             [width, 2 * width, 4 * width, 8 * width],
@@ -44,7 +45,52 @@ def build_network(
             no_max_pool=stem == "fine",
             num_classes=embedding_dim,
         )
+        cover_strides(network)
+        built: nn.Module = network
+        return built
     return _build_efficientnet(channels, embedding_dim)
+
+
+class CoveredConv2d(nn.Conv2d):
+    """A strided convolution computed without a stride wherever the stride would step over pixels.
+
+    The same numbers, under the same names of weights. In bfloat16, channels last, the CPU library of torch 2.13
+    (oneDNN) reads beyond the image for a 1 x 1 kernel with stride 2 and crashes, and gives a wrong gradient of the
+    weights for an image of one pixel; see docs/decisions/0008.
+    """
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d) -> "CoveredConv2d":
+        """Take over a convolution with its weights."""
+        covered = cls(
+            convolution.in_channels,
+            convolution.out_channels,
+            convolution.kernel_size,  # type: ignore[arg-type]
+            convolution.stride,  # type: ignore[arg-type]
+            convolution.padding,  # type: ignore[arg-type]
+            bias=convolution.bias is not None,
+        )
+        covered.weight, covered.bias = convolution.weight, convolution.bias
+        return covered
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
+        """Convolve."""
+        rows, columns = self.stride
+        if self.kernel_size == (1, 1) and self.padding == (0, 0):
+            thinned = images[:, :, ::rows, ::columns]
+            return nn.functional.conv2d(thinned, self.weight, self.bias)
+        if 1 in images.shape[-2:]:
+            full = nn.functional.conv2d(images, self.weight, self.bias, padding=self.padding)
+            return full[:, :, ::rows, ::columns]
+        return super().forward(images)
+
+
+def cover_strides(network: nn.Module) -> None:
+    """Replace the strided convolutions of a network by `CoveredConv2d`, in place; its weights keep their names."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and child.stride != (1, 1) and child.groups == 1 and child.dilation == (1, 1):
+                setattr(parent, name, CoveredConv2d.of(child))
 
 
 def _build_efficientnet(channels: int, embedding_dim: int) -> nn.Module:

