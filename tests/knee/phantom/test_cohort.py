@@ -180,13 +180,26 @@ def test_impossible_settings_leave_no_folder(tmp_path: Path, change: dict[str, i
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written_by", ["numpy.save", "PIL.Image.Image.save", "mris.images.write._flush"])
+def test_a_full_disk_is_one_clear_line_and_the_same_call_then_goes_on(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_by: str
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OutputError, match="No space left on device"):
-        write_phantom(tmp_path / "out", n_subjects=1, size=SIZE, workers=1, progress=False)
+    call = {"n_subjects": 5, "size": SIZE, "seed": 4, "max_visits": 2, "workers": 1, "progress": False}
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="No space left on device"):
+        patched.setattr(written_by, full)
+        write_phantom(tmp_path / "out", **call)
+    write_phantom(tmp_path / "out", **call)
+    assert digests(tmp_path / "out") == digests(written)
+
+
+def test_what_a_kill_in_its_first_write_leaves_does_not_stop_the_next_call(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".started.json.0123456789ab.tmp.json").write_text("{")
+    write_phantom(tmp_path / "out", n_subjects=5, size=SIZE, seed=4, max_visits=2, workers=1, progress=False)
+    assert digests(tmp_path / "out") == digests(written)
 
 
 _SCRIPT = """

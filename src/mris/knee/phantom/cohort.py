@@ -128,6 +128,7 @@ def write_phantom(
         _claim(folder, settings)
         present = {path.stem for path in (folder / _RECORDS).glob("*.json")}
         if not (folder / _HEADER).is_file():
+            (folder / _RECORDS).mkdir(exist_ok=True)
             missing = [i for i in range(n_subjects) if subject_name(i) not in present]
             for _ in _progress(_written(folder, settings, missing, workers), len(missing), progress):
                 pass
@@ -135,7 +136,8 @@ def write_phantom(
         else:
             present = {subject_name(i) for i in range(n_subjects)}
         shutil.rmtree(folder / _RECORDS, ignore_errors=True)
-        (folder / _STARTED).unlink(missing_ok=True)
+        for left in (folder / _STARTED, *filter(_is_remnant, folder.iterdir())):
+            left.unlink(missing_ok=True)
         return _report(folder, len(present))
     except OSError as error:
         raise OutputError(
@@ -155,10 +157,16 @@ def _claim(folder: Path, settings: PhantomSettings) -> None:
             listed = ", ".join(f"{name} {found.get(name)!r} (asked: {wanted[name]!r})" for name in differing)
             raise SettingsError(f"{folder} holds a cohort of other settings: {listed}; choose another folder")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not all(map(_is_remnant, folder.iterdir()))):
         raise SettingsError(f"{folder} exists and is not a digital cohort; choose a new or empty folder")
-    (folder / _RECORDS).mkdir(parents=True)
+    # First of all: from here on the folder is known as a cohort's, whatever stops this call.
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _STARTED, {**asdict(settings), "model_version": MODEL_VERSION})
+
+
+def _is_remnant(path: Path) -> bool:
+    """Whether a file is what a kill in the middle of an atomic write leaves."""
+    return path.name.startswith(tuple(f".{name}." for name in (_STARTED, _MANIFEST, _HEADER)))
 
 
 def _read_header(path: Path) -> dict[str, Any]:
