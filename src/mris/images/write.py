@@ -234,7 +234,8 @@ def _as_output_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        where = f" ({error.filename})" if error.filename and Path(error.filename).name != path.name else ""
+        refused = error.filename2 or error.filename  # of a copy or a rename, the second is written
+        where = f" ({refused})" if refused and Path(refused).name != path.name else ""
         raise OutputError(
             f"cannot write {path}: {reason}{where}; free space, rights or another place would help"
         ) from error
