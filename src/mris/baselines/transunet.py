@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.networks import cover_strides
 
 _RESNET50 = (3, 4, 9)  # bottleneck blocks of the stem's stages, as in R50-ViT-B/16
 _RELU = ("relu", {"inplace": True})
@@ -75,13 +76,15 @@ def build_transunet(
     if not 0 <= dropout < 1:
         raise SettingsError(f"TransUNet: dropout is {dropout}; it must be at least 0 and less than 1")
     check_size(source_size, 16, "TransUNet")
-    return _TransUNet(
+    network = _TransUNet(
         _Stem(source_channels, width, blocks),
         _Transformer(16 * width, source_size, hidden, layers, heads, mlp, dropout),
         _Decoder(hidden, decoder, skips=(8 * width, 4 * width, width, 0)),
         nn.Conv2d(decoder[-1], regions, kernel_size=3, padding=1),
         build_resizer(source_size, target_size or source_size),
     )
+    cover_strides(network)
+    return network
 
 
 class _TransUNet(nn.Module):

@@ -59,6 +59,11 @@ def test_gradients_reach_every_parameter(untouched) -> None:
     assert untouched(thin(), torch.rand(3, 1, 32, 32)) == []
 
 
+@pytest.mark.parametrize("size", [(16, 16), (32, 32)], ids=str)
+def test_bfloat16_has_the_gradients_of_float32(size, bfloat16_agreement) -> None:
+    assert bfloat16_agreement(thin(size=size), torch.rand(4, 1, *size)) > 0.9
+
+
 def test_an_image_is_synthesized_the_same_alone_and_in_a_batch(batch_difference) -> None:
     assert batch_difference(thin(), torch.rand(3, 1, 32, 32)) < 1e-5
 
