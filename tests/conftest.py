@@ -161,7 +161,7 @@ def write_tiny_manifest(folder: Path, *, n_subjects: int = 24, size: int = 16, s
     return manifest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_manifest() -> Callable[..., Path]:
     """The function that writes such pairs."""
     return write_tiny_manifest

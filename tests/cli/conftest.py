@@ -70,3 +70,11 @@ def tiny_bundle(tiny_run: Path, tiny_cohort_path: Path, tmp_path_factory: pytest
     bundle = tmp_path_factory.mktemp("cli") / "tiny.bundle"
     assert call("index", tiny_run, tiny_cohort_path, bundle, "--splits", "train,val", "--quiet") == 0
     return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_ridge(tiny_run: Path, tiny_cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("cli") / "ridge"
+    method = ["--method", "embedding-ridge", "--encoder", tiny_run]
+    assert call("baseline", "train", tiny_cohort_path, run, *method) == 0
+    return run

@@ -1,11 +1,7 @@
 """``mris evaluate`` with more than one bundle, and with weights of strata."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
 
 from mris.cli.evaluation import parse_prevalence
@@ -64,46 +60,3 @@ def test_a_stratum_may_hold_an_equals_sign() -> None:
     assert parse_prevalence(["age:>=60=0.4"]) == {"age": {">=60": 0.4}}
     with pytest.raises(SettingsError):
         parse_prevalence(["age:=0.4"])
-
-
-class _Still:
-    """A baseline that answers every query with ones."""
-
-    name, n_parameters = "still", 12
-
-    def __init__(self, regions: tuple[str, ...]) -> None:
-        self.regions = regions
-
-    def predict(self, sources: np.ndarray, *, subjects: Sequence[str]) -> np.ndarray:
-        assert len(subjects) == len(sources)
-        return np.ones((len(sources), len(self.regions), 16, 16), dtype=np.float32)
-
-
-@pytest.fixture
-def baselines(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Stands for the module that opens baselines: any run is a still one; what was opened is listed."""
-    opened: list[Path] = []
-
-    def open_baseline(path: Path) -> _Still:
-        opened.append(path)
-        return _Still(("inner", "outer") if path.name == "fits" else ("inner",))
-
-    monkeypatch.setitem(sys.modules, "mris.baselines", ModuleType("mris.baselines"))
-    monkeypatch.setitem(sys.modules, "mris.baselines.predictor", SimpleNamespace(open_baseline=open_baseline))
-    return opened
-
-
-def test_a_baseline_stands_beside_the_bundle_with_its_parameters(
-    run_cli, arguments, baselines: list[Path], tmp_path: Path
-) -> None:
-    outcome = run_cli(*arguments, "--baseline", "U-Net=runs/fits", "--no-references")
-    assert outcome.code == 0, outcome
-    assert baselines == [Path("runs/fits")]
-    methods = read_results(tmp_path / "out" / "results.json").methods
-    assert [(method.name, method.n_parameters) for method in methods] == [("MRIS", None), ("U-Net", 12)]
-    assert "| U-Net | 12 | – |" in outcome.out
-
-
-def test_a_baseline_of_other_regions_is_refused(refused, arguments, baselines: list[Path]) -> None:
-    message = refused(*arguments, "--baseline", "U-Net=runs/other")
-    assert "--baseline U-Net=runs/other: it gives regions inner, the cohort has inner, outer" in message

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError, SettingsError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import SynthesizerPredictor
-from mris.evaluation.references import MeanMap
 from mris.evaluation.results import Cost
 from mris.synthesis.bundle import Bundle, Member
 from mris.types import Embeddings, Sources, Targets

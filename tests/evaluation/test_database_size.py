@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import CohortError, DatabaseError, SettingsError, SubjectLeakError
@@ -22,7 +23,6 @@ from mris.evaluation.database_size_results import (
 )
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.image_error import METRICS
-from mris.evaluation.references import MeanMap
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.synthesizer import Synthesizer
 

@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import CohortError, SettingsError, SubjectLeakError
@@ -10,7 +11,7 @@ from mris.evaluation.evaluate import Evaluation, evaluate, target_range
 from mris.evaluation.image_error import METRICS
 from mris.evaluation.pictures import choose_examples
 from mris.evaluation.predictor import SynthesizerPredictor
-from mris.evaluation.references import MeanMap, reference_predictors
+from mris.evaluation.references import reference_predictors
 from mris.evaluation.results import Cost
 from mris.evaluation.strata import Group
 from mris.synthesis.synthesizer import Synthesizer

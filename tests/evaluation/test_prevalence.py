@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.errors import SettingsError
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.prevalence import check_prevalences
-from mris.evaluation.references import MeanMap, PcaRidge
+from mris.evaluation.references import PcaRidge
 from mris.evaluation.results import WEIGHTED, Prevalence, read_results, write_results
 from mris.evaluation.strata import Group, groups_of
 

@@ -4,18 +4,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
+from mris.baselines.mean_map import MeanMap, evenly_spaced
+from mris.baselines.ridge import RIDGE_LADDER
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
 from mris.evaluation import references
-from mris.evaluation.references import (
-    RIDGE_LADDER,
-    MeanMap,
-    PcaNeighbors,
-    PcaRidge,
-    SourceComponents,
-    evenly_spaced,
-    reference_predictors,
-)
+from mris.evaluation.references import PcaNeighbors, PcaRidge, SourceComponents, reference_predictors
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +64,14 @@ def test_the_ridge_is_that_of_scikit_learn(training, test_sources, rng) -> None:
     targets = training.read_targets()
     known = np.isfinite(targets).all(axis=0)
     oracle = Ridge(alpha=0.1 * scale).fit(scores, targets[:, known])
-    queries = ridge.components.scores(test_sources) - ridge.center
+    queries = ridge.components.scores(test_sources) - ridge.regression.center
     answer = ridge.predict(test_sources, subjects=["x"] * len(test_sources))
     np.testing.assert_allclose(answer[:, known], oracle.predict(queries), atol=2e-4)
     assert np.isnan(answer[:, ~np.isfinite(targets).any(axis=0)]).all()
 
 
 def test_the_chosen_penalty_has_the_least_error_of_held_out_subjects(training) -> None:
-    chosen = PcaRidge.fit(training, np.random.default_rng(3), n_components=6).penalty
+    chosen = PcaRidge.fit(training, np.random.default_rng(3), n_components=6).regression.penalty
     rng = np.random.default_rng(3)
     components = SourceComponents.fit(training, rng, 6)
     scores = components.training_scores(training).astype(np.float64)

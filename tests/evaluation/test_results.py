@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError
 from mris.evaluation.evaluate import evaluate
-from mris.evaluation.references import MeanMap
 from mris.evaluation.results import Results, read_results, write_results
 
 

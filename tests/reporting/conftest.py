@@ -9,7 +9,8 @@ import pytest
 from mris.cohort.cohort import Cohort
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Explanation
-from mris.evaluation.references import MeanMap, PcaRidge
+from mris.baselines.mean_map import MeanMap
+from mris.evaluation.references import PcaRidge
 from mris.types import Embeddings, Sources, Targets
 
 

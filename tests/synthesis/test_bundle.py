@@ -47,7 +47,7 @@ def test_the_encoder_computes_what_its_graph_says(cohort, export_linear):
 
 
 def test_encoding_in_batches_is_encoding_one_by_one(cohort, export_linear, monkeypatch):
-    monkeypatch.setattr("mris.synthesis.onnx_encoder._LARGEST_BATCH", 5)
+    monkeypatch.setattr("mris.training.onnx_network._LARGEST_BATCH", 5)
     encoder, sources = OnnxEncoder(export_linear(cohort)), cohort.read_sources()
     whole = encoder.encode_sources(sources)
     alone = np.concatenate([encoder.encode_sources(source[None]) for source in sources])

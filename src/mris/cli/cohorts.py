@@ -1,5 +1,6 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -193,14 +194,12 @@ def _settings(
     from mris.images.image import side_name
     from mris.images.transforms import SourcePreparation
 
-    rows, columns = _pair("--size", size)
     sides = tuple(side_name(side.strip()) or "" for side in mirror.split(",")) if mirror else ()
     if not set(sides) <= {"left", "right"}:
         raise SettingsError(f"--mirror is {mirror!r}; give left or right")
-    target_rows, target_columns = _pair("--target-size", target_size or size)
     return PrepareSettings(
-        source=SourcePreparation((int(rows), int(columns)), percentile, sides, region_mm),
-        target_size=(int(target_rows), int(target_columns)),
+        source=SourcePreparation(_pixels("--size", size), percentile, sides, region_mm),
+        target_size=_pixels("--target-size", target_size or size),
         unit=unit,
         mirror_targets=mirror_targets,
         fractions=parse_fractions(fractions),
@@ -222,9 +221,16 @@ def _pair(option: str, text: str) -> tuple[float, float]:
         parts = [float(part) for part in text.lower().split("x")]
     except ValueError:
         parts = []
-    if len(parts) not in (1, 2) or min(parts) <= 0:
+    if len(parts) not in (1, 2) or not all(isfinite(part) and part > 0 for part in parts):
         raise SettingsError(f"{option} is {text!r}; give one positive number, or two joined by 'x', such as 256x192")
     return parts[0], parts[-1]
+
+
+def _pixels(option: str, text: str) -> tuple[int, int]:
+    rows, columns = _pair(option, text)
+    if not (rows.is_integer() and columns.is_integer()):
+        raise SettingsError(f"{option} is {text!r}; pixels are whole numbers, such as 256 or 256x192")
+    return int(rows), int(columns)
 
 
 def parse_fractions(text: str) -> dict[str, float]:

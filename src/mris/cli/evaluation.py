@@ -9,6 +9,7 @@ import typer
 from mris.errors import SettingsError
 
 if TYPE_CHECKING:
+    from mris.cohort.cohort import Cohort
     from mris.evaluation.predictor import Predictor
     from mris.evaluation.results import Cost
 
@@ -72,7 +73,7 @@ def evaluate(
     weights = parse_prevalence(prevalence or [])
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
-    baselines, costs = open_baselines(runs, pairs.regions)
+    baselines, costs = open_baselines(runs, pairs)
     check_writable_folder(folder)
     evaluation = evaluate_bundle(
         opened,
@@ -153,9 +154,7 @@ def parse_prevalence(rules: list[str]) -> dict[str, dict[str, float]]:
     return weights
 
 
-def open_baselines(
-    runs: list[tuple[str, Path]], regions: tuple[str, ...]
-) -> tuple[dict[str, "Predictor"], dict[str, "Cost"]]:
+def open_baselines(runs: list[tuple[str, Path]], cohort: "Cohort") -> tuple[dict[str, "Predictor"], dict[str, "Cost"]]:
     """Open runs of ``mris baseline train``, and say what is known of their cost; nothing is imported for none."""
     if not runs:
         return {}, {}
@@ -163,10 +162,10 @@ def open_baselines(
     from mris.evaluation.results import Cost
 
     opened = {name: open_baseline(path) for name, path in runs}
-    for (name, path), baseline in zip(runs, opened.values(), strict=True):
-        if tuple(baseline.regions) != regions:
-            raise SettingsError(
-                f"--baseline {name}={path}: it gives regions {', '.join(baseline.regions)}, the cohort has "
-                f"{', '.join(regions)}; train it on this cohort"
-            )
-    return dict(opened), {name: Cost(n_parameters=baseline.n_parameters) for name, baseline in opened.items()}
+    for baseline in opened.values():
+        baseline.check_fits(cohort)
+    costs = {
+        name: Cost(n_parameters=baseline.n_parameters, training_seconds=baseline.card.training_seconds)
+        for name, baseline in opened.items()
+    }
+    return dict(opened), costs

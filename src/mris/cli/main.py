@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mris import __version__
-from mris.cli import bundles, cohorts, demo, evaluation, synthesis, training
+from mris.cli import baselines, bundles, cohorts, demo, evaluation, synthesis, training
 from mris.errors import MrisError
 
 EXIT_CODE = 2
@@ -23,13 +23,15 @@ app = typer.Typer(
         "Synthesize an expensive image from a cheap one, by retrieval in a shared embedding space.\n\n"
         "The road: [bold]check[/bold] and [bold]prepare[/bold] a manifest of paired files into a cohort, "
         "[bold]train[/bold] two encoders, [bold]index[/bold] them with a database into a bundle, "
-        "[bold]synthesize[/bold] for new people, [bold]evaluate[/bold] on the test split. "
+        "[bold]synthesize[/bold] for new people, [bold]evaluate[/bold] on the test split beside any "
+        "[bold]baseline[/bold]. "
         "Without data of your own: [bold]demo[/bold] walks it on a digital knee cohort ([bold]phantom[/bold])."
     ),
 )
 cohorts.register(app)
 training.register(app)
 bundles.register(app)
+baselines.register(app)
 synthesis.register(app)
 evaluation.register(app)
 demo.register(app)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mris
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.checks import check_unit_norm
 from mris.database.search import Groups, exact_search
@@ -32,7 +33,7 @@ from mris.evaluation.bundle_evaluation import check_names
 from mris.evaluation.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
 from mris.evaluation.evaluate import CONFIDENCE, check_views
 from mris.evaluation.image_error import evaluation_mask
-from mris.evaluation.references import REFERENCE_NAMES, MeanMap
+from mris.evaluation.references import REFERENCE_NAMES
 from mris.evaluation.target_pixels import TargetPixels, row_errors
 from mris.synthesis.average import average_rows
 from mris.synthesis.bundle import Bundle, check_encoder_fits

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mris
+from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.cohort.cohort import Cohort, PairBatch
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
@@ -21,7 +22,6 @@ from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examp
 from mris.evaluation.predictor import Predictor, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
-from mris.evaluation.references import MeanMap, evenly_spaced
 from mris.evaluation.results import (
     COMBINED,
     CohortDescription,

@@ -13,7 +13,7 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.sampling import epoch_batches
 from mris.errors import TrainingError
 from mris.metric.settings import TrainSettings
-from mris.training.pairs import PairReader, PrefetchedBatches, in_order
+from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order
 
 MOST_JUDGED_PIXELS = 8192
 
@@ -65,7 +65,7 @@ class PairsData(lightning.LightningDataModule):
             mask=torch.ones(len(chosen), dtype=torch.bool),
         )
 
-    def train_dataloader(self) -> PrefetchedBatches:
+    def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch; the plan depends on the seed and the epoch only."""
         assert self.trainer is not None
         plan = epoch_batches(
@@ -79,7 +79,7 @@ class PairsData(lightning.LightningDataModule):
         )
         return PrefetchedBatches(self.reader.read, plan)
 
-    def val_dataloader(self) -> list[PrefetchedBatches]:
+    def val_dataloader(self) -> list[PrefetchedBatches[Batch]]:
         """Validation pairs first, then the gallery of training targets."""
         size = self.settings.batch_size
         gallery = [self.gallery_rows[rows] for rows in in_order(len(self.gallery_rows), size)]

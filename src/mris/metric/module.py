@@ -1,21 +1,19 @@
 """One step and one validation of metric learning; Lightning does the rest."""
 
-import math
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from mris.cohort.augment import Augmentation, apply_augmentation, draw_augmentation
+from mris.cohort.augment import apply_augmentation, draw_augmentation
 from mris.metric.data import Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error
-from mris.training.pairs import Batch
+from mris.training.pairs import Batch, step_chance
 
 MONITOR = "error/val"
 
@@ -34,14 +32,13 @@ class MetricModule(lightning.LightningModule):
         super().__init__()
         self.encoder, self.settings, self.judged, self.seed = encoder, settings, judged, seed
         self.loss = CrossModalTripletLoss(settings.margin, settings.reduction)
-        self.augmentation = Augmentation(settings.rotation, settings.translation, settings.contrast, settings.noise)
         self.embedded: dict[str, list[Tensor]] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Augment the sources, embed both sides, compare."""
-        chance = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
-        generator = torch.Generator(self.device).manual_seed(int(chance.generate_state(1)[0]))
-        draw = draw_augmentation(tuple(batch.sources.shape), self.augmentation, generator)  # type: ignore[arg-type]
+        chance = step_chance(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        generator = torch.Generator(self.device).manual_seed(chance)
+        draw = draw_augmentation(tuple(batch.sources.shape), self.settings.augmentation, generator)  # type: ignore[arg-type]
         sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
         targets = batch.targets.contiguous(memory_format=torch.channels_last)
         embedded_sources, embedded_targets = self.encoder(sources, targets)
@@ -90,10 +87,4 @@ class MetricModule(lightning.LightningModule):
             ],
             weight_decay=settings.weight_decay,
         )
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)]
-
-    def _rate(self, epoch: int) -> float:
-        settings = self.settings
-        if settings.schedule == "step":
-            return settings.step_factor ** (epoch // settings.step_epochs)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, settings.rate)]

@@ -1,8 +1,6 @@
 """From files to files: read queries, synthesize them in batches, write maps, provenance and pictures."""
 
 import hashlib
-import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float32
 from mris.errors import ImageError, SettingsError
 from mris.images.image import Image
 from mris.images.read import read_image
+from mris.images.result_names import result_stems
 from mris.synthesis.outputs import Format, Query, write_synthesis
 from mris.synthesis.pictures import ValueRange, write_neighbors_picture
 from mris.synthesis.synthesis import Synthesis
@@ -85,7 +84,7 @@ def synthesize_files(
         ImageError: A file cannot be used, and `options.on_error` is "stop".
         OutputError: The disk refuses.
     """
-    named = list(zip(files, _stems(files), strict=True))
+    named = list(zip(files, result_stems(files), strict=True))
     out_dir = Path(out_dir)
     _check_results(named, out_dir, options)
     if options.center is not None and synthesizer.preparation is not None and synthesizer.preparation.region_mm is None:
@@ -160,29 +159,6 @@ def _by_shape(queries: list[_Prepared]) -> list[list[_Prepared]]:
 def _sha256(path: Path) -> str:
     with Path(str(path).partition("::")[0]).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _stems(files: Sequence[Path]) -> list[str]:
-    """Name the results of each file after it; where names repeat, after its folders below the common one too."""
-    stems = [_stem(path.name) for path in files]
-    if len(set(stems)) < len(stems):
-        absolute = [path.absolute() for path in files]
-        common = Path(os.path.commonpath([path.parent for path in absolute]))
-        stems = [_stem("_".join(path.relative_to(common).parts)) for path in absolute]
-    for stem, count in Counter(stems).items():
-        if count > 1:
-            same = [str(path) for path, other in zip(files, stems, strict=True) if other == stem]
-            raise SettingsError(
-                f"{count} files would all write {stem!r} ({same[0]}, {same[1]}); rename them, or use separate folders"
-            )
-    return stems
-
-
-def _stem(name: str) -> str:
-    file, _, key = name.partition("::")
-    file = file.removesuffix(".gz")
-    bare = file.rpartition(".")[0] or file
-    return f"{bare}_{key}" if key else bare
 
 
 def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions) -> None:

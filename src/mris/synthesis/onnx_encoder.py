@@ -1,39 +1,21 @@
 """`OnnxEncoder`: trained encoders that run on ONNX Runtime alone."""
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from mris.errors import BundleError, ImageError, SettingsError
+from mris.errors import BundleError, SettingsError
 from mris.images.transforms import SourcePreparation
+from mris.training.onnx_network import OnnxNetwork
 from mris.types import Embeddings, Sources, Targets
 
 FORMAT_VERSION = 1
 CARD_FILE = "encoder.json"
 GRAPH_FILES = ("source.onnx", "target.onnx")
-
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    *(
-        getattr(_state, name)
-        for name in (
-            *("EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded"),
-            *("NoModel", "NoSuchFile", "NotImplemented", "RuntimeException"),
-        )
-        if hasattr(_state, name)
-    ),
-)
-_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -122,18 +104,19 @@ class OnnxEncoder:
         """
         self.folder = Path(folder)
         self.card = read_card(self.folder)
-        self._checksums = dict(checksums or {})
-        self._threads = (
-            threads
-            if threads is not None
-            else len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-        self._sessions: dict[str, Any] = {}
-        for name in GRAPH_FILES:
-            if not (self.folder / name).is_file():
-                raise BundleError(f"{self.folder / name} is missing; restore a copy, or run `mris index` again")
+        card, known = self.card, dict(checksums or {})
+        shapes = {"source": card.source_shape, "target": card.target_shape}
+        self._networks = {
+            name: OnnxNetwork(
+                self.folder / f"{name}.onnx",
+                name,
+                shape,
+                (card.embedding_dim,),
+                checksum=known.get(f"{name}.onnx"),
+                threads=threads,
+            )
+            for name, shape in shapes.items()
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -163,7 +146,7 @@ class OnnxEncoder:
             ImageError: The shape is not the encoder's.
             BundleError: The network cannot be loaded or run.
         """
-        return self._run("source", np.asarray(sources), self.card.source_shape)
+        return self._networks["source"].run(sources)
 
     def encode_targets(self, targets: Targets) -> Embeddings:
         """Embed targets of the encoder's regions; NaN becomes 0 for the network only.
@@ -179,58 +162,9 @@ class OnnxEncoder:
             BundleError: The network cannot be loaded or run.
         """
         scaled = np.nan_to_num(np.asarray(targets, dtype=np.float32), nan=0.0) / np.float32(self.card.target_scale)
-        return self._run("target", scaled, self.card.target_shape)
-
-    def _run(self, name: str, images: np.ndarray, shape: tuple[int, int, int]) -> Embeddings:
-        if images.ndim != 4 or images.shape[1:] != shape:
-            raise ImageError(
-                f"{name} images have shape {images.shape}; this encoder takes (n, {', '.join(map(str, shape))}): "
-                "prepare them with its own settings"
-            )
-        images = np.ascontiguousarray(images, dtype=np.float32)
-        embeddings = np.empty((len(images), self.card.embedding_dim), dtype=np.float32)
-        session = self._session(name)
-        for start in range(0, len(images), _LARGEST_BATCH):
-            part = slice(start, start + _LARGEST_BATCH)
-            try:
-                (found,) = session.run(None, {name: images[part]})
-                embeddings[part] = found
-            except _RUNTIME_ERRORS as error:
-                raise BundleError(f"the network {name}.onnx of {self.folder} failed ({_first_line(error)})") from error
-        return embeddings
-
-    def _session(self, name: str) -> Any:
-        if name not in self._sessions:
-            path = self.folder / f"{name}.onnx"
-            try:
-                content = path.read_bytes()
-                expected = self._checksums.get(path.name)
-                if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-                    raise BundleError(
-                        f"{path} is not the file that was indexed (its SHA-256 differs): it was damaged or replaced; "
-                        "restore a copy, or run `mris index` again"
-                    )
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = self._threads
-                options.inter_op_num_threads = 1
-                options.log_severity_level = 3
-                # Idle threads would go on spinning and take the cores from search and average.
-                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-                known = onnxruntime.get_available_providers()
-                providers = [one for one in ("CUDAExecutionProvider", "CPUExecutionProvider") if one in known]
-                session = onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
-            except _RUNTIME_ERRORS as error:
-                raise BundleError(f"{path} cannot be loaded ({_first_line(error)}); run `mris index` again") from error
-            if [one.name for one in session.get_inputs()] != [name] or len(session.get_outputs()) != 1:
-                raise BundleError(f"{path} is no {name} encoder: it must have one input {name!r} and one output")
-            self._sessions[name] = session
-        return self._sessions[name]
+        return self._networks["target"].run(scaled)
 
 
 def _shape(values: Any) -> tuple[int, int, int]:
     first, second, third = (int(value) for value in values)
     return first, second, third
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
+
+Read = TypeVar("Read")
 
 
 class Batch(NamedTuple):
@@ -18,6 +20,7 @@ class Batch(NamedTuple):
 
     sources: Float[Tensor, "n c h w"]
     targets: Float[Tensor, "n r h w"]
+    valid: Bool[Tensor, "n r h w"]
     subjects: Int[Tensor, " n"]
 
 
@@ -49,20 +52,20 @@ class PairReader:
         else:
             sources = torch.from_numpy(self.cohort.read_sources(positions))
             targets = torch.from_numpy(self.cohort.read_targets(positions, regions=self.regions))
-        return Batch(sources, scale_targets(targets, self.scale), self.subjects[rows])
+        return Batch(sources, scale_targets(targets, self.scale), targets.isfinite(), self.subjects[rows])
 
 
 @dataclass(frozen=True)
-class PrefetchedBatches:
+class PrefetchedBatches(Generic[Read]):
     """The planned batches of one epoch; while one is used the next is read in a thread."""
 
-    read: Callable[[Int[np.ndarray, " n"]], Batch]
+    read: Callable[[Int[np.ndarray, " n"]], Read]
     plan: Sequence[Int[np.ndarray, " n"]]
 
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Read]:
         with ThreadPoolExecutor(1) as thread:
             upcoming = thread.submit(self.read, self.plan[0])
             for positions in self.plan[1:]:
@@ -79,3 +82,8 @@ def in_order(n: int, batch_size: int) -> list[Int[np.ndarray, " n"]]:
 def scale_targets(targets: Float[Tensor, "n r h w"], scale: float) -> Float[Tensor, "n r h w"]:
     """Targets as the network sees them: divided by `scale`, 0 where they have no value."""
     return torch.nan_to_num(targets, nan=0.0) / scale
+
+
+def step_chance(seed: int, epoch: int, step: int, rank: int) -> int:
+    """Seed of one training step: a function of the run's seed, the epoch, the step and the process, nothing else."""
+    return int(np.random.SeedSequence([seed, epoch, step, rank]).generate_state(1)[0])

@@ -30,7 +30,7 @@ class FitSettings:
 
     Attributes:
         epochs: how many epochs in all (a resumed run continues up to this number).
-        monitor: the metric that chooses the checkpoint, smaller is better.
+        monitor: the metric that chooses the checkpoint, smaller is better; None chooses the last epoch.
         patience: stop after this many validations without improvement; None trains all epochs.
         numerics: number format and memory layout.
         accelerator, devices, num_nodes: as Lightning names them; more than one device trains with DDP.
@@ -39,7 +39,7 @@ class FitSettings:
     """
 
     epochs: int
-    monitor: str
+    monitor: str | None
     numerics: Numerics
     patience: int | None = None
     accelerator: str = "auto"
@@ -111,14 +111,14 @@ def fit(
     Batches and augmentation must depend on the epoch's number only; then a resumed run equals an uninterrupted one.
 
     Args:
-        module: holds networks, loss and validation; logs `settings.monitor` at each validation.
+        module: holds networks, loss and validation; logs `settings.monitor`, if any, at each validation.
         data: gives the batches of an epoch.
         run: the run's folder.
         settings: see `FitSettings`.
         resume: continue from the last finished epoch.
 
     Returns:
-        The checkpoint with the smallest monitored value.
+        The checkpoint with the smallest monitored value, or the last one where nothing is monitored.
 
     Raises:
         TrainingError: nothing to resume from, the loss is not finite, or no epoch was ever validated.
@@ -129,14 +129,17 @@ def fit(
         raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
     on_terminal = settings.progress and sys.stderr.isatty()
     on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
-    callbacks: list[lightning.Callback] = [
-        ModelCheckpoint(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False),
-        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True),
-        MetricsLog(run, announce=settings.progress and not on_terminal),
+    checkpoints = [
+        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
     ]
-    for callback in callbacks[:2]:
-        callback.FILE_EXTENSION = ".safetensors"  # type: ignore[attr-defined]
-    if settings.patience is not None:
+    if settings.monitor is not None:  # before the other: the last checkpoint then knows of this epoch's best
+        checkpoints.insert(
+            0, ModelCheckpoint(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False)
+        )
+    for checkpoint in checkpoints:
+        checkpoint.FILE_EXTENSION = ".safetensors"
+    callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal)]
+    if settings.patience is not None and settings.monitor is not None:
         callbacks.append(EarlyStopping(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
     with quiet_lightning():
         trainer = lightning.Trainer(
@@ -159,9 +162,9 @@ def fit(
             deterministic="warn" if on_gpu else True,
         )
         trainer.fit(module, data, ckpt_path=str(last) if resume else None)
-    best = folder / BEST
+    chosen = folder / (LAST if settings.monitor is None else BEST)
     if trainer.interrupted:
         raise TrainingError(f"training of {run} was interrupted; continue it with --resume")
-    if not best.is_file():
+    if not chosen.is_file():
         raise TrainingError(f"run {run} ended without a validated epoch; give it at least one epoch")
-    return best
+    return chosen

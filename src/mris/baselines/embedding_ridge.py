@@ -1,0 +1,107 @@
+"""Ridge regression from the frozen retrieval embedding: what the embedding knows, without retrieving."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mris.baselines.export import write_baseline
+from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
+from mris.baselines.ridge import MapRegression, fit_map_regression
+from mris.cohort.cohort import Cohort
+from mris.training.recipe import Recipe
+from mris.training.run import check_run_folder, describe_run, write_run_file
+from mris.types import Embeddings, Sources
+
+METHOD = "embedding-ridge"
+_BATCH = 64
+
+
+class SourceEncoder(Protocol):
+    """A trained source encoder, such as `mris.DualEncoder`."""
+
+    source: nn.Module
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of weights and settings."""
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        """Embed prepared sources as unit vectors (n, d)."""
+
+
+class _RegressedEmbedding(nn.Module):
+    """The source encoders, unit vectors, one linear layer, as one graph."""
+
+    def __init__(self, sources: Sequence[nn.Module], regression: MapRegression, scale: float) -> None:
+        super().__init__()
+        self.sources = nn.ModuleList(sources)
+        self.shape = regression.mean.image.shape
+        coefficients = regression.coefficients.reshape(len(regression.center), -1) / scale
+        offset = regression.mean.without_gaps().reshape(-1) / scale - regression.center @ coefficients
+        self.linear = nn.Linear(*coefficients.shape)
+        self.linear.weight = nn.Parameter(torch.from_numpy(coefficients.T.astype(np.float32).copy()))
+        self.linear.bias = nn.Parameter(torch.from_numpy(offset.astype(np.float32)))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n r H W"]:
+        embedded = [nn.functional.normalize(source(images), dim=1) for source in self.sources]  # (n, d) each
+        mapped: Tensor = self.linear(torch.cat(embedded, dim=1))  # (n, r H W)
+        return mapped.reshape(-1, *self.shape)
+
+
+def train_embedding_ridge(
+    cohort: Cohort,
+    run: str | Path,
+    encoders: Sequence[SourceEncoder],
+    *,
+    target_scale: float = 3.0,
+    seed: int = 0,
+    resume: bool = False,
+) -> Baseline:
+    """Fit a ridge regression from frozen embeddings of the training sources to their targets.
+
+    The penalty is chosen by five folds of training subjects (`mris.baselines.ridge.fit_map_regression`). The encoders
+    and the regression are exported as one graph.
+
+    Args:
+        cohort: prepared pairs with a split "train".
+        run: a new folder.
+        encoders: trained encoders; embeddings of several (one a region) stand side by side.
+        target_scale: unit of the exported answer, see `mris.baselines.predictor.BaselineCard`.
+        seed: divides the subjects into folds.
+        resume: keep a finished run as it is.
+
+    Returns:
+        The baseline, ready to predict.
+
+    Raises:
+        TrainingError: the folder holds another run.
+        CohortError: there is no split "train".
+    """
+    run, started = Path(run), time.perf_counter()
+    recipe = Recipe.model_validate({"target_scale": target_scale, "epochs": 1})
+    description = {
+        **describe_run(METHOD, cohort, recipe, cohort.regions, seed),
+        "encoders": [encoder.fingerprint for encoder in encoders],
+    }
+    check_run_folder(run, description, resume=resume)
+    if resume and (run / BASELINE_FOLDER / CARD_FILE).is_file():
+        return open_baseline(run)
+    training = cohort.split("train")
+    parts = [range(start, min(start + _BATCH, len(training))) for start in range(0, len(training), _BATCH)]
+    embedded = [
+        np.concatenate([encoder.encode_sources(sources) for encoder in encoders], axis=1)
+        for sources in map(training.read_sources, parts)
+    ]
+    regression = fit_map_regression(training, np.concatenate(embedded), np.random.default_rng(seed))
+    network = _RegressedEmbedding([encoder.source for encoder in encoders], regression, target_scale)
+    if not resume:
+        write_run_file(run, description)
+    seconds = time.perf_counter() - started
+    write_baseline(run, network, cohort, METHOD, target_scale=target_scale, training_seconds=seconds)
+    return open_baseline(run)

@@ -1,0 +1,90 @@
+"""From files to files with a baseline: read queries, predict, write maps."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import mris
+from mris.baselines.predictor import Baseline
+from mris.errors import ImageError, SettingsError
+from mris.images.read import read_image
+from mris.images.result_names import result_stems
+from mris.images.transforms import prepare_source
+from mris.images.write import write_json, write_nifti
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one query file: what was written, or why nothing was."""
+
+    path: Path
+    written: tuple[Path, ...] = ()
+    problem: str | None = None
+
+
+def predict_files(
+    baseline: Baseline,
+    files: Sequence[Path],
+    out_dir: str | Path,
+    *,
+    side: Literal["left", "right"] | None = None,
+    spacing: tuple[float, float] | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Iterator[Prediction]:
+    """Predict the target of each file, one at a time.
+
+    Args:
+        baseline: the method.
+        files: source images; ``file.npz::key`` names an array of an archive.
+        out_dir: folder for ``STEM.nii.gz`` (mm spacing, NaN outside the atlas mask) and ``STEM.json``, written last.
+        side: side of the body where a file does not say.
+        spacing: pixel spacing (row, column) in mm where a file states none.
+        on_error: "stop" at a file that cannot be used, or "skip" it.
+
+    Yields:
+        One outcome a file, in order.
+
+    Raises:
+        SettingsError: two files would write the same results, or a result would replace a query.
+        ImageError: a file cannot be used, and `on_error` is "stop".
+        OutputError: the disk refuses.
+    """
+    out = Path(out_dir)
+    stems = result_stems(files)
+    queries = {Path(str(path).partition("::")[0]).resolve() for path in files}
+    for stem in stems:
+        if (out / f"{stem}.nii.gz").resolve() in queries:
+            raise SettingsError(f"the result {out / stem}.nii.gz would replace a query; choose another folder")
+    card, preparation = baseline.card, baseline.preparation
+    for path, stem in zip(files, stems, strict=True):
+        try:
+            image = read_image(path)
+            if image.spacing is None and spacing is not None:
+                image = replace(image, spacing=spacing)
+            own_side = image.laterality or side
+            source = prepare_source(image, preparation, side=own_side)
+            (target,) = baseline.predict(source[np.newaxis])
+        except ImageError as error:
+            if on_error == "stop":
+                raise
+            yield Prediction(path, problem=str(error))
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        write_nifti(out / f"{stem}.nii.gz", target, card.target_spacing)
+        record = {
+            "format_version": 1,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "query": {"name": path.name, "side": own_side},
+            "method": card.method,
+            "network_sha256": card.sha256,
+            "regions": card.regions,
+            "unit": card.unit,
+            "spacing_mm": card.target_spacing,
+            "software": {"mris": mris.__version__},
+        }
+        write_json(out / f"{stem}.json", record)
+        yield Prediction(path, (out / f"{stem}.nii.gz", out / f"{stem}.json"))

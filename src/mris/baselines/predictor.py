@@ -1,0 +1,168 @@
+"""`Baseline`: a trained method on disk, ready to predict on ONNX Runtime alone."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mris.cohort.cohort import Cohort
+from mris.errors import BundleError, CohortError, SettingsError
+from mris.images.transforms import SourcePreparation
+from mris.images.write import write_json, write_npz
+from mris.training.onnx_network import OnnxNetwork
+from mris.types import AtlasMask, Sources, Targets
+
+BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, MASK_FILE = "baseline", "baseline.json", "network.onnx", "atlas_mask.npz"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BaselineCard:
+    """All about a baseline but its weights, as ``baseline.json`` says it.
+
+    Attributes:
+        method: such as "unet".
+        regions: target regions, in the order of the answer's channels.
+        source_shape: (c, h, w) of a prepared source.
+        target_shape: (r, h, w) of an answer.
+        target_scale: the network's answer times this is in the unit.
+        unit: unit of the targets.
+        target_spacing: size of a target pixel (row, column) in mm, or None.
+        preparation: how an image becomes a prepared source, as plain values.
+        n_parameters: trained numbers.
+        training_seconds: wall time of the training, validation included.
+        sha256: SHA-256 (hex) of the network's file.
+    """
+
+    method: str
+    regions: tuple[str, ...]
+    source_shape: tuple[int, int, int]
+    target_shape: tuple[int, int, int]
+    target_scale: float
+    unit: str
+    target_spacing: tuple[float, float] | None
+    preparation: Mapping[str, Any]
+    n_parameters: int
+    training_seconds: float
+    sha256: str
+
+
+class Baseline:
+    """A method from prepared sources to targets, with the ``predict`` of every other method.
+
+    Args:
+        card: what it is.
+        network: its exported network.
+        mask: (r, h, w) where a target can have a value; the answer is NaN elsewhere.
+    """
+
+    def __init__(self, card: BaselineCard, network: OnnxNetwork, mask: AtlasMask) -> None:
+        self.card, self.network, self.mask = card, network, mask
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.card.method
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Target regions, in the order of the answer's channels."""
+        return self.card.regions
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers of the network."""
+        return self.card.n_parameters
+
+    @property
+    def preparation(self) -> SourcePreparation:
+        """How an image becomes a prepared source."""
+        return SourcePreparation.from_dict(self.card.preparation)
+
+    def predict(self, sources: Sources, *, subjects: Sequence[str] = ()) -> Targets:  # noqa: ARG002
+        """Predict one target a source, (n, r, h, w) in the unit, NaN outside the atlas mask.
+
+        Args:
+            sources: (n, c, h, w) prepared.
+            subjects: not needed: nothing is retrieved.
+
+        Raises:
+            ImageError: the shape is not the network's.
+            BundleError: the network is damaged.
+        """
+        answers = self.network.run(sources) * np.float32(self.card.target_scale)
+        answers[:, ~self.mask] = np.nan
+        return answers
+
+    def check_fits(self, cohort: Cohort) -> None:
+        """Refuse a cohort that was prepared otherwise than the one the baseline was trained on.
+
+        Raises:
+            CohortError: regions, sizes, unit or preparation differ.
+        """
+        header, card = cohort.header, self.card
+        for what, ours, theirs in (
+            ("regions", card.regions, header.regions),
+            ("source size", card.source_shape, header.source_shape),
+            ("target size", card.target_shape, header.target_shape),
+            ("unit", card.unit, header.unit),
+            ("preparation", self.preparation, header.source),
+        ):
+            if ours != theirs:
+                raise CohortError(
+                    f"baseline {card.method!r} was trained with {what} {ours}, cohort {cohort.path.name!r} has "
+                    f"{theirs}; prepare the cohort as the training's"
+                )
+
+
+def write_card(folder: Path, card: BaselineCard, mask: AtlasMask) -> None:
+    """Write the card, and the mask beside it; the card comes last, so that where it is the rest is."""
+    write_npz(folder / MASK_FILE, mask=mask)
+    write_json(folder / CARD_FILE, {"format_version": FORMAT_VERSION, **asdict(card)})
+
+
+def open_baseline(run: str | Path) -> Baseline:
+    """Open the baseline of a finished run (the run's folder, or its ``baseline`` folder).
+
+    Raises:
+        BundleError: there is none, or a file is damaged or of another version.
+
+    Example:
+        >>> open_baseline("no such run")
+        Traceback (most recent call last):
+        ...
+        mris.errors.BundleError: 'no such run' holds no finished baseline; train one with mris baseline train
+    """
+    folder = Path(run)
+    if not (folder / CARD_FILE).is_file():
+        folder = folder / BASELINE_FOLDER
+    path = folder / CARD_FILE
+    if not path.is_file():
+        raise BundleError(f"{str(run)!r} holds no finished baseline; train one with mris baseline train")
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
+        for name in ("regions", "source_shape", "target_shape", "target_spacing"):
+            values[name] = None if values[name] is None else tuple(values[name])
+        card = BaselineCard(**values)
+        SourcePreparation.from_dict(card.preparation)
+        with np.load(folder / MASK_FILE, allow_pickle=False) as archive:
+            mask = np.asarray(archive["mask"], dtype=np.bool_)
+        if mask.shape != card.target_shape or len(card.regions) != card.target_shape[0]:
+            raise BundleError(f"{folder}: mask {mask.shape} and regions {card.regions} contradict {card.target_shape}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
+        raise BundleError(f"{folder} is damaged ({type(error).__name__}: {error}); train the baseline again") from error
+    network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
+    return Baseline(card, network, mask)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

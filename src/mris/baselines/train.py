@@ -1,0 +1,137 @@
+"""Train a baseline on a cohort: one run, one folder, by the trainer that trains the encoders."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mris.baselines.autoencoder import build_autoencoder
+from mris.baselines.data import TranslationData
+from mris.baselines.export import write_baseline
+from mris.baselines.module import MONITOR, AdversarialModule, TranslationModule
+from mris.baselines.pix2pix import build_discriminator, build_generator
+from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
+from mris.baselines.settings import BaselineSettings
+from mris.baselines.transunet import build_transunet
+from mris.baselines.unet import build_unet
+from mris.cohort.cohort import Cohort
+from mris.training.callbacks import read_metrics
+from mris.training.networks import cover_strides
+from mris.training.run import check_run_folder, describe_run, fit_run, write_run_file
+from mris.training.trainer import check_devices, process_rank
+
+
+def build_network(cohort: Cohort, settings: BaselineSettings, seed: int) -> nn.Module:
+    """Build the network of a method for a cohort's images, with starting weights that `seed` decides.
+
+    Raises:
+        SettingsError: the method cannot work on images of this size.
+    """
+    channels, regions = cohort.header.source_shape[0], len(cohort.regions)
+    source_size, target_size = cohort.header.source_shape[1:], cohort.header.target_shape[1:]
+    width = settings.width
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if settings.method == "unet":
+            network = build_unet(channels, regions, source_size=source_size, target_size=target_size, width=width)
+        elif settings.method == "pix2pix":
+            network = build_generator(
+                channels,
+                regions,
+                source_size=source_size,
+                target_size=target_size,
+                width=width,
+                dropout=settings.dropout,
+            )
+        elif settings.method == "transunet":
+            network = build_transunet(
+                channels,
+                regions,
+                source_size=source_size,
+                target_size=target_size,
+                width=width,
+                hidden=settings.hidden,
+                layers=settings.layers,
+                heads=settings.heads,
+                mlp=4 * settings.hidden,
+                decoder=settings.decoder,
+            )
+        else:
+            network = build_autoencoder(
+                channels,
+                regions,
+                source_size=source_size,
+                target_size=target_size,
+                width=width,
+                bottleneck=settings.bottleneck,
+            )
+    cover_strides(network)
+    return network
+
+
+def train_baseline(
+    cohort: Cohort,
+    run: str | Path,
+    settings: BaselineSettings,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+) -> Baseline:
+    """Train a network from sources to targets, on the pairs, batches and augmentation of the encoders.
+
+    The epoch with the smallest mean absolute error of validation subjects is kept, exported to ONNX and compared with
+    torch. RUN then holds run.json, metrics.csv, curves.png, checkpoints/ and baseline/.
+
+    Args:
+        cohort: prepared pairs with splits "train" and "val"; all its regions are learned together.
+        run: a new folder.
+        settings: the method and its recipe; see `mris.baselines.settings.preset`.
+        seed: decides starting weights, batches and augmentation.
+        resume: continue an interrupted run; the result equals an uninterrupted run's.
+        progress: show bars on a terminal, a line an epoch elsewhere.
+
+    Returns:
+        The baseline, ready to predict; it needs no torch.
+
+    Raises:
+        TrainingError: the folder already holds a run, the cohort lacks a split, the run to resume had other settings,
+            or the loss stopped being finite.
+        SettingsError: the method cannot work on images of this size.
+        OutputError: the folder cannot be written.
+    """
+    run = Path(run)
+    description = describe_run("baseline", cohort, settings, cohort.regions, seed)
+    leads = process_rank() == 0
+    if leads:
+        check_run_folder(run, description, resume=resume)
+    if resume and (run / BASELINE_FOLDER / CARD_FILE).is_file():
+        return open_baseline(run)
+    check_devices(settings.accelerator, settings.devices)
+    data = TranslationData(cohort, settings, seed)
+    network = build_network(cohort, settings, seed)
+    mask = torch.from_numpy(np.ascontiguousarray(cohort.atlas_mask))
+    if settings.method == "pix2pix":
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 1)
+            discriminator = build_discriminator(
+                cohort.header.source_shape[0],
+                len(cohort.regions),
+                target_size=cohort.header.target_shape[1:],
+                width=settings.width,
+            )
+        module: TranslationModule = AdversarialModule(network, discriminator, settings, mask, seed)
+    else:
+        module = TranslationModule(network, settings, mask, seed)
+    if leads and not resume:  # last: what is refused leaves no folder
+        write_run_file(run, description)
+    state = fit_run(module, data, run, settings, monitor=MONITOR, prefix="network.", resume=resume, progress=progress)
+    network.load_state_dict(state)
+    network.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    if leads:
+        seconds = sum(row["seconds"] for row in read_metrics(run / "metrics.csv"))
+        write_baseline(
+            run, network, cohort, settings.method, target_scale=settings.target_scale, training_seconds=seconds
+        )
+    return open_baseline(run)

@@ -1,0 +1,137 @@
+"""``mris baseline train | synthesize``: methods to compare retrieval with."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mris.errors import SettingsError
+
+baseline_app = typer.Typer(
+    no_args_is_help=True,
+    help="Train and run methods to compare with: U-Net, pix2pix, TransUNet, autoencoder, regression of the embedding.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(baseline_app, name="baseline")
+
+
+@baseline_app.command("train")
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")],
+    run: Annotated[Path, typer.Argument(help="New folder for the run.")],
+    method: Annotated[
+        Literal["unet", "pix2pix", "transunet", "autoencoder", "embedding-ridge"],
+        typer.Option(help="The method; embedding-ridge also needs --encoder."),
+    ] = "unet",
+    encoder: Annotated[
+        Path | None, typer.Option(help="embedding-ridge: a finished run of mris train, whose embedding is regressed.")
+    ] = None,
+    preset: Annotated[
+        Literal["small", "paper"],
+        typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' has the published sizes."),
+    ] = "small",
+    settings: Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides starting weights, batches and augmentation.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a method that maps the source to the target directly, on the same pairs and with the same care.
+
+    Batches, augmentation and the choice of the epoch by the error of validation subjects are those of the encoders. RUN
+    then holds baseline/, to be judged beside a bundle by the option --baseline NAME=RUN of the command evaluate.
+
+    Examples:
+      mris baseline train cohort unet --method unet
+
+      mris baseline train cohort ridge --method embedding-ridge --encoder run
+    """
+    from mris.baselines.settings import preset as preset_settings
+    from mris.cli.settings import describe_settings, parse_assignments, read_toml, resolve
+    from mris.cohort.cohort import Cohort
+
+    opened = Cohort.open(cohort)
+    if method == "embedding-ridge":
+        if encoder is None:
+            raise SettingsError("method embedding-ridge regresses an embedding; name its run with --encoder RUN")
+        if settings or set_ or epochs:
+            raise SettingsError("method embedding-ridge has no settings; leave out --settings, --set and --epochs")
+        from mris.cli.bundles import encoder_folders
+
+        folders = encoder_folders(encoder)
+        if dry_run:
+            typer.echo(f"{opened.describe()}\nwould regress the embedding of {', '.join(map(str, folders))} into {run}")
+            return
+        from mris.baselines.embedding_ridge import train_embedding_ridge
+        from mris.metric.encoders import DualEncoder
+
+        encoders = [DualEncoder.load(folder) for folder in folders]
+        scale = encoders[0].spec.target_scale
+        train_embedding_ridge(opened, run, encoders, target_scale=scale, seed=seed, resume=resume)
+        typer.echo(f"trained {method}: {run}")
+        return
+    if encoder is not None:
+        raise SettingsError(f"--encoder goes with method embedding-ridge, not with {method}; leave it out")
+    chosen = resolve(
+        preset_settings(preset, method),
+        read_toml(settings) if settings else {},
+        parse_assignments(set_ or []),
+        {"epochs": epochs} if epochs is not None else {},
+    )
+    if dry_run:
+        typer.echo(f"{opened.describe()}\nwould train {chosen.method} into {run}, seed {seed}, with")
+        typer.echo(describe_settings(chosen))
+        return
+    from mris.baselines.train import train_baseline
+
+    train_baseline(opened, run, chosen, seed=seed, resume=resume, progress=not quiet)
+    typer.echo(f"trained {chosen.method}: {run}")
+
+
+@baseline_app.command("synthesize")
+def synthesize(
+    run: Annotated[Path, typer.Argument(help="A finished run of mris baseline train.")],
+    files: Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")],
+    out: Annotated[Path, typer.Option(help="Folder for the maps.")] = Path("synthesis"),
+    side: Annotated[
+        Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
+    on_error: Annotated[
+        Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
+    ] = "stop",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Predict the target image of new sources with a baseline: STEM.nii.gz and STEM.json for each file.
+
+    A baseline shows no neighbors and no spread. It is here to be compared with, on the same files.
+
+    Example: mris baseline synthesize unet knee.dcm --out maps --side left
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from mris.baselines.files import predict_files
+    from mris.baselines.predictor import open_baseline
+
+    outcomes = predict_files(
+        open_baseline(run), files, out, side=side, spacing=(spacing, spacing) if spacing else None, on_error=on_error
+    )
+    n_done = 0
+    for outcome in track(outcomes, "Predicting", total=len(files), console=Console(stderr=True), disable=quiet):
+        if outcome.problem is None:
+            n_done += 1
+        else:
+            typer.echo(f"skipped: {outcome.problem}", err=True)
+    typer.echo(f"{n_done} of {len(files)} files predicted into {out}")
+    if n_done == 0:
+        raise SettingsError("no file could be used; the reasons stand above")

@@ -1,0 +1,45 @@
+"""How the results of a query are named after its file."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mris.errors import SettingsError
+
+
+def result_stems(files: Sequence[Path]) -> list[str]:
+    """Name the results of each file after it; where names repeat, after its folders below the common one too.
+
+    Args:
+        files: Queries; ``file.npz::key`` names an array of an archive.
+
+    Returns:
+        A stem a file, all different.
+
+    Raises:
+        SettingsError: Two files would write the same results.
+
+    Example:
+        >>> result_stems([Path("a/knee.nii.gz"), Path("b/knee.png")])
+        ['a_knee', 'b_knee']
+    """
+    stems = [_stem(path.name) for path in files]
+    if len(set(stems)) < len(stems):
+        absolute = [path.absolute() for path in files]
+        common = Path(os.path.commonpath([path.parent for path in absolute]))
+        stems = [_stem("_".join(path.relative_to(common).parts)) for path in absolute]
+    for stem, count in Counter(stems).items():
+        if count > 1:
+            same = [str(path) for path, other in zip(files, stems, strict=True) if other == stem]
+            raise SettingsError(
+                f"{count} files would all write {stem!r} ({same[0]}, {same[1]}); rename them, or use separate folders"
+            )
+    return stems
+
+
+def _stem(name: str) -> str:
+    file, _, key = name.partition("::")
+    file = file.removesuffix(".gz")
+    bare = file.rpartition(".")[0] or file
+    return f"{bare}_{key}" if key else bare

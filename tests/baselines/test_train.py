@@ -1,0 +1,194 @@
+"""Baselines are trained by the trainer of the encoders, on the same pairs, and predict without torch."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mris.baselines.embedding_ridge import train_embedding_ridge
+from mris.baselines.mean_map import MeanMap
+from mris.baselines.module import masked_l1
+from mris.baselines.predictor import open_baseline
+from mris.baselines.settings import METHODS, BaselineSettings, Method, preset
+from mris.baselines.train import train_baseline
+from mris.cohort.cohort import Cohort
+from mris.cohort.sampling import epoch_batches
+from mris.errors import BundleError, CohortError, TrainingError
+from mris.training.callbacks import read_metrics
+
+_TRAIN = """
+import sys
+from mris.baselines.settings import BaselineSettings
+from mris.baselines.train import train_baseline
+from mris.cohort.cohort import Cohort
+settings = BaselineSettings.model_validate_json(sys.argv[3])
+train_baseline(Cohort.open(sys.argv[1]), sys.argv[2], settings, seed=1, progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def cohort(square_cohort_path: Path) -> Cohort:
+    return Cohort.open(square_cohort_path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_and_predicts_maps_of_the_cohort_nan_outside_the_atlas(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path, method: Method
+) -> None:
+    baseline = train_baseline(cohort, tmp_path / "run", tiny_settings[method], seed=1, progress=False)
+    test = cohort.split("test")
+    predictions = baseline.predict(test.read_sources(), subjects=list(test.subjects))
+    assert predictions.shape == (len(test), *cohort.header.target_shape)
+    np.testing.assert_array_equal(np.isfinite(predictions).all(axis=0), cohort.atlas_mask)
+    assert not np.isfinite(predictions[:, ~cohort.atlas_mask]).any()
+    one_by_one = np.concatenate([baseline.predict(test.read_sources([i])) for i in range(2)])
+    np.testing.assert_allclose(predictions[:2], one_by_one, atol=1e-4)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert len(rows) == 3
+    assert baseline.n_parameters > 1000
+    assert baseline.card.training_seconds == pytest.approx(sum(row["seconds"] for row in rows))
+
+
+def test_the_error_of_the_chosen_epoch_is_that_of_the_exported_network(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path
+) -> None:
+    baseline = train_baseline(cohort, tmp_path / "run", tiny_settings["unet"], seed=1, progress=False)
+    val = cohort.split("val")
+    errors = np.abs(baseline.predict(val.read_sources()) - val.read_targets())
+    error = np.mean([np.nanmean(one) for one in errors])
+    smallest = min(row["error/val"] for row in read_metrics(tmp_path / "run" / "metrics.csv"))
+    assert error == pytest.approx(smallest, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trained_method_beats_the_mean_map_on_validation_subjects(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path, method: Method
+) -> None:
+    settings = tiny_settings[method].model_copy(update={"epochs": 25})
+    train_baseline(cohort, tmp_path / "run", settings, seed=1, progress=False)
+    mean = MeanMap.fit(cohort.split("train")).image
+    val = cohort.split("val").read_targets()
+    of_mean = np.mean([np.nanmean(np.abs(one - mean)) for one in val])
+    assert min(row["error/val"] for row in read_metrics(tmp_path / "run" / "metrics.csv")) < of_mean
+
+
+def test_baselines_see_the_batches_of_the_encoders(cohort: Cohort) -> None:
+    from mris.baselines.data import TranslationData
+    from mris.metric.data import PairsData
+    from mris.metric.settings import preset as metric_preset
+
+    class Trainer:
+        current_epoch, global_rank, world_size = 3, 0, 1
+
+    plans = []
+    for data in (
+        TranslationData(cohort, preset("small", "unet"), 5),
+        PairsData(cohort, cohort.regions, metric_preset("small"), 5),
+    ):
+        data.trainer = Trainer()  # type: ignore[assignment]
+        plans.append(data.train_dataloader().plan)
+    expected = epoch_batches(cohort.split("train").subjects, 64, sampler="pair", seed=5, epoch=3)
+    for plan in plans:
+        assert [batch.tolist() for batch in plan] == [batch.tolist() for batch in expected]
+
+
+def test_pixels_without_a_value_have_no_part_in_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predictions, targets = torch.rand(2, 3, 2, 4, 4, generator=generator)
+    valid = torch.rand(3, 2, 4, 4, generator=generator) > 0.5
+    expected = (predictions - targets)[valid].abs().mean()
+    torch.testing.assert_close(masked_l1(predictions, targets, valid), expected)
+    torch.testing.assert_close(masked_l1(predictions + 9 * ~valid, targets, valid), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["unet", "pix2pix"])
+def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path, method: Method
+) -> None:
+    settings = tiny_settings[method].model_copy(update={"epochs": 4})
+    whole = train_baseline(cohort, tmp_path / "whole", settings, seed=1, progress=False)
+    interrupted = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), settings.model_dump_json()]
+    )
+    deadline = time.monotonic() + 120
+    while not (interrupted / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = train_baseline(cohort, interrupted, settings, seed=1, resume=True, progress=False)
+    sources = cohort.split("test").read_sources()
+    np.testing.assert_array_equal(whole.predict(sources), resumed.predict(sources))
+
+
+def test_a_finished_run_is_not_trained_again_and_not_taken_for_another(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path
+) -> None:
+    settings = tiny_settings["autoencoder"]
+    first = train_baseline(cohort, tmp_path / "run", settings, seed=1, progress=False)
+    again = train_baseline(cohort, tmp_path / "run", settings, seed=1, resume=True, progress=False)
+    assert first.card == again.card
+    with pytest.raises(TrainingError, match="not empty"):
+        train_baseline(cohort, tmp_path / "run", settings, seed=1, progress=False)
+    with pytest.raises(TrainingError, match="method: autoencoder then, unet now"):
+        train_baseline(cohort, tmp_path / "run", tiny_settings["unet"], seed=1, resume=True, progress=False)
+
+
+def test_a_damaged_replaced_or_unfitting_baseline_is_refused(
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path, tiny_cohort_path: Path
+) -> None:
+    baseline = train_baseline(cohort, tmp_path / "run", tiny_settings["unet"], seed=1, progress=False)
+    baseline.check_fits(cohort)
+    with pytest.raises(CohortError, match=r"source size \(1, 32, 32\)"):
+        baseline.check_fits(Cohort.open(tiny_cohort_path))
+    folder = tmp_path / "run" / "baseline"
+    network = folder / "network.onnx"
+    network.write_bytes(network.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match="not the file that was exported"):
+        open_baseline(tmp_path / "run").predict(cohort.read_sources([0]))
+    (folder / "baseline.json").write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        open_baseline(tmp_path / "run")
+    with pytest.raises(BundleError, match="no finished baseline"):
+        open_baseline(tmp_path)
+
+
+class _Encoder:
+    """A network that keeps the mean of four quarters, as an encoder of a known embedding."""
+
+    fingerprint = "f" * 64
+
+    def __init__(self) -> None:
+        self.source = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+
+    def encode_sources(self, sources: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return torch.nn.functional.normalize(self.source(torch.from_numpy(sources)), dim=1).numpy()
+
+
+def test_the_regressed_embedding_is_scikit_learns_ridge_on_it(cohort: Cohort, tmp_path: Path) -> None:
+    from sklearn.linear_model import Ridge
+
+    from mris.baselines.ridge import fit_map_regression
+
+    encoder, training, test = _Encoder(), cohort.split("train"), cohort.split("test")
+    baseline = train_embedding_ridge(cohort, tmp_path / "run", [encoder], target_scale=2.0, seed=3)
+    scores = encoder.encode_sources(training.read_sources()).astype(np.float64)
+    penalty = fit_map_regression(training, scores, np.random.default_rng(3)).penalty
+    centered = scores - scores.mean(axis=0)
+    alpha = penalty * np.trace(centered.T @ centered) / scores.shape[1]
+    targets = training.read_targets()
+    known = np.isfinite(targets).all(axis=0)
+    oracle = Ridge(alpha=alpha).fit(scores, targets[:, known])
+    expected = oracle.predict(encoder.encode_sources(test.read_sources()).astype(np.float64))
+    np.testing.assert_allclose(baseline.predict(test.read_sources())[:, known], expected, atol=1e-3)
+    assert train_embedding_ridge(cohort, tmp_path / "run", [encoder], target_scale=2.0, seed=3, resume=True).card == (
+        baseline.card
+    )
