@@ -165,10 +165,19 @@ def test_missing_and_empty_manifests_bad_sizes_and_files_in_the_way(refused, pai
     (tmp_path / "empty.csv").write_text("")
     refused("prepare", tmp_path / "empty.csv", tmp_path / "cohort", *SPLITS)
     path = manifest(pairs, GOOD)
-    assert "--size" in refused("prepare", path, tmp_path / "cohort", "--size", "tall")
+    for size in ("tall", "1.5", "0", "nan", "1e400", "8x8x8"):
+        assert f"--size is '{size}'" in refused("prepare", path, tmp_path / "cohort", "--size", size)
+        assert f"--target-size is '{size}'" in refused("check", path, "--target-size", size)
     assert "--fractions" in refused("prepare", path, tmp_path / "cohort", "--fractions", "half")
     refused("prepare", path, path, *SPLITS)
     assert path.read_text().startswith("subject")
+
+
+def test_a_check_lists_every_problem(refused, pairs: Path) -> None:
+    missing = [f"T{i},0,absent{i}.npy,y0.npy" for i in range(30)]
+    said = refused("check", manifest(pairs, [*GOOD, *missing]), *SPLITS)
+    assert all(f"absent{i}.npy" in said for i in range(30))
+    assert "3 of 33 rows kept, 30 dropped" in said
 
 
 def test_a_cohort_is_not_prepared_over_another_one(run_cli, refused, pairs: Path, tmp_path: Path) -> None:

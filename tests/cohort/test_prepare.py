@@ -174,6 +174,20 @@ def test_by_default_faults_of_files_stop_with_a_list_and_a_mended_file_lets_it_g
     assert len(Cohort.open(study.out)) == 20
 
 
+def test_after_a_stop_before_the_first_stored_pair_a_mended_manifest_begins_anew(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    study.put(5, "source", np.zeros((4, 4)))
+    with pytest.raises(CohortError, match="row 7"):
+        _prepared(study, settings)
+    del study.rows[5]
+    report = _prepared(study, replace(settings, seed=3))
+    assert (report.n_rows, report.n_kept, report.problems) == (19, 19, ())
+    assert len(Cohort.open(study.out)) == 19
+    assert not (study.out / "problems.jsonl").exists()
+
+
 def test_a_cohort_without_a_usable_file_is_refused(make_study: MakeStudy, settings: PrepareSettings) -> None:
     study = make_study(n_subjects=10)
     for row in range(20):
@@ -325,6 +339,13 @@ def test_twenty_problems_are_shown_and_the_others_counted() -> None:
     assert "dropped, missing file: 38" in text
     assert text.endswith("... and 18 more")
     assert text.count("is gone") == 20
+
+
+def test_all_problems_are_shown_to_who_asks() -> None:
+    problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
+    text = PrepareReport(38, 0, problems).summary(most=None)
+    assert text.count("is gone") == 38
+    assert "more" not in text
 
 
 def test_unknown_paths_are_no_part_of_a_cohort(make_study: MakeStudy, settings: PrepareSettings) -> None:

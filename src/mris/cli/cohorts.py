@@ -116,7 +116,7 @@ def check(
         seed,
     )
     report = check_cohort(manifest, _with(settings, "skip", workers), progress=not quiet)
-    typer.echo(report.summary())
+    typer.echo(report.summary(most=None))
     if report.n_dropped:
         raise CohortError(
             f"{report.n_dropped} of {report.n_rows} rows cannot be used; mend them, or prepare --on-error skip"
@@ -172,7 +172,7 @@ def prepare(
         workers,
     )
     if dry_run:
-        typer.echo(check_cohort(manifest, settings, progress=not quiet).summary())
+        typer.echo(check_cohort(manifest, settings, progress=not quiet).summary(most=None))
         return
     typer.echo(prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite).summary())
 

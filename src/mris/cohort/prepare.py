@@ -46,7 +46,8 @@ def prepare_cohort(
 
     Args:
         manifest_path: A CSV or Parquet file, see `read_manifest`.
-        out: A new or empty folder, or one in which the same preparation was interrupted or finished.
+        out: A new or empty folder, or one in which the same preparation was interrupted or finished; one in which
+            any preparation stopped before its first pair was stored counts as empty.
         settings: What to do.
         progress: Show a progress bar on standard error.
         overwrite: Replace a cohort that `out` holds.
@@ -74,13 +75,18 @@ def prepare_cohort(
         if (folder / HEADER_FILE).is_file():  # another process finished it while this one read the manifest
             return _finished_report(folder, assignment)
         earlier = work_folder.earlier_work(folder)
+        writer = PairWriter(folder / TABLE_FILE, manifest.labels)
+        if earlier is not None and assignment.differences(earlier[0]) and not writer.exists():
+            # Not one pair of the earlier work is kept: who mends the manifest after a stop begins anew.
+            work_folder.claim(folder, overwrite=True)
+            earlier = None
         if earlier is None:
             work_folder.start(folder, assignment, manifest.problems)
         else:
             _require_same(folder, assignment, earlier[0])
             manifest = replace(manifest, problems=earlier[1])
         plan = _checked_plan(manifest, settings)
-        work = _Work(folder, plan, settings, PairWriter(folder / TABLE_FILE, manifest.labels))
+        work = _Work(folder, plan, settings, writer)
         work.resume()
         with _bar("Preparing pairs", len(manifest.rows), progress) as advance:
             work.run(advance)

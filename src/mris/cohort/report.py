@@ -67,8 +67,15 @@ class PrepareReport:
         kinds = {(problem.rule, problem.row) for problem in self.problems if problem.severity == "error"}
         return dict(Counter(rule for rule, _ in kinds).most_common())
 
-    def summary(self) -> str:
-        """Tell the whole in a few lines of text, with the first twenty problems."""
+    def summary(self, most: int | None = _SHOWN) -> str:
+        """Tell the whole in a few lines of text.
+
+        Args:
+            most: Problems to list, one line each; the others are counted. None lists all.
+
+        Returns:
+            Counts, notes and problems.
+        """
         lines = [f"{self.n_kept} of {self.n_rows} rows kept, {self.n_dropped} dropped"]
         lines += [
             f"  {name}: {count} rows, {self.subjects_by_split.get(name, 0)} subjects"
@@ -76,7 +83,7 @@ class PrepareReport:
         ]
         lines += [f"  dropped, {rule}: {count}" for rule, count in self.counts_by_rule.items()]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines + listed(self.problems)) if self.problems else "\n".join(lines)
+        return "\n".join(lines + listed(self.problems, most)) if self.problems else "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Give the report as plain JSON values."""
@@ -95,11 +102,11 @@ class PrepareReport:
         )
 
 
-def listed(problems: Sequence[Problem]) -> list[str]:
-    """Give one line for each problem, up to twenty, and one that tells how many more there are."""
-    lines = [("note: " if problem.severity == "note" else "") + str(problem) for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"... and {len(problems) - _SHOWN} more")
+def listed(problems: Sequence[Problem], most: int | None = _SHOWN) -> list[str]:
+    """Give one line for each problem, up to `most` (None: all), and one that tells how many more there are."""
+    lines = [("note: " if problem.severity == "note" else "") + str(problem) for problem in problems[:most]]
+    if most is not None and len(problems) > most:
+        lines.append(f"... and {len(problems) - most} more")
     return lines
 
 
