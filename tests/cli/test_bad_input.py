@@ -206,6 +206,16 @@ def test_training_refuses_what_it_cannot_use(refused, tiny_cohort_path: Path, ti
     assert not out.exists()
 
 
+@pytest.mark.parametrize("seed", [-1, 10**30])
+def test_a_seed_that_no_generator_takes_is_a_usage_error(
+    run_cli, tiny_cohort_path: Path, tmp_path: Path, seed: int
+) -> None:
+    outcome = run_cli("train", tiny_cohort_path, tmp_path / "run", f"--seed={seed}", *TINY)
+    assert outcome.code == 2
+    assert "--seed" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_dry_run_writes_nothing(run_cli, tiny_cohort_path: Path, tmp_path: Path) -> None:
     outcome = run_cli("train", tiny_cohort_path, tmp_path / "run", "--dry-run")
     assert outcome.code == 0

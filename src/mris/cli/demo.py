@@ -27,7 +27,7 @@ def demo(
     subjects: Annotated[int, typer.Option(min=60, help="Digital persons; each has two knees.")] = 2000,
     size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 64,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Walk the whole road in a few minutes: phantom, prepare, train, index, synthesize, evaluate, report.

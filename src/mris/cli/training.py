@@ -29,7 +29,9 @@ def train(
     separate: Annotated[
         bool, typer.Option("--separate", help="Train one run for each region, in RUN/<region> (MRIS-S).")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Decides starting weights, batches and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
     ] = False,
