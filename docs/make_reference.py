@@ -34,6 +34,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "mris.evaluation.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
     "mris.evaluation.results": ("read_results", "write_results"),
     "mris.reporting.html": ("write_evaluation",),
+    "mris.knee.progression": ("ProgressionLabels", "progression_labels", "baseline_labels"),
+    "mris.knee.klg_sheet": ("read_klg_sheet",),
     "mris.knee.phantom.cohort": ("write_phantom",),
     "mris.knee.phantom.simulate": ("simulate_subject",),
 }
@@ -81,7 +83,7 @@ def _value_of(parameter: ParamMeta) -> str:
         else:
             kinds.append({int: "integer", float: "number", bool: "flag", Path: "path"}.get(kind, "text"))
     low, high = (getattr(parameter.default, name, None) for name in ("min", "max"))
-    limits = (f" from {low:g}" if low is not None else "") + (f" to {high:g}" if high is not None else "")
+    limits = (f" from {low:.10g}" if low is not None else "") + (f" to {high:.10g}" if high is not None else "")
     return " ".join(kinds) + limits + (", several" if repeated else "")
 
 
