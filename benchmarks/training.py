@@ -28,6 +28,7 @@ from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.module import MetricModule
 from mris.metric.settings import TrainSettings, preset
+from mris.training.pairs import Batch
 from mris.training.precision import cpu_has_bf16
 from mris.training.trainer import quiet_lightning
 
