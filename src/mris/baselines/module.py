@@ -52,10 +52,18 @@ class TranslationModule(lightning.LightningModule):
         draw = draw_augmentation(tuple(batch.sources.shape), self.settings.augmentation, generator)  # type: ignore[arg-type]
         return apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
 
+    def predicted(self, sources: Float[Tensor, "n c h w"], chance: int) -> Float[Tensor, "n r h w"]:
+        """The network's answers, with dropout that `chance` decides."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(chance)  # dropout has no generator of its own
+            answers: Tensor = self.network(sources).float()
+        return answers
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Augment the sources, predict, compare where the target has a value."""
         chance = step_chance(self.seed, self.current_epoch, batch_idx, self.global_rank)
-        loss = masked_l1(self.network(self.augmented(batch, chance)).float(), batch.targets, batch.valid)
+        predictions = self.predicted(self.augmented(batch, chance), chance)
+        loss = masked_l1(predictions, batch.targets, batch.valid)
         self._note("loss/train", loss, batch)
         return loss
 
@@ -127,9 +135,7 @@ class AdversarialModule(TranslationModule):
         chance = step_chance(self.seed, self.current_epoch, batch_idx, self.global_rank)
         generator_steps, discriminator_steps = self.optimizers()  # type: ignore[attr-defined]
         sources = self.augmented(batch, chance)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(chance)  # dropout has no generator of its own
-            made = self.network(sources).float() * batch.valid
+        made = self.predicted(sources, chance) * batch.valid
         for network, steps in ((self.discriminator, discriminator_steps), (self.network, generator_steps)):
             self.toggle_optimizer(steps)
             if network is self.discriminator:

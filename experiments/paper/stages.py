@@ -1,0 +1,76 @@
+"""Stages: pieces of work with a folder each, done once for what they depend on, resumed after a kill.
+
+A stage's record says what it depends on and whether it is done. If what it depends on changes, its folder is removed
+and it runs again; stages that depend on it then do, too, since its hash is part of what they depend on.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mris.images.write import write_json
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of an experiment.
+
+    Args:
+        folder: Everything it makes.
+        announce: Told in a line what each stage does.
+    """
+
+    folder: Path
+    announce: Callable[[str], None] = print
+
+    def stage(self, name: str, depends: Mapping[str, Any], make: Callable[[Path, bool], None]) -> str:
+        """Run a stage, unless it is done.
+
+        Args:
+            name: Where it works, below the experiment's folder.
+            depends: All that decides its result, as plain JSON values; hashes of earlier stages among them.
+            make: Does it, given the stage's folder and whether an interrupted attempt is to be resumed there.
+
+        Returns:
+            Hash of what the stage depends on.
+        """
+        key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+        record, folder = self.folder / "stages" / f"{name.replace('/', '.')}.json", self.folder / name
+        found = _read(record)
+        if found.get("key") == key and found.get("done") and folder.exists():
+            self.announce(f"{name}: kept")
+            return key
+        resumes = found.get("key") == key and folder.exists()
+        if found and not resumes and folder.exists():
+            self.announce(f"{name}: made of something else before; made again")
+            shutil.rmtree(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        earlier = float(found.get("seconds", 0)) if resumes else 0.0
+        state = {"key": key, "depends": depends, "done": False, "seconds": earlier}
+        write_json(record, state)
+        self.announce(f"{name}: {'resumed' if resumes else 'begun'}")
+        started = time.perf_counter()
+        make(folder, resumes)
+        seconds = earlier + time.perf_counter() - started
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(record, {**state, "done": True, "seconds": seconds, "finished": now})
+        self.announce(f"{name}: done in {seconds:.0f} s")
+        return key
+
+    def seconds(self) -> float:
+        """Seconds that the stages took; of an interrupted attempt only the part after it is known."""
+        return sum(float(_read(path).get("seconds", 0)) for path in (self.folder / "stages").glob("*.json"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values
