@@ -311,9 +311,7 @@ def measure_seed(
             work.stage(
                 f"{place}/classifier/{task.name}/{name}",
                 {"maps": made, "seed": seed, **recipe},
-                make_classifier(
-                    work.folder / place / "maps" / name / "maps.npz", cohort, tasks[task.name], plan, seed
-                ),
+                make_classifier(work.folder / place / "maps" / name / "maps.npz", cohort, tasks[task.name], plan, seed),
             )
 
 
@@ -372,4 +370,3 @@ def describe_task(task: Labeled, cohort: Cohort) -> dict[str, dict[str, int]]:
         }
         for split in SETS
     }
-

@@ -1,0 +1,158 @@
+"""Several trainings of one experiment become one result: means over seeds, intervals by subject, spread over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from plan import Plan
+
+from mris.cohort.cohort import Cohort
+from mris.evaluation.aggregate import summarize
+from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
+from mris.evaluation.prevalence import describe_prevalences
+from mris.evaluation.results import Difference, PerImage, Recall, Results, read_results
+from mris.evaluation.strata import groups_of
+from mris.reporting.tables import Cell, Table, number, percent
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """One experiment over its seeds.
+
+    Args:
+        mean: Means over seeds of each image's numbers, summarized as those of one seed are.
+        single: The results of each seed.
+    """
+
+    mean: Results
+    single: tuple[Results, ...]
+
+    def extremes(self, method: str, metric: str, region: str) -> tuple[float, float]:
+        """Least and greatest value of a seed, over all images."""
+        values = [one.estimate(method, metric, region=region).value for one in self.single]
+        return min(values), max(values)
+
+
+def read_seeds(folders: Sequence[Path], queries: Cohort, plan: Plan) -> OverSeeds:
+    """Read the evaluations of several seeds on the same queries, and average them.
+
+    Args:
+        folders: The evaluations' folders.
+        queries: The test view that all were judged on.
+        plan: Strata, weights and resamples.
+    """
+    single = tuple(read_results(folder / "results.json") for folder in folders)
+    first = single[0]
+    values, ranks = [], []
+    for folder in folders:
+        with np.load(folder / "per_image.npz") as archive:
+            values.append(archive["values"])
+            n_pixels = archive["n_pixels"]
+            ranks.append({n.removeprefix("rank "): archive[n] for n in archive.files if n.startswith("rank ")})
+    names = tuple(method.name for method in first.methods)
+    metrics = tuple(dict.fromkeys(row.metric for row in first.estimates))
+    keys = tuple(str(key) for key in queries.keys)
+    per_image = PerImage(keys, names, first.regions, metrics, np.mean(values, axis=0), n_pixels, {})
+    groups = groups_of(queries, plan.by, plan.merge)
+    codes, n_subjects = subject_codes(list(queries.subjects))
+    counts = resample_counts(n_subjects, plan.n_bootstrap, np.random.default_rng(0))
+    prevalences = describe_prevalences(plan.prevalence, groups, per_image)
+    estimates, differences = summarize(per_image, groups, codes, counts, first.settings.confidence, prevalences)
+    recalls = [
+        _recall(row, [rank[row.encoder] for rank in ranks], codes, counts) for row in first.recalls if not row.label
+    ]
+    methods = tuple(
+        replace(
+            method,
+            ms_per_query=float(np.mean([one.methods[i].ms_per_query for one in single])),
+            training_seconds=_mean([one.methods[i].training_seconds for one in single]),
+            peak_megabytes=_mean([one.methods[i].peak_megabytes for one in single]),
+        )
+        for i, method in enumerate(first.methods)
+    )
+    mean = replace(
+        first,
+        estimates=estimates,
+        differences=differences,
+        recalls=tuple(recalls),
+        methods=methods,
+        prevalences=prevalences,
+    )
+    return OverSeeds(mean, single)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _recall(row: Recall, ranks: Sequence[np.ndarray], codes: np.ndarray, counts: np.ndarray) -> Recall:
+    asked = ranks[0] > 0
+    hits = np.mean([(rank[asked] <= row.k).astype(float) for rank in ranks], axis=0)
+    low, high = percentile_interval(resampled_means(hits[:, None], codes[asked], counts), 0.95)
+    median = float(np.mean([np.median(rank[asked]) for rank in ranks]))
+    return replace(row, value=float(hits.mean()), low=float(low[0]), high=float(high[0]), median_rank=median)
+
+
+def spread_table(seeds: OverSeeds, metric: str = "median") -> Table:
+    """Mean over seeds, and the least and greatest seed, of one metric for each method and region."""
+    regions = seeds.mean.regions
+    rows = []
+    for method in seeds.mean.methods:
+        cells = []
+        for region in regions:
+            value = seeds.mean.estimate(method.name, metric, region=region).value
+            low, high = seeds.extremes(method.name, metric, region)
+            cells.append(Cell(f"{number(value)} ({number(low)} to {number(high)})"))
+        rows.append((Cell(method.name), *cells))
+    caption = (
+        f"{metric} error in {seeds.mean.cohort.unit}: mean over {len(seeds.single)} seeds (least to greatest seed)"
+    )
+    return Table(caption, ("method", *regions), tuple(rows))
+
+
+def recall_spread_table(seeds: OverSeeds) -> Table:
+    """Least and greatest seed of each recall."""
+    rows: dict[str, list[Cell]] = {}
+    for row in seeds.mean.recalls:
+        own = [
+            other.value
+            for one in seeds.single
+            for other in one.recalls
+            if (other.encoder, other.k, other.label) == (row.encoder, row.k, "")
+        ]
+        rows.setdefault(row.encoder, []).append(
+            Cell(f"{percent(row.value)} ({percent(min(own))} to {percent(max(own))})")
+        )
+    ks = sorted({row.k for row in seeds.mean.recalls})
+    caption = f"Recall: mean over {len(seeds.single)} seeds (least to greatest seed)"
+    return Table(caption, ("encoder", *(f"R@{k}" for k in ks)), tuple((Cell(n), *cells) for n, cells in rows.items()))
+
+
+def reference_differences(seeds: OverSeeds, reference: str, region: str, metric: str = "median") -> list[Difference]:
+    """Each method against one, over all images; the sign is method minus reference."""
+    found = []
+    for row in seeds.mean.differences:
+        if row.label or (row.region, row.metric) != (region, metric) or reference not in (row.method, row.reference):
+            continue
+        if row.reference == reference:
+            found.append(row)
+        else:
+            flipped = seeds.mean.estimate(row.reference, metric, region=region).value
+            base = seeds.mean.estimate(reference, metric, region=region).value
+            share = (flipped - base) / base
+            found.append(
+                replace(
+                    row,
+                    method=row.reference,
+                    reference=reference,
+                    value=-row.value,
+                    low=-row.high,
+                    high=-row.low,
+                    relative=share,
+                    relative_low=float("nan"),
+                    relative_high=float("nan"),
+                )  # fmt: skip
+            )
+    return found
