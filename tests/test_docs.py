@@ -29,6 +29,7 @@ FILES = {
     "docs/how-to/your-own-data.md": ("knees", "pairs.csv", "broken.csv", "cut.npy"),
     "docs/how-to/train-on-a-gpu-or-cluster.md": ("cohort", "ours.toml"),
     "docs/how-to/separate-regions.md": ("cohort",),
+    "docs/how-to/compare-methods.md": ("knees", "cohort", "run", "knees.bundle"),
     "docs/how-to/remove-a-person.md": ("cohort", "knees.bundle"),
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
@@ -40,12 +41,16 @@ FILES = {
 
 SLOW = {"docs/how-to/separate-regions.md", "docs/how-to/starting-weights.md"}
 
-FIRST = {"train": "--set width=8 --set embedding_dim=8 --set batch_size=8"}
+FIRST = {
+    "train": "--set width=8 --set embedding_dim=8 --set batch_size=8",
+    "baseline train": "--set width=8 --set batch_size=8",
+}
 LAST = {
     "phantom": "--subjects 24 --size 32 --workers 1 --quiet",
     "check": "--size 32 --workers 1 --quiet",
     "prepare": "--size 32 --workers 1 --quiet",
     "train": "--epochs 1 --quiet",
+    "baseline train": "--epochs 1 --quiet",
     "index": "--quiet",
     "synthesize": "--quiet",
     "evaluate": "--bootstrap 20 --no-references --quiet",
@@ -86,8 +91,9 @@ def arguments_of(command: str) -> list[str]:
     expanded = [
         part for word in words for part in (sorted(map(str, Path().glob(word))) if "*" in word else [word]) or [word]
     ]
-    name = expanded[0]
-    return [name, *FIRST.get(name, "").split(), *expanded[1:], *LAST.get(name, "").split()]
+    n = 2 if expanded[0] in ("baseline", "bundle") else 1
+    name = "" if "embedding-ridge" in expanded else " ".join(expanded[:n])  # a regression has no settings
+    return [*expanded[:n], *FIRST.get(name, "").split(), *expanded[n:], *LAST.get(name, "").split()]
 
 
 def call(arguments: list[str]) -> int:
