@@ -1,6 +1,7 @@
 """Fixtures every room shares."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,3 +185,28 @@ def tiny_cohort_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     prepare_cohort(manifest, folder / "cohort", settings, progress=False)
     return folder / "cohort"
+
+
+def _session_members(session: int) -> list[str]:
+    members = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            members.append(entry.parent.name)
+    return members
+
+
+@pytest.fixture
+def wait_until_gone() -> Callable[[int], None]:
+    """Wait until no process of a killed leader's session is left; fail if some outlive it (on Linux)."""
+
+    def wait(session: int) -> None:
+        deadline = time.monotonic() + 10
+        while _session_members(session):
+            assert time.monotonic() < deadline, f"workers outlive their parent: {_session_members(session)}"
+            time.sleep(0.05)
+
+    return wait

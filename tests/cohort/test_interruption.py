@@ -316,7 +316,10 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see the workers")
 def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_worker(
-    make_study: MakeStudy, skipping: PrepareSettings, rng: np.random.Generator
+    make_study: MakeStudy,
+    skipping: PrepareSettings,
+    rng: np.random.Generator,
+    wait_until_gone: Callable[[int], None],
 ) -> None:
     study = make_study(n_subjects=150)
     whole = _uninterrupted(study, skipping)
@@ -334,32 +337,13 @@ def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_worker(
         process.kill()
         process.wait()
         kills += 1
-        _wait_until_gone(process.pid)
+        wait_until_gone(process.pid)
     subprocess.run(command, check=True, timeout=120)
     assert _content(study.out) == whole
 
 
-def _wait_until_gone(session: int) -> None:
-    deadline = time.monotonic() + 10
-    while _session_members(session):
-        assert time.monotonic() < deadline, f"workers outlive their parent: {_session_members(session)}"
-        time.sleep(0.05)
-
-
-def _session_members(session: int) -> list[str]:
-    members = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            members.append(entry.parent.name)
-    return members
-
-
 def test_a_worker_that_dies_is_one_clear_line(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_start_worker", os.abort)
+    monkeypatch.setattr(workers, "start_worker", os.abort)
     settings = PrepareSettings(SourcePreparation(size=(8, 8)), target_size=(6, 6), workers=2)
     with pytest.raises(CohortError, match=r"a process that reads images died .* run again with fewer workers"):
         prepare_cohort(study.manifest, study.out, settings, progress=False)

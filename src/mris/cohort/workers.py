@@ -44,7 +44,7 @@ def prepared_pairs(
             yield from read_pairs(task, regions, settings, keep_pixels)
         return
     # Spawned, never forked: the parent has Lance open, whose threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
     try:
         waiting: deque[Future[list[PreparedPair]]] = deque()
         pending = iter(tasks)
@@ -69,8 +69,11 @@ def _worth(n_rows: int) -> int:
     return max(1, min(cores, n_rows // _ROWS_WORTH_A_WORKER))
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed: the pool itself would wait forever."""
+def start_worker() -> None:
+    """Make a process of a pool leave Ctrl-C to its parent, and end with it even if it is killed.
+
+    Without it the pool's processes wait forever for a parent that is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -218,17 +219,27 @@ def test_two_workers_write_what_one_writes(written: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_killed_call_is_finished_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see the workers")
+def test_a_killed_call_leaves_no_worker_and_is_finished_by_the_next(
+    tmp_path: Path, wait_until_gone: Callable[[int], None]
+) -> None:
     folder, whole = tmp_path / "knees", tmp_path / "whole"
     script = tmp_path / "write.py"
-    script.write_text(_SCRIPT.format(out=str(folder), n=40, workers=1))
-    with subprocess.Popen([sys.executable, str(script)]) as process:
+    script.write_text(_SCRIPT.format(out=str(folder), n=40, workers=2))
+    with subprocess.Popen([sys.executable, str(script)], start_new_session=True) as process:
         deadline = time.monotonic() + 120.0
         while len(list((folder / "records").glob("*.json"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
+    wait_until_gone(process.pid)
     assert not (folder / "phantom.json").exists()
     call = {"n_subjects": 40, "size": 32, "seed": 4, "max_visits": 2, "workers": 1, "progress": False}
     assert write_phantom(folder, **call).n_reused >= 3
     write_phantom(whole, **call)
     assert digests(folder) == digests(whole)
+
+
+def test_a_worker_that_dies_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "start_worker", os.abort)
+    with pytest.raises(OutputError, match=r"a process that simulates knees died .* run again with fewer workers"):
+        write_phantom(tmp_path / "knees", n_subjects=3, size=SIZE, workers=2, progress=False)

@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ import PIL.Image
 from rich.progress import track
 
 import mris
+from mris.cohort.workers import start_worker
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
@@ -117,7 +119,7 @@ def write_phantom(
 
     Raises:
         SettingsError: If a number is out of range, or `out` holds something else or a cohort of other settings.
-        OutputError: If the system refuses to write.
+        OutputError: If the system refuses to write, or a process died.
     """
     settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits)
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -187,8 +189,14 @@ def _written(folder: Path, settings: PhantomSettings, indices: list[int], worker
             yield write(index)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(indices)), context) as pool:
-        yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
+    try:
+        with ProcessPoolExecutor(min(workers, len(indices)), context, initializer=start_worker) as pool:
+            yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
+    except BrokenProcessPool as error:
+        raise OutputError(
+            "a process that simulates knees died (killed, or out of memory?); run again with fewer workers: it goes on "
+            "where it stopped. In a script, the call must stand under `if __name__ == '__main__':`"
+        ) from error
 
 
 def _write_subject(folder: Path, settings: PhantomSettings, index: int) -> None:
