@@ -15,8 +15,13 @@ from typer.models import ArgumentInfo, OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 import mris
+from mris.baselines.settings import BaselineSettings
+from mris.baselines.settings import preset as baseline_preset
 from mris.cli.main import app
+from mris.downstream.settings import ClassifierSettings
+from mris.downstream.settings import preset as classifier_preset
 from mris.metric.settings import TrainSettings, preset
+from mris.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "% Written by docs/make_reference.py; do not edit.\n\n"
@@ -26,12 +31,20 @@ MODULES: dict[str, tuple[str, ...]] = {
     "mris.cohort.prepare": ("PrepareSettings", "prepare_cohort", "check_cohort"),
     "mris.metric.settings": ("TrainSettings", "preset"),
     "mris.metric.export": ("export_encoder",),
+    "mris.baselines.settings": ("BaselineSettings",),
+    "mris.baselines.train": ("train_baseline",),
+    "mris.baselines.embedding_ridge": ("train_embedding_ridge",),
+    "mris.baselines.predictor": ("Baseline", "open_baseline"),
+    "mris.downstream.settings": ("ClassifierSettings",),
+    "mris.downstream.classifier": ("LabeledMaps", "Classifier", "train_classifier"),
     "mris.synthesis.bundle": ("Bundle", "build_bundle"),
     "mris.synthesis.outputs": ("write_synthesis", "provenance"),
     "mris.evaluation.bundle_evaluation": ("evaluate_bundle",),
     "mris.evaluation.references": ("reference_predictors",),
     "mris.evaluation.database_size": ("database_size_curve",),
     "mris.evaluation.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
+    "mris.evaluation.downstream": ("measure_classification", "compare_classification", "measure_seeds"),
+    "mris.evaluation.class_predictions": ("ClassPredictions",),
     "mris.evaluation.results": ("read_results", "write_results"),
     "mris.reporting.html": ("write_evaluation",),
     "mris.knee.progression": ("ProgressionLabels", "progression_labels", "baseline_labels"),
@@ -146,8 +159,9 @@ def command_line_page() -> str:
 
 
 def settings_page() -> str:
-    """Every field of `TrainSettings` with its value in both presets."""
-    paper, small = preset("paper"), preset("small")
+    """Every setting of encoders, baselines and classifiers with its value in both presets."""
+    own = [name for name in BaselineSettings.model_fields if name not in Recipe.model_fields]
+    classifier = [name for name in ClassifierSettings.model_fields if name not in Recipe.model_fields]
     lines = [
         "# Settings of training",
         "",
@@ -157,17 +171,37 @@ def settings_page() -> str:
         "",
         "A value in **bold** differs from the preset `paper`.",
         "",
-        "| Setting | `paper` | `small` | Allowed | Meaning |",
-        "| --- | --- | --- | --- | --- |",
+        *_settings_table(TrainSettings, list(TrainSettings.model_fields), preset("paper"), preset("small")),
+        "",
+        "## Baselines",
+        "",
+        "`mris baseline train` takes the settings above that do not belong to the encoders, and these; the values are",
+        "those of the U-Net. In Python: `mris.baselines.settings.BaselineSettings`. pix2pix has `beta1 = 0.5`, and",
+        "`lr = 2e-4` in the preset `paper`.",
+        "",
+        *_settings_table(BaselineSettings, own, baseline_preset("paper", "unet"), baseline_preset("small", "unet")),
+        "",
+        "## Classifiers",
+        "",
+        "Classifiers on target maps (`mris.downstream.settings.ClassifierSettings`) train 30 epochs and have these of",
+        "their own:",
+        "",
+        *_settings_table(ClassifierSettings, classifier, classifier_preset("paper"), classifier_preset("small")),
     ]
-    for name, field in TrainSettings.model_fields.items():
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def _settings_table(kind: type[Recipe], names: list[str], paper: Recipe, small: Recipe) -> Iterator[str]:
+    yield "| Setting | `paper` | `small` | Allowed | Meaning |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name in names:
+        field = kind.model_fields[name]
         values = [getattr(settings, name) for settings in (paper, small)]
         shown = [f"`{_setting(value)}`" for value in values]
         if values[0] != values[1]:
             shown[1] = f"**{shown[1]}**"
         cells = (f"`{name}`", *shown, _allowed(field), field.description or "")
-        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    return NOTE + "\n".join(lines) + "\n"
+        yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
 def _setting(value: object) -> str:
@@ -238,7 +272,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     if isinstance(thing, str):
         yield from ("", f"### `{name}`", "", "Version of the package, a string.")
         return
-    plain = inspect.isclass(thing) and issubclass(thing, BaseException | TrainSettings)
+    plain = inspect.isclass(thing) and issubclass(thing, BaseException | Recipe)
     yield from ("", f"### `{name}`", "", "```text", name if plain else f"{name}({_signature(thing)})", "```", "")
     yield _escape(_first_line(thing))
     if not inspect.isclass(thing) or plain:
