@@ -248,7 +248,8 @@ def test_real_files_that_hold_no_gray_frame_are_refused(pydicom_file, name, matc
         read_image(pydicom_file(name))
 
 
-def test_every_file_that_pydicom_ships_is_an_image_or_one_clear_line(pydicom_file):
+@pytest.mark.filterwarnings("error")
+def test_every_file_that_pydicom_ships_is_an_image_or_one_clear_line_without_a_warning(pydicom_file):
     n_read = 0
     for path in sorted(pydicom_file("").iterdir()):
         try:

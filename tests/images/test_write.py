@@ -82,6 +82,14 @@ for write in (lambda: write_npz(folder + "/a.npz", a=noise), lambda: write_nifti
     assert not list(tmp_path.iterdir())
 
 
+def test_of_a_copy_that_is_refused_the_written_file_is_named(tmp_path):
+    refused = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "read.onnx", None, "written.onnx")
+    with pytest.raises(OutputError, match=r"cannot write .*bundle: No space left on device \(written\.onnx\)"):  # noqa: SIM117
+        with atomic_directory(tmp_path / "bundle"):
+            raise refused
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path, name):
     (tmp_path / "file").write_text("in the way")

@@ -1,7 +1,8 @@
-"""Turns what libraries raise on damaged files into one `ImageError` that names the file."""
+"""Turns what libraries raise on damaged files into one `ImageError` that names the file, and keeps them quiet."""
 
 import contextlib
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +32,18 @@ _FAULTS: tuple[type[Exception], ...] = (
 def library_faults_as_image_error(path: Path, kind: str, *further: type[Exception]) -> Iterator[None]:
     """Raise an `ImageError` naming file and reason for what a library raises in the block.
 
+    Warnings of libraries are not shown: they name no file, a clinical archive gives them by the thousand, and a file
+    is either read or refused with a reason.
+
     Args:
         path: The file being read.
         kind: The format's name, for the message.
         further: The library's own exception types.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
     except (*_FAULTS, *further) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"image {path}: cannot be read as {kind}: {reason}; copy or export it again") from error
