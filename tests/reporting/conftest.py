@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Explanation
-from mris.baselines.mean_map import MeanMap
 from mris.evaluation.references import PcaRidge
 from mris.types import Embeddings, Sources, Targets
 
