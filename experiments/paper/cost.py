@@ -2,9 +2,11 @@
 
 Usage: python cost.py BUNDLE_OR_BASELINE COHORT K
 
-Prints one line of JSON. Queries go through one by one, as they come in a clinic, and in batches of 64.
+Prints one line of JSON. Queries go through one by one, as they come in a clinic, and in batches of 64. Torch is never
+loaded: the peak memory is that of prediction on ONNX Runtime.
 """
 
+import csv
 import json
 import resource
 import sys
@@ -15,7 +17,6 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.evaluation.predictor import SynthesizerPredictor
-from mris.training.callbacks import read_metrics
 
 N_SINGLE, N_BATCHED = 50, 256
 
@@ -32,7 +33,7 @@ def main() -> None:
         method = SynthesizerPredictor(bundle.synthesizer(int(sys.argv[3])), cohort.regions)
         runs = [folder.parents[1] / "metric" / name for name in members(bundle)]
         n_parameters = sum(stored_numbers(run / "encoder" / "encoder.safetensors") for run in runs)
-        seconds = sum(row["seconds"] for run in runs for row in read_metrics(run / "metrics.csv"))
+        seconds = sum(epoch_seconds(run / "metrics.csv") for run in runs)
     else:
         from mris.baselines.predictor import open_baseline
 
@@ -47,13 +48,12 @@ def main() -> None:
     started = time.perf_counter()
     method.predict(sources, subjects=subjects)
     batched = (time.perf_counter() - started) / len(rows)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # kilobytes on Linux
     found = {
         "n_parameters": n_parameters,
         "training_seconds": seconds,
         "ms_single": 1000 * float(np.median(single)),
         "ms_batched": 1000 * batched,
-        "peak_megabytes": peak,
+        "peak_megabytes": peak_megabytes(),
     }
     print(json.dumps(found))
 
@@ -62,6 +62,26 @@ def members(bundle: object) -> list[str]:
     """Names of the runs that a bundle was made of."""
     regions = [member.encoder.regions for member in bundle.members]  # type: ignore[attr-defined]
     return ["combined"] if len(regions) == 1 else [names[0] for names in regions]
+
+
+def peak_megabytes() -> float:
+    """Most memory of this process so far, in MB (10^6 bytes).
+
+    Linux hands `ru_maxrss` on from the process that starts another one, here the experiment with all of torch in it;
+    VmHWM begins anew with the program.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        kibibytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kibibytes) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def epoch_seconds(path: Path) -> float:
+    """Sum the seconds of a run's epochs; read here, since the reader in `mris.training.callbacks` loads torch."""
+    with path.open(newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
 def stored_numbers(path: Path) -> int:
