@@ -213,7 +213,14 @@ def test_a_seed_that_no_generator_takes_is_a_usage_error(
     outcome = run_cli("train", tiny_cohort_path, tmp_path / "run", f"--seed={seed}", *TINY)
     assert outcome.code == 2
     assert "--seed" in outcome.err
+    assert run_cli("baseline", "train", tiny_cohort_path, tmp_path / "run", f"--seed={seed}").code == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_negative_seed_of_resampling_is_a_usage_error(run_cli, tmp_path: Path) -> None:
+    outcome = run_cli("evaluate", tmp_path / "bundle", tmp_path / "cohort", "--seed=-1")
+    assert outcome.code == 2
+    assert "--seed" in outcome.err
 
 
 def test_a_dry_run_writes_nothing(run_cli, tiny_cohort_path: Path, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides starting weights, batches and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
     ] = False,

@@ -49,7 +49,7 @@ def evaluate(
     one_per_subject: Annotated[bool, typer.Option("--one-per-subject", help="At most one map of a person.")] = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of resampling and of the references.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of resampling and of the references.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Judge a bundle on people it has never seen: recall, error in mm, intervals, beside what learning must beat.
