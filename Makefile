@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PRESET ?= small
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo paper test lint docs clean
 
 help:
 	@echo "make demo   phantom knees -> train -> index -> synthesize -> evaluate -> demo/report/report.html"
+	@echo "make paper  the paper's experiment -> runs/paper/small/report/results.md; PRESET=smoke, small, full"
 	@echo "make test   all tests"
 	@echo "make lint   ruff, mypy, layers, a wheel installed and imported by itself"
 	@echo "make docs   docs/_build/html/index.html"
@@ -32,6 +34,9 @@ $(VENV)/.docs: $(VENV)/.demo
 
 demo: $(VENV)/.demo
 	$(BIN)/mris demo demo
+
+paper: $(VENV)/.demo
+	$(BIN)/python experiments/paper/run.py --preset $(PRESET) --work runs/paper/$(PRESET)
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
