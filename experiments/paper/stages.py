@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mris.images.write import write_json
+from mris.images.write import check_writable_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,22 @@ class Work:
 
         Returns:
             Hash of what the stage depends on.
+
+        Raises:
+            OutputError: Its folder cannot be written.
         """
         key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         record, folder = self.folder / "stages" / f"{name.replace('/', '.')}.json", self.folder / name
-        found = _read(record)
+        found = read_record(record)
         if found.get("key") == key and found.get("done") and folder.exists():
             self.announce(f"{name}: kept")
             return key
         resumes = found.get("key") == key and folder.exists()
-        if found and not resumes and folder.exists():
-            self.announce(f"{name}: made of something else before; made again")
+        # A folder without a record is not this experiment's to remove.
+        if record.exists() and folder.exists() and not resumes:
+            self.announce(f"{name}: made of something else before, or its record is damaged; made again")
             shutil.rmtree(folder)
+        check_writable_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         earlier = float(found.get("seconds", 0)) if resumes else 0.0
         state = {"key": key, "depends": depends, "done": False, "seconds": earlier}
@@ -65,12 +70,13 @@ class Work:
 
     def seconds(self) -> float:
         """Seconds that the stages took; of an interrupted attempt only the part after it is known."""
-        return sum(float(_read(path).get("seconds", 0)) for path in (self.folder / "stages").glob("*.json"))
+        return sum(float(read_record(path).get("seconds", 0)) for path in (self.folder / "stages").glob("*.json"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a JSON record; an absent or damaged one is empty."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return values
+    return values if isinstance(values, dict) else {}
