@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -49,21 +49,21 @@ class Plan(_Part):
 
     phantom: Phantom | None = None
     base: Literal["small", "paper"] = "small"
-    seeds: list[int] = [0]
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = [0]
     methods: list[Method] = list(METHODS)
     shared: dict[str, Any] = Field(default={}, description="settings of every training, encoders and baselines alike")
     metric: dict[str, Any] = {}
-    baselines: dict[str, dict[str, Any]] = {}
+    baselines: dict[Method, dict[str, Any]] = {}
     classifier: dict[str, Any] = {}
     tasks: list[Task] = []
     by: list[str] = []
     merge: dict[str, dict[str, str]] = {}
     prevalence: dict[str, dict[str, float]] = {}
     test_visits: Literal["baseline", "all"] = "baseline"
-    n_neighbors: int = 20
-    n_bootstrap: int = 1000
-    curve_shares: list[float] = [0.01, 0.05, 0.10, 0.25, 0.5, 1.0]
-    curve_draws: int = 3
+    n_neighbors: int = Field(20, ge=1)
+    n_bootstrap: int = Field(1000, ge=1)
+    curve_shares: list[Annotated[float, Field(gt=0, le=1)]] = [0.01, 0.05, 0.10, 0.25, 0.5, 1.0]
+    curve_draws: int = Field(3, ge=1)
 
     @property
     def metric_settings(self) -> TrainSettings:
