@@ -70,7 +70,8 @@ def main() -> None:
             )
         )
     table = Table(
-        f"{len(test)} baseline test pairs of {n_subjects} people, all regions as one image, mean over {len(seeds)} seeds",
+        f"{len(test)} baseline test pairs of {n_subjects} people, all regions as one image, "
+        f"mean over {len(seeds)} seeds",
         ("method", "median error", "MAE", "MAE minus the first row's", "relative"),
         tuple(cells),
     )

@@ -1,28 +1,27 @@
-"""The stages of the experiment: cohort, encoders, bundles, baselines, evaluation, maps, classifiers, curve."""
+"""The stages of a seed: encoders, bundles, baselines, evaluation, maps, classifiers, curve."""
 
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plan import Plan, Task
+from cohorts import SETS, Labeled, queries_of
+from plan import Plan
 from stages import Work
 
-import mris
 from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
-from mris.cohort.prepare import PrepareSettings, prepare_cohort
-from mris.errors import CohortError
+from mris.errors import MrisError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.database_size import database_size_curve
 from mris.evaluation.database_size_results import write_size_curve
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
 from mris.evaluation.results import Cost
-from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
 from mris.synthesis.bundle import Bundle, build_bundle
 
@@ -36,104 +35,6 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Labeled:
-    """Which pairs a task is about, and their classes.
-
-    Args:
-        positions: Positions in the cohort.
-        classes: Class of each.
-        names: Names of the classes, in order.
-    """
-
-    positions: np.ndarray
-    classes: np.ndarray
-    names: tuple[str, ...]
-
-
-def make_cohort(work: Work, plan: Plan, path: Path | None) -> tuple[Cohort, str]:
-    """The cohort named, or the digital one."""
-    if path is not None:
-        cohort = Cohort.open(path)
-        return cohort, cohort.header.manifest_sha256
-    if plan.phantom is None:
-        raise CohortError("these settings have no digital cohort; name a prepared one with --cohort PATH")
-    phantom, folder = plan.phantom, work.folder / "cohort"
-
-    def simulate(out: Path, _: bool) -> None:
-        from mris.knee.phantom.cohort import write_phantom
-
-        options = phantom.model_dump(exclude={"fractions", "subjects"})
-        write_phantom(out, n_subjects=phantom.subjects, progress=sys.stderr.isatty(), **options)
-
-    def prepare(out: Path, _: bool) -> None:
-        size = (phantom.size, phantom.size)
-        settings = PrepareSettings(
-            SourcePreparation(size, mirror_sides=("right",)), size, stratify="klg", fractions=phantom.fractions
-        )
-        prepare_cohort(work.folder / "phantom" / "manifest.csv", out, settings, progress=sys.stderr.isatty())
-
-    settings = phantom.model_dump(exclude={"fractions"})
-    simulated = work.stage("phantom", {"phantom": settings, "version": mris.__version__}, simulate)
-    work.stage("cohort", {"phantom": simulated, "fractions": phantom.fractions}, prepare)
-    cohort = Cohort.open(folder)
-    return cohort, cohort.header.manifest_sha256
-
-
-def check_cohort(cohort: Cohort, plan: Plan) -> dict[str, Labeled]:
-    """Refuse at once what would fail after hours; return what each task is about.
-
-    Raises:
-        CohortError: A split is absent, there are fewer training targets than neighbors, a region is empty in a split,
-            a label is absent, or a set holds only one of its classes.
-    """
-    for split in ("train", "val", "test", *(["downstream"] if plan.tasks else [])):
-        view = cohort.select(np.asarray(cohort.splits == split))
-        if len(view) == 0:
-            raise CohortError(
-                f"cohort {cohort.path} has no pairs in split {split!r}; the experiment needs train, val, test, and "
-                "downstream for the classifiers: prepare it with --fractions, or a column split"
-            )
-        if split == "train" and len(set(view.subjects)) <= plan.n_neighbors:
-            raise CohortError(
-                f"cohort {cohort.path} has {len(set(view.subjects))} training subjects, n_neighbors is "
-                f"{plan.n_neighbors}; give more subjects, or a smaller n_neighbors"
-            )
-    empty = [name for name, mask in zip(cohort.regions, cohort.atlas_mask, strict=True) if not mask.any()]
-    if empty:
-        raise CohortError(f"cohort {cohort.path}: no training target has a value in region {empty[0]!r}; leave it out")
-    for label in plan.by:
-        cohort.label(label)
-    found = {task.name: labeled(cohort, task) for task in plan.tasks}
-    for name, one in found.items():
-        for split in ("downstream", "test"):
-            inside = one.classes[np.isin(one.positions, np.flatnonzero(cohort.splits == split))]
-            if len(np.unique(inside)) < 2:
-                raise CohortError(
-                    f"cohort {cohort.path}: task {name!r} has {len(inside)} labeled pairs in split {split!r}, of "
-                    f"{len(np.unique(inside))} classes; it needs two: check the label, or leave the task out"
-                )
-    return found
-
-
-def labeled(cohort: Cohort, task: Task) -> Labeled:
-    """Baseline pairs that a task is about, with their classes."""
-    values = cohort.label(task.label)
-    if task.kind == "progression":
-        from mris.knee.progression import baseline_labels
-
-        rises = baseline_labels(
-            cohort.subjects, cohort.sides, cohort.timepoints, values, horizon=task.months, at_ceiling="excluded"
-        )
-        positions = np.flatnonzero(np.isfinite(rises))
-        return Labeled(positions, rises[positions].astype(np.int64), ("stays", "rises"))
-    texts = np.array(["" if v != v else f"{v:g}" if isinstance(v, float) else str(v) for v in values.tolist()])
-    merged = np.array([task.merge.get(text, text) for text in texts])
-    positions = np.flatnonzero(cohort.is_baseline & (merged != ""))
-    names = tuple(sorted(set(merged[positions].tolist())))
-    return Labeled(positions, np.searchsorted(names, merged[positions]).astype(np.int64), names)
-
-
 def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: int) -> dict[str, str]:
     """Encoders, bundles and baselines of one seed; returns the hash of each stage."""
     keys: dict[str, str] = {}
@@ -143,8 +44,7 @@ def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: in
         def make(out: Path, resumes: bool) -> None:
             from mris.metric.train import train_encoders
 
-            again = resumes and (out / "run.json").is_file()
-            settings = plan.metric_settings
+            again, settings = can_resume(out, resumes), plan.metric_settings
             train_encoders(cohort, out, settings=settings, regions=regions, seed=seed, resume=again, progress=loud)
 
         return make
@@ -158,12 +58,14 @@ def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: in
     bundles = {"MRIS-C": ["combined"], **({"MRIS-S": list(cohort.regions)} if len(groups) > 1 else {})}
     for title, members in bundles.items():
 
-        def make(out: Path, _: bool, members: list[str] = members) -> None:
+        def make(out: Path, resumes: bool, members: list[str] = members) -> None:
             import tempfile
 
             from mris.metric.encoders import DualEncoder
             from mris.metric.export import export_encoder
 
+            if resumes:  # a bundle appears whole; the kill came between that and the stage's record
+                shutil.rmtree(out)
             with tempfile.TemporaryDirectory() as folder:
                 runs = [work.folder / place / "metric" / name / "encoder" for name in members]
                 exported = [export_encoder(DualEncoder.load(run), Path(folder) / run.parent.name) for run in runs]
@@ -176,7 +78,7 @@ def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: in
         def make_baseline(out: Path, resumes: bool, method: Any = method) -> None:
             from mris.baselines.train import train_baseline
 
-            again = resumes and (out / "run.json").is_file()
+            again = can_resume(out, resumes)
             train_baseline(cohort, out, plan.baseline_settings(method), seed=seed, resume=again, progress=loud)
 
         recipe = plan.baseline_settings(method).model_dump(mode="json")
@@ -188,13 +90,21 @@ def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: in
         from mris.metric.encoders import DualEncoder
 
         encoder = DualEncoder.load(work.folder / place / "metric" / "combined" / "encoder")
-        again = resumes and (out / "run.json").is_file()
+        again = can_resume(out, resumes)
         scale = plan.metric_settings.target_scale
         train_embedding_ridge(cohort, out, [encoder], target_scale=scale, seed=seed, resume=again)
 
     ridge = {"encoder": keys["combined"], "cohort": cohort_key}
     keys[TITLES["embedding-ridge"]] = work.stage(f"{place}/baseline/embedding-ridge", ridge, make_ridge)
     return keys
+
+
+def can_resume(run: Path, resumes: bool) -> bool:
+    """Say whether a training can go on; what an attempt left that died before its first file is removed."""
+    begun = (run / "run.json").is_file()
+    if resumes and not begun:
+        shutil.rmtree(run, ignore_errors=True)
+    return resumes and begun
 
 
 def open_methods(work: Work, plan: Plan, cohort: Cohort, seed: int) -> tuple[dict[str, Bundle], dict[str, Predictor]]:
@@ -213,9 +123,7 @@ def measure_seed(
     place = f"seed{seed}"
     bundles, baselines = open_methods(work, plan, cohort, seed)
     everything = dict(sorted(keys.items()))
-    judged = np.asarray(cohort.splits == "train") | (
-        np.asarray(cohort.splits == "test") & (cohort.is_baseline | (plan.test_visits == "all"))
-    )
+    judged = (cohort.splits == "train") | np.isin(cohort.keys, queries_of(cohort, plan).keys)
     view = cohort.select(judged)
 
     def make_costs(out: Path, _: bool) -> None:
@@ -223,7 +131,12 @@ def measure_seed(
         for title, folder in method_folders(work, plan, cohort, seed).items():
             script = Path(__file__).with_name("cost.py")
             command = [sys.executable, str(script), str(folder), str(cohort.path), str(plan.n_neighbors)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+                raise MrisError(
+                    f"the cost of {title} cannot be measured: {reason}; {script.name} is called by itself so"
+                )
             measured[title] = json.loads(done.stdout.splitlines()[-1])
         write_json(out / "costs.json", measured)
 
@@ -305,14 +218,26 @@ def measure_seed(
         name = title.replace(" ", "-")
         depends = {"manifest": cohort.header.manifest_sha256, "made_by": keys.get(title), "n": len(positions)}
         depends |= {"k": plan.n_neighbors} if title in bundles else {}
+        folder = work.folder / place / "maps" / name
+        if folder.exists() and not holds_maps_of(folder / "maps.npz", positions):  # another label, as many pairs
+            shutil.rmtree(folder)
         made = work.stage(f"{place}/maps/{name}", depends, make_maps(title))
         for task in plan.tasks:
             recipe = {"settings": plan.classifier_settings.model_dump(mode="json"), "task": task.model_dump()}
             work.stage(
                 f"{place}/classifier/{task.name}/{name}",
                 {"maps": made, "seed": seed, **recipe},
-                make_classifier(work.folder / place / "maps" / name / "maps.npz", cohort, tasks[task.name], plan, seed),
+                make_classifier(folder / "maps.npz", cohort, tasks[task.name], plan, seed),
             )
+
+
+def holds_maps_of(file: Path, positions: np.ndarray) -> bool:
+    """Say whether a file of maps is whole and of these pairs."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return np.array_equal(archive["positions"], positions)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 def make_classifier(maps_file: Path, cohort: Cohort, task: Labeled, plan: Plan, seed: int) -> Any:
@@ -332,7 +257,7 @@ def make_classifier(maps_file: Path, cohort: Cohort, task: Labeled, plan: Plan, 
             cohort.subjects[task.positions[learned]].tolist(),
             len(task.names),
         )
-        again = resumes and (out / "run" / "run.json").is_file()
+        again = can_resume(out / "run", resumes)
         classifier = train_classifier(
             labeled_maps, out / "run", plan.classifier_settings, seed=seed, resume=again, progress=sys.stderr.isatty()
         )
@@ -350,23 +275,9 @@ def make_classifier(maps_file: Path, cohort: Cohort, task: Labeled, plan: Plan, 
     return make
 
 
-SETS = ("downstream", "test")
-
-
 def method_folders(work: Work, plan: Plan, cohort: Cohort, seed: int) -> dict[str, Path]:
     """Where each method's files are, by title."""
     folder = work.folder / f"seed{seed}"
     titles = ["MRIS-S", "MRIS-C"] if len(cohort.regions) > 1 else ["MRIS-C"]
     found = {title: folder / "bundle" / title for title in titles}
     return found | {TITLES[name]: folder / "baseline" / name for name in (*plan.methods, "embedding-ridge")}
-
-
-def describe_task(task: Labeled, cohort: Cohort) -> dict[str, dict[str, int]]:
-    """Count classes by split."""
-    return {
-        split: {
-            name: int(np.sum((task.classes == i) & np.isin(task.positions, np.flatnonzero(cohort.splits == split))))
-            for i, name in enumerate(task.names)
-        }
-        for split in SETS
-    }

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from pipeline import TRUE_MAPS, Labeled, describe_task, method_folders
+from cohorts import Labeled, describe_task, queries_of
+from pipeline import TRUE_MAPS, method_folders
 from plan import Plan, Task
 from seeds import OverSeeds, read_seeds, recall_spread_table, reference_differences, spread_table
 from stages import Work
@@ -28,19 +29,22 @@ from mris.reporting.downstream_tables import grade_table, progression_table, see
 from mris.reporting.tables import Cell, Table, markdown, number
 
 
-def write_report(work: Work, plan: Plan, cohort: Cohort, tasks: dict[str, Labeled], out: Path, name: str) -> Path:
+def write_report(
+    work: Work, plan: Plan, cohort: Cohort, tasks: dict[str, Labeled], out: Path, name: str, command: str
+) -> Path:
     """Write all tables and figures of the seeds that are done.
 
     Raises:
         CohortError: No seed is done.
     """
-    seeds = [seed for seed in plan.seeds if (work.folder / f"seed{seed}" / "evaluation" / "results.json").is_file()]
+    titles = list(method_folders(work, plan, cohort, 0))
+    needed = ["evaluation/per_image.npz", "costs/costs.json", "database-size/curve.json"]
+    needed += [_answers_file(task, title) for task in plan.tasks for title in (TRUE_MAPS, *titles)]
+    seeds = [seed for seed in plan.seeds if all((work.folder / f"seed{seed}" / file).is_file() for file in needed)]
     if not seeds:
         raise CohortError(f"no seed of {work.folder} is evaluated yet; run the experiment without --report")
     folders = [work.folder / f"seed{seed}" for seed in seeds]
-    inside = (cohort.splits == "test") & (cohort.is_baseline | (plan.test_visits == "all"))
-    queries = cohort.select(np.flatnonzero(inside))
-    over = read_seeds([folder / "evaluation" for folder in folders], queries, plan)
+    over = read_seeds([folder / "evaluation" for folder in folders], queries_of(cohort, plan), plan)
     out.mkdir(parents=True, exist_ok=True)
     lines = [f"# The paper's experiment, `{name}`", "", *_what(plan, cohort, seeds, tasks, over), ""]
     lines += ["## Table 1: retrieval", "", markdown(tables.recall_table(over.mean)), ""]
@@ -59,11 +63,13 @@ def write_report(work: Work, plan: Plan, cohort: Cohort, tasks: dict[str, Labele
     lines += ["### Differences", "", *_differences(over)]
     if tasks:
         lines += ["## Table 3: what classifiers read from the maps", ""]
-        lines += [line for task in plan.tasks for line in _classifiers(task, tasks[task.name], plan, folders, out)]
+        lines += [
+            line for task in plan.tasks for line in _classifiers(task, tasks[task.name], plan, folders, titles, out)
+        ]
     lines += ["## Cost", "", markdown(_costs(work, plan, cohort, seeds, over)), ""]
     lines += ["## Size of the database", "", *_curve(folders, out)]
     lines += ["## Figures", "", *_figures(over, plan, folders[0], out)]
-    lines += [_made(name, work), ""]
+    lines += [_made(command, work), ""]
     page = out / "results.md"
     with atomic_write(page) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
@@ -99,14 +105,18 @@ def _differences(over: OverSeeds) -> list[str]:
         for region in over.mean.regions:
             for row in reference_differences(over, reference, region):
                 interval = f"[{tables.signed(row.low, 3)}, {tables.signed(row.high, 3)}]"
-                share = f"{100 * row.relative:+.1f} %"
+                share = f"{tables.signed(100 * row.relative, 1)} %"
                 rows.append((Cell(region), Cell(row.method), Cell(tables.signed(row.value, 3), interval), Cell(share)))
         caption = (
-            f"Median error minus that of {reference}, same images, same resamples of people; an interval without 0 is a "
-            "difference that resampling people does not undo"
+            f"Median error minus that of {reference}, same images, same resamples of people; an interval without 0 is "
+            "a difference that resampling people does not undo"
         )
         lines += [markdown(Table(caption, ("region", "method", "difference", "relative"), tuple(rows))), ""]
     return lines
+
+
+def _answers_file(task: Task, title: str) -> str:
+    return f"classifier/{task.name}/{title.replace(' ', '-')}/answers.npz"
 
 
 def _answers(file: Path) -> ClassPredictions:
@@ -120,17 +130,13 @@ def _answers(file: Path) -> ClassPredictions:
         )
 
 
-def _classifiers(task: Task, labels: Labeled, plan: Plan, folders: list[Path], out: Path) -> list[str]:
-    found: dict[str, list[ClassPredictions]] = {}
-    for path in sorted((folders[0] / "classifier" / task.name).glob("*/answers.npz")):
-        parts = [folder / "classifier" / task.name / path.parent.name / "answers.npz" for folder in folders]
-        if all(part.is_file() for part in parts):
-            found[path.parent.name.replace("-on-the-", " on the ").replace("true-maps", TRUE_MAPS)] = [
-                _answers(part) for part in parts
-            ]
-    order = [TRUE_MAPS, "MRIS-S", "MRIS-C"]
-    found = dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
-    anyone = next(iter(found.values()))[0]
+def _classifiers(
+    task: Task, labels: Labeled, plan: Plan, folders: list[Path], titles: list[str], out: Path
+) -> list[str]:
+    found: dict[str, list[ClassPredictions]] = {
+        title: [_answers(folder / _answers_file(task, title)) for folder in folders] for title in (TRUE_MAPS, *titles)
+    }
+    anyone = found[TRUE_MAPS][0]
     _, n_subjects = subject_codes(list(anyone.subjects))
     counts = resample_counts(n_subjects, plan.n_bootstrap, np.random.default_rng(0))
     spreads: dict[str, tuple[SeedSpread, ...]] = {k: measure_seeds(v, counts) for k, v in found.items()}
@@ -141,15 +147,18 @@ def _classifiers(task: Task, labels: Labeled, plan: Plan, folders: list[Path], o
     )
     metrics = ["average_precision", "roc_auc"] if binary else ["accuracy", "balanced_accuracy", "kappa"]
     stem = task.name.lower().replace(" ", "-")
-    _save(class_metric_figure(means, metrics), out / "figures" / f"classifier_{stem}.png")
+    pictures = {f"classifier_{stem}": class_metric_figure(means, metrics)}
     if not binary:
-        _save(class_accuracy_figure(means, task.name), out / "figures" / f"classifier_{stem}_classes.png")
+        pictures[f"classifier_{stem}_classes"] = class_accuracy_figure(means, task.name)
+    for picture, figure in pictures.items():
+        _save(figure, out / "figures" / f"{picture}.png")
     differences = {m: compare_seeds(v, found[TRUE_MAPS], counts) for m, v in found.items() if m != TRUE_MAPS}
     lines = [f"### {task.name}", "", markdown(table), ""]
     if binary:
         lines += [markdown(grade_table(means, task.name, bounds=[TRUE_MAPS])), ""]
     lines += [_difference_to_truth(differences, metrics), ""]
     lines += [markdown(seed_table(spreads)), ""] if len(folders) > 1 else []
+    lines += [line for picture in pictures for line in (f"![{task.name}](figures/{picture}.png)", "")]
     return lines
 
 
@@ -197,8 +206,7 @@ def _costs(work: Work, plan: Plan, cohort: Cohort, seeds: list[int], over: OverS
 
 
 def _curve(folders: list[Path], out: Path) -> list[str]:
-    files = [folder / "database-size" / "curve.json" for folder in folders]
-    curve = read_size_curve(next(file for file in files if file.is_file()))
+    curve = read_size_curve(folders[0] / "database-size" / "curve.json")
     _save(figures.database_size_figure(curve, "median"), out / "figures" / "database_size.png")
     lines = ["![Error against the number of people in the database](figures/database_size.png)", ""]
     for region in curve.shown_regions:
@@ -217,9 +225,8 @@ def _figures(over: OverSeeds, plan: Plan, first: Path, out: Path) -> list[str]:
     if over.mean.recalls:
         _save(figures.recall_figure(over.mean), folder / "recall.png")
         shown.append("recall")
-    for file in sorted((first / "evaluation" / "figures").glob("figure3*.png")) + [
-        first / "evaluation" / "figures" / "error_map.png"
-    ]:
+    pictures = first / "evaluation" / "figures"
+    for file in (*sorted(pictures.glob("figure3*.png")), pictures / "error_map.png"):
         shutil.copy(file, folder / file.name)
         shown.append(file.stem)
     for name in ("combined",):
@@ -231,11 +238,11 @@ def _figures(over: OverSeeds, plan: Plan, first: Path, out: Path) -> list[str]:
     return [line for name in shown for line in (f"![{name.replace('_', ' ')}](figures/{name}.png)", "")]
 
 
-def _made(name: str, work: Work) -> str:
+def _made(command: str, work: Work) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     when = datetime.now(UTC).strftime("%Y-%m-%d")
     return (
-        f"Made by `python experiments/paper/run.py --preset {name}` on {when}, mris {mris.__version__} at commit "
+        f"Made by `{command}` on {when}, mris {mris.__version__} at commit "
         f"{commit.stdout.strip() or 'unknown'}, on {machine()}; all stages together {tables.duration(work.seconds())}."
     )
 

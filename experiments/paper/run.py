@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument("--cohort", type=Path, help="a prepared cohort instead of the digital one")
     parser.add_argument("--work", type=Path, help="where stages work (default: runs/paper/<preset>)")
     parser.add_argument("--out", type=Path, help="tables and figures (default: WORK/report)")
-    parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated; no report")
+    parser.add_argument("--seed", type=whole, action="append", help="only this seed; may be repeated; no report")
     parser.add_argument("--report", action="store_true", help="only tables and figures of what is done")
-    parser.add_argument("--threads", type=int, help="threads of a process (default: all cores)")
+    parser.add_argument("--threads", type=whole, help="threads of a process (default: all cores)")
     parser.add_argument("--dry-run", action="store_true", help="print the settings, check the cohort, and leave")
     given = parser.parse_args()
     if given.threads:
@@ -42,7 +42,8 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from pipeline import check_cohort, make_cohort, measure_seed, train_seed
+    from cohorts import check_cohort, check_same_cohort, make_cohort
+    from pipeline import measure_seed, train_seed
     from plan import read_plan
     from stages import Work
 
@@ -59,6 +60,7 @@ def run(given: argparse.Namespace) -> None:
         print(plan.model_dump_json(indent=2))
         print(cohort.describe())
         return
+    check_same_cohort(work, cohort)
     if not given.report:
         for seed in given.seed or plan.seeds:
             keys = train_seed(work, plan, cohort, cohort_key, seed)
@@ -66,8 +68,22 @@ def run(given: argparse.Namespace) -> None:
     if given.report or not given.seed:
         from report import write_report
 
-        page = write_report(work, plan, cohort, tasks, given.out or folder / "report", name)
+        page = write_report(work, plan, cohort, tasks, given.out or folder / "report", name, command_of(given))
         print(f"report: {page}")
+
+
+def whole(text: str) -> int:
+    """Read a whole number that generators take as their seed."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise ValueError(text)
+    return number
+
+
+def command_of(given: argparse.Namespace) -> str:
+    """The command as anyone would repeat it: without the places of this machine."""
+    settings = f"--settings {given.settings.name}" if given.settings else f"--preset {given.preset}"
+    return f"python experiments/paper/run.py {settings}{' --cohort PATH' if given.cohort else ''}"
 
 
 if __name__ == "__main__":

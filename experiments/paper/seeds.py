@@ -153,6 +153,6 @@ def reference_differences(seeds: OverSeeds, reference: str, region: str, metric:
                     relative=share,
                     relative_low=float("nan"),
                     relative_high=float("nan"),
-                )  # fmt: skip
+                )
             )
     return found
