@@ -14,7 +14,7 @@ import torch
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
-from mris.errors import TrainingError
+from mris.errors import SettingsError, TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.metric.encoders import DualEncoder
 from mris.metric.settings import TrainSettings, preset
@@ -132,6 +132,30 @@ def test_missing_splits_regions_and_runs_are_named(cohort: Cohort, tmp_path: Pat
     one = cohort.select((cohort.subjects == cohort.split("train").subjects[0]) | (cohort.splits == "val"))
     with pytest.raises(TrainingError, match="at least 2 subjects"):
         train_encoders(one, tmp_path / "d", settings=TINY, progress=False)
+    with pytest.raises(SettingsError, match="seed is -1"):
+        train_encoders(cohort, tmp_path / "e", settings=TINY, seed=-1, progress=False)
+    assert not list(tmp_path.iterdir()), "what is refused leaves a folder"
+
+
+def test_a_run_file_that_is_no_description_is_named(cohort: Cohort, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(TrainingError, match=r"run.json is missing or damaged"):
+        train_encoders(cohort, tmp_path, settings=TINY, resume=True, progress=False)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(cohort: Cohort, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mris.cli.main", "train", str(cohort.path), str(tmp_path / "run"), "--quiet"]
+    options = ["--set", "width=8", "--set", "batch_size=8", "--epochs", "500"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate()
+    assert process.returncode == 2, printed
+    assert printed.splitlines()[-1].startswith("mris: training of ") and "continue it with --resume" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.slow

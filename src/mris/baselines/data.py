@@ -5,7 +5,7 @@ import numpy as np
 
 from mris.baselines.settings import BaselineSettings
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import epoch_batches
+from mris.cohort.sampling import check_subjects, epoch_batches
 from mris.errors import TrainingError
 from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order
 
@@ -31,6 +31,7 @@ class TranslationData(lightning.LightningDataModule):
                 raise TrainingError(
                     f"cohort {cohort.path} has no pairs in split {name!r}; prepare it with fractions for train and val"
                 )
+        check_subjects(views["train"].subjects)
         self.reader, self.val_reader = (
             PairReader(view, cohort.regions, settings.target_scale, cache_megabytes=settings.cache_megabytes)
             for view in views.values()

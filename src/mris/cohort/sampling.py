@@ -31,6 +31,19 @@ def one_pair_per_subject(subjects: np.ndarray, rng: np.random.Generator) -> Int[
     return drawn
 
 
+def check_subjects(subjects: np.ndarray) -> None:
+    """Refuse pairs of a single person, which no batch can compare with another's.
+
+    Raises:
+        TrainingError: fewer than two subjects.
+    """
+    n_subjects = len(np.unique(subjects))
+    if n_subjects < 2:
+        raise TrainingError(
+            f"training needs pairs of at least 2 subjects (a negative is another subject's target), found {n_subjects}"
+        )
+
+
 def epoch_batches(
     subjects: np.ndarray,
     batch_size: int,
@@ -63,11 +76,7 @@ def epoch_batches(
     Raises:
         TrainingError: fewer than two subjects, so that no pair has a negative.
     """
-    n_subjects = len(np.unique(subjects))
-    if n_subjects < 2:
-        raise TrainingError(
-            f"training needs pairs of at least 2 subjects (a negative is another subject's target), found {n_subjects}"
-        )
+    check_subjects(subjects)
     rng = np.random.default_rng([seed, epoch])
     order = one_pair_per_subject(subjects, rng) if sampler == "subject" else rng.permutation(len(subjects))
     step = min(batch_size * world_size, len(order) - len(order) % world_size)

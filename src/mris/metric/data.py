@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import epoch_batches
+from mris.cohort.sampling import check_subjects, epoch_batches
 from mris.errors import TrainingError
 from mris.metric.settings import TrainSettings
 from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order
@@ -49,6 +49,7 @@ class PairsData(lightning.LightningDataModule):
                 raise TrainingError(
                     f"cohort {cohort.path} has no pairs in split {name!r}; prepare it with fractions for train and val"
                 )
+        check_subjects(views["train"].subjects)
         self.reader, self.val_reader = (
             PairReader(view, regions, settings.target_scale, cache_megabytes=settings.cache_megabytes)
             for view in views.values()

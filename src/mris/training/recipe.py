@@ -13,7 +13,7 @@ from mris.training.precision import PrecisionName
 class Recipe(BaseModel):
     """Batches, epochs, augmentation, schedule and devices of a training on pairs of images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     target_scale: float = Field(3.0, gt=0, description="targets are divided by this for the network, in their unit")
     sampler: Sampler = Field("subject", description="'subject': one pair of each an epoch (Eq. 3); 'pair': all (Eq. 2)")

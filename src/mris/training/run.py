@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.errors import OutputError, TrainingError
+from mris.errors import OutputError, SettingsError, TrainingError
 from mris.images.write import check_writable_folder, write_json
 from mris.training.checkpoints import load_checkpoint
 from mris.training.precision import choose_numerics
@@ -22,7 +22,13 @@ RUN_FILE = "run.json"
 
 
 def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Tell what decides a run's result; a run is resumed only under the same description."""
+    """Tell what decides a run's result; a run is resumed only under the same description.
+
+    Raises:
+        SettingsError: the seed is negative.
+    """
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; give a whole number of at least 0")
     return {
         "format_version": 1,
         "kind": kind,
@@ -47,8 +53,8 @@ def check_run_folder(run: Path, description: dict[str, Any], *, resume: bool) ->
             raise TrainingError(f"folder {run} is not empty; choose another, or continue its run with --resume")
         return
     try:
-        earlier = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        earlier = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
         raise TrainingError(f"{run} holds no run to resume ({file.name} is missing or damaged)") from error
     for name, value in description.items():
         if earlier.get(name) != value:

@@ -161,10 +161,11 @@ def fit(
             enable_model_summary=False,
             deterministic="warn" if on_gpu else True,
         )
-        trainer.fit(module, data, ckpt_path=str(last) if resume else None)
+        try:
+            trainer.fit(module, data, ckpt_path=str(last) if resume else None)
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning leaves the program after Ctrl-C
+            raise TrainingError(f"training of {run} was interrupted; continue it with --resume") from error
     chosen = folder / (LAST if settings.monitor is None else BEST)
-    if trainer.interrupted:
-        raise TrainingError(f"training of {run} was interrupted; continue it with --resume")
     if not chosen.is_file():
         raise TrainingError(f"run {run} ended without a validated epoch; give it at least one epoch")
     return chosen
