@@ -124,15 +124,37 @@ def main() -> None:
         print(f"mris train: {n / statistics.median(real for _, real in pairs):8.1f} pairs/s (median)")
         ratio = statistics.median(bare / real for bare, real in pairs)
         print(f"throughput of training / bare loop: {ratio:.2f} (median of {len(pairs)} pairs; goal >= 0.85)")
-        few = batches[: max(4, options.steps // 4)]
-        halves = [
-            bare_loop(encoder, few, settings) / bare_loop(encoder, few, settings, bf16=True)
-            for _ in range(options.repeats)
-        ]
-        where = "has" if cpu_has_bf16() else "has no"
-        print(f"float32 / bfloat16 time: {statistics.median(halves):.2f}; this CPU {where} bfloat16 arithmetic")
-        chosen = "bfloat16" if cpu_has_bf16() else "float32"
-        print(f"(goal >= 1.8 where it has; precision 'auto' chooses {chosen} here)")
+    where = "has" if cpu_has_bf16() else "has no"
+    chosen = "bfloat16" if cpu_has_bf16() else "float32"
+    print(f"float32 / bfloat16 time of the bare loop; this CPU {where} bfloat16 arithmetic, 'auto' chooses {chosen}")
+    print("(goal >= 1.8 where it has, for ResNet-18)")
+    for width, size, batch in ((options.width, options.size, options.batch), (64, 128, 32), (64, 256, 16)):
+        ratio = bf16_ratio(settings, width, size, batch, options.repeats)
+        print(f"  width {width}, {size} px, batches of {batch}: {ratio:.2f} (median of {options.repeats} pairs)")
+
+
+def bf16_ratio(settings: TrainSettings, width: int, size: int, batch: int, repeats: int) -> float:
+    """Time of a few steps in float32 as a multiple of those in bfloat16, in turn, after a warm-up of both."""
+    spec = EncoderSpec(
+        ("femoral", "tibial"),
+        (1, size, size),
+        (2, size, size),
+        target_scale=3.0,
+        unit="mm",
+        target_spacing=None,
+        preparation=SourcePreparation((size, size)),
+        width=width,
+        embedding_dim=128,
+    )
+    encoder = DualEncoder(spec).to(memory_format=torch.channels_last)
+    valid = torch.ones(batch, 2, size, size, dtype=torch.bool)
+    one = Batch(torch.rand(batch, 1, size, size), torch.rand(batch, 2, size, size), valid, torch.arange(batch))
+    for bf16 in (False, True):
+        bare_loop(encoder, [one, one], settings, bf16=bf16)
+    steps = [one] * 4
+    return statistics.median(
+        bare_loop(encoder, steps, settings) / bare_loop(encoder, steps, settings, bf16=True) for _ in range(repeats)
+    )
 
 
 if __name__ == "__main__":
