@@ -42,7 +42,9 @@ def test_a_stage_is_done_once_and_gives_the_same_hash_when_kept(work, said: list
     make = Counted()
     keys = {work.stage("seed0/metric", {"epochs": 3, "cohort": "c"}, make) for _ in range(3)}
     assert len(keys) == 1
-    assert keys == {work.stage("seed0/metric", {"cohort": "c", "epochs": 3}, make)}  # the order of names decides nothing
+    assert keys == {
+        work.stage("seed0/metric", {"cohort": "c", "epochs": 3}, make)
+    }  # the order of names decides nothing
     assert make.calls == [(False, [])]
     assert said == ["seed0/metric: begun", "seed0/metric: done in 0 s", *["seed0/metric: kept"] * 3]
 
