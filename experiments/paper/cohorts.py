@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import mris
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import CohortError
+from mris.evaluation.class_predictions import ClassPredictions
 from mris.evaluation.prevalence import check_prevalences
 from mris.evaluation.strata import groups_of
 from mris.images.transforms import SourcePreparation
@@ -179,3 +180,21 @@ def describe_task(task: Labeled, cohort: Cohort) -> dict[str, dict[str, int]]:
         }
         for split in SETS
     }
+
+
+def grade_alone(task: Task, labels: Labeled, cohort: Cohort, tested: ClassPredictions) -> ClassPredictions:
+    """What the baseline grade alone says of progression: the share of risers in the second set, by grade.
+
+    Args:
+        task: The progression task.
+        labels: Its labeled pairs.
+        cohort: Their cohort.
+        tested: A classifier's answers, for keys, people and truth.
+    """
+    grades = cohort.label(task.label)[labels.positions]
+    learned = cohort.splits[labels.positions] == "downstream"
+    grade_of = dict(zip(cohort.keys[labels.positions].tolist(), grades.tolist(), strict=True))
+    shares = {grade: labels.classes[learned & (grades == grade)].mean() for grade in np.unique(grades[learned])}
+    base = labels.classes[learned].mean()
+    rises = np.array([shares.get(grade_of[key], base) for key in tested.keys])
+    return replace(tested, probabilities=np.column_stack([1 - rises, rises]))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from cohorts import Labeled, describe_task, queries_of
+from cohorts import Labeled, describe_task, grade_alone, queries_of
 from pipeline import TRUE_MAPS, method_folders
 from plan import Plan, Task
 from seeds import OverSeeds, read_seeds, recall_spread_table, reference_differences, spread_table
@@ -27,6 +27,8 @@ from mris.reporting import figures, tables
 from mris.reporting.downstream_figures import class_accuracy_figure, class_metric_figure
 from mris.reporting.downstream_tables import grade_table, progression_table, seed_table
 from mris.reporting.tables import Cell, Table, markdown, number
+
+GRADE_ALONE = "baseline grade alone"
 
 
 def write_report(
@@ -64,7 +66,9 @@ def write_report(
     if tasks:
         lines += ["## Table 3: what classifiers read from the maps", ""]
         lines += [
-            line for task in plan.tasks for line in _classifiers(task, tasks[task.name], plan, folders, titles, out)
+            line
+            for task in plan.tasks
+            for line in _classifiers(task, tasks[task.name], plan, cohort, folders, titles, out)
         ]
     lines += ["## Cost", "", markdown(_costs(work, plan, cohort, seeds, over)), ""]
     lines += ["## Size of the database", "", *_curve(folders, out)]
@@ -131,20 +135,22 @@ def _answers(file: Path) -> ClassPredictions:
 
 
 def _classifiers(
-    task: Task, labels: Labeled, plan: Plan, folders: list[Path], titles: list[str], out: Path
+    task: Task, labels: Labeled, plan: Plan, cohort: Cohort, folders: list[Path], titles: list[str], out: Path
 ) -> list[str]:
     found: dict[str, list[ClassPredictions]] = {
         title: [_answers(folder / _answers_file(task, title)) for folder in folders] for title in (TRUE_MAPS, *titles)
     }
     anyone = found[TRUE_MAPS][0]
+    bounds = [TRUE_MAPS]
+    if task.kind == "progression":
+        found[GRADE_ALONE] = [grade_alone(task, labels, cohort, anyone)] * len(folders)
+        bounds.append(GRADE_ALONE)
     _, n_subjects = subject_codes(list(anyone.subjects))
     counts = resample_counts(n_subjects, plan.n_bootstrap, np.random.default_rng(0))
     spreads: dict[str, tuple[SeedSpread, ...]] = {k: measure_seeds(v, counts) for k, v in found.items()}
     means = {method: [spread.mean for spread in rows] for method, rows in spreads.items()}
     binary = len(labels.names) == 2
-    table = (
-        progression_table(means, bounds=[TRUE_MAPS]) if binary else grade_table(means, task.name, bounds=[TRUE_MAPS])
-    )
+    table = progression_table(means, bounds=bounds) if binary else grade_table(means, task.name, bounds=bounds)
     metrics = ["average_precision", "roc_auc"] if binary else ["accuracy", "balanced_accuracy", "kappa"]
     stem = task.name.lower().replace(" ", "-")
     pictures = {f"classifier_{stem}": class_metric_figure(means, metrics)}
@@ -155,7 +161,7 @@ def _classifiers(
     differences = {m: compare_seeds(v, found[TRUE_MAPS], counts) for m, v in found.items() if m != TRUE_MAPS}
     lines = [f"### {task.name}", "", markdown(table), ""]
     if binary:
-        lines += [markdown(grade_table(means, task.name, bounds=[TRUE_MAPS])), ""]
+        lines += [markdown(grade_table(means, task.name, bounds=bounds)), ""]
     lines += [_difference_to_truth(differences, metrics), ""]
     lines += [markdown(seed_table(spreads)), ""] if len(folders) > 1 else []
     lines += [line for picture in pictures for line in (f"![{task.name}](figures/{picture}.png)", "")]
