@@ -13,7 +13,20 @@ from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 
 _PLAIN = "#767676"
-COLORS = ("#0072B2", _PLAIN, "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#000000")
+COLORS = (
+    "#0072B2",
+    _PLAIN,
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#8C6BB1",
+    "#000000",
+    "#7A5195",
+    "#8C510A",
+    "#66A61E",
+)
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
 
 _TITLES = {
