@@ -23,9 +23,9 @@ COLORS = (
     "#56B4E9",
     "#8C6BB1",
     "#000000",
-    "#7A5195",
     "#8C510A",
     "#66A61E",
+    "#7A5195",
 )
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
 
