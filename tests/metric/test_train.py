@@ -147,7 +147,12 @@ def test_a_run_file_that_is_no_description_is_named(cohort: Cohort, tmp_path: Pa
 def test_ctrl_c_says_how_to_go_on(cohort: Cohort, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mris.cli.main", "train", str(cohort.path), str(tmp_path / "run"), "--quiet"]
     options = ["--set", "width=8", "--set", "batch_size=8", "--epochs", "500"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test in the background ignores Ctrl-C
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
