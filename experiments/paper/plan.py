@@ -60,6 +60,7 @@ class Plan(_Part):
     merge: dict[str, dict[str, str]] = {}
     prevalence: dict[str, dict[str, float]] = {}
     test_visits: Literal["baseline", "all"] = "baseline"
+    error: Literal["median", "mae", "rmse"] = "median"
     n_neighbors: int = Field(20, ge=1)
     n_bootstrap: int = Field(1000, ge=1)
     curve_shares: list[Annotated[float, Field(gt=0, le=1)]] = [0.01, 0.05, 0.10, 0.25, 0.5, 1.0]

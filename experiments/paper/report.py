@@ -53,16 +53,16 @@ def write_report(
     lines += [markdown(recall_spread_table(over)), ""] if len(seeds) > 1 else []
     lines += ["## Table 2: error of the synthesized maps", ""]
     for region in over.mean.regions:
-        lines += [markdown(tables.strata_table(over.mean, region, label)) + "\n" for label in plan.by]
+        lines += [markdown(tables.strata_table(over.mean, region, label, plan.error)) + "\n" for label in plan.by]
         lines += [] if plan.by else [markdown(tables.error_table(over.mean, region)), ""]
-    lines += [markdown(spread_table(over)), ""] if len(seeds) > 1 else []
+    lines += [markdown(spread_table(over, plan.error)), ""] if len(seeds) > 1 else []
     lines += [
         "All metrics over all test images:",
         "",
         markdown(tables.error_table(over.mean, over.mean.regions[-1])),
         "",
     ]
-    lines += ["### Differences", "", *_differences(over)]
+    lines += ["### Differences", "", *_differences(over, plan.error)]
     if tasks:
         lines += ["## Table 3: what classifiers read from the maps", ""]
         lines += [
@@ -71,7 +71,7 @@ def write_report(
             for line in _classifiers(task, tasks[task.name], plan, cohort, folders, titles, out)
         ]
     lines += ["## Cost", "", markdown(_costs(work, plan, cohort, seeds, over)), ""]
-    lines += ["## Size of the database", "", *_curve(folders, out)]
+    lines += ["## Size of the database", "", *_curve(plan, folders, out)]
     lines += ["## Figures", "", *_figures(over, plan, folders[0], out)]
     lines += [_made(command, work), ""]
     page = out / "results.md"
@@ -102,18 +102,18 @@ def _what(plan: Plan, cohort: Cohort, seeds: list[int], tasks: dict[str, Labeled
     return lines
 
 
-def _differences(over: OverSeeds) -> list[str]:
+def _differences(over: OverSeeds, metric: str) -> list[str]:
     lines = []
     for reference in ("mean map", over.mean.methods[0].name):
         rows = []
         for region in over.mean.regions:
-            for row in reference_differences(over, reference, region):
+            for row in reference_differences(over, reference, region, metric):
                 interval = f"[{tables.signed(row.low, 3)}, {tables.signed(row.high, 3)}]"
                 share = f"{tables.signed(100 * row.relative, 1)} %"
                 rows.append((Cell(region), Cell(row.method), Cell(tables.signed(row.value, 3), interval), Cell(share)))
         caption = (
-            f"Median error minus that of {reference}, same images, same resamples of people; an interval without 0 is "
-            "a difference that resampling people does not undo"
+            f"{metric} error minus that of {reference}, same images, same resamples of people; an interval without 0 "
+            "is a difference that resampling people does not undo"
         )
         lines += [markdown(Table(caption, ("region", "method", "difference", "relative"), tuple(rows))), ""]
     return lines
@@ -191,7 +191,7 @@ def _costs(work: Work, plan: Plan, cohort: Cohort, seeds: list[int], over: OverS
         def mean(name: str, own: list = own) -> float:
             return float(np.mean([row[name] for row in own]))
 
-        error = over.mean.estimate(title, "median").value
+        error = over.mean.estimate(title, plan.error).value
         rows.append(
             (
                 Cell(title),
@@ -207,26 +207,37 @@ def _costs(work: Work, plan: Plan, cohort: Cohort, seeds: list[int], over: OverS
         "Cost beside error: each method in a process of its own; a query alone (median of 50) and in batches of 64, on "
         "ONNX Runtime, prepared sources in memory; for MRIS encoding, search and average together"
     )
-    header = ("method", "parameters", "training", "ms, one query", "ms, batched", "peak memory (MB)", "median error")
+    header = (
+        "method",
+        "parameters",
+        "training",
+        "ms, one query",
+        "ms, batched",
+        "peak memory (MB)",
+        f"{plan.error} error",
+    )
     return Table(caption, header, tuple(rows))
 
 
-def _curve(folders: list[Path], out: Path) -> list[str]:
+def _curve(plan: Plan, folders: list[Path], out: Path) -> list[str]:
     curve = read_size_curve(folders[0] / "database-size" / "curve.json")
-    _save(figures.database_size_figure(curve, "median"), out / "figures" / "database_size.png")
+    _save(figures.database_size_figure(curve, plan.error), out / "figures" / "database_size.png")
     lines = ["![Error against the number of people in the database](figures/database_size.png)", ""]
     for region in curve.shown_regions:
-        lines += [markdown(tables.database_size_table(curve, region)), ""]
+        lines += [markdown(tables.database_size_table(curve, region, plan.error)), ""]
     return lines
 
 
 def _figures(over: OverSeeds, plan: Plan, first: Path, out: Path) -> list[str]:
     unit = over.mean.cohort.unit
     folder = out / "figures"
-    _save(figures.interval_figure(over.mean, "median", f"median absolute error ({unit})"), folder / "intervals.png")
+    _save(figures.interval_figure(over.mean, plan.error, f"{plan.error} error ({unit})"), folder / "intervals.png")
     shown = ["intervals"]
     for label in plan.by:
-        _save(figures.strata_figure(over.mean, label, "median", f"median error ({unit})"), folder / f"by_{label}.png")
+        _save(
+            figures.strata_figure(over.mean, label, plan.error, f"{plan.error} error ({unit})"),
+            folder / f"by_{label}.png",
+        )
         shown.append(f"by_{label}")
     if over.mean.recalls:
         _save(figures.recall_figure(over.mean), folder / "recall.png")

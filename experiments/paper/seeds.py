@@ -95,7 +95,7 @@ def _recall(row: Recall, ranks: Sequence[np.ndarray], codes: np.ndarray, counts:
     return replace(row, value=float(hits.mean()), low=float(low[0]), high=float(high[0]), median_rank=median)
 
 
-def spread_table(seeds: OverSeeds, metric: str = "median") -> Table:
+def spread_table(seeds: OverSeeds, metric: str) -> Table:
     """Mean over seeds, and the least and greatest seed, of one metric for each method and region."""
     regions = seeds.mean.regions
     rows = []
@@ -130,7 +130,7 @@ def recall_spread_table(seeds: OverSeeds) -> Table:
     return Table(caption, ("encoder", *(f"R@{k}" for k in ks)), tuple((Cell(n), *cells) for n, cells in rows.items()))
 
 
-def reference_differences(seeds: OverSeeds, reference: str, region: str, metric: str = "median") -> list[Difference]:
+def reference_differences(seeds: OverSeeds, reference: str, region: str, metric: str) -> list[Difference]:
     """Each method against one, over all images; the sign is method minus reference."""
     found = []
     for row in seeds.mean.differences:
@@ -141,7 +141,7 @@ def reference_differences(seeds: OverSeeds, reference: str, region: str, metric:
         else:
             flipped = seeds.mean.estimate(row.reference, metric, region=region).value
             base = seeds.mean.estimate(reference, metric, region=region).value
-            share = (flipped - base) / base
+            share = (flipped - base) / base if base else float("nan")
             found.append(
                 replace(
                     row,
