@@ -75,7 +75,7 @@ def check_tables(page: str) -> None:
         rows = the_one(errors, f"{region}: median absolute error")
         check_filled(rows, [*METHODS, *REFERENCES], [r"0-1 \(.*", r"2 \(.*", r"3 \(.*", r"all \(.*", "prevalence-.*"])
     for reference in ("mean map", "MRIS-S"):
-        ((_, rows),) = [(c, t) for c, t in errors.items() if c.startswith(f"Median error minus that of {reference}")]
+        ((_, rows),) = [(c, t) for c, t in errors.items() if c.startswith(f"median error minus that of {reference}")]
         assert set(rows) == {"femoral", "tibial", "combined"}
 
     judged = ["true maps", *METHODS, "chance"]

@@ -110,7 +110,7 @@ def test_of_two_seeds_every_mean_is_the_mean_of_both(paper: SimpleNamespace, coh
     low, high = sorted(one.estimate("noise", "median", region="femoral").value for one in over.single)
     assert over.extremes("noise", "median", "femoral") == (low, high)
     assert low < high
-    rows = paper.seeds.spread_table(over).rows
+    rows = paper.seeds.spread_table(over, "median").rows
     assert f"({low:.3f} to {high:.3f})" in rows[0][1].text
 
 
@@ -141,7 +141,7 @@ def test_a_difference_to_a_reference_is_method_minus_reference_whichever_came_fi
     over = paper.seeds.read_seeds(folders, paper.cohorts.queries_of(cohort, plan), plan)
     names = [method.name for method in over.mean.methods]
     for reference in names:
-        rows = paper.seeds.reference_differences(over, reference, "tibial")
+        rows = paper.seeds.reference_differences(over, reference, "tibial", "median")
         assert {row.method for row in rows} == set(names) - {reference}
         base = over.mean.estimate(reference, "median", region="tibial").value
         for row in rows:
