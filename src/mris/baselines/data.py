@@ -1,13 +1,10 @@
 """Batches of a cohort for the baselines: the pairs, the order and the reading ahead of metric learning."""
 
 import lightning
-import numpy as np
 
 from mris.baselines.settings import BaselineSettings
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import check_subjects, epoch_batches
-from mris.errors import TrainingError
-from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order
+from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
 
 
 class TranslationData(lightning.LightningDataModule):
@@ -25,31 +22,17 @@ class TranslationData(lightning.LightningDataModule):
     def __init__(self, cohort: Cohort, settings: BaselineSettings, seed: int) -> None:
         super().__init__()
         self.settings, self.seed = settings, seed
-        views = {name: cohort.select(np.asarray(cohort.splits == name)) for name in ("train", "val")}
-        for name, view in views.items():
-            if len(view) == 0:
-                raise TrainingError(
-                    f"cohort {cohort.path} has no pairs in split {name!r}; prepare it with fractions for train and val"
-                )
-        check_subjects(views["train"].subjects)
         self.reader, self.val_reader = (
             PairReader(view, cohort.regions, settings.target_scale, cache_megabytes=settings.cache_megabytes)
-            for view in views.values()
+            for view in train_and_val(cohort)
         )
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
-        """Plan the current epoch; the plan depends on the seed and the epoch only."""
-        assert self.trainer is not None
-        plan = epoch_batches(
-            self.reader.cohort.subjects,
-            self.settings.batch_size,
-            sampler=self.settings.sampler,
-            seed=self.seed,
-            epoch=self.trainer.current_epoch,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-        )
-        return PrefetchedBatches(self.reader.read, plan)
+        """Plan the current epoch."""
+        trainer = self.trainer
+        assert trainer is not None
+        process = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        return planned_batches(self.reader, self.settings, self.seed, epoch=trainer.current_epoch, **process)
 
     def val_dataloader(self) -> PrefetchedBatches[Batch]:
         """All validation pairs, in order."""

@@ -10,10 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import check_subjects, epoch_batches
-from mris.errors import TrainingError
 from mris.metric.settings import TrainSettings
-from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order
+from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
 
 MOST_JUDGED_PIXELS = 8192
 
@@ -43,42 +41,29 @@ class PairsData(lightning.LightningDataModule):
     def __init__(self, cohort: Cohort, regions: Sequence[str], settings: TrainSettings, seed: int) -> None:
         super().__init__()
         self.settings, self.seed = settings, seed
-        views = {name: cohort.select(cohort.splits == name) for name in ("train", "val")}
-        for name, view in views.items():
-            if len(view) == 0:
-                raise TrainingError(
-                    f"cohort {cohort.path} has no pairs in split {name!r}; prepare it with fractions for train and val"
-                )
-        check_subjects(views["train"].subjects)
+        train, val = train_and_val(cohort)
         self.reader, self.val_reader = (
             PairReader(view, regions, settings.target_scale, cache_megabytes=settings.cache_megabytes)
-            for view in views.values()
+            for view in (train, val)
         )
-        baseline = np.flatnonzero(views["train"].is_baseline)
-        _, first = np.unique(views["train"].subjects[baseline], return_index=True)
+        baseline = np.flatnonzero(train.is_baseline)
+        _, first = np.unique(train.subjects[baseline], return_index=True)
         self.gallery_rows = baseline[first][: settings.gallery_limit]
         indices = [cohort.regions.index(region) for region in regions]
         inside = np.flatnonzero(cohort.atlas_mask[indices].reshape(-1))
         chosen = inside[np.unique(np.linspace(0, len(inside) - 1, MOST_JUDGED_PIXELS).astype(int))]
         self.judged = Judged(
-            truths=_pixels(views["val"], np.arange(len(views["val"])), regions, chosen),
-            gallery=_pixels(views["train"], self.gallery_rows, regions, chosen),
+            truths=_pixels(val, np.arange(len(val)), regions, chosen),
+            gallery=_pixels(train, self.gallery_rows, regions, chosen),
             mask=torch.ones(len(chosen), dtype=torch.bool),
         )
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch; the plan depends on the seed and the epoch only."""
-        assert self.trainer is not None
-        plan = epoch_batches(
-            self.reader.cohort.subjects,
-            self.settings.batch_size,
-            sampler=self.settings.sampler,
-            seed=self.seed,
-            epoch=self.trainer.current_epoch,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-        )
-        return PrefetchedBatches(self.reader.read, plan)
+        trainer = self.trainer
+        assert trainer is not None
+        process = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        return planned_batches(self.reader, self.settings, self.seed, epoch=trainer.current_epoch, **process)
 
     def val_dataloader(self) -> list[PrefetchedBatches[Batch]]:
         """Validation pairs first, then the gallery of training targets."""

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.sampling import check_subjects, epoch_batches
+from mris.errors import TrainingError
+from mris.training.recipe import Recipe
 
 Read = TypeVar("Read")
 
@@ -72,6 +75,32 @@ class PrefetchedBatches(Generic[Read]):
                 ready, upcoming = upcoming.result(), thread.submit(self.read, positions)
                 yield ready
             yield upcoming.result()
+
+
+def train_and_val(cohort: Cohort) -> tuple[Cohort, Cohort]:
+    """Views of the splits that every training on pairs needs.
+
+    Raises:
+        TrainingError: a split has no pairs, or "train" has those of a single subject.
+    """
+    train, val = (cohort.select(np.asarray(cohort.splits == name)) for name in ("train", "val"))
+    for name, view in (("train", train), ("val", val)):
+        if len(view) == 0:
+            raise TrainingError(
+                f"cohort {cohort.path} has no pairs in split {name!r}; prepare it with fractions for train and val"
+            )
+    check_subjects(train.subjects)
+    return train, val
+
+
+def planned_batches(
+    reader: PairReader, recipe: Recipe, seed: int, *, epoch: int, rank: int, world_size: int
+) -> PrefetchedBatches[Batch]:
+    """Training batches of one epoch for one process; they depend on the seed and the epoch only."""
+    subjects = reader.cohort.subjects
+    size, sampler = recipe.batch_size, recipe.sampler
+    plan = epoch_batches(subjects, size, sampler=sampler, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+    return PrefetchedBatches(reader.read, plan)
 
 
 def in_order(n: int, batch_size: int) -> list[Int[np.ndarray, " n"]]:
