@@ -21,7 +21,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) -e '.[train,imagenet,test]'
+	$(PIP) -e '.[train,dicom,thickness,imagenet,test]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo

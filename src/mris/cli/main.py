@@ -11,8 +11,12 @@ from mris.cli import baselines, bundles, cohorts, demo, evaluation, synthesis, t
 from mris.errors import MrisError
 
 EXIT_CODE = 2
-TRAINING_PACKAGES = ("torch", "lightning", "monai", "onnx", "safetensors", "tensorboard")
-"""What the extra 'train' installs."""
+EXTRAS = {
+    "train": ("torch", "lightning", "monai", "onnx", "safetensors", "tensorboard"),
+    "dicom": ("highdicom", "dicomweb_client"),
+    "thickness": ("SimpleITK",),
+}
+"""The packages that each extra installs and a command may miss."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,9 +65,11 @@ def main() -> None:
     except MrisError as error:
         _leave(str(error))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in TRAINING_PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
             raise
-        _leave(f"this command trains or exports networks and needs {error.name}; pip install 'mris[train]'")
+        _leave(f"this command needs {package}; pip install 'mris[{extra}]'")
     except OSError as error:
         if error.errno is None:  # a library's, not the system's
             raise
