@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.header import FORMAT_VERSION, CohortHeader
-from mris.errors import CohortError
+from mris.errors import CohortError, SubjectLeakError
 
 positions = st.lists(st.integers(0, 23), max_size=30)
 
@@ -75,6 +75,25 @@ def test_splits_are_views_and_an_unknown_one_is_refused(cohort_of_24: Cohort) ->
     assert train.select([2, 0]).keys.tolist() == train.keys[[2, 0]].tolist()
     with pytest.raises(CohortError, match=r"no split 'tests'; did you mean 'test'\? there are: test, train"):
         cohort_of_24.split("tests")
+
+
+def test_a_fold_moves_pairs_to_other_splits_and_leaves_the_cohort_as_it_was(cohort_of_24: Cohort) -> None:
+    before = cohort_of_24.splits.tolist()
+    view = cohort_of_24.select(range(5, 20))
+    left_out = view.subjects[0]
+    fold = view.with_splits(np.where(view.subjects == left_out, "test", "train"))
+    assert set(fold.split("test").subjects) == {left_out}
+    assert sorted([*fold.split("train").keys, *fold.split("test").keys]) == sorted(view.keys)
+    np.testing.assert_array_equal(fold.read_targets(), view.read_targets())
+    assert cohort_of_24.splits.tolist() == before
+
+
+def test_a_fold_that_divides_a_subject_or_has_another_length_is_refused(cohort_of_24: Cohort) -> None:
+    names = ["train"] * len(cohort_of_24)
+    with pytest.raises(CohortError, match="23 splits are given for 24 pairs"):
+        cohort_of_24.with_splits(names[:-1])
+    with pytest.raises(SubjectLeakError, match=cohort_of_24.subjects[0]):
+        cohort_of_24.with_splits(["test", *names[1:]])
 
 
 def test_labels_keep_their_types_and_missing_values(cohort_of_24: Cohort) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int64, Shaped
 
 from mris.cohort.header import ATLAS_MASK_FILE, TABLE_FILE, CohortHeader, label_column, read_header
 from mris.cohort.pair_table import PairTable
+from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
 from mris.errors import CohortError
 from mris.types import AtlasMask, Sources, Targets
@@ -177,6 +178,34 @@ class Cohort:
             CohortError: The mask has another length, or a position is out of range.
         """
         return replace(self, _rows=self._rows[self._positions(which)])
+
+    def with_splits(self, splits: Sequence[str] | Shaped[np.ndarray, " n"]) -> "Cohort":
+        """Give a view whose pairs stand in other splits: a fold of a cross-validation.
+
+        What depends on the stored splits stays as it is: `atlas_mask` is that of the stored "train".
+
+        Args:
+            splits: Split of each pair of this view; a subject stands in one.
+
+        Returns:
+            A view of the same pairs in the same order.
+
+        Raises:
+            CohortError: There are more or fewer names than pairs.
+            SubjectLeakError: A subject is in two splits.
+
+        Example:
+            >>> fold = np.where(cohort.subjects == "P00017", "test", "train")  # doctest: +SKIP
+            >>> cohort.with_splits(fold).split("train")                        # doctest: +SKIP
+        """
+        names = [str(name) for name in splits]
+        if len(names) != len(self):
+            raise CohortError(f"{len(names)} splits are given for {len(self)} pairs; give one for each")
+        check_disjoint([str(subject) for subject in self.subjects], names)
+        stored = np.array(self._metadata["split"].to_pylist(), dtype=object)
+        stored[self._rows] = names
+        column = self._metadata.schema.get_field_index("split")
+        return replace(self, _metadata=self._metadata.set_column(column, "split", pa.array(stored, pa.string())))
 
     def read_sources(self, positions: Int64[np.ndarray, " n"] | Sequence[int] | None = None) -> Sources:
         """Read prepared source images.
