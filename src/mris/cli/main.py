@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mris import __version__
-from mris.cli import baselines, bundles, cohorts, demo, evaluation, synthesis, training
+from mris.cli import baselines, bundles, cohorts, demo, evaluation, imports, synthesis, training
 from mris.errors import MrisError
 
 EXIT_CODE = 2
@@ -39,6 +39,7 @@ baselines.register(app)
 synthesis.register(app)
 evaluation.register(app)
 demo.register(app)
+imports.register(app)
 
 
 def _print_version(wanted: bool) -> None:

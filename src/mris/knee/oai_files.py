@@ -1,0 +1,109 @@
+"""Where the OAI study's plates and the thickness maps made of its MR scans lie, and what is missing of a pair."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from mris.errors import ImageError
+from mris.images.faults import library_faults_as_image_error
+from mris.images.image import usable_spacing
+from mris.knee.oai_pairs import OaiPair
+from mris.knee.oai_sheets import month_number
+
+MAP_FILES = {"femoral": "FC_2d_thickness.npy", "tibial": "TC_2d_thickness.npy"}
+"""File of each region's thickness map (mm, NaN outside the cartilage)."""
+
+NO_CENTER, NO_PLATE = "no joint center", "no plate"
+NO_MAP = {region: f"no {region} map" for region in MAP_FILES}
+"""Short names under which pairs are counted that lack something."""
+
+_SCAN = "MR_SAG_3D_DESS"
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
+
+@dataclass(frozen=True)
+class FoundPlate:
+    """What is known of a plate without its pixels.
+
+    Attributes:
+        size: Rows and columns; None if the file cannot be read.
+        spacing_mm: Row spacing as the header states it, at the detector or at the patient; None if it does not.
+        fault: Why the plate cannot be used: the short name, and the file or message; None if it can.
+    """
+
+    size: tuple[int, int] | None
+    spacing_mm: float | None
+    fault: tuple[str, str] | None
+
+
+def plate_file(radiographs: Path, xray: str) -> Path:
+    """DICOM file of the plate that a sheet calls `xray`.
+
+    Example:
+        >>> plate_file(Path("radiographs"), "0.C.2/9000798/20040802/00162704").as_posix()
+        'radiographs/0.C.2/9000798/20040802/00162704/001'
+    """
+    return radiographs / xray / "001"
+
+
+def map_folder(thickness: Path, patient: str, month: str, side: str) -> Path:
+    """Folder of the thickness maps of one knee at one visit.
+
+    Args:
+        thickness: Folder of all maps.
+        patient: Number of the patient.
+        month: As the sheets write it, such as "00_MONTH"; the folder of month 0 is called ENROLLMENT.
+        side: "left" or "right".
+
+    Example:
+        >>> map_folder(Path("maps"), "9000798", "00_MONTH", "left").as_posix()
+        'maps/9000798/MR_SAG_3D_DESS/LEFT_KNEE/ENROLLMENT/avsm'
+    """
+    visit = "ENROLLMENT" if month_number(month) == 0 else month
+    return thickness / patient / _SCAN / f"{side.upper()}_KNEE" / visit / "avsm"
+
+
+def find_plate(path: Path) -> FoundPlate:
+    """Look for a plate and read size and spacing of its header; what is wrong with it becomes its fault."""
+    if not path.is_file():
+        return FoundPlate(None, None, (NO_PLATE, str(path)))
+    try:
+        with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns", *_SPACINGS])
+            size = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+            stated = [usable_spacing(header.get(name)) for name in _SPACINGS]
+    except ImageError as error:
+        return FoundPlate(None, None, ("unreadable plate", str(error)))
+    spacing = next((spacing[0] for spacing in stated if spacing is not None), None)
+    if not all(size):
+        return FoundPlate(None, spacing, ("unreadable plate", f"{path} holds no image (Rows, Columns)"))
+    return FoundPlate(size, spacing, None if spacing else ("plate without pixel spacing", str(path)))
+
+
+def missing_of(pair: OaiPair, plate: FoundPlate | None, thickness: Path | None) -> dict[str, str]:
+    """What a pair lacks.
+
+    Args:
+        pair: A knee at a visit.
+        plate: Its plate; None if plates were not looked for.
+        thickness: Folder of all maps; None does not look for them.
+
+    Returns:
+        Where or what, by short name; empty if nothing is missing.
+    """
+    found = {} if pair.center is not None else {NO_CENTER: "none in the sheet of keypoints"}
+    if plate is not None and plate.fault is not None:
+        found[plate.fault[0]] = plate.fault[1]
+    if plate is not None and plate.size is not None and pair.center is not None:
+        (row, column), (rows, columns) = pair.center, plate.size
+        if row > rows - 0.5 or column > columns - 0.5:
+            place = f"row {row:g}, column {column:g} on a plate of {rows} rows, {columns} columns"
+            found["joint center outside the plate"] = place
+    if thickness is not None:
+        files = {
+            region: map_folder(thickness, pair.patient, pair.month, pair.side) / MAP_FILES[region] for region in NO_MAP
+        }
+        found |= {NO_MAP[region]: str(file) for region, file in files.items() if not file.is_file()}
+    return found
