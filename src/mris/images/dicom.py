@@ -12,7 +12,6 @@ Windows and other display transforms (VOI, presentation) are not applied: they a
 
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -25,8 +24,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import stated_size
+from mris.images.dicom_facts import DicomFacts, facts_of, number, rescale
 from mris.images.faults import library_faults_as_image_error
-from mris.images.image import Image, Spacing, check_pixel_count, side_name, usable_spacing
+from mris.images.image import Image, check_pixel_count
 
 _BITS_OF_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _LARGEST_INFLATED = 1 << 29
@@ -36,10 +36,9 @@ _PREAMBLE = 128 + len("DICM")
 def read_dicom(path: Path) -> Image:
     """Read a DICOM file of one monochrome frame.
 
-    Spacing: PixelSpacing; else ImagerPixelSpacing, divided by EstimatedRadiographicMagnificationFactor where that is
-    given (the spacing at the patient, not at the detector); else NominalScannedPixelSpacing. Laterality:
-    ImageLaterality, else Laterality. See the module for the order of pixel transforms. A file without the 128-byte
-    preamble is read if it ends in ``.dcm``.
+    Spacing and laterality are those of `mris.images.dicom_facts.DicomFacts`; the laterality of a picture of both
+    sides is None. See the module for the order of pixel transforms. A file without the 128-byte preamble is read if
+    it ends in ``.dcm``.
 
     Raises:
         ImageError: If the file is damaged, truncated, colored, has several frames or no pixels, or cannot be decoded.
@@ -52,8 +51,37 @@ def read_dicom(path: Path) -> Image:
         dataset = pydicom.dcmread(path, force=force)
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
-        spacing, laterality = _spacing(dataset), _laterality(dataset)
-    return Image(pixels, spacing=spacing, origin=str(path), laterality=laterality)
+        facts = facts_of(dataset)
+    laterality = facts.sides[0] if len(facts.sides) == 1 else None
+    return Image(pixels, spacing=facts.spacing, origin=str(path), laterality=laterality)
+
+
+def read_dicom_facts(path: Path) -> DicomFacts | None:
+    """Read what the header of a DICOM image says, without its pixels; None if the file is none.
+
+    A file without the 128-byte preamble counts as DICOM if it ends in ``.dcm`` or ``.dicom`` and states rows and
+    columns.
+
+    Raises:
+        ImageError: If the header is damaged, or not that of an image that `read_dicom` reads.
+
+    Example:
+        >>> from pydicom import data
+        >>> facts = read_dicom_facts(Path(data.get_testdata_file("MR_small.dcm", download=False)))
+        >>> facts.spacing_source, facts.photometric, facts.bits_stored, facts.display
+        ('PixelSpacing', 'MONOCHROME2', 16, 'window')
+    """
+    force = not _has_preamble(path)
+    if force and path.suffix.lower() not in (".dcm", ".dicom"):
+        return None
+    with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
+        if not force:
+            _check_deflated(path)
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=force)
+        if force and not (header.get("Rows") and header.get("Columns")):
+            return None
+        _check_header(header, path)
+        return facts_of(header)
 
 
 def _has_preamble(path: Path) -> bool:
@@ -139,7 +167,7 @@ def _pixels(dataset: Dataset, path: Path) -> np.ndarray:
             ends = apply_modality_lut(np.array([low, high], dtype=stored.dtype), dataset).astype(np.float64)
             sum_of_ends = float(ends.sum())
         else:
-            slope, intercept = _rescale(dataset)
+            slope, intercept = rescale(dataset)
             pixels = stored.astype(np.float32)
             if (slope, intercept) != (1.0, 0.0):
                 pixels *= np.float32(slope)
@@ -172,55 +200,9 @@ def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
 
 
 def _padding_value(dataset: Dataset, keyword: str) -> float | None:
-    value = _number(dataset.get(keyword))
+    value = number(dataset.get(keyword))
     bits = int(dataset.get("BitsAllocated") or 0)
     # Scanners write the padding of signed pixels as unsigned (63536 for -2000).
     if value is not None and dataset.get("PixelRepresentation") and value >= 1 << (bits - 1):
         value -= 1 << bits
     return value
-
-
-def _rescale(dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = _number(_find(dataset, "RescaleSlope")), _number(_find(dataset, "RescaleIntercept"))
-    # A slope of 0 would erase the image; it is a known fault of exporters and means "none".
-    return slope or 1.0, intercept or 0.0
-
-
-def _spacing(dataset: Dataset) -> Spacing | None:
-    spacing = usable_spacing(_find(dataset, "PixelSpacing"))
-    if spacing is not None:
-        return spacing
-    spacing = usable_spacing(dataset.get("ImagerPixelSpacing"))
-    if spacing is not None:
-        magnification = _number(dataset.get("EstimatedRadiographicMagnificationFactor"))
-        factor = magnification if magnification is not None and magnification > 0 else 1.0
-        return spacing[0] / factor, spacing[1] / factor
-    return usable_spacing(dataset.get("NominalScannedPixelSpacing"))
-
-
-def _laterality(dataset: Dataset) -> str | None:
-    for keyword in ("ImageLaterality", "Laterality"):
-        side = side_name(str(dataset.get(keyword) or ""))
-        if side in ("left", "right"):
-            return side
-    return None
-
-
-def _find(dataset: Dataset, keyword: str) -> Any:
-    """Look an element up in the data set, then in the functional groups of an enhanced image's only frame."""
-    if keyword in dataset:
-        return dataset[keyword].value
-    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        for item in dataset.get(groups) or ():
-            for element in item:
-                if element.VR == "SQ" and element.value and keyword in element.value[0]:
-                    return element.value[0][keyword].value
-    return None
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None

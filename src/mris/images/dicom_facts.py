@@ -1,0 +1,211 @@
+"""What the header of a DICOM image says beside its pixels: spacing, side, view, and the transforms it asks for."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+from mris.images.image import Spacing, side_name, usable_spacing
+
+Side = Literal["left", "right"]
+"""A side of the patient's body."""
+
+_BOTH = ("b", "both", "bilateral")
+_LATERALITY_CODES: dict[str, tuple[Side, ...]] = {
+    "24028007": ("right",),
+    "7771000": ("left",),
+    "51440002": ("right", "left"),
+    "G-A100": ("right",),
+    "G-A101": ("left",),
+    "G-A102": ("right", "left"),
+}
+"""Right, left, right and left: SNOMED CT, and the older SNOMED RT codes of the same (PS3.16, CID 244)."""
+
+_VIEW_CODES = {"399348003": "AP", "272479007": "PA", "R-10206": "AP", "R-10214": "PA", "R-40888": "PA"}
+"""The two frontal views of projection radiography, SNOMED CT and RT (PS3.16, CID 4010)."""
+
+
+@dataclass(frozen=True)
+class DicomFacts:
+    """Facts of one DICOM image that its pixels do not show.
+
+    Attributes:
+        spacing: Row and column spacing in mm at the patient, as far as the file says; None if it does not.
+        spacing_source: Where it comes from: "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", or
+            "none"; with " / magnification" where it was divided by EstimatedRadiographicMagnificationFactor.
+        calibration: PixelSpacingCalibrationType ("GEOMETRY", "FIDUCIAL"), "" where absent.
+        photometric: PhotometricInterpretation; MONOCHROME1 is inverted on reading.
+        bits_stored: BitsStored, 0 where absent.
+        signed: Whether PixelRepresentation says that stored values have a sign.
+        transfer_syntax: Its name, "" where the file does not say.
+        modality: The modality transform, which is applied: "none", "rescale" or "lookup table".
+        display: The display transform that the file suggests, which is not applied: "none", "window" or
+            "lookup table" (VOI).
+        sides: Sides the header names; empty if none, both for a picture of both.
+        sides_source: The element that names them, "" if none does.
+        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL"), "" where absent.
+        row_towards: Side of the patient that lies towards the end of a row (the picture's right edge) by
+            PatientOrientation; None where absent or neither left nor right.
+        patient_id: PatientID; for those who ask for it, never for messages.
+    """
+
+    spacing: Spacing | None
+    spacing_source: str
+    calibration: str
+    photometric: str
+    bits_stored: int
+    signed: bool
+    transfer_syntax: str
+    modality: Literal["none", "rescale", "lookup table"]
+    display: Literal["none", "window", "lookup table"]
+    sides: tuple[Side, ...]
+    sides_source: str
+    view: str
+    row_towards: Side | None
+    patient_id: str = field(repr=False)
+
+
+def facts_of(dataset: Dataset) -> DicomFacts:
+    """Collect the facts of a data set; what is missing or has no meaning stays empty.
+
+    Args:
+        dataset: With or without its pixels.
+    """
+    spacing, spacing_source = spacing_and_source(dataset)
+    sides, sides_source = _sides(dataset)
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    return DicomFacts(
+        spacing=spacing,
+        spacing_source=spacing_source,
+        calibration=_text(dataset, "PixelSpacingCalibrationType"),
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        bits_stored=int(number(dataset.get("BitsStored")) or 0),
+        signed=bool(dataset.get("PixelRepresentation")),
+        transfer_syntax=syntax.name if isinstance(syntax, UID) else "",
+        modality=_modality(dataset),
+        display=_display(dataset),
+        sides=sides,
+        sides_source=sides_source,
+        view=_view(dataset),
+        row_towards=_row_towards(dataset),
+        patient_id=_text(dataset, "PatientID"),
+    )
+
+
+def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
+    """Return the spacing at the patient in mm, as far as the file says, and which element it comes from.
+
+    PixelSpacing first. A projection radiograph whose PixelSpacing repeats its ImagerPixelSpacing, without a
+    PixelSpacingCalibrationType, gives the spacing at the detector (PS3.3, 10.7.1.3); as ImagerPixelSpacing always
+    does. At the detector, the patient is larger by EstimatedRadiographicMagnificationFactor where that is given.
+    """
+    pixel = usable_spacing(find(dataset, "PixelSpacing"))
+    imager = usable_spacing(dataset.get("ImagerPixelSpacing"))
+    at_detector = pixel is None or (pixel == imager and not _text(dataset, "PixelSpacingCalibrationType"))
+    if pixel is not None and not at_detector:
+        return pixel, "PixelSpacing"
+    spacing, source = (pixel, "PixelSpacing") if pixel is not None else (imager, "ImagerPixelSpacing")
+    if spacing is None:
+        scanned = usable_spacing(dataset.get("NominalScannedPixelSpacing"))
+        return scanned, "none" if scanned is None else "NominalScannedPixelSpacing"
+    magnification = number(dataset.get("EstimatedRadiographicMagnificationFactor"))
+    if magnification is None or magnification <= 0 or magnification == 1:
+        return spacing, source
+    return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
+
+
+def rescale(dataset: Dataset) -> tuple[float, float]:
+    """Return slope and intercept of the modality transform, 1 and 0 where there is none."""
+    slope, intercept = number(find(dataset, "RescaleSlope")), number(find(dataset, "RescaleIntercept"))
+    # A slope of 0 would erase the image; it is a known fault of exporters and means "none".
+    return slope or 1.0, intercept or 0.0
+
+
+def find(dataset: Dataset, keyword: str) -> Any:
+    """Look an element up in the data set, then in the functional groups of an enhanced image's only frame."""
+    if keyword in dataset:
+        return dataset[keyword].value
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for item in _items(dataset, groups):
+            for element in item:
+                if element.VR == "SQ" and element.value and keyword in element.value[0]:
+                    return element.value[0][keyword].value
+    return None
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None for anything else."""
+    try:
+        converted = float(value)
+    except (TypeError, ValueError):
+        return None
+    return converted if math.isfinite(converted) else None
+
+
+def _modality(dataset: Dataset) -> Literal["none", "rescale", "lookup table"]:
+    if dataset.get("ModalityLUTSequence"):
+        return "lookup table"
+    return "none" if rescale(dataset) == (1.0, 0.0) else "rescale"
+
+
+def _display(dataset: Dataset) -> Literal["none", "window", "lookup table"]:
+    if dataset.get("VOILUTSequence"):
+        return "lookup table"
+    return "none" if find(dataset, "WindowCenter") in (None, "") else "window"
+
+
+def _sides(dataset: Dataset) -> tuple[tuple[Side, ...], str]:
+    """Sides the header names, by the element nearest to the picture first."""
+    for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"):
+        sides = _sides_of_text(_plain(find(dataset, keyword)))
+        if sides:
+            return sides, keyword
+    for region in _items(dataset, "AnatomicRegionSequence"):
+        for modifier in _items(region, "AnatomicRegionModifierSequence"):
+            sides = _LATERALITY_CODES.get(_text(modifier, "CodeValue"), ())
+            if sides:
+                return sides, "AnatomicRegionModifierSequence"
+    return (), ""
+
+
+def _sides_of_text(text: str) -> tuple[Side, ...]:
+    if text.casefold() in _BOTH:
+        return "right", "left"
+    match side_name(text):
+        case "left":
+            return ("left",)
+        case "right":
+            return ("right",)
+    return ()
+
+
+def _view(dataset: Dataset) -> str:
+    view = _text(dataset, "ViewPosition").upper()
+    if view:
+        return view
+    found = (_VIEW_CODES.get(_text(item, "CodeValue"), "") for item in _items(dataset, "ViewCodeSequence"))
+    return next((code for code in found if code), "")
+
+
+def _row_towards(dataset: Dataset) -> Side | None:
+    value = dataset.get("PatientOrientation")
+    directions = [value] if isinstance(value, str) else list(value or ())
+    first = str(directions[0]).strip().upper() if directions else ""
+    return {"L": "left", "R": "right"}.get(first[:1])  # type: ignore[return-value]
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    value = dataset.get(keyword)
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return _plain(dataset.get(keyword))
+
+
+def _plain(value: Any) -> str:
+    """Return an element's text, "" for what is absent or has several values."""
+    return str(value).strip() if isinstance(value, str | int | float) else ""

@@ -1,0 +1,176 @@
+"""Where the knees of a plate are and which side each is: by the caller, a sheet or the detector, never by a guess."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from mris.errors import ImageError
+from mris.images.dicom_facts import Side
+from mris.images.image import Image
+from mris.knee.radiograph import Center, KneeLocation, Plate
+
+if TYPE_CHECKING:
+    from mris.knee.joint_detector import JointDetection
+    from mris.knee.oai_sheets import PlateKeypoints
+
+Detector = Callable[[Image], "Sequence[JointDetection]"]
+
+LEAST_DISTANCE_MM = 80.0
+"""Centers of two knees of one person are never nearer: a knee alone is about that wide."""
+
+SIDES: tuple[Side, Side] = ("right", "left")
+"""In the order in which they stand on a frontal plate."""
+
+_GIVE_CENTERS = "give its center by hand (--right ROW,COLUMN, --left ROW,COLUMN, or a sheet)"
+
+
+def locate_knees(
+    plate: Plate,
+    *,
+    centers: Mapping[Side, Center] | None = None,
+    side: Side | None = None,
+    keypoints: "PlateKeypoints | None" = None,
+    detector: Detector | None = None,
+    least_confidence: float | None = None,
+) -> tuple[KneeLocation, ...]:
+    """Locate the knees of a plate.
+
+    Centers come from the caller, else from a row of a sheet, else from the detector. Sides come with the centers; of
+    detected knees, a single one takes its side from the header or from `side`, two take theirs from their position.
+    Whatever header, position and caller say of a side must agree.
+
+    Args:
+        plate: The radiograph; the detector needs its spacing.
+        centers: Center of each knee that is wanted.
+        side: The side of a plate that shows one knee.
+        keypoints: A row of a sheet.
+        detector: Finds joints in an image; `mris.knee.joint_detector.detect_joints` by default.
+        least_confidence: Detections below it are not believed; by default that of the detector's module.
+
+    Returns:
+        One or two knees, the right one first.
+
+    Raises:
+        ImageError: If there is no knee, a center is outside the plate or not believed, two centers are too near for two
+            knees, a side is unknown, or two sources of a side contradict each other.
+
+    Example:
+        >>> import numpy as np
+        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)), "given", None)
+        >>> [knee.side for knee in locate_knees(plate, centers={"left": (150, 310), "right": (150, 90)})]
+        ['right', 'left']
+    """
+    if centers is not None and keypoints is not None:
+        raise ImageError(f"{_name(plate)}: centers are given both by hand and by a sheet; give one of them")
+    if centers:
+        knees = [KneeLocation(name, centers[name], "given", "given") for name in SIDES if name in centers]
+    elif keypoints is not None:
+        pairs = zip(SIDES, (keypoints.right, keypoints.left), strict=True)
+        knees = [KneeLocation(name, center, "sheet", "sheet") for name, center in pairs if center is not None]
+    else:
+        knees = _detected(plate, side, detector, least_confidence)
+    if not knees:
+        raise ImageError(f"{_name(plate)}: no knee is located; {_GIVE_CENTERS}")
+    for knee in knees:
+        _check_inside(plate, knee)
+    _check_sides(plate, knees, side)
+    if len(knees) == 2:
+        _check_pair(plate, knees)
+    return tuple(knees)
+
+
+def _detected(
+    plate: Plate, side: Side | None, detector: Detector | None, least_confidence: float | None
+) -> list[KneeLocation]:
+    """Knees that the detector finds with enough confidence, each with a side that something names."""
+    if plate.image.spacing is None:
+        raise ImageError(f"{_name(plate)}: knees are found by their size, but the pixel spacing is unknown; give it")
+    if plate.frontal is False:
+        raise ImageError(
+            f"{_name(plate)}: its header names the view {plate.view!r}, but knees are found on PA and AP views; "
+            + _GIVE_CENTERS
+        )
+    if detector is None or least_confidence is None:
+        from mris.knee.joint_detector import MIN_CONFIDENCE, detect_joints
+
+        detector = detect_joints if detector is None else detector
+        least_confidence = MIN_CONFIDENCE if least_confidence is None else least_confidence
+    found = sorted(detector(plate.image), key=lambda detection: detection.center[1])
+    believed = [detection for detection in found if detection.confidence >= least_confidence]
+    single = side or plate.laterality
+    doubted = [detection for detection in found if detection not in believed]
+    # A plate that is said to show one knee may leave a weak second peak unexplained; no other plate may.
+    if doubted and (single is None or not believed):
+        worst = min(doubted, key=lambda detection: detection.confidence)
+        raise ImageError(
+            f"{_name(plate)}: the knee at row {worst.center[0]:.0f}, column {worst.center[1]:.0f} is found with a "
+            f"confidence of {worst.confidence:.2f}, below {least_confidence:.2f}; {_GIVE_CENTERS}"
+            + ("" if single or not believed else ", or --side if the plate shows one knee")
+        )
+    match believed:
+        case [one]:
+            if single is None:
+                raise ImageError(
+                    f"{_name(plate)}: shows one knee, and its header does not say which; give --side left or right"
+                )
+            source: Literal["given", "header"] = "header" if plate.laterality else "given"
+            return [KneeLocation(single, one.center, source, "detector", one.confidence)]
+        case [first, second]:
+            order: Sequence[Side] = SIDES[::-1] if plate.mirrored else SIDES
+            named = zip(order, (first, second), strict=True)
+            knees = [KneeLocation(s, d.center, "position", "detector", d.confidence) for s, d in named]
+            return sorted(knees, key=lambda knee: SIDES.index(knee.side))
+        case []:
+            return []
+    raise ImageError(f"{_name(plate)}: {len(believed)} knees are found, but a person has two; {_GIVE_CENTERS}")
+
+
+def _check_inside(plate: Plate, knee: KneeLocation) -> None:
+    rows, columns = plate.image.size
+    row, column = knee.center
+    inside = math.isfinite(row) and math.isfinite(column) and 0 <= row <= rows - 1 and 0 <= column <= columns - 1
+    if not inside:
+        raise ImageError(
+            f"{_name(plate)}: the center of the {knee.side} knee (row {row:g}, column {column:g}; "
+            f"{knee.center_source}) is outside its {rows} x {columns} pixels; give the center in pixels of this file"
+        )
+
+
+def _check_sides(plate: Plate, knees: Sequence[KneeLocation], side: Side | None) -> None:
+    """Hold the sides of all knees against the header and the caller."""
+    found = " and ".join(knee.side for knee in knees)
+    if side is not None and [knee.side for knee in knees] != [side]:
+        raise ImageError(
+            f"{_name(plate)}: --side says that it shows the {side} knee alone, but {found} "
+            f"{'is' if len(knees) == 1 else 'are'} located by {knees[0].center_source}; mend one of them"
+        )
+    if plate.laterality is not None and [knee.side for knee in knees] != [plate.laterality]:
+        element = plate.facts.sides_source if plate.facts is not None else "header"
+        raise ImageError(
+            f"{_name(plate)}: its header ({element}) says that it shows the {plate.laterality} knee alone, but {found} "
+            f"{'is' if len(knees) == 1 else 'are'} located by {knees[0].center_source}; mend the header or the centers"
+        )
+
+
+def _check_pair(plate: Plate, knees: Sequence[KneeLocation]) -> None:
+    """Hold the positions of the right and the left knee against each other."""
+    right, left = (knee.center for knee in knees)
+    if plate.image.spacing is not None:
+        distance = math.hypot(*((a - b) * mm for a, b, mm in zip(right, left, plate.image.spacing, strict=True)))
+        if distance < LEAST_DISTANCE_MM:
+            raise ImageError(
+                f"{_name(plate)}: the centers of its two knees are {distance:.0f} mm apart, but two knees are at least "
+                f"{LEAST_DISTANCE_MM:g}; check the centers and the spacing"
+            )
+    if plate.frontal is not False and (right[1] < left[1]) == plate.mirrored:
+        found, rule = ("right", "a frontal plate shows it at the left")
+        if plate.mirrored:
+            found, rule = ("left", "the header's PatientOrientation says that this plate is mirrored")
+        raise ImageError(
+            f"{_name(plate)}: the right knee (column {right[1]:g}) stands at the {found} of the left one (column "
+            f"{left[1]:g}) in the picture, but {rule}; are the centers swapped?"
+        )
+
+
+def _name(plate: Plate) -> str:
+    return f"image {plate.image.origin}"

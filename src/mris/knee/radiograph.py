@@ -1,0 +1,149 @@
+"""A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mris.errors import ImageError
+from mris.images.dicom import read_dicom_facts
+from mris.images.dicom_facts import DicomFacts, Side
+from mris.images.image import Image, Spacing
+from mris.images.read import read_image
+from mris.images.transforms import crop_region_mm, mirror
+
+Center = tuple[float, float]
+"""Row and column in pixels of the plate, 0 = center of the first pixel."""
+
+REGION_MM = 140.0
+"""Edge of the square region round a knee's center that the paper's encoders see."""
+
+_OTHER_VIEWS = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "ML", "LM", "AXIAL", "SKYLINE", "SUNRISE"}
+"""Views of a knee that are not frontal: DICOM's terms (PS3.3, C.8.7.1) and the usual words."""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One radiograph as it left the reader: one knee, or both.
+
+    Attributes:
+        image: The pixels as the file has them (larger is brighter), not mirrored.
+        spacing_source: Where the image's spacing comes from: a DICOM element as `DicomFacts.spacing_source` names it,
+            "file" for another format, "given" by the caller, or "none".
+        laterality: The side that the header names; None if it names none, or both.
+        facts: What the header of a DICOM file says; None for another format.
+    """
+
+    image: Image
+    spacing_source: str
+    laterality: Side | None
+    facts: DicomFacts | None = None
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the header says that the picture's right edge is the patient's right.
+
+        Radiographs are shown as if the patient faced the reader: the right knee at the picture's left.
+        """
+        return self.facts is not None and self.facts.row_towards == "right"
+
+    @property
+    def view(self) -> str:
+        """The view that the header names, such as "PA"; "" if none."""
+        return "" if self.facts is None else self.facts.view
+
+    @property
+    def frontal(self) -> bool | None:
+        """Whether the header names a frontal view (PA, AP); None if it names no view, or one in words of its own."""
+        words = set(re.split(r"[^A-Z]+", self.view))
+        if words & {"PA", "AP"}:
+            return True
+        return False if words & _OTHER_VIEWS else None
+
+
+@dataclass(frozen=True)
+class KneeLocation:
+    """One knee on a plate.
+
+    Attributes:
+        side: Of the patient.
+        center: Row and column of the joint's center, in pixels of the plate.
+        side_source: What names the side: "given", "sheet", "header", or "position" (a frontal plate of two knees shows
+            the right one at its left).
+        center_source: What names the center: "given", "sheet" or "detector".
+        confidence: The detector's, 0 to 1; None for other sources.
+    """
+
+    side: Side
+    center: Center
+    side_source: Literal["given", "sheet", "header", "position"]
+    center_source: Literal["given", "sheet", "detector"]
+    confidence: float | None = None
+
+
+def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) -> Plate:
+    """Read a radiograph: DICOM of any transfer syntax that is decoded here, or any other file `read_image` reads.
+
+    The modality transform is applied and MONOCHROME1 inverted; the display transform that a file suggests (window,
+    VOI table) is not, since it is a choice of viewers: `DicomFacts` says which of them there were.
+
+    Args:
+        path: One file.
+        spacing: Row and column spacing in mm, taken where the file states none.
+
+    Returns:
+        The plate, whose spacing is None only if neither file nor caller gives one.
+
+    Raises:
+        ImageError: If the file cannot be read as an image of one gray channel, or `spacing` is not two positive
+            numbers.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from mris.images.write import write_png
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_png(Path(folder, "plate.png"), np.eye(6, 8, dtype=np.uint16))
+        ...     plate = read_plate(Path(folder, "plate.png"), spacing=(0.2, 0.2))
+        >>> plate.image.size, plate.image.spacing, plate.spacing_source
+        ((6, 8), (0.2, 0.2), 'given')
+    """
+    image = read_image(path)
+    if image.n_channels != 1:
+        raise ImageError(f"image {image.origin}: holds {image.n_channels} channels; a radiograph has one")
+    facts = read_dicom_facts(Path(path))
+    source = "file" if facts is None else facts.spacing_source
+    if image.spacing is None:
+        source = "none" if spacing is None else "given"
+        image = replace(image, spacing=spacing)
+    laterality = facts.sides[0] if facts is not None and len(facts.sides) == 1 else None
+    return Plate(image, source, laterality, facts)
+
+
+def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM) -> Image:
+    """Cut the square round one knee out of a plate; beyond the plate's border it holds the plate's minimum.
+
+    Left and right knees keep their look. Only a plate whose header says that it is mirrored is mirrored back, so that
+    every region looks as if the patient faced the reader.
+
+    Args:
+        plate: Needs a spacing.
+        location: Where the knee is.
+        size_mm: Edge in mm.
+
+    Returns:
+        ``round(size_mm / spacing)`` rows and columns with the plate's spacing and the knee's laterality.
+
+    Raises:
+        ImageError: If the spacing is unknown, or the center is outside the plate.
+
+    Example:
+        >>> import numpy as np
+        >>> image = Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0))
+        >>> location = KneeLocation("left", (10.0, 300.0), "given", "given")
+        >>> knee_region(Plate(image, "given", None), location)
+        Image(1 x 140 x 140, spacing 1 x 1 mm, left, array)
+    """
+    region = crop_region_mm(plate.image, size_mm, location.center)
+    pixels = mirror(region.pixels) if plate.mirrored else region.pixels
+    return replace(region, pixels=pixels, laterality=location.side)
