@@ -1,0 +1,151 @@
+"""``mris radiograph``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mris.errors import ImageError, SettingsError
+
+if TYPE_CHECKING:
+    from mris.knee.radiograph_files import PlateOutcome
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("radiograph")(radiograph)
+
+
+def radiograph(
+    plates: Annotated[list[Path], typer.Argument(help="Radiographs of one knee or both: DICOM, PNG, TIFF, NIfTI.")],
+    out: Annotated[Path, typer.Option(help="Folder for the regions and radiographs.csv.")] = Path("radiographs"),
+    centers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sheet with patient_id, month, keypoint_right, keypoint_left ('[column, row]') and, for more than "
+            "one plate, file."
+        ),
+    ] = None,
+    right: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the right knee's joint, in pixels.")
+    ] = None,
+    left: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee's joint, in pixels.")
+    ] = None,
+    side: Annotated[
+        Literal["left", "right"] | None, typer.Option(help="Side of plates that show one knee and do not say which.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
+    size_mm: Annotated[float, typer.Option(help="Edge of the square regions in mm.")] = 140.0,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, max=8192, help="Rows and columns of the written regions; as the plate by default."),
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Whose plate it is; the file's name by default.")] = None,
+    patient_id: Annotated[
+        bool, typer.Option("--patient-id", help="Name subjects by the PatientID of their files.")
+    ] = False,
+    timepoint: Annotated[str | None, typer.Option(help="When the plates were taken; 0, or the sheet's month.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Patient of the sheet's row, for one plate.")] = None,
+    month: Annotated[str | None, typer.Option(help="Month of the sheet's row, such as 12_MONTH or 12.")] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Draw each plate with its regions and sides, for review.")
+    ] = False,
+    on_error: Annotated[
+        Literal["stop", "skip"], typer.Option(help="Stop at a plate that cannot be used, or say so and go on.")
+    ] = "stop",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace regions that were cut out of another plate of that name.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Locate all knees, write nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Cut the region of each knee out of radiographs: STEM_left.png and STEM_right.png, 16 bit, and radiographs.csv.
+
+    Centers come from --right and --left, from a sheet, or else from the detector; what it is not sure of is refused.
+    Sides come from the header, --side, or, for both knees of a frontal plate, from their position; what contradicts
+    itself is refused. Knees are not mirrored: mris prepare --mirror right does that. The table has the columns of a
+    manifest (add your targets) and says where spacing, center and side come from.
+
+    Example: mris radiograph plate.dcm --out knees --overlay
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from mris.images.write import check_writable_folder
+    from mris.knee.center_sheet import read_center_sheet
+    from mris.knee.radiograph_files import PlateOptions, import_plates
+    from mris.knee.region_table import TABLE_FILE, write_table
+
+    if (patient is None) != (month is None):
+        raise SettingsError("--patient and --month choose a row together; give both")
+    given = {"right": _point("--right", right), "left": _point("--left", left)}
+    options = PlateOptions(
+        centers={name: center for name, center in given.items() if center is not None},  # type: ignore[misc]
+        sheet=None if centers is None else read_center_sheet(centers),
+        visit=None if patient is None or month is None else (patient, _month(month)),
+        side=side,
+        spacing=None if spacing is None else (spacing, spacing),
+        size_mm=size_mm,
+        size=size,
+        subject=subject,
+        use_patient_id=patient_id,
+        timepoint=timepoint,
+        overlay=overlay,
+        on_error=on_error,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    if not dry_run:
+        check_writable_folder(out)
+    outcomes: list[PlateOutcome] = []
+    console = Console(stderr=True)
+    progress = track(import_plates(plates, out, options), "Locating", len(plates), console=console, disable=quiet)
+    for outcome in progress:
+        outcomes.append(outcome)
+        typer.echo(_line(outcome), err=outcome.problem is not None)
+    rows = [row for outcome in outcomes for row in outcome.knees]
+    n_done = sum(bool(outcome.knees) for outcome in outcomes)
+    counts = f"{len(rows)} knees of {n_done} plates, {len(plates) - n_done} of {len(plates)} skipped"
+    if not rows:
+        raise ImageError("no plate could be used; the reasons stand above")
+    if dry_run:
+        typer.echo(f"{counts}; nothing is written")
+        return
+    n_kept = write_table(out, rows)
+    earlier = f" (with {n_kept} of earlier runs)" if n_kept else ""
+    typer.echo(f"{counts}: {out / TABLE_FILE}{earlier}")
+
+
+def _line(outcome: "PlateOutcome") -> str:
+    """Say what became of a plate, and what in it deserves a look."""
+    if outcome.problem is not None:
+        return f"skipped: {outcome.problem}"
+    parts = []
+    for row in outcome.knees:
+        sure = f", confidence {float(row.confidence):.2f}" if row.confidence else ""
+        parts.append(f"{row.side} at {float(row.plate_row):.0f},{float(row.plate_col):.0f} ({row.center_source}{sure})")
+    first = outcome.knees[0]
+    notes = [f"side by {first.side_source}", f"spacing by {first.spacing_source}"]
+    if first.side_source == "position" and not first.view:
+        notes.append("the view is not stated and taken for frontal")
+    if first.mirrored_back == "1":
+        notes.append("mirrored back")
+    return f"{outcome.path.name}: {'; '.join(parts)}; {', '.join(notes)}"
+
+
+def _point(option: str, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        row, column = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"{option} is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
+    return row, column
+
+
+def _month(text: str) -> str:
+    """Write "12" as the sheets do."""
+    from mris.knee.oai_sheets import month_name
+
+    return month_name(int(text)) if text.isdecimal() else text
