@@ -51,8 +51,9 @@ def flatten(values: Float[np.ndarray, " n"], region: AtlasRegion) -> Float[np.nd
         ImageError: If the number of values is not that of the vertices.
     """
     if values.shape != (len(region.points),):
+        n = len(region.points)
         raise ImageError(
-            f"values of shape {values.shape} for the {region.name} atlas of {len(region.points)} vertices; give one at each"
+            f"values of shape {values.shape} for the {region.name} atlas; give one at each of {n} vertices"
         )
     weights = _weights(region)
     known = np.isfinite(values)

@@ -1,0 +1,305 @@
+"""Cartilage thickness in mm at the bone-side surface of a label volume, along the field lines of Laplace's equation.
+
+Surfaces. The label of the cartilage is smoothed by a Gaussian of half a voxel along each axis (each voxel counted as
+the box it is) and sampled on an isotropic grid as fine as the finest voxel spacing; its level 1/2 is the surface.
+The surface is *inner* (bone side) where it faces the bone: bone within `max_gap`, normal within 60 degrees of the
+bone's. Elsewhere it is *outer*.
+
+Field. ``laplace(u) = 0`` in the cartilage, u = 0 on the inner and u = 1 on the outer surface, with the exact place of
+the surface between two grid points (Gibou et al., J. Comput. Phys. 176, 205-227, 2002: symmetric, second order).
+
+Thickness. The length of the line from an inner point along ``grad(u) / |grad(u)|`` to the outer surface
+(Jones et al., Hum. Brain Mapp. 11, 12-32, 2000). The lines do not cross, so that the thickness at one place of the
+joint side is that at one place of the bone side.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy import ndimage, sparse, special
+from scipy.sparse.linalg import cg
+from scipy.spatial import cKDTree
+
+from mris.errors import ImageError
+
+MAX_GAP_MM = 1.5
+"""Bone farther than this from the cartilage's surface does not make the surface a bone side."""
+
+DENUDED_BEYOND_MM = 2.0
+"""An expected place of cartilage farther than this from any cartilage is denuded bone, 0 mm."""
+
+_SMOOTHING = 0.5
+_BONE_SMOOTHING_MM = 1.0
+_SMALLEST_FACING = 0.5
+_LONGEST_MM = 15.0
+_NEIGHBORS = 6
+
+Field = Float32[np.ndarray, "i j k"]
+
+
+@dataclass(frozen=True, eq=False)
+class InnerSurface:
+    """Bone-side surface of one cartilage, as points, with the thickness at each.
+
+    Attributes:
+        points: World coordinates, mm (of the affine that was given).
+        thickness: Length of the field line through each point, mm.
+    """
+
+    points: Float[np.ndarray, "n 3"]
+    thickness: Float[np.ndarray, " n"]
+
+
+def cartilage_thickness(
+    cartilage: Bool[np.ndarray, "i j k"],
+    bone: Bool[np.ndarray, "i j k"],
+    affine: Float[np.ndarray, "4 4"],
+    *,
+    max_gap: float = MAX_GAP_MM,
+) -> InnerSurface:
+    """Thickness of a cartilage at every point of its bone-side surface.
+
+    Args:
+        cartilage: Voxels of one cartilage (both plates of the tibia may come together).
+        bone: Voxels of the bone that carries it, on the same grid.
+        affine: From voxel indices to world coordinates in mm; axes orthogonal, spacing and direction as they like.
+        max_gap: Widest gap between bone and cartilage, mm.
+
+    Raises:
+        ImageError: If shapes differ, a label is empty, the two overlap, no cartilage is near bone, or the
+            affine is sheared.
+    """
+    spacing = _check(cartilage, bone, affine)
+    margin = np.ceil(3.0 / spacing).astype(int) + 3
+    grid = _Grid.around(cartilage, spacing, margin)
+    level = _distance_like(grid.smooth(grid.crop(cartilage), _SMOOTHING * spacing))
+    bone_level = grid.smooth(grid.crop(bone), np.full(3, _BONE_SMOOTHING_MM))
+    crossings = _crossings(level, bone_level, special.ndtr(-max_gap / _BONE_SMOOTHING_MM))
+    if not crossings.inner.any():
+        raise ImageError(f"no cartilage within {max_gap} mm of its bone; check the label numbers of bone and cartilage")
+    potential = _potential(level, crossings)
+    starts = crossings.points()[crossings.inner]
+    lengths = _line_lengths(starts, level, _directions(level, potential), _LONGEST_MM / grid.step)
+    world = (grid.origin + starts * grid.step) / spacing @ affine[:3, :3].T + affine[:3, 3]
+    return InnerSurface(points=world, thickness=lengths * grid.step)
+
+
+def sample_thickness(
+    surface: InnerSurface, points: Float[np.ndarray, "m 3"], *, denuded_beyond: float = DENUDED_BEYOND_MM
+) -> Float[np.ndarray, " m"]:
+    """Thickness at points where cartilage is expected: the mean of the six nearest of a surface, 0 where it is bare.
+
+    Args:
+        surface: Bone-side surface of a cartilage.
+        points: Expected places, mm, for example the atlas' vertices carried to this knee.
+        denuded_beyond: Distance (mm) from the nearest point of the surface beyond which bone is denuded, 0 mm.
+
+    Example:
+        >>> line = InnerSurface(np.arange(30.0).reshape(10, 3) * 0.1, np.full(10, 2.0))
+        >>> sample_thickness(line, np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]))
+        array([2., 0.])
+    """
+    distance, nearest = cKDTree(surface.points).query(points, k=min(_NEIGHBORS, len(surface.points)))
+    distance, nearest = distance.reshape(len(points), -1), nearest.reshape(len(points), -1)
+    return np.where(distance[:, 0] > denuded_beyond, 0.0, surface.thickness[nearest].mean(axis=1))
+
+
+def _check(
+    cartilage: Bool[np.ndarray, "i j k"], bone: Bool[np.ndarray, "i j k"], affine: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, " 3"]:
+    """Spacing (mm) along the voxel axes of a pair of labels that can be measured."""
+    if cartilage.shape != bone.shape or cartilage.ndim != 3:
+        raise ImageError(f"cartilage {cartilage.shape} and bone {bone.shape}: give two volumes of one grid")
+    for name, label in (("cartilage", cartilage), ("bone", bone)):
+        if not label.any():
+            raise ImageError(f"no voxel of {name}; check the label numbers")
+    if (cartilage & bone).any():
+        raise ImageError(
+            f"{int((cartilage & bone).sum())} voxels are bone and cartilage at once; a voxel has one label"
+        )
+    axes = affine[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(affine).all() or (spacing <= 0).any():
+        raise ImageError(f"voxel spacing {spacing.tolist()} mm: must be positive; mend the affine")
+    cosines = (axes / spacing).T @ (axes / spacing)
+    if np.abs(cosines - np.eye(3)).max() > 1e-3:
+        raise ImageError("the voxel axes are not at right angles; resample the volume to a grid without shear")
+    return np.asarray(spacing)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """An isotropic grid round a label, centered on the crop of voxels that it samples."""
+
+    first: Int[np.ndarray, " 3"]
+    n_voxels: Int[np.ndarray, " 3"]
+    spacing: Float[np.ndarray, " 3"]
+    step: float
+    n: Int[np.ndarray, " 3"]
+    origin: Float[np.ndarray, " 3"]
+
+    @classmethod
+    def around(
+        cls, label: Bool[np.ndarray, "i j k"], spacing: Float[np.ndarray, " 3"], margin: Int[np.ndarray, " 3"]
+    ) -> "_Grid":
+        """The grid over the box of a label and a margin of voxels, which may leave the volume."""
+        box = [np.flatnonzero(label.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        first = np.array([axis[0] for axis in box]) - margin
+        n_voxels = np.array([axis[-1] for axis in box]) + margin + 1 - first
+        step = float(spacing.min())
+        length = (n_voxels - 1) * spacing
+        n = np.floor(length / step + 1e-6).astype(int) + 1
+        origin = first * spacing + (length - (n - 1) * step) / 2  # centered, so that a mirrored label is sampled alike
+        return cls(first=first, n_voxels=n_voxels, spacing=spacing, step=step, n=n, origin=origin)
+
+    def crop(self, label: Bool[np.ndarray, "i j k"]) -> Float32[np.ndarray, "a b c"]:
+        """The voxels below the grid; those outside the volume repeat its faces, as bone goes on there."""
+        index = [
+            np.clip(np.arange(first, first + n), 0, size - 1)
+            for first, n, size in zip(self.first, self.n_voxels, label.shape, strict=True)
+        ]
+        return label[np.ix_(*index)].astype(np.float32)
+
+    def smooth(self, voxels: Float32[np.ndarray, "a b c"], width: Float[np.ndarray, " 3"]) -> Field:
+        """Convolve boxes of the voxels' size with a Gaussian (standard deviation in mm for each axis), on the grid."""
+        for axis in range(3):
+            centers = (self.first[axis] + np.arange(self.n_voxels[axis])) * self.spacing[axis]
+            places = self.origin[axis] + np.arange(self.n[axis]) * self.step
+            away = (places[:, None] - centers[None, :]) / width[axis]
+            half = self.spacing[axis] / 2 / width[axis]
+            kernel = special.ndtr(away + half) - special.ndtr(away - half)
+            kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+            voxels = np.moveaxis(np.tensordot(kernel, voxels, axes=(1, axis)), 0, axis)
+        return np.asarray(voxels, order="C")
+
+
+@dataclass(frozen=True)
+class _Crossings:
+    """Where the surface crosses an edge of the grid, from a voxel inside to its neighbor outside."""
+
+    inside: Int[np.ndarray, " n"]
+    outside: Int[np.ndarray, " n"]
+    fraction: Float[np.ndarray, " n"]
+    inner: Bool[np.ndarray, " n"]
+    shape: tuple[int, ...]
+
+    def points(self) -> Float[np.ndarray, "n 3"]:
+        """Places of the crossings in steps of the grid."""
+        a, b = (np.stack(np.unravel_index(i, self.shape), axis=1) for i in (self.inside, self.outside))
+        return np.asarray(a + self.fraction[:, None] * (b - a))
+
+
+def _crossings(level: Field, bone_level: Field, least_bone: float) -> _Crossings:
+    flat, bone, size = level.ravel(), bone_level.ravel(), level.shape
+    inside_all = np.flatnonzero(flat > 0.0)
+    strides = _strides(size)
+    pairs = [
+        (inside_all[flat[inside_all + step] <= 0.0], step) for stride in strides for step in (stride, -stride)
+    ]  # the margin keeps every neighbor in the grid
+    inside = np.concatenate([index for index, _ in pairs])
+    outside = np.concatenate([index + step for index, step in pairs])
+    fraction = flat[inside] / (flat[inside] - flat[outside])
+    into = _mixed_gradient(flat, inside, outside, fraction, strides)
+    toward_bone = _mixed_gradient(bone, inside, outside, fraction, strides)
+    norms = np.linalg.norm(into, axis=1) * np.linalg.norm(toward_bone, axis=1)
+    facing = -(into * toward_bone).sum(axis=1) / np.maximum(norms, 1e-12)
+    near = bone[inside] + fraction * (bone[outside] - bone[inside]) > least_bone
+    return _Crossings(inside, outside, fraction, near & (facing > _SMALLEST_FACING), size)
+
+
+def _distance_like(smoothed: Field) -> Field:
+    """Turn a smoothed label into what is linear across a plane surface, and 0 on it."""
+    return np.asarray(special.ndtri(np.clip(smoothed, 1e-4, 1 - 1e-4)))
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return shape[1] * shape[2], shape[2], 1
+
+
+def _gradient(
+    flat: Float32[np.ndarray, " v"], index: Int[np.ndarray, " n"], strides: tuple[int, int, int]
+) -> Float[np.ndarray, "n 3"]:
+    return np.asarray(np.stack([flat[index + s].astype(np.float64) - flat[index - s] for s in strides], axis=1) / 2)
+
+
+def _mixed_gradient(
+    flat: Float32[np.ndarray, " v"],
+    inside: Int[np.ndarray, " n"],
+    outside: Int[np.ndarray, " n"],
+    fraction: Float[np.ndarray, " n"],
+    strides: tuple[int, int, int],
+) -> Float[np.ndarray, "n 3"]:
+    share = fraction[:, None]
+    return np.asarray((1 - share) * _gradient(flat, inside, strides) + share * _gradient(flat, outside, strides))
+
+
+def _potential(level: Field, crossings: _Crossings) -> Field:
+    """Laplace's potential in the cartilage, continued linearly to the voxels next to it; NaN elsewhere."""
+    flat = level.ravel()
+    index = np.flatnonzero(flat > 0.0)
+    number = np.full(flat.size, -1, dtype=np.int32)
+    number[index] = np.arange(len(index), dtype=np.int32)
+    fraction = np.maximum(crossings.fraction, 0.01)
+    value = np.where(crossings.inner, 0.0, 1.0)
+    own = number[crossings.inside]
+    diagonal = np.bincount(own, weights=1 / fraction, minlength=len(index))
+    right = np.bincount(own, weights=value / fraction, minlength=len(index))
+    rows, columns = [], []
+    for stride in _strides(level.shape):
+        other = number[index + stride]
+        linked = np.flatnonzero(other >= 0)
+        rows.append(linked)
+        columns.append(other[linked])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    links = sparse.coo_array((np.ones(len(row)), (row, column)), shape=(len(index), len(index)))
+    links = (links + links.T).tocsr()
+    diagonal += links.sum(axis=1)
+    matrix = (sparse.diags_array(diagonal) - links).tocsr()
+    jacobi = sparse.diags_array(1 / diagonal)
+    solution, unfinished = cg(matrix, right, x0=np.full(len(index), 0.5), rtol=1e-5, maxiter=2000, M=jacobi)
+    if unfinished:
+        raise ImageError("the field in the cartilage does not settle; is the label a thin sheet next to bone?")
+    potential = np.full(flat.size, np.nan, dtype=np.float32)
+    potential[index] = solution
+    inside = solution[own]
+    beyond = inside + (value - inside) / np.maximum(fraction, 0.25)
+    ghosts, which = np.unique(crossings.outside, return_inverse=True)
+    potential[ghosts] = np.bincount(which, weights=beyond) / np.bincount(which)
+    return potential.reshape(level.shape)
+
+
+def _directions(level: Field, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
+    """Unit vectors along the field, in the cartilage and continued two voxels beyond."""
+    index = np.flatnonzero(level.ravel() > 0.0)
+    gradient = _gradient(potential.ravel(), index, _strides(level.shape))
+    gradient /= np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
+    directions = np.zeros((3, level.size), dtype=np.float32)
+    directions[:, index] = gradient.T
+    return directions.reshape(3, *level.shape)
+
+
+def _line_lengths(
+    starts: Float[np.ndarray, "n 3"], level: Field, directions: Float32[np.ndarray, "3 i j k"], longest: float
+) -> Float[np.ndarray, " n"]:
+    """Lengths of the field lines from the starts to the level's end, in steps of the grid."""
+    stride = 0.5
+
+    def direction(places: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
+        found = np.stack([ndimage.map_coordinates(d, places.T, order=1) for d in directions], axis=1)
+        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+
+    lengths = np.zeros(len(starts))
+    active, places = np.arange(len(starts)), starts
+    before = np.zeros(len(starts))
+    for _ in range(int(longest / stride)):
+        middle = places + stride / 2 * direction(places)
+        places = places + stride * direction(middle)
+        now = ndimage.map_coordinates(level, places.T, order=1)
+        ended = now <= 0.0
+        rest = np.clip(before / np.maximum(before - now, 1e-6), 0, 1)
+        lengths[active] += stride * np.where(ended, rest, 1.0)
+        active, places, before = active[~ended], places[~ended], now[~ended]
+        if not len(active):
+            break
+    return lengths
