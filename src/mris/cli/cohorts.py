@@ -47,12 +47,16 @@ def register(app: typer.Typer) -> None:
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="New folder for radiographs, thickness maps and manifest.csv.")],
+    out: Annotated[Path, typer.Argument(help="New folder for radiographs, thickness maps and their table.")],
     subjects: Annotated[int, typer.Option(min=1, help="Persons; each has two knees.")] = 600,
     size: Annotated[int, typer.Option(help="Rows and columns of radiographs and maps.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Subject 17 of a seed is the same in every cohort.")] = 0,
     visits: Annotated[int | None, typer.Option(min=1, help="At most so many visits of a person; else all.")] = None,
     enriched: Annotated[bool, typer.Option("--enriched", help="More osteoarthritis, as in a training set.")] = False,
+    layout: Annotated[
+        Literal["plain", "oai"],
+        typer.Option(help="Pictures and manifest.csv; or DICOM plates, maps and sheets as the OAI study has them."),
+    ] = "plain",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -63,7 +67,8 @@ def phantom(
 
     Example: mris phantom knees --subjects 600 --size 64
     """
-    from mris.knee.phantom.cohort import write_phantom
+    from mris.knee.phantom.cohort import PLAIN, write_phantom
+    from mris.knee.phantom.oai_layout import OAI
 
     report = write_phantom(
         out,
@@ -74,6 +79,7 @@ def phantom(
         max_visits=visits,
         workers=workers,
         progress=not quiet,
+        layout={"plain": PLAIN, "oai": OAI}[layout],
     )
     typer.echo(f"{report.n_pairs} pairs of {report.n_subjects} subjects: {report.manifest}")
 

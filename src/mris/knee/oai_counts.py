@@ -1,7 +1,7 @@
 """What the sheets of the OAI study promise and what was found of it, split by split, next to the paper's numbers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from mris.knee.oai_files import NO_CENTER, NO_MAP, NO_PLATE
@@ -96,8 +96,22 @@ class SplitCounts:
             (16, 16, None)
         """
         rows = list(parts)
-        columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(cls)}
-        return cls(**{name: None if None in values else sum(values) for name, values in columns.items()})
+
+        def perhaps(values: Sequence[int | None]) -> int | None:
+            known = [value for value in values if value is not None]
+            return sum(known) if len(known) == len(values) else None
+
+        return cls(
+            patients=sum(row.patients for row in rows),
+            visits=sum(row.visits for row in rows),
+            knees=sum(row.knees for row in rows),
+            pairs=sum(row.pairs for row in rows),
+            centers=sum(row.centers for row in rows),
+            grades=sum(row.grades for row in rows),
+            plates=perhaps([row.plates for row in rows]),
+            maps=perhaps([row.maps for row in rows]),
+            usable=perhaps([row.usable for row in rows]),
+        )
 
 
 def counts_table(counts: Mapping[str, SplitCounts]) -> str:
@@ -112,13 +126,13 @@ def counts_table(counts: Mapping[str, SplitCounts]) -> str:
     Example:
         >>> few = SplitCounts(3, 4, 6, 8, 8, 7, None, None, None)
         >>> print(counts_table({"train": few, "val": few, "test": few}))
-                                       train      val  train + val    paper     test    paper
-        patients                           3        3            6    2,000        3      897
-        visits                             4        4            8                 4
-        knees                              6        6           12                 6
-        pairs (a knee at a visit)          8        8           16   13,616        8    8,418
-          with a joint center              8        8           16                 8
-          with a grade                     7        7           14                 7
+                                      train      val  train + val    paper     test    paper
+        patients                          3        3            6    2,000        3      897
+        visits                            4        4            8                 4
+        knees                             6        6           12                 6
+        pairs (a knee at a visit)         8        8           16   13,616        8    8,418
+          with a joint center             8        8           16                 8
+          with a grade                    7        7           14                 7
     """
     parts = {name: [counts[name]] if name in counts else [] for name in ("train", "val", "test")}
     parts["train + val"] = parts["train"] + parts["val"]

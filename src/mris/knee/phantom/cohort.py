@@ -5,12 +5,13 @@ Each subject's files are followed by a small record of its rows; a subject witho
 """
 
 import csv
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from mris.cohort.workers import start_worker
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
+from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
 
 MODEL_VERSION = 1
@@ -35,6 +37,9 @@ COLUMNS = (
     "subject", "timepoint", "side", "source", "target_femoral", "target_tibial", "spacing",
     "klg", "medial_jsw_mm", "lateral_jsw_mm", "age", "sex", "site",
 )  # fmt: skip
+
+Row = dict[str, str]
+"""What a pair says of itself; every layout gives at least "timepoint" and "klg"."""
 
 _HEADER, _STARTED, _RECORDS, _MANIFEST = "phantom.json", "started.json", "records", "manifest.csv"
 
@@ -61,11 +66,29 @@ class PhantomSettings:
 
 
 @dataclass(frozen=True)
+class PhantomLayout:
+    """How a digital cohort lies on disk. Its functions are those of a module, so that they reach other processes.
+
+    Attributes:
+        name: Short; a folder begun in one layout is not gone on with in another.
+        table: Where a reader begins, relative to the cohort's folder.
+        write_visits: Writes the files of one subject, given the folder, the subject's visits and a generator of its
+            own; gives a row for each pair.
+        write_tables: Writes what describes the whole, given the folder and the rows of each subject.
+    """
+
+    name: str
+    table: str
+    write_visits: Callable[[Path, Sequence[KneeVisit], np.random.Generator], list[Row]]
+    write_tables: Callable[[Path, Sequence[Sequence[Row]]], None]
+
+
+@dataclass(frozen=True)
 class PhantomReport:
     """What was written.
 
     Attributes:
-        manifest: The table of pairs.
+        manifest: The table of pairs, or what another layout has in its place.
         n_subjects: Subjects.
         n_pairs: Rows of the manifest.
         n_reused: Subjects found complete from an earlier, interrupted call.
@@ -87,6 +110,38 @@ class PhantomReport:
         )
 
 
+def _write_plain_visits(folder: Path, visits: Sequence[KneeVisit], _: np.random.Generator) -> list[Row]:
+    (folder / visits[0].state.subject).mkdir(exist_ok=True)
+    return [_write_visit(folder, visit) for visit in visits]
+
+
+def _write_visit(folder: Path, visit: KneeVisit) -> Row:
+    state = visit.state
+    stem = f"{state.subject}/{state.month:02d}_{state.knee.side}"
+    # No flush to disk here: the record, written last, says that a subject is complete.
+    PIL.Image.fromarray(visit.radiograph).save(folder / f"{stem}.png", compress_level=1)
+    for region, name in enumerate(REGIONS):
+        np.save(folder / f"{stem}_{name}.npy", visit.thickness[region], allow_pickle=False)
+    values = (
+        state.subject, state.month, state.knee.side, f"{stem}.png", f"{stem}_femoral.npy", f"{stem}_tibial.npy",
+        f"{visit.spacing:.6g}", state.klg if state.klg_known else "", f"{state.placement.medial_jsw_mm:.2f}",
+        f"{state.placement.lateral_jsw_mm:.2f}", f"{state.person.age + state.month / 12:.1f}", state.person.sex,
+        state.person.site,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, (str(value) for value in values), strict=True))
+
+
+def _write_manifest(folder: Path, rows: Sequence[Sequence[Row]]) -> None:
+    with atomic_write(folder / _MANIFEST) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(itertools.chain.from_iterable(rows))
+
+
+PLAIN = PhantomLayout("plain", _MANIFEST, _write_plain_visits, _write_manifest)
+"""PNG pictures, NPY maps, and a manifest as `mris.cohort.prepare` takes it."""
+
+
 def write_phantom(
     out: str | os.PathLike[str],
     *,
@@ -97,6 +152,7 @@ def write_phantom(
     max_visits: int | None = None,
     workers: int | None = None,
     progress: bool = True,
+    layout: PhantomLayout = PLAIN,
 ) -> PhantomReport:
     """Write a digital knee cohort: 16-bit PNG radiographs, float32 NPY thickness maps (mm, NaN outside) and a manifest.
 
@@ -113,6 +169,7 @@ def write_phantom(
         workers: Processes; None means one a core. They are spawned, so a script that calls this with more than one
             keeps its call under ``if __name__ == "__main__":``.
         progress: Show a progress bar.
+        layout: How the same knees lie on disk; see also `mris.knee.phantom.oai_layout.OAI`.
 
     Returns:
         Counts and the path of the manifest.
@@ -127,20 +184,20 @@ def write_phantom(
         raise SettingsError(f"workers is {workers}: use at least 1 process, or None for one a core")
     folder = Path(out)
     try:
-        _claim(folder, settings)
+        _claim(folder, settings, layout)
         present = {path.stem for path in (folder / _RECORDS).glob("*.json")}
         if not (folder / _HEADER).is_file():
             (folder / _RECORDS).mkdir(exist_ok=True)
             missing = [i for i in range(n_subjects) if subject_name(i) not in present]
-            for _ in _progress(_written(folder, settings, missing, workers), len(missing), progress):
+            for _ in _progress(_written(folder, settings, layout, missing, workers), len(missing), progress):
                 pass
-            _finish(folder, settings)
+            _finish(folder, settings, layout)
         else:
             present = {subject_name(i) for i in range(n_subjects)}
         shutil.rmtree(folder / _RECORDS, ignore_errors=True)
         for left in (folder / _STARTED, *filter(_is_remnant, folder.iterdir())):
             left.unlink(missing_ok=True)
-        return _report(folder, len(present))
+        return _report(folder, layout, len(present))
     except OSError as error:
         raise OutputError(
             f"cannot write the cohort {folder}: {error.strerror or error}; make room, or choose another place; the "
@@ -148,12 +205,18 @@ def write_phantom(
         ) from error
 
 
-def _claim(folder: Path, settings: PhantomSettings) -> None:
+def _stated(settings: PhantomSettings, layout: PhantomLayout) -> dict[str, Any]:
+    """What a header says of the settings; of the plain layout it says nothing."""
+    named = {} if layout.name == PLAIN.name else {"layout": layout.name}
+    return {**asdict(settings), "model_version": MODEL_VERSION, **named}
+
+
+def _claim(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
     """Take a new or empty folder, or one begun with the same settings."""
     header = folder / _HEADER if (folder / _HEADER).is_file() else folder / _STARTED
     if header.is_file():
-        found = _read_header(header)
-        wanted = {**asdict(settings), "model_version": MODEL_VERSION}
+        found = {"layout": PLAIN.name, **_read_header(header)}
+        wanted = {"layout": PLAIN.name, **_stated(settings, layout)}
         differing = [name for name, value in wanted.items() if found.get(name) != value]
         if differing:
             listed = ", ".join(f"{name} {found.get(name)!r} (asked: {wanted[name]!r})" for name in differing)
@@ -163,7 +226,7 @@ def _claim(folder: Path, settings: PhantomSettings) -> None:
         raise SettingsError(f"{folder} exists and is not a digital cohort; choose a new or empty folder")
     # First of all: from here on the folder is known as a cohort's, whatever stops this call.
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / _STARTED, {**asdict(settings), "model_version": MODEL_VERSION})
+    write_json(folder / _STARTED, _stated(settings, layout))
 
 
 def _is_remnant(path: Path) -> bool:
@@ -182,8 +245,10 @@ def _read_header(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _written(folder: Path, settings: PhantomSettings, indices: list[int], workers: int) -> Iterator[None]:
-    write = partial(_write_subject, folder, settings)
+def _written(
+    folder: Path, settings: PhantomSettings, layout: PhantomLayout, indices: list[int], workers: int
+) -> Iterator[None]:
+    write = partial(_write_subject, folder, settings, layout)
     if workers == 1 or len(indices) < 2:
         for index in indices:
             yield write(index)
@@ -199,46 +264,25 @@ def _written(folder: Path, settings: PhantomSettings, indices: list[int], worker
         ) from error
 
 
-def _write_subject(folder: Path, settings: PhantomSettings, index: int) -> None:
+def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayout, index: int) -> None:
     visits = simulate_subject(
         settings.seed, index, size=settings.size, enriched=settings.enriched, max_visits=settings.max_visits
     )
-    (folder / subject_name(index)).mkdir(exist_ok=True)
-    rows = [_write_visit(folder, visit) for visit in visits]
+    rows = layout.write_visits(folder, visits, subject_generator(settings.seed, index, 3))
     record = folder / _RECORDS / f"{subject_name(index)}.json"
     temporary = record.with_suffix(".part")
     temporary.write_text(json.dumps(rows), encoding="utf-8")
     temporary.replace(record)
 
 
-def _write_visit(folder: Path, visit: KneeVisit) -> dict[str, str]:
-    state = visit.state
-    stem = f"{state.subject}/{state.month:02d}_{state.knee.side}"
-    # No flush to disk here: the record, written last, says that a subject is complete.
-    PIL.Image.fromarray(visit.radiograph).save(folder / f"{stem}.png", compress_level=1)
-    for region, name in enumerate(REGIONS):
-        np.save(folder / f"{stem}_{name}.npy", visit.thickness[region], allow_pickle=False)
-    values = (
-        state.subject, state.month, state.knee.side, f"{stem}.png", f"{stem}_femoral.npy", f"{stem}_tibial.npy",
-        f"{visit.spacing:.6g}", state.klg if state.klg_known else "", f"{state.placement.medial_jsw_mm:.2f}",
-        f"{state.placement.lateral_jsw_mm:.2f}", f"{state.person.age + state.month / 12:.1f}", state.person.sex,
-        state.person.site,
-    )  # fmt: skip
-    return dict(zip(COLUMNS, (str(value) for value in values), strict=True))
-
-
-def _finish(folder: Path, settings: PhantomSettings) -> None:
-    rows: list[dict[str, str]] = []
-    for index in range(settings.n_subjects):
-        record = folder / _RECORDS / f"{subject_name(index)}.json"
-        rows.extend(json.loads(record.read_text(encoding="utf-8")))
-    with atomic_write(folder / _MANIFEST) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+def _finish(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
+    records = [folder / _RECORDS / f"{subject_name(index)}.json" for index in range(settings.n_subjects)]
+    by_subject: list[list[Row]] = [json.loads(record.read_text(encoding="utf-8")) for record in records]
+    layout.write_tables(folder, by_subject)
+    rows = list(itertools.chain.from_iterable(by_subject))
     grades = Counter(row["klg"] for row in rows if row["timepoint"] == "0")
     header = {
-        "settings": {**asdict(settings), "model_version": MODEL_VERSION},
+        "settings": _stated(settings, layout),
         "versions": {"mris": mris.__version__, "numpy": np.__version__},
         "regions": list(REGIONS),
         "unit": "mm",
@@ -252,11 +296,11 @@ def _finish(folder: Path, settings: PhantomSettings) -> None:
     write_json(folder / _HEADER, header)
 
 
-def _report(folder: Path, n_reused: int) -> PhantomReport:
+def _report(folder: Path, layout: PhantomLayout, n_reused: int) -> PhantomReport:
     header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
     grades = header["baseline_grades"]
     return PhantomReport(
-        manifest=folder / _MANIFEST,
+        manifest=folder / layout.table,
         n_subjects=header["settings"]["n_subjects"],
         n_pairs=header["n_pairs"],
         n_reused=n_reused,
