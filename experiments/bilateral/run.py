@@ -35,10 +35,12 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from radiographs import data_folder, read_knees
+
+    knees = read_knees(data_folder(given.data))  # first: what is refused is refused before torch is loaded
     from bilateral_plan import read_bilateral_plan
     from bilateral_report import write_bilateral_report
     from bilateral_stages import make_blinded_cohort, make_cohort, make_methods, measure, train
-    from radiographs import data_folder, read_knees
     from stages import Work
 
     plan = read_bilateral_plan(given.settings or HERE / ("smoke.toml" if given.smoke else "settings.toml"))
@@ -46,7 +48,6 @@ def run(given: argparse.Namespace) -> None:
         kept = [seed for seed in plan.blinded_seeds if seed in given.seed]
         plan = plan.model_copy(update={"seeds": given.seed, "blinded_seeds": kept})
     work = Work(given.work, lambda line: print(line, flush=True))
-    knees = read_knees(data_folder(given.data))
     cohort, cohort_key = make_cohort(work, plan, knees)
     blinded, blinded_key = make_blinded_cohort(work, cohort, cohort_key)
     for seed in plan.seeds:

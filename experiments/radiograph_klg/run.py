@@ -36,6 +36,12 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from klg_tasks import check_agreement, grade_task, read_visits, rise_labels, rise_task
+    from radiographs import data_folder, read_knees
+
+    data = data_folder(given.data)  # first: what is refused is refused before torch is loaded
+    knees, visits = read_knees(data), read_visits(data)
+    agreement = check_agreement(knees, visits)
     from bilateral_plan import read_bilateral_plan
     from bilateral_stages import make_cohort, train
     from klg_methods import Parts
@@ -51,8 +57,6 @@ def run(given: argparse.Namespace) -> None:
         other_answers,
         stem,
     )
-    from klg_tasks import check_agreement, grade_task, read_visits, rise_labels, rise_task
-    from radiographs import data_folder, read_knees
     from stages import Work
 
     settings = "smoke.toml" if given.smoke else "settings.toml"
@@ -65,9 +69,6 @@ def run(given: argparse.Namespace) -> None:
 
     work = Work(given.work, say)
     bilateral = Work(given.bilateral or given.work.with_name("bilateral"), lambda line: say(f"bilateral/{line}"))
-    data = data_folder(given.data)
-    knees, visits = read_knees(data), read_visits(data)
-    agreement = check_agreement(knees, visits)
     say(f"sheet: {agreement.summary()}")
     labels = [rise_labels(visits, knees, months) for months in plan.horizons]
     for known in labels:
