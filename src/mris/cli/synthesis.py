@@ -1,5 +1,6 @@
 """``mris synthesize``."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +10,7 @@ from mris.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
     from mris.synthesis.outputs import Format
+    from mris.synthesis.queries import KneeFinder
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -29,6 +31,19 @@ def synthesize(
     center: Annotated[
         str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the region, pixels; the middle by default.")
     ] = None,
+    knees: Annotated[
+        str | None,
+        typer.Option(
+            metavar="detect|SHEET",
+            help="Each file is a plate: a map for each knee, found by the detector or by a sheet of centers.",
+        ),
+    ] = None,
+    right: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the right knee of a plate, pixels.")
+    ] = None,
+    left: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee of a plate, pixels.")
+    ] = None,
     spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
     n_neighbors: Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")] = 20,
     weights: Annotated[
@@ -47,6 +62,19 @@ def synthesize(
     pictures: Annotated[
         bool | None, typer.Option(help="Draw the neighbors of each query; by default for up to 50 files.")
     ] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also write DICOM results into the study of each source (DICOM too).")
+    ] = False,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Take out of the DICOM results what identifies the person.")
+    ] = False,
+    salt: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MRIS_SALT",
+            help="With --deidentify: key of the replacements, 16 characters or more. Without, a random one.",
+        ),
+    ] = None,
     on_error: Annotated[
         Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
     ] = "stop",
@@ -57,7 +85,10 @@ def synthesize(
     For each file: the map in the target's unit, the spread of its neighbors, STEM_provenance.json with neighbors,
     weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it.
 
-    Example: mris synthesize knees.bundle knee.dcm --out maps --side left
+    With --knees (or --right, --left) a file is a plate of one or both knees: STEM_right and STEM_left. With --dicom
+    also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values.
+
+    Example: mris synthesize knees.bundle plate.dcm --out maps --knees detect --dicom
     """
     from rich.console import Console
     from rich.progress import track
@@ -65,14 +96,19 @@ def synthesize(
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
 
+    if dicom:
+        import_module("highdicom")  # missing, it is missed before the work, not after it
     few = len(files) <= MOST_PICTURES
     options = FileOptions(
         side=side,
-        center=_center(center),
+        center=_center(center, "--center"),
         spacing=(spacing, spacing) if spacing else None,
+        knees=_knees(knees, right, left),
         exclude_subject=exclude_subject,
         formats=_formats(formats, few=few),
         pictures=few if pictures is None else pictures,
+        dicom=dicom,
+        salt=_salt(salt) if deidentify else None,
         on_error=on_error,
     )
     opened = Bundle.open(bundle)
@@ -80,25 +116,51 @@ def synthesize(
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
     outcomes = synthesize_files(synthesizer, files, out, options)
-    n_done = 0
+    n_done = n_queries = 0
     console = Console(stderr=True)
     for outcome in track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet):
         if outcome.problem is None:
             n_done += 1
+            n_queries += outcome.n_queries
         else:
             typer.echo(f"skipped: {outcome.problem}", err=True)
-    typer.echo(f"{n_done} of {len(files)} files synthesized into {out}")
+        for note in outcome.notes:
+            typer.echo(f"note: {note}", err=True)
+    found = "" if options.knees is None else f", {n_queries} knee{'' if n_queries == 1 else 's'},"
+    typer.echo(f"{n_done} of {len(files)} files{found} synthesized into {out}")
     if n_done == 0:
         raise ImageError("no file could be used; the reasons stand above")
 
 
-def _center(text: str | None) -> tuple[float, float] | None:
+def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
+    from mris.synthesis.queries import KneeFinder, Side, read_center_sheet
+
+    sides: tuple[tuple[Side, str | None], ...] = (("right", right), ("left", left))
+    centers = {side: center for side, text in sides if (center := _center(text, f"--{side}")) is not None}
+    if knees is None:
+        return KneeFinder(centers) if centers else None
+    if centers:
+        raise SettingsError(f"--knees is {knees!r}, and centers are given by hand; leave out one of them")
+    return KneeFinder() if knees == "detect" else KneeFinder(sheet=read_center_sheet(Path(knees)))
+
+
+def _salt(text: str | None) -> bytes:
+    from mris.synthesis.deidentify import LEAST_SALT, random_salt
+
+    if text is None:
+        return random_salt()
+    if len(text.encode()) < LEAST_SALT:
+        raise SettingsError(f"the salt has {len(text.encode())} bytes; give at least {LEAST_SALT} (MRIS_SALT, --salt)")
+    return text.encode()
+
+
+def _center(text: str | None, option: str) -> tuple[float, float] | None:
     if text is None:
         return None
     try:
         row, column = (float(part) for part in text.split(","))
     except ValueError:
-        raise SettingsError(f"--center is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
+        raise SettingsError(f"{option} is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
     return row, column
 
 

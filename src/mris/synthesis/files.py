@@ -1,4 +1,4 @@
-"""From files to files: read queries, synthesize them in batches, write maps, provenance and pictures."""
+"""From files to files: read queries, synthesize them in batches, write maps, provenance, pictures and DICOM."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.errors import ImageError, SettingsError
-from mris.images.image import Image
-from mris.images.read import read_image
 from mris.images.result_names import result_stems
+from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, dicom_names, read_source_header
 from mris.synthesis.outputs import Format, Query, write_synthesis
 from mris.synthesis.pictures import ValueRange, write_neighbors_picture
+from mris.synthesis.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
@@ -30,9 +30,12 @@ class FileOptions:
         side: Side of the body where a file does not say.
         center: Row and column of the region's center, in pixels; the middle if None.
         spacing: Pixel spacing (row, column) in mm where a file states none.
+        knees: How the knees of a plate are found, each of which is a query; None takes each file for one query.
         exclude_subject: Subject whose entries are not used.
         formats: Of "nifti", "npz" and "png".
         pictures: Also draw the neighbors of each query.
+        dicom: Also write a Secondary Capture and a Parametric Map into the study of the source, which must be DICOM.
+        salt: De-identify these two, with this key of the replacements (`mris.synthesis.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
         value_range: Least and largest value of the pictures' colors.
     """
@@ -40,28 +43,44 @@ class FileOptions:
     side: Literal["left", "right"] | None = None
     center: tuple[float, float] | None = None
     spacing: tuple[float, float] | None = None
+    knees: KneeFinder | None = None
     exclude_subject: str | None = None
     formats: tuple[Format, ...] = ("nifti", "png")
     pictures: bool = True
+    dicom: bool = False
+    salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
     value_range: ValueRange | None = None
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one query file: what was written, or why nothing was."""
+    """What became of one file: what was written for its queries, or why nothing was.
+
+    Attributes:
+        path: The file.
+        written: All results.
+        n_queries: How many images were synthesized: one, or one a knee.
+        notes: What was done otherwise than the file asks for.
+        problem: Why nothing was written, or None.
+    """
 
     path: Path
     written: tuple[Path, ...] = ()
+    n_queries: int = 0
+    notes: tuple[str, ...] = ()
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class _Prepared:
+    """A query whose file is not needed any more: memory holds what the encoder sees, not whole plates."""
+
     path: Path
     stem: str
-    image: Image
+    facts: Query
     source: Float32[np.ndarray, "c h w"]
+    header: SourceHeader | None
 
 
 def synthesize_files(
@@ -72,27 +91,26 @@ def synthesize_files(
     Args:
         synthesizer: Of a bundle, or a `mris.Synthesizer`.
         files: Source images; ``file.npz::key`` names an array of an archive.
-        out_dir: Folder for the results, each named after its file.
+        out_dir: Folder for the results, each named after its file, and after the knee where a file is a plate.
         options: See `FileOptions`.
 
     Yields:
         One outcome a file, in order, once its files are complete.
 
     Raises:
-        SettingsError: Two files would write the same results, a result would replace a query, or a center is given
-            though no region is cut.
+        SettingsError: Two files would write the same results, a result would replace a query, or options contradict
+            each other or the encoders.
         ImageError: A file cannot be used, and `options.on_error` is "stop".
         OutputError: The disk refuses.
     """
     named = list(zip(files, result_stems(files), strict=True))
     out_dir = Path(out_dir)
     _check_results(named, out_dir, options)
-    if options.center is not None and synthesizer.preparation is not None and synthesizer.preparation.region_mm is None:
-        raise SettingsError("a center is given, but these encoders see whole images; leave it out")
+    _check_options(synthesizer, options)
     for start in range(0, len(files), BATCH_SIZE):
         batch = named[start : start + BATCH_SIZE]
         prepared, problems = _read(synthesizer, batch, options)
-        done: dict[Path, FileOutcome] = {}
+        synthesized: list[tuple[_Prepared, Synthesis]] = []
         for alike in _by_shape(prepared):
             sources = np.stack([query.source for query in alike])
             try:
@@ -102,24 +120,34 @@ def synthesize_files(
                     raise ImageError(f"image {alike[0].path}: {error}") from error
                 problems |= {query.path: f"image {query.path}: {error}" for query in alike}
                 continue
-            for query, synthesis in zip(alike, syntheses, strict=True):
-                done[query.path] = _write(synthesizer, query, synthesis, out_dir, options)
+            synthesized += zip(alike, syntheses, strict=True)
         for path, _ in batch:
-            yield done.get(path) or FileOutcome(path, problem=problems[path])
+            of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
+            if path in problems:
+                yield FileOutcome(path, problem=problems[path])
+            else:
+                yield _write_all(synthesizer, path, of_file, out_dir, options)
 
 
 def _read(
     synthesizer: BatchSynthesizer, batch: Sequence[tuple[Path, str]], options: FileOptions
 ) -> tuple[list[_Prepared], dict[Path, str]]:
-    prepared, problems = [], {}
+    prepared: list[_Prepared] = []
+    problems: dict[Path, str] = {}
+    region_mm = None if synthesizer.preparation is None else synthesizer.preparation.region_mm
     for path, stem in batch:
         try:
-            image = read_image(path)
-            if image.spacing is None and options.spacing is not None:
-                image = replace(image, spacing=options.spacing)
-            side = image.laterality or options.side
-            source = synthesizer.prepare(image, side=side, center=options.center)
-            prepared.append(_Prepared(path, stem, replace(image, laterality=side), source))
+            queries = read_queries(
+                path,
+                stem,
+                side=options.side,
+                center=options.center,
+                spacing=options.spacing,
+                knees=options.knees,
+                region_mm=region_mm,
+            )
+            header = read_source_header(path) if options.dicom else None
+            prepared += [_prepare(synthesizer, query, header) for query in queries]
         except ImageError as error:
             if options.on_error == "stop":
                 raise
@@ -127,26 +155,63 @@ def _read(
     return prepared, problems
 
 
+def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: SourceHeader | None) -> _Prepared:
+    source = synthesizer.prepare(query.image, side=query.facts.side, center=query.center)
+    return _Prepared(query.path, query.stem, query.facts, source, header)
+
+
+def _write_all(
+    synthesizer: BatchSynthesizer,
+    path: Path,
+    queries: Sequence[tuple[_Prepared, Synthesis]],
+    out_dir: Path,
+    options: FileOptions,
+) -> FileOutcome:
+    sha256 = _sha256(path)
+    written: tuple[Path, ...] = ()
+    for query, synthesis in queries:
+        query = replace(query, facts=replace(query.facts, sha256=sha256))
+        written += _write(synthesizer, query, synthesis, out_dir, options)
+    headers = [query.header for query, _ in queries if query.header is not None]
+    return FileOutcome(path, written, len(queries), headers[0].notes if headers else ())
+
+
 def _write(
     synthesizer: BatchSynthesizer, query: _Prepared, synthesis: Synthesis, out_dir: Path, options: FileOptions
-) -> FileOutcome:
-    side, preparation = query.image.laterality, synthesizer.preparation
-    if synthesizer.mirrors_targets and preparation is not None and side in preparation.mirror_sides:
+) -> tuple[Path, ...]:
+    side, preparation = query.facts.side, synthesizer.preparation
+    mirrored = preparation is not None and side in preparation.mirror_sides
+    if mirrored and synthesizer.mirrors_targets:
         synthesis = replace(synthesis, mirrored=True)
+    objects: tuple[Path, ...] = ()
+    if query.header is not None:
+        from mris.synthesis.dicom_files import write_dicom_objects
+
+        objects = write_dicom_objects(
+            out_dir,
+            query.stem,
+            synthesis,
+            DerivedFrom(query.header, side, mirrored),
+            synthesizer.neighbor_maps(synthesis, N_PICTURED),
+            query.source,
+            salt=options.salt,
+            value_range=options.value_range,
+        )
     written = write_synthesis(
         synthesis,
         out_dir,
         query.stem,
         options.formats,
-        query=Query(query.path.name, _sha256(query.path), side),
+        query=query.facts,
         value_range=options.value_range,
+        beside=[path.name for path in objects],
     )
     if options.pictures:
         picture = out_dir / f"{query.stem}_neighbors.png"
         maps = synthesizer.neighbor_maps(synthesis, N_PICTURED)
         write_neighbors_picture(picture, synthesis, query.source, maps, value_range=options.value_range)
         written = (*written, picture)
-    return FileOutcome(query.path, written)
+    return (*written, *objects)
 
 
 def _by_shape(queries: list[_Prepared]) -> list[list[_Prepared]]:
@@ -161,13 +226,27 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
+    preparation = synthesizer.preparation
+    if options.center is not None and options.knees is not None:
+        raise SettingsError(
+            "a center is given, and knees are to be found; --center is for files of one knee, --right and --left for "
+            "plates"
+        )
+    if options.center is not None and preparation is not None and preparation.region_mm is None:
+        raise SettingsError("a center is given, but these encoders see whole images; leave it out")
+    if options.salt is not None and not options.dicom:
+        raise SettingsError("de-identification is asked for, but it is of DICOM results only; ask for DICOM, too")
+
+
 def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions) -> None:
     """Refuse results that would replace a query (OUT is the queries' own folder) or another query's result."""
     queries = {Path(str(path).partition("::")[0]).resolve(): path for path, _ in named}
     folder = out_dir.resolve()
     makers: dict[str, Path] = {}
     for path, stem in named:
-        for name in result_names(stem, options):
+        stems = [stem] if options.knees is None else [stem + suffix for suffix in KNEE_SUFFIXES]
+        for name in (name for one in stems for name in result_names(one, options)):
             if folder / name in queries:
                 raise SettingsError(f"the result {out_dir / name} would replace a query; choose another folder")
             other = makers.setdefault(name, path)
@@ -183,4 +262,8 @@ def result_names(stem: str, options: FileOptions) -> list[str]:
         "png": (f"{stem}.png",),
     }
     names = [name for kind in options.formats for name in by_format.get(kind, ())]
-    return [*names, f"{stem}_provenance.json", *([f"{stem}_neighbors.png"] if options.pictures else [])]
+    if options.pictures:
+        names.append(f"{stem}_neighbors.png")
+    if options.dicom:
+        names += dicom_names(stem)
+    return [*names, f"{stem}_provenance.json"]

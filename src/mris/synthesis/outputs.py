@@ -29,11 +29,21 @@ class Query:
         name: How the query is called: a file's name, or a key.
         sha256: SHA-256 (hex) of the file, or None.
         side: Side of the body, or None.
+        side_source: What names the side: "given", "header", "sheet" or "position"; None if nothing does.
+        center: Row and column of the region's center in pixels of the file; None for its middle, or for no region.
+        center_source: What names the center: "given", "sheet" or "detector"; None if nothing does.
+        confidence: The detector's, 0 to 1, or None.
+        spacing_source: Where the pixel spacing comes from: "given", "file" or a DICOM element; None if it is unknown.
     """
 
     name: str
     sha256: str | None = None
     side: str | None = None
+    side_source: str | None = None
+    center: tuple[float, float] | None = None
+    center_source: str | None = None
+    confidence: float | None = None
+    spacing_source: str | None = None
 
 
 def write_synthesis(
@@ -44,6 +54,7 @@ def write_synthesis(
     *,
     query: Query | None = None,
     value_range: ValueRange | None = None,
+    beside: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Write a synthesis; every file is whole or absent, and a file of the same name is replaced.
 
@@ -59,6 +70,7 @@ def write_synthesis(
         formats: Of "nifti", "npz" and "png".
         query: What was asked.
         value_range: Least and largest value of the picture's colors, in the unit; the image's own if None.
+        beside: Names of further files of this synthesis that stand in the folder; the provenance lists them too.
 
     Returns:
         The files written; the provenance is the last.
@@ -92,7 +104,7 @@ def write_synthesis(
     if "png" in formats:
         write_maps_picture(out / f"{stem}.png", synthesis, value_range=value_range)
         written.append(out / f"{stem}.png")
-    record = provenance(synthesis, query) | {"files": [path.name for path in written]}
+    record = provenance(synthesis, query) | {"files": [*(path.name for path in written), *beside]}
     write_json(out / f"{stem}_provenance.json", record)
     return (*written, out / f"{stem}_provenance.json")
 

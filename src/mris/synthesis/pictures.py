@@ -33,14 +33,14 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, value_range: V
         OutputError: The disk refuses.
     """
     grid = _Grid(n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,))
-    limits, spread_limits = value_range or _limits(synthesis.image), (0.0, _limits(synthesis.spread)[1])
+    limits, spread_limits = value_range or value_limits(synthesis.image), (0.0, value_limits(synthesis.spread)[1])
     for row, maps, colors, (least, largest), what in (
         (0, synthesis.image, "viridis", limits, "synthesis"),
         (1, synthesis.spread, "magma", spread_limits, "spread"),
     ):
         for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
             panel = grid.panel(row, column, f"{what}: {region}")
-            drawn = _draw(panel, values, colors, least, largest, synthesis.spacing)
+            drawn = draw_map(panel, values, colors, least, largest, synthesis.spacing)
         grid.bar(row, len(synthesis.regions) - 1, drawn, synthesis.unit)
     grid.save(path)
 
@@ -69,22 +69,22 @@ def write_neighbors_picture(
     """
     n_columns = 3 + max(len(maps) for maps in neighbor_maps)
     grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2))
-    _draw_source(grid.panel(0, 0, "source"), source)
+    draw_source(grid.panel(0, 0, "source"), source)
     line = 0
     for part, maps in zip(synthesis.contributions, neighbor_maps, strict=True):
         for channel, region in enumerate(part.regions):
             image, spread = synthesis.image[line], synthesis.spread[line]
-            least, largest = value_range or _limits(np.concatenate([image[None], maps[:, channel]]))
+            least, largest = value_range or value_limits(np.concatenate([image[None], maps[:, channel]]))
             panel = grid.panel(line, 1, f"synthesis: {region}")
-            grid.bar(line, 1, _draw(panel, image, "viridis", least, largest, synthesis.spacing), synthesis.unit)
+            grid.bar(line, 1, draw_map(panel, image, "viridis", least, largest, synthesis.spacing), synthesis.unit)
             panel = grid.panel(line, 2, "spread")
-            far = _draw(panel, spread, "magma", 0.0, _limits(spread)[1], synthesis.spacing)
+            far = draw_map(panel, spread, "magma", 0.0, value_limits(spread)[1], synthesis.spacing)
             grid.bar(line, 2, far, synthesis.unit)
             for rank, values in enumerate(maps[:, channel]):
                 weight, similarity = part.weights[rank], part.neighbors.similarities[0, rank]
                 key = _shortened(str(part.neighbors.keys[0, rank]))
                 panel = grid.panel(line, 3 + rank, f"{key}\nweight {weight:.3f}, cos {similarity:.3f}")
-                _draw(panel, values, "viridis", least, largest, synthesis.spacing)
+                draw_map(panel, values, "viridis", least, largest, synthesis.spacing)
             line += 1
     grid.save(path)
 
@@ -133,7 +133,7 @@ class _Grid:
         )
 
 
-def _draw(
+def draw_map(
     panel: "Axes",
     values: Float32[np.ndarray, "h w"],
     colors: str,
@@ -141,6 +141,7 @@ def _draw(
     largest: float,
     spacing: tuple[float, float] | None,
 ) -> Any:
+    """Draw one region's values on a panel, gray where there is none; the result is what a color bar takes."""
     aspect = 1.0 if spacing is None else spacing[0] / spacing[1]
     panel.set_facecolor(_OUTSIDE)
     panel.set_xticks([])
@@ -150,12 +151,14 @@ def _draw(
     )
 
 
-def _draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"]) -> None:
+def draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"]) -> None:
+    """Draw the first channel of a prepared source in gray."""
     panel.set_axis_off()
     panel.imshow(source[0], cmap="gray", interpolation="nearest")
 
 
-def _limits(values: np.ndarray) -> ValueRange:
+def value_limits(values: np.ndarray) -> ValueRange:
+    """Least and largest finite value, apart from each other; (0, 1) where there is none."""
     known = values[np.isfinite(values)]
     if not known.size:
         return 0.0, 1.0
