@@ -5,32 +5,63 @@ says, so it is compared first.
 """
 
 import struct
+from dataclasses import dataclass
 
 _NOT_SIZES = {0xC4, 0xC8, 0xCC}  # Huffman tables, an extension, arithmetic conditioning
+_JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+_CODESTREAM = b"\xff\x4f\xff\x51"  # start of codestream, then of the segment of its size
 
 
-def stated_size(stream: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) as stated by a JPEG, JPEG-LS, JPEG 2000 or HTJ2K stream; None if it is none of these."""
+@dataclass(frozen=True)
+class StatedSize:
+    """What a stream states: rows, columns, and samples (components) a pixel."""
+
+    rows: int
+    columns: int
+    samples: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.columns} pixels" + ("" if self.samples == 1 else f" of {self.samples} samples")
+
+
+def stated_size(stream: bytes) -> StatedSize | None:
+    """Return the size stated by a JPEG, JPEG-LS, JPEG 2000 or HTJ2K stream; None if it is none of these."""
     if stream[:2] == b"\xff\xd8":
         return _jpeg_size(stream)
-    start = stream.find(b"\xff\x4f\xff\x51", 0, 4096)  # start of codestream and image size, maybe in a JP2 box
-    if start < 0 or len(stream) < start + 24:
+    start = _codestream_start(stream) if stream.startswith(_JP2) else 0
+    if stream[start : start + 4] != _CODESTREAM or len(stream) < start + 42:
         return None
     right, bottom, left, top = struct.unpack(">4I", stream[start + 8 : start + 24])
-    return bottom - top, right - left
+    (samples,) = struct.unpack(">H", stream[start + 40 : start + 42])
+    return StatedSize(bottom - top, right - left, samples)
 
 
-def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
+def _codestream_start(stream: bytes) -> int:
+    """Position of the codestream in the boxes of a JP2 file; that of its end if there is none."""
+    position = 0
+    while position + 8 <= len(stream):
+        length, kind = struct.unpack(">I4s", stream[position : position + 8])
+        head = 8
+        if length == 1:
+            length, head = int.from_bytes(stream[position + 8 : position + 16], "big"), 16
+        if kind == b"jp2c":
+            return position + head
+        if length < head:  # 0: to the end of the file
+            break
+        position += length
+    return len(stream)
+
+
+def _jpeg_size(stream: bytes) -> StatedSize | None:
     position = 2
-    while position + 9 <= len(stream):
+    while position + 10 <= len(stream):
         if stream[position] != 0xFF:
             return None
         marker = stream[position + 1]
         if marker == 0xFF:  # padding
             position += 1
         elif (0xC0 <= marker <= 0xCF and marker not in _NOT_SIZES) or marker == 0xF7:  # start of a frame; of JPEG-LS
-            rows, columns = struct.unpack(">2H", stream[position + 5 : position + 9])
-            return rows, columns
+            return StatedSize(*struct.unpack(">2HB", stream[position + 5 : position + 10]))
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a length
             position += 2
         elif marker == 0xDA:  # data begin

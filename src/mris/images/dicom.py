@@ -23,13 +23,16 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
-from mris.images.codestream import stated_size
+from mris.images.codestream import StatedSize, stated_size
 from mris.images.dicom_facts import DicomFacts, facts_of, number, rescale
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
 
 _BITS_OF_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
-_LARGEST_INFLATED = 1 << 29
+_LARGE = 1 << 22
+_MOST_PIXELS_A_BYTE = 256
+"""Of a compressed picture beyond `_LARGE` pixels: decoders allocate what is announced, and real ones have about 10."""
+_LARGEST_INFLATED, _SMALL_INFLATED, _MOST_INFLATED = 1 << 29, 1 << 26, 64
 _PREAMBLE = 128 + len("DICM")
 
 
@@ -95,7 +98,7 @@ def _check_deflated(path: Path) -> None:
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total = 0
+    total, most = 0, min(_LARGEST_INFLATED, max(_SMALL_INFLATED, _MOST_INFLATED * path.stat().st_size))
     with path.open("rb") as file:
         # The body follows the group length (12 bytes) and the group of that length.
         file.seek(_PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
@@ -103,8 +106,8 @@ def _check_deflated(path: Path) -> None:
             while piece:
                 total += len(inflater.decompress(piece, 1 << 24))
                 piece = inflater.unconsumed_tail
-                if total > _LARGEST_INFLATED:
-                    raise ImageError(f"image {path}: inflates beyond {_LARGEST_INFLATED:,} bytes; export it again")
+                if total > most:
+                    raise ImageError(f"image {path}: inflates beyond {most:,} bytes; export it again")
 
 
 def _check_header(header: Dataset, path: Path) -> None:
@@ -135,15 +138,7 @@ def _check_body(dataset: Dataset, path: Path) -> None:
     size = int(dataset.Rows), int(dataset.Columns)
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     if isinstance(syntax, UID) and syntax.is_encapsulated:
-        if syntax == RLELossless:  # states no size; its decoder makes only what the header says
-            return
-        stated = stated_size(next(iter(generate_frames(data, number_of_frames=1)), b""))
-        if stated != size:
-            found = "states no size" if stated is None else f"is {stated[0]} x {stated[1]} pixels"
-            raise ImageError(
-                f"image {path}: the header says {size[0]} x {size[1]} pixels, but the compressed stream {found}; "
-                "copy or export it again"
-            )
+        _check_stream(next(iter(generate_frames(data, number_of_frames=1)), b""), size, dataset, path)
         return
     bits = _BITS_OF_FLOATS.get(keyword) or int(dataset.get("BitsAllocated") or 0)
     expected = (size[0] * size[1] * bits + 7) // 8
@@ -151,6 +146,26 @@ def _check_body(dataset: Dataset, path: Path) -> None:
         raise ImageError(
             f"image {path}: {size[0]} x {size[1]} pixels of {bits} bit need {expected:,} bytes, but only "
             f"{len(data):,} are there; the file is truncated: copy or export it again"
+        )
+
+
+def _check_stream(stream: bytes, size: tuple[int, int], dataset: Dataset, path: Path) -> None:
+    """Refuse a compressed frame that states another size than the header, or is too short for it."""
+    n_pixels, most = size[0] * size[1], _MOST_PIXELS_A_BYTE
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:  # states no size; two bytes repeat a byte 128 times
+        n_pixels, most = n_pixels * int(dataset.get("BitsAllocated") or 0) // 8, 64
+    else:
+        stated = stated_size(stream)
+        if stated != StatedSize(*size, samples=1):
+            found = "states no size" if stated is None else f"is {stated}"
+            raise ImageError(
+                f"image {path}: the header says {size[0]} x {size[1]} pixels, but the compressed stream {found}; "
+                "copy or export it again"
+            )
+    if n_pixels > max(_LARGE, most * len(stream)):
+        raise ImageError(
+            f"image {path}: {size[0]} x {size[1]} pixels are announced, but the compressed stream has only "
+            f"{len(stream):,} bytes; the file is truncated, or holds no radiograph: copy or export it again"
         )
 
 

@@ -1,0 +1,186 @@
+"""Reads thousands of spoiled DICOM files and counts what becomes of each: an image, a reason, or a fault of ours.
+
+Run: python -m benchmarks.fuzz_dicom [--cases N] [--seed N] [--keep FOLDER]
+
+Cases are drawn by Hypothesis from tests/dicom_strategies.py: radiographs of 8 to 16 bit, signed and not, native,
+deflated, RLE, JPEG (baseline, lossless), JPEG-LS and JPEG 2000, with lies in their elements (sizes, depths, lengths,
+types, private and nested sequences, tables); small files that announce pictures of gigabytes; the files that pydicom
+ships, cut, or with bytes changed, taken out or put in; compressed streams with bytes changed. Nothing is downloaded.
+
+Files are read in child processes, since decoders are native code: a child writes the case to a file first, so a
+crash, or a case that takes longer than 10 s, is counted and its file kept in FOLDER. Every case's peak of memory is
+taken from the kernel (Linux). Anything that is neither an image nor an `ImageError` is a fault, and so is a case of
+more than 500 MB; the exit code is 1 if there is one. One seed gives the same cases on one machine with the same
+versions.
+"""
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+from tests.dicom_strategies import DicomCase, dicom_files
+
+from mris.errors import ImageError
+from mris.images.dicom import read_dicom_facts
+from mris.images.read import read_image
+
+BATCH = 500
+LONGEST_S = 10.0
+LARGEST_MB = 500.0
+CASE_FILE = "case.dcm"
+_NUMBERS = re.compile(r"'[^']*'|\([0-9A-F]{4},[0-9A-F]{4}\)|(?<=position )\S+|[-+]?\b\d[\d,.]*")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case."""
+
+    kind: str
+    result: str
+    seconds: float
+    peak_mb: float
+
+
+def status_kb(name: str) -> int:
+    """A figure of this process, as the kernel counts it."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def result_of(path: Path) -> str:
+    """Read a file twice, as a picture and for its facts; what was said."""
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        reason = re.sub(r"^image \S+: ", "", str(error)) if str(path) in str(error) else f"unnamed file: {error}"
+        refused = "refused: " + _NUMBERS.sub("#", reason)[:56]
+    except Exception as error:  # noqa: BLE001 what must not happen is what is counted here
+        return f"FAULT {type(error).__name__}: {str(error)[:80]}"
+    else:
+        refused = ""
+        if image.pixels.dtype != "float32":
+            return "FAULT pixels are not float32"
+    try:
+        read_dicom_facts(path)
+    except ImageError:
+        pass
+    except Exception as error:  # noqa: BLE001
+        return f"FAULT of the facts, {type(error).__name__}: {str(error)[:80]}"
+    return refused or "read"
+
+
+def run_batch(seed: int, n_cases: int, folder: Path) -> None:
+    """Read cases of a seed; append one line each to the log."""
+    path = folder / CASE_FILE
+    with (folder / "log").open("a") as log:
+
+        @hypothesis.seed(seed)
+        @settings(
+            max_examples=n_cases,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(dicom_files())
+        def read_one(case: DicomCase) -> None:
+            path.write_bytes(case.content)
+            log.write("begin\n")
+            log.flush()
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            before, begin = status_kb("VmRSS"), time.perf_counter()
+            result = result_of(path)
+            seconds, peak = time.perf_counter() - begin, (status_kb("VmHWM") - before) / 1024
+            if result.startswith("FAULT") or peak > LARGEST_MB:
+                keep(path, folder, seed)
+            log.write(json.dumps(asdict(Outcome(case.kind, result, seconds, peak))) + "\n")
+            log.flush()
+
+        read_one()
+
+
+def keep(path: Path, folder: Path, seed: int) -> None:
+    """Keep a case's file under a new name."""
+    n = len(list(folder.glob("kept_*.dcm")))
+    (folder / f"kept_{n:03d}_seed{seed}.dcm").write_bytes(path.read_bytes())
+
+
+def outcomes(n_cases: int, seed: int, folder: Path) -> Iterator[Outcome]:
+    """Run batches in children until there are enough cases; a child that dies costs one case and a batch's rest."""
+    done, log = 0, folder / "log"
+    while done < n_cases:
+        log.write_text("")
+        command = [sys.executable, "-m", "benchmarks.fuzz_dicom", "--batch", str(min(BATCH, n_cases - done))]
+        child = subprocess.Popen([*command, "--seed", str(seed), "--keep", str(folder)], stderr=subprocess.PIPE)
+        size, since = -1, time.monotonic()
+        while child.poll() is None:
+            time.sleep(0.2)
+            if log.stat().st_size != size:
+                size, since = log.stat().st_size, time.monotonic()
+            elif time.monotonic() - since > LONGEST_S + 20 * (size == 0):
+                child.kill()
+        stderr = child.communicate()[1].decode(errors="replace")
+        lines = log.read_text().splitlines()
+        for line in lines:
+            if line.startswith("{"):
+                done += 1
+                yield Outcome(**json.loads(line))
+        if child.returncode != 0:
+            if not lines:
+                raise SystemExit(f"a child failed before its first case: {stderr[-2000:]}")
+            if lines[-1] == "begin":
+                keep(folder / CASE_FILE, folder, seed)
+                done += 1
+                how = "HANG" if child.returncode == -9 else f"CRASH with code {child.returncode}"
+                yield Outcome("unknown", f"FAULT {how}", LONGEST_S, 0.0)
+            else:
+                print(stderr[-2000:], file=sys.stderr)
+        seed += 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="Folder for the files of faults.")
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.batch:
+        run_batch(arguments.seed, arguments.batch, arguments.keep)
+        return 0
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="fuzz_dicom_"))
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    found = list(outcomes(arguments.cases, arguments.seed, folder))
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, seed {arguments.seed}"
+    )
+    print(f"{len(found)} cases in {time.monotonic() - begin:.0f} s")
+    for kind, n in Counter(outcome.kind for outcome in found).most_common():
+        n_read = sum(outcome.result == "read" for outcome in found if outcome.kind == kind)
+        print(f"  {n:6d}  {kind}: {n_read} read")
+    for result, n in Counter(outcome.result for outcome in found).most_common():
+        print(f"{n:6d}  {result}")
+    slowest = max(found, key=lambda outcome: outcome.seconds)
+    largest = max(found, key=lambda outcome: outcome.peak_mb)
+    print(f"slowest: {slowest.seconds:.2f} s ({slowest.kind}; {slowest.result})")
+    print(f"largest peak of memory: {largest.peak_mb:.0f} MB ({largest.kind}; {largest.result})")
+    faults = sum(outcome.result.startswith("FAULT") or outcome.peak_mb > LARGEST_MB for outcome in found)
+    print(f"faults: {faults}" + (f", files in {folder}" if faults else ""))
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
