@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.spatial import Delaunay
 
 from mris.errors import ImageError
-from mris.knee.cartilage_atlas import AtlasRegion
+from mris.knee.cartilage_atlas import AtlasRegion, subregions
 
 MAP_SIZE = 310
 """Rows and columns of a map."""
@@ -69,6 +69,63 @@ def flatten(values: Float[np.ndarray, " n"], region: AtlasRegion) -> Float[np.nd
 def map_mask(region: AtlasRegion) -> Bool[np.ndarray, "310 310"]:
     """Where the map of a region can have a value."""
     return _weights(region).mask.copy()
+
+
+def subregion_masks(region: AtlasRegion) -> dict[str, Bool[np.ndarray, "310 310"]]:
+    """Where each named part of a region (`mris.knee.cartilage_atlas.subregions`) lies on its map."""
+    mask = map_mask(region)
+    places = np.stack([flatten(region.points[:, axis], region)[mask] for axis in range(3)], axis=1)
+    masks = {}
+    for name, inside in subregions(places, region).items():
+        masks[name] = np.zeros((MAP_SIZE, MAP_SIZE), dtype=bool)
+        masks[name][mask] = inside
+    return masks
+
+
+def subregion_means(flat: Float[np.ndarray, "310 310"], region: AtlasRegion) -> dict[str, float]:
+    """Mean of a map over each named part of its region, each pixel counted by the area of bone that it stands for.
+
+    Args:
+        flat: A map of the region; denuded bone is 0 and counts, NaN does not.
+        region: The region of the atlas.
+
+    Returns:
+        Means by name, NaN where a part has no pixel with a value.
+
+    Raises:
+        ImageError: If the map is not of 310 x 310 pixels.
+    """
+    if flat.shape != (MAP_SIZE, MAP_SIZE):
+        raise ImageError(f"map of shape {flat.shape}: maps of the atlas have {MAP_SIZE} x {MAP_SIZE} pixels")
+    area, known = pixel_area(region), np.isfinite(flat)
+    means = {}
+    for name, mask in _masks(region).items():
+        use = mask & known
+        means[name] = float(np.average(flat[use], weights=area[use])) if use.any() else float("nan")
+    return means
+
+
+@lru_cache(maxsize=8)
+def _masks(region: AtlasRegion) -> dict[str, Bool[np.ndarray, "310 310"]]:
+    return subregion_masks(region)
+
+
+@lru_cache(maxsize=8)
+def pixel_area(region: AtlasRegion) -> Float[np.ndarray, "310 310"]:
+    """Area (mm^2) of the atlas' surface that each pixel of a map stands for; NaN outside.
+
+    The areas of the triangles round a vertex, on the surface and in the plane, give its stretch. It is held to ten
+    times the median: triangles lie edge on where the unrolled surface folds over.
+    """
+    corners, flat = region.points[region.faces], region.embedding[region.faces]
+    surface = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    plane = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    at = region.faces.ravel()
+    sums = [np.bincount(at, weights=np.repeat(size, 3), minlength=len(region.points)) for size in (surface, plane)]
+    stretch = sums[0] / np.maximum(sums[1], 1e-12)
+    stretch = np.minimum(stretch, 10 * np.median(stretch))
+    return flatten(stretch, region) * float(np.prod(np.ptp(region.embedding, axis=0) / _CELLS))
 
 
 @lru_cache(maxsize=8)

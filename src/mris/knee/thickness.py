@@ -26,8 +26,8 @@ from mris.errors import ImageError
 MAX_GAP_MM = 1.5
 """Bone farther than this from the cartilage's surface does not make the surface a bone side."""
 
-DENUDED_BEYOND_MM = 2.0
-"""An expected place of cartilage farther than this from any cartilage is denuded bone, 0 mm."""
+DENUDED_BEYOND_MM = 1.5
+"""Bone where cartilage is expected is denuded, 0 mm, if no cartilage is within this distance."""
 
 _SMOOTHING = 0.5
 _BONE_SMOOTHING_MM = 1.0
@@ -40,15 +40,17 @@ Field = Float32[np.ndarray, "i j k"]
 
 @dataclass(frozen=True, eq=False)
 class InnerSurface:
-    """Bone-side surface of one cartilage, as points, with the thickness at each.
+    """Bone-side surface of one cartilage, as points, with the thickness at each, and the bone round it.
 
     Attributes:
         points: World coordinates, mm (of the affine that was given).
         thickness: Length of the field line through each point, mm.
+        bone: Points of the bone's surface in and round the cartilage's box, covered or bare, mm.
     """
 
     points: Float[np.ndarray, "n 3"]
     thickness: Float[np.ndarray, " n"]
+    bone: Float[np.ndarray, "b 3"]
 
 
 def cartilage_thickness(
@@ -74,33 +76,42 @@ def cartilage_thickness(
     margin = np.ceil(3.0 / spacing).astype(int) + 3
     grid = _Grid.around(cartilage, spacing, margin)
     level = _distance_like(grid.smooth(grid.crop(cartilage), _SMOOTHING * spacing))
-    bone_level = grid.smooth(grid.crop(bone), np.full(3, _BONE_SMOOTHING_MM))
-    crossings = _crossings(level, bone_level, special.ndtr(-max_gap / _BONE_SMOOTHING_MM))
-    if not crossings.inner.any():
+    bone_level = _distance_like(grid.smooth(grid.crop(bone), np.full(3, _BONE_SMOOTHING_MM)))
+    edges = _Edges.of(level)
+    inner = _faces_bone(edges, level, bone_level, -max_gap / _BONE_SMOOTHING_MM)
+    if not inner.any():
         raise ImageError(f"no cartilage within {max_gap} mm of its bone; check the label numbers of bone and cartilage")
-    potential = _potential(level, crossings)
-    starts = crossings.points()[crossings.inner]
-    lengths = _line_lengths(starts, level, _directions(level, potential), _LONGEST_MM / grid.step)
-    world = (grid.origin + starts * grid.step) / spacing @ affine[:3, :3].T + affine[:3, 3]
-    return InnerSurface(points=world, thickness=lengths * grid.step)
+    starts = edges.points()[inner]
+    directions = _directions(level, _potential(level, edges, inner))
+    lengths = _line_lengths(starts, level, directions, _LONGEST_MM / grid.step)
+    return InnerSurface(
+        points=grid.to_world(starts, affine),
+        thickness=lengths * grid.step,
+        bone=grid.to_world(_Edges.of(bone_level).points(), affine),
+    )
 
 
 def sample_thickness(
     surface: InnerSurface, points: Float[np.ndarray, "m 3"], *, denuded_beyond: float = DENUDED_BEYOND_MM
 ) -> Float[np.ndarray, " m"]:
-    """Thickness at points where cartilage is expected: the mean of the six nearest of a surface, 0 where it is bare.
+    """Thickness at places where cartilage is expected, 0 where the bone is bare.
+
+    Each place is moved to the nearest point of the bone, so that a registration that is off across the surface bares no
+    bone; the thickness is the mean of the six points of the bone-side surface nearest to that point.
 
     Args:
         surface: Bone-side surface of a cartilage.
         points: Expected places, mm, for example the atlas' vertices carried to this knee.
-        denuded_beyond: Distance (mm) from the nearest point of the surface beyond which bone is denuded, 0 mm.
+        denuded_beyond: Distance (mm) from the point of the bone to the nearest cartilage beyond which it is denuded.
 
     Example:
-        >>> line = InnerSurface(np.arange(30.0).reshape(10, 3) * 0.1, np.full(10, 2.0))
-        >>> sample_thickness(line, np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]))
+        >>> bone = np.arange(300.0).reshape(100, 3) * [0.1, 0.0, 0.0]
+        >>> line = InnerSurface(points=bone[:50], thickness=np.full(50, 2.0), bone=bone)
+        >>> sample_thickness(line, np.array([[3.0, 0.0, 1.0], [25.0, 0.0, 1.0]]))
         array([2., 0.])
     """
-    distance, nearest = cKDTree(surface.points).query(points, k=min(_NEIGHBORS, len(surface.points)))
+    on_bone = surface.bone[cKDTree(surface.bone).query(points)[1]]
+    distance, nearest = cKDTree(surface.points).query(on_bone, k=min(_NEIGHBORS, len(surface.points)))
     distance, nearest = distance.reshape(len(points), -1), nearest.reshape(len(points), -1)
     return np.where(distance[:, 0] > denuded_beyond, 0.0, surface.thickness[nearest].mean(axis=1))
 
@@ -159,7 +170,12 @@ class _Grid:
             np.clip(np.arange(first, first + n), 0, size - 1)
             for first, n, size in zip(self.first, self.n_voxels, label.shape, strict=True)
         ]
-        return label[np.ix_(*index)].astype(np.float32)
+        return np.asarray(label[np.ix_(*index)], dtype=np.float32)
+
+    def to_world(self, places: Float[np.ndarray, "n 3"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "n 3"]:
+        """World coordinates of places given in steps of the grid."""
+        voxels = (self.origin + places * self.step) / self.spacing
+        return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3])
 
     def smooth(self, voxels: Float32[np.ndarray, "a b c"], width: Float[np.ndarray, " 3"]) -> Field:
         """Convolve boxes of the voxels' size with a Gaussian (standard deviation in mm for each axis), on the grid."""
@@ -175,37 +191,47 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Crossings:
-    """Where the surface crosses an edge of the grid, from a voxel inside to its neighbor outside."""
+class _Edges:
+    """Edges of the grid that a surface crosses: the end inside, the end outside, and where between them (0 to 1)."""
 
     inside: Int[np.ndarray, " n"]
     outside: Int[np.ndarray, " n"]
     fraction: Float[np.ndarray, " n"]
-    inner: Bool[np.ndarray, " n"]
     shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, level: Field) -> "_Edges":
+        """The edges that the zero of a level (positive inside) crosses."""
+        flat, positive = level.ravel(), level > 0.0
+        ends = []
+        for axis, stride in enumerate(_strides(level.shape)):
+            crossed = np.zeros(level.shape, dtype=bool)
+            before = tuple(slice(None, -1) if i == axis else slice(None) for i in range(3))
+            crossed[before] = np.diff(positive, axis=axis)
+            first = np.flatnonzero(crossed)
+            ends.append(np.where(flat[first] > 0.0, [first, first + stride], [first + stride, first]))
+        inside, outside = np.concatenate(ends, axis=1)
+        return cls(inside, outside, flat[inside] / (flat[inside] - flat[outside]), level.shape)
 
     def points(self) -> Float[np.ndarray, "n 3"]:
         """Places of the crossings in steps of the grid."""
-        a, b = (np.stack(np.unravel_index(i, self.shape), axis=1) for i in (self.inside, self.outside))
-        return np.asarray(a + self.fraction[:, None] * (b - a))
+        return self.between(*(np.stack(np.unravel_index(i, self.shape), axis=1) for i in (self.inside, self.outside)))
+
+    def between(self, inside: Float[np.ndarray, "n 3"], outside: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """What lies at the crossings, from what lies at the two ends."""
+        return np.asarray(inside + self.fraction[:, None] * (outside - inside))
 
 
-def _crossings(level: Field, bone_level: Field, least_bone: float) -> _Crossings:
-    flat, bone, size = level.ravel(), bone_level.ravel(), level.shape
-    inside_all = np.flatnonzero(flat > 0.0)
-    strides = _strides(size)
-    pairs = [
-        (inside_all[flat[inside_all + step] <= 0.0], step) for stride in strides for step in (stride, -stride)
-    ]  # the margin keeps every neighbor in the grid
-    inside = np.concatenate([index for index, _ in pairs])
-    outside = np.concatenate([index + step for index, step in pairs])
-    fraction = flat[inside] / (flat[inside] - flat[outside])
-    into = _mixed_gradient(flat, inside, outside, fraction, strides)
-    toward_bone = _mixed_gradient(bone, inside, outside, fraction, strides)
-    norms = np.linalg.norm(into, axis=1) * np.linalg.norm(toward_bone, axis=1)
-    facing = -(into * toward_bone).sum(axis=1) / np.maximum(norms, 1e-12)
-    near = bone[inside] + fraction * (bone[outside] - bone[inside]) > least_bone
-    return _Crossings(inside, outside, fraction, near & (facing > _SMALLEST_FACING), size)
+def _faces_bone(edges: _Edges, level: Field, bone_level: Field, least: float) -> Bool[np.ndarray, " n"]:
+    """Which crossings of the cartilage's surface lie near the bone and look at it."""
+    strides, bone = _strides(level.shape), bone_level.ravel()
+    into, toward_bone = (
+        edges.between(_gradient(flat, edges.inside, strides), _gradient(flat, edges.outside, strides))
+        for flat in (level.ravel(), bone)
+    )
+    facing = -(_unit(into) * _unit(toward_bone)).sum(axis=1)
+    near = bone[edges.inside] + edges.fraction * (bone[edges.outside] - bone[edges.inside]) > least
+    return np.asarray(near & (facing > _SMALLEST_FACING))
 
 
 def _distance_like(smoothed: Field) -> Field:
@@ -223,26 +249,15 @@ def _gradient(
     return np.asarray(np.stack([flat[index + s].astype(np.float64) - flat[index - s] for s in strides], axis=1) / 2)
 
 
-def _mixed_gradient(
-    flat: Float32[np.ndarray, " v"],
-    inside: Int[np.ndarray, " n"],
-    outside: Int[np.ndarray, " n"],
-    fraction: Float[np.ndarray, " n"],
-    strides: tuple[int, int, int],
-) -> Float[np.ndarray, "n 3"]:
-    share = fraction[:, None]
-    return np.asarray((1 - share) * _gradient(flat, inside, strides) + share * _gradient(flat, outside, strides))
-
-
-def _potential(level: Field, crossings: _Crossings) -> Field:
-    """Laplace's potential in the cartilage, continued linearly to the voxels next to it; NaN elsewhere."""
+def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Field:
+    """Laplace's potential in the cartilage, continued linearly to the grid points next to it; NaN elsewhere."""
     flat = level.ravel()
     index = np.flatnonzero(flat > 0.0)
     number = np.full(flat.size, -1, dtype=np.int32)
     number[index] = np.arange(len(index), dtype=np.int32)
-    fraction = np.maximum(crossings.fraction, 0.01)
-    value = np.where(crossings.inner, 0.0, 1.0)
-    own = number[crossings.inside]
+    fraction = np.maximum(edges.fraction, 0.01)
+    value = np.where(inner, 0.0, 1.0)
+    own = number[edges.inside]
     diagonal = np.bincount(own, weights=1 / fraction, minlength=len(index))
     right = np.bincount(own, weights=value / fraction, minlength=len(index))
     rows, columns = [], []
@@ -264,19 +279,32 @@ def _potential(level: Field, crossings: _Crossings) -> Field:
     potential[index] = solution
     inside = solution[own]
     beyond = inside + (value - inside) / np.maximum(fraction, 0.25)
-    ghosts, which = np.unique(crossings.outside, return_inverse=True)
+    ghosts, which = np.unique(edges.outside, return_inverse=True)
     potential[ghosts] = np.bincount(which, weights=beyond) / np.bincount(which)
     return potential.reshape(level.shape)
 
 
 def _directions(level: Field, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
-    """Unit vectors along the field, in the cartilage and continued two voxels beyond."""
-    index = np.flatnonzero(level.ravel() > 0.0)
-    gradient = _gradient(potential.ravel(), index, _strides(level.shape))
-    gradient /= np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
+    """Unit vectors along the field, in the cartilage and continued two grid points beyond it."""
+    known = np.flatnonzero(level.ravel() > 0.0)
+    strides = _strides(level.shape)
     directions = np.zeros((3, level.size), dtype=np.float32)
-    directions[:, index] = gradient.T
+    directions[:, known] = _unit(_gradient(potential.ravel(), known, strides)).T
+    done = np.zeros(level.size, dtype=bool)
+    done[known] = True
+    for _ in range(2):
+        around = np.zeros(level.size, dtype=bool)
+        for step in (*strides, *(-s for s in strides)):
+            around[known + step] = True
+        known = np.flatnonzero(around & ~done)
+        sums = np.sum([directions[:, known + s] for stride in strides for s in (stride, -stride)], axis=0)
+        directions[:, known] = _unit(sums.T).T
+        done[known] = True
     return directions.reshape(3, *level.shape)
+
+
+def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
 
 def _line_lengths(
@@ -286,8 +314,7 @@ def _line_lengths(
     stride = 0.5
 
     def direction(places: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
-        found = np.stack([ndimage.map_coordinates(d, places.T, order=1) for d in directions], axis=1)
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+        return _unit(np.stack([ndimage.map_coordinates(d, places.T, order=1) for d in directions], axis=1))
 
     lengths = np.zeros(len(starts))
     active, places = np.arange(len(starts)), starts
