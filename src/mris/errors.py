@@ -61,3 +61,7 @@ class BundleError(MrisError):
 
 class OutputError(MrisError):
     """A result cannot be written where it was asked for."""
+
+
+class ArchiveError(MrisError):
+    """An archive of images cannot be reached, refuses, or answers what cannot be understood."""

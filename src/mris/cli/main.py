@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mris import __version__
-from mris.cli import baselines, bundles, cohorts, demo, evaluation, imports, radiographs, synthesis, training
+from mris.cli import archive, baselines, bundles, cohorts, demo, evaluation, imports, radiographs, synthesis, training
 from mris.errors import MrisError
 
 EXIT_CODE = 2
@@ -41,6 +41,7 @@ evaluation.register(app)
 demo.register(app)
 imports.register(app)
 radiographs.register(app)
+archive.register(app)
 
 
 def _print_version(wanted: bool) -> None:

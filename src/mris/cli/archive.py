@@ -1,0 +1,204 @@
+"""``mris archive query | fetch | store``: a hospital's archive, by DICOMweb."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mris.errors import ArchiveError, SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mris.images.dicomweb import Archive
+
+archive_app = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Ask a DICOMweb archive, fetch radiographs from it, store results in it. Credentials come from the "
+        "environment: MRIS_ARCHIVE_USER and MRIS_ARCHIVE_PASSWORD, or MRIS_ARCHIVE_TOKEN."
+    ),
+)
+
+MOST_STUDIES = 1000
+"""Studies that a query shows at most."""
+
+Url = Annotated[str, typer.Argument(help="The archive's DICOMweb service, such as https://host/dicom-web.")]
+User = Annotated[
+    str | None, typer.Option(envvar="MRIS_ARCHIVE_USER", help="Name; the password is in MRIS_ARCHIVE_PASSWORD.")
+]
+CaFile = Annotated[
+    Path | None, typer.Option(envvar="MRIS_ARCHIVE_CA", help="Certificates to believe (PEM), if not the system's.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Believe any certificate, and send credentials without https.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
+Retries = Annotated[int, typer.Option(help="How often a busy archive or a broken connection is tried again.")]
+Modalities = Annotated[str | None, typer.Option("--modality", help="Kinds of images, separated by commas: DX,CR.")]
+Study = Annotated[str, typer.Option(help="StudyInstanceUID.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(archive_app, name="archive")
+
+
+@archive_app.command("query")
+def query(
+    url: Url,
+    patient: Annotated[str | None, typer.Option(help="PatientID; * stands for any characters.")] = None,
+    study: Annotated[str | None, typer.Option(help="StudyInstanceUID: list its instances.")] = None,
+    modality: Modalities = None,
+    date: Annotated[str | None, typer.Option(help="Of the study: YYYYMMDD, or YYYYMMDD-YYYYMMDD.")] = None,
+    accession: Annotated[str | None, typer.Option(help="AccessionNumber.")] = None,
+    user: User = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
+    retries: Retries = 3,
+) -> None:
+    """Ask for studies, one line each; with --study for the instances of that study.
+
+    Columns, separated by tabs, are PatientID, date, modalities, description and StudyInstanceUID; of instances
+    modality, kind, series and SOPInstanceUID. The answer is personal data.
+
+    Example: mris archive query https://host/dicom-web --patient 'P00*' --modality DX,CR --date 20240101-
+    """
+    from mris.images.dicomweb_query import query_instances, query_studies
+
+    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    if study is not None:
+        if patient or date or accession:
+            raise SettingsError("--study names one study; leave out --patient, --date and --accession")
+        instances = query_instances(archive, study, modalities=_names(modality))
+        for instance in instances:
+            _print_line(instance.modality, instance.kind, instance.series_uid, instance.uid)
+        typer.echo(f"{_counted(len(instances), 'instance')}", err=True)
+        return
+    studies = query_studies(
+        archive,
+        patient_id=patient,
+        modalities=_names(modality),
+        date=date,
+        accession=accession,
+        most=MOST_STUDIES,
+    )
+    for record in studies:
+        _print_line(record.patient_id, record.date, ",".join(record.modalities), record.description, record.uid)
+    reached = f"; there may be more than {MOST_STUDIES}: ask for less" if len(studies) >= MOST_STUDIES else ""
+    typer.echo(f"{_counted(len(studies), 'study')}{reached}", err=True)
+
+
+@archive_app.command("fetch")
+def fetch(
+    url: Url,
+    study: Study,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("fetched"),
+    modality: Modalities = None,
+    user: User = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
+    retries: Retries = 3,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch the images of a study as the archive holds them: one file each, named after its SOPInstanceUID.
+
+    Files that are there and whole are not fetched again: repeat the command to continue an interrupted one. Exit code
+    2 if an instance could not be fetched.
+
+    Example: mris archive fetch https://host/dicom-web --study 1.2.826.0.1.3680043 --modality DX,CR --out plates
+    """
+    from rich.progress import track
+
+    from mris.images.dicomweb_files import fetch_instances
+    from mris.images.dicomweb_query import query_instances
+
+    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    instances = query_instances(archive, study, modalities=_names(modality))
+    if not instances:
+        kinds = f" of modality {modality}" if modality else ""
+        raise ArchiveError(f"archive {archive.url}: has no instance{kinds} in study {study}; look with archive query")
+    n_new = n_there = n_failed = 0
+    outcomes = fetch_instances(archive, instances, out)
+    for outcome in track(outcomes, "Fetching", total=len(instances), console=_console(), disable=quiet):
+        if outcome.problem is not None:
+            n_failed += 1
+            typer.echo(f"not fetched: {outcome.problem}", err=True)
+        n_new += outcome.problem is None and not outcome.was_there
+        n_there += outcome.was_there
+    were = f", {n_there} were there" if n_there else ""
+    typer.echo(f"{n_new} of {_counted(len(instances), 'instance')} fetched into {out}{were}")
+    if n_failed:
+        raise ArchiveError(f"{_counted(n_failed, 'instance')} could not be fetched; the reasons stand above")
+
+
+@archive_app.command("store")
+def store(
+    url: Url,
+    files: Annotated[list[Path], typer.Argument(help="DICOM files.")],
+    user: User = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
+    retries: Retries = 3,
+    quiet: Quiet = False,
+) -> None:
+    """Store DICOM files in an archive, each as it is on disk.
+
+    Storing a file twice is storing it once: results have the same UIDs when they are made again from the same source
+    and bundle. Exit code 2 if a file was refused.
+
+    Example: mris archive store https://host/dicom-web maps/knee_capture.dcm maps/knee_map.dcm
+    """
+    from rich.progress import track
+
+    from mris.images.dicomweb_files import store_files
+
+    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    n_stored = 0
+    for outcome in track(store_files(archive, files), "Storing", total=len(files), console=_console(), disable=quiet):
+        n_stored += outcome.problem is None
+        if outcome.problem is not None:
+            typer.echo(f"not stored: {outcome.problem}", err=True)
+        elif outcome.warning is not None:
+            typer.echo(f"note: {outcome.path} is stored, but {outcome.warning}", err=True)
+    typer.echo(f"{n_stored} of {_counted(len(files), 'file')} stored in {archive.url}")
+    if n_stored < len(files):
+        raise ArchiveError(f"{_counted(len(files) - n_stored, 'file')} not stored; the reasons stand above")
+
+
+def _connected(
+    url: str, user: str | None, ca_file: Path | None, insecure: bool, timeout: float, retries: int
+) -> "Archive":
+    from mris.images.dicomweb import ArchiveSettings, connect
+
+    # From the environment alone: what stands in a command can be read by all users of the machine.
+    password = os.environ.get("MRIS_ARCHIVE_PASSWORD")
+    token = os.environ.get("MRIS_ARCHIVE_TOKEN")
+    if insecure:
+        typer.echo("note: certificates are not checked (--insecure)", err=True)
+    return connect(ArchiveSettings(url, user, password, token or None, ca_file, insecure, timeout, retries))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip().upper() for name in (text or "").split(",") if name.strip()]
+
+
+def _print_line(*cells: str) -> None:
+    """A line of a table; what an archive says must not move the cursor or start another line."""
+    typer.echo("\t".join("".join(c if c.isprintable() else " " for c in cell) for cell in cells))
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
