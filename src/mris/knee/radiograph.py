@@ -144,6 +144,7 @@ def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM
         >>> knee_region(Plate(image, "given", None), location)
         Image(1 x 140 x 140, spacing 1 x 1 mm, left, array)
     """
-    region = crop_region_mm(plate.image, size_mm, location.center)
-    pixels = mirror(region.pixels) if plate.mirrored else region.pixels
-    return replace(region, pixels=pixels, laterality=location.side)
+    image, (row, column) = plate.image, location.center
+    if plate.mirrored:
+        image, column = replace(image, pixels=mirror(image.pixels)), image.size[1] - 1 - column
+    return replace(crop_region_mm(image, size_mm, (row, column)), laterality=location.side)
