@@ -61,7 +61,4 @@ def import_oai(
         return
     manifest = write_oai_manifest(survey, out)
     typer.echo(f"{len(survey.kept):,} of {len(survey.pairs):,} pairs: {manifest}")
-    typer.echo(
-        f"next: mris prepare {shlex.quote(str(manifest))} cohort --size 256 --region-mm 140 --mirror right"
-        + (" --on-error skip" if survey.left_out else "")
-    )
+    typer.echo(f"next: mris prepare {shlex.quote(str(manifest))} cohort --size 256 --region-mm 140 --mirror right")
