@@ -36,6 +36,12 @@ Fractions = Annotated[str, typer.Option(help="Share of the subjects of each spli
 Stratify = Annotated[str | None, typer.Option(help="Label that every split shall hold in equal shares.")]
 Seed = Annotated[int, typer.Option(help="Another seed divides the subjects otherwise.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read files; one a core by default.")]
+Exclude = Annotated[
+    Path | None,
+    typer.Option(
+        help="Leave out the pairs that this list names: a key or a subject a line, or a CSV with columns key, flagged."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -97,17 +103,34 @@ def check(
     fractions: Fractions = "train=0.7,val=0.1,test=0.2",
     stratify: Stratify = None,
     seed: Seed = 0,
+    exclude: Exclude = None,
+    qc: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare the targets with each other: a page (HTML), a CSV and a list of those that stand out."
+        ),
+    ] = None,
+    qc_threshold: Annotated[
+        float, typer.Option(help="With --qc: flag a map from so many robust standard deviations on.")
+    ] = 6.0,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Check a manifest and open every file it names, without writing anything.
+    """Check a manifest and open every file it names, without writing anything but the pages of --qc.
 
-    All problems are listed, one line each; the exit code is 2 if a row cannot be used.
+    All problems are listed, one line each; the exit code is 2 if a row cannot be used. With --qc the folder of a
+    prepared cohort may be given, too.
 
-    Example: mris check knees.csv --size 256 --mirror right
+    Example: mris check knees.csv --size 256 --mirror right --qc quality.html
     """
+    from mris.cli.quality import check_quality_of_cohort, check_quality_of_manifest, require_page
     from mris.cohort.prepare import check_cohort
 
+    if qc is not None:
+        require_page(qc)
+    if qc is not None and manifest.is_dir():
+        check_quality_of_cohort(manifest, qc, qc_threshold, progress=not quiet)
+        return
     settings = _settings(
         size,
         target_size,
@@ -120,13 +143,17 @@ def check(
         fractions,
         stratify,
         seed,
+        exclude,
     )
-    report = check_cohort(manifest, _with(settings, "skip", workers), progress=not quiet)
-    typer.echo(report.summary(most=None))
-    if report.n_dropped:
-        raise CohortError(
-            f"{report.n_dropped} of {report.n_rows} rows cannot be used; mend them, or prepare --on-error skip"
-        )
+    settings = _with(settings, "skip", workers)
+    if qc is None:
+        report = check_cohort(manifest, settings, progress=not quiet)
+        typer.echo(report.summary(most=None))
+    else:
+        report = check_quality_of_manifest(manifest, settings, qc, qc_threshold, progress=not quiet)
+    n_faulty = report.n_dropped - report.n_excluded
+    if n_faulty:
+        raise CohortError(f"{n_faulty} of {report.n_rows} rows cannot be used; mend them, or prepare --on-error skip")
 
 
 def prepare(
@@ -143,6 +170,7 @@ def prepare(
     fractions: Fractions = "train=0.7,val=0.1,test=0.2",
     stratify: Stratify = None,
     seed: Seed = 0,
+    exclude: Exclude = None,
     on_error: Annotated[
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
@@ -173,6 +201,7 @@ def prepare(
             fractions,
             stratify,
             seed,
+            exclude,
         ),
         on_error,
         workers,
@@ -195,7 +224,9 @@ def _settings(
     fractions: str,
     stratify: str | None,
     seed: int,
+    exclude: Path | None,
 ) -> "PrepareSettings":
+    from mris.cohort.exclusion import read_exclusions
     from mris.cohort.prepare import PrepareSettings
     from mris.images.image import side_name
     from mris.images.transforms import SourcePreparation
@@ -212,6 +243,7 @@ def _settings(
         stratify=stratify,
         seed=seed,
         target_spacing=_pair("--target-spacing", target_spacing) if target_spacing else None,
+        exclude=read_exclusions(exclude) if exclude else (),
     )
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mris.cohort.exclusion import excluding_name, require_matches
 from mris.cohort.header import OWN_COLUMNS, label_column
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.report import Problem, listed, rows_with_errors
+from mris.cohort.report import Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
 
@@ -83,28 +84,36 @@ class Manifest:
     @property
     def rows(self) -> tuple[ManifestRow, ...]:
         """The sound rows, in the file's order."""
-        dropped = rows_with_errors(self.problems)
+        dropped = dropped_rows(self.problems)
         return tuple(row for row in self.all_rows if row.row not in dropped)
 
+    @property
+    def excluded_rows(self) -> tuple[ManifestRow, ...]:
+        """The rows that a list leaves out, in the file's order; nothing is known of their files."""
+        excluded = {problem.row for problem in self.problems if problem.severity == "excluded"}
+        return tuple(row for row in self.all_rows if row.row in excluded)
+
     def require_sound(self) -> None:
-        """Refuse the manifest if any row has a problem.
+        """Refuse the manifest if any row has a problem that is not left out anyway.
 
         Raises:
             SubjectLeakError: A subject is in two splits (and nothing else is wrong).
             ManifestError: Lists all problems (the first twenty in full).
         """
-        if not self.problems:
+        errors = [problem for problem in self.problems if problem.severity == "error"]
+        if not errors:
             return
-        count = len(rows_with_errors(self.problems))
+        count = len(rows_with_errors(errors))
         head = f"{self.path}: {count} of {self.n_rows} rows cannot be used; mend them, or use --on-error skip"
-        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self.problems) else ManifestError
-        raise kind("\n  ".join([head, *listed(self.problems)]))
+        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in errors) else ManifestError
+        raise kind("\n  ".join([head, *listed(errors)]))
 
 
 _LEAK = "subject in two splits"
+_EXCLUDED = "excluded by list"
 
 
-def read_manifest(path: str | Path) -> Manifest:
+def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     """Read and check a manifest; no image is opened, but every file must exist.
 
     Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
@@ -114,13 +123,16 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Args:
         path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
+        exclude: Names of pairs to leave out (see `read_exclusions`). Such a row is counted as excluded and for no
+            fault of its own; it takes part in no check of others.
 
     Returns:
         Sound rows and problems. A second row with the same key is a problem, the first is kept; a subject in two
         splits loses all its rows.
 
     Raises:
-        ManifestError: The file cannot be read, has no rows, or lacks a column (columns found and wanted are named).
+        ManifestError: The file cannot be read, has no rows, or lacks a column (columns found and wanted are named); or
+            a name to leave out matches no row.
     """
     file = Path(path)
     cells = read_cells(file)
@@ -134,13 +146,21 @@ def read_manifest(path: str | Path) -> Manifest:
     reader = _RowReader(file.resolve().parent, cells, target_columns, has_side, has_split)
     problems: list[Problem] = []
     rows: list[ManifestRow] = []
+    names, used = frozenset(exclude), set[str]()
     for index in range(len(cells)):
         row, found = reader.read(index, labels[index])
         rows.append(row)
-        problems += found
-    damaged = rows_with_errors(problems)
-    problems += _duplicates([row for row in rows if row.row not in damaged])
-    problems += _leaks([row for row in rows if row.subject and row.split])
+        name = excluding_name(row.key, names)
+        if name is None:
+            problems += found
+        else:
+            used.add(name)
+            problems.append(Problem(row.row, row.key, "key", f"the list names {name!r}", _EXCLUDED, "excluded"))
+    require_matches(exclude, used, (row.key for row in rows), file)
+    excluded = {problem.row for problem in problems if problem.severity == "excluded"}
+    dropped = dropped_rows(problems)
+    problems += _duplicates([row for row in rows if row.row not in dropped])
+    problems += _leaks([row for row in rows if row.subject and row.split and row.row not in excluded])
     return Manifest(
         path=file,
         sha256=cells.sha256,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float16, Float32
 
+from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
@@ -34,6 +35,7 @@ class PrepareSettings:
         on_error: "stop" at rows that cannot be used, or "skip" them; both report each one.
         workers: Processes that read files; None takes one a core (and only one for a few files).
         target_spacing: Row and column spacing in mm of target files that state none (NPY, NPZ, PNG).
+        exclude: Names of pairs to leave out: keys, or first parts of keys (see `read_exclusions`).
 
     Raises:
         SettingsError: A value cannot work.
@@ -49,12 +51,14 @@ class PrepareSettings:
     on_error: Literal["stop", "skip"] = "stop"
     workers: int | None = None
     target_spacing: tuple[float, float] | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         size = tuple(self.target_size)
         if len(size) != 2 or not all(isinstance(length, int) and 1 <= length <= 8192 for length in size):
             raise SettingsError(f"target_size is {self.target_size!r}; give two whole numbers from 1 to 8192")
         object.__setattr__(self, "target_size", size)
+        object.__setattr__(self, "exclude", canonical_names(self.exclude))
         if self.on_error not in ("stop", "skip"):
             raise SettingsError(f"on_error is {self.on_error!r}; give 'stop' or 'skip'")
         if self.workers is not None and self.workers < 1:
@@ -75,6 +79,7 @@ class PrepareSettings:
             "stratify": self.stratify,
             "seed": self.seed,
             "target_spacing": None if self.target_spacing is None else list(self.target_spacing),
+            "exclude": fingerprint(self.exclude),
         }
 
 
@@ -133,10 +138,7 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
     """
     problems: list[Problem] = []
     source = _read_source(row, settings, problems)
-    targets = [
-        _read_target(row, path, "target" if regions == ("target",) else f"target_{region}", settings, problems)
-        for path, region in zip(row.targets, regions, strict=True)
-    ]
+    targets = _read_targets(row, regions, settings, problems)
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     whole = [target for target in targets if target is not None]
@@ -147,6 +149,15 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
     spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
     return PreparedPair(row, source.astype(np.float16), stacked, spacing, tuple(problems))
+
+
+def read_map(
+    row: ManifestRow, regions: Sequence[str], settings: PrepareSettings
+) -> Float16[np.ndarray, "r h w"] | None:
+    """Read a row's targets alone, as the cohort would store them; None where `read_pair` reports an error in one."""
+    targets = _read_targets(row, regions, settings, [])
+    whole = [target[0] for target in targets if target is not None]
+    return np.stack(whole).astype(np.float16) if len(whole) == len(targets) else None
 
 
 _NO_SPACING = (float("nan"), float("nan"))
@@ -166,6 +177,15 @@ def _read_source(
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
+
+
+def _read_targets(
+    row: ManifestRow, regions: Sequence[str], settings: PrepareSettings, problems: list[Problem]
+) -> list[tuple[Float32[np.ndarray, "h w"], tuple[float, float]] | None]:
+    return [
+        _read_target(row, path, "target" if regions == ("target",) else f"target_{region}", settings, problems)
+        for path, region in zip(row.targets, regions, strict=True)
+    ]
 
 
 def _read_target(

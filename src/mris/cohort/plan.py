@@ -1,7 +1,7 @@
 """What a preparation is going to do, decided before any image is opened: which rows, which split each."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mris.cohort.manifest import Manifest, ManifestRow
@@ -17,7 +17,8 @@ class Plan:
 
     Attributes:
         manifest: The checked manifest.
-        splits: The split of each sound row, by row number.
+        splits: The split of each sound row, by row number; and of each row that a list leaves out, unless the manifest
+            gives the splits.
         split_rule: Where the splits come from, in words.
     """
 
@@ -28,6 +29,8 @@ class Plan:
 
 def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     """Decide the split of every sound row.
+
+    Subjects are divided as if no list left anything out: who excludes a map moves nobody to another split.
 
     Args:
         manifest: The checked manifest.
@@ -46,7 +49,8 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     if manifest.has_split:
         check_disjoint([row.subject for row in rows], [row.split for row in rows])
         return Plan(manifest, {row.row: row.split for row in rows}, "column 'split' of the manifest")
-    strata = None if settings.stratify is None else _strata(manifest, settings.stratify)
+    rows = (*rows, *(row for row in manifest.excluded_rows if row.subject))
+    strata = None if settings.stratify is None else _strata(manifest, rows, settings.stratify)
     subjects = [row.subject for row in rows]
     try:
         names = split_by_subject(subjects, fractions=settings.fractions, seed=settings.seed, stratify=strata)
@@ -58,7 +62,7 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     return Plan(manifest, {row.row: str(name) for row, name in zip(rows, names, strict=True)}, rule)
 
 
-def _strata(manifest: Manifest, label: str) -> list[str]:
+def _strata(manifest: Manifest, rows: Sequence[ManifestRow], label: str) -> list[str]:
     """Give each row the label that its subject has at the first visit that states one."""
     names = list(manifest.labels)
     if label not in names:
@@ -67,12 +71,12 @@ def _strata(manifest: Manifest, label: str) -> list[str]:
         )
     column = names.index(label)
     visits: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in manifest.rows:
+    for row in rows:
         if row.labels[column] is not None:
             visits[row.subject].append(row)
     # The key breaks ties between the sides of one visit, so that the order of the rows does not matter.
     first = {
-        subject: min(rows, key=lambda row: (timepoint_order(row.timepoint), row.key))
-        for subject, rows in visits.items()
+        subject: min(seen, key=lambda row: (timepoint_order(row.timepoint), row.key))
+        for subject, seen in visits.items()
     }
-    return [str(first[row.subject].labels[column]) if row.subject in first else "" for row in manifest.rows]
+    return [str(first[row.subject].labels[column]) if row.subject in first else "" for row in rows]

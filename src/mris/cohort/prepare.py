@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +66,7 @@ def prepare_cohort(
     assignment = work_folder.assignment_of(manifest_path, settings)
     if not overwrite and (folder / HEADER_FILE).is_file():
         return _finished_report(folder, assignment)
-    manifest = read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path, settings.exclude)
     if not (folder / PROGRESS_FILE).is_file() or overwrite:
         # Refuse before the folder is touched; a resumed preparation keeps to the rows it began with.
         _checked_plan(manifest, settings)
@@ -93,13 +93,20 @@ def prepare_cohort(
         return work.finish()
 
 
-def check_cohort(manifest_path: str | Path, settings: PrepareSettings, progress: bool = True) -> PrepareReport:
+def check_cohort(
+    manifest_path: str | Path,
+    settings: PrepareSettings,
+    progress: bool = True,
+    *,
+    watch: Callable[[PreparedPair], None] | None = None,
+) -> PrepareReport:
     """Do all checks of `prepare_cohort`, also those that open every file, and write nothing.
 
     Args:
         manifest_path: A CSV or Parquet file.
         settings: What `prepare_cohort` would be given; `on_error` does not matter, all problems are reported.
         progress: Show a progress bar on standard error.
+        watch: Is given every pair that would be kept, with its pixels, in the order of the rows.
 
     Returns:
         The account of all rows.
@@ -108,7 +115,7 @@ def check_cohort(manifest_path: str | Path, settings: PrepareSettings, progress:
         ManifestError: The manifest as a whole cannot be used.
         SettingsError: The subjects cannot be divided as asked.
     """
-    manifest = read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path, settings.exclude)
     if not manifest.rows:
         return _report(manifest, [], [], manifest.problems, ())
     plan = make_plan(manifest, settings)
@@ -116,12 +123,14 @@ def check_cohort(manifest_path: str | Path, settings: PrepareSettings, progress:
     problems = list(manifest.problems)
     kept: list[ManifestRow] = []
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
-        for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=False):
+        for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None):
             checked = _of_equal_channels(pair, n_channels)
             problems += checked.problems
             if checked.source is not None:
                 n_channels = n_channels or checked.source.shape[0]
                 kept.append(checked.row)
+                if watch is not None:
+                    watch(checked)
             advance(1)
     splits = [plan.splits[row.row] for row in kept]
     return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits))

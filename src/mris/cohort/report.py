@@ -22,7 +22,8 @@ class Problem:
         column: The column where the trouble is.
         reason: What was found, the rule, and the way out.
         rule: The short name under which problems of this kind are counted, such as "missing file".
-        severity: "error" (the row is not kept) or "note" (it is kept, but look at it).
+        severity: "error" (the row is not kept), "excluded" (nor is it, since the user's list says so) or "note" (it is
+            kept, but look at it).
     """
 
     row: int
@@ -30,7 +31,7 @@ class Problem:
     column: str
     reason: str
     rule: str
-    severity: Literal["error", "note"] = "error"
+    severity: Literal["error", "excluded", "note"] = "error"
 
     def __str__(self) -> str:
         return f"row {self.row} ({self.key}), {self.column}: {self.reason}"
@@ -43,7 +44,8 @@ class PrepareReport:
     Attributes:
         n_rows: Rows of the manifest.
         n_kept: Rows that are in the cohort (for a check: that would be).
-        problems: In the order of the rows; a dropped row has at least one of severity "error".
+        problems: In the order of the rows; a dropped row has at least one of severity "error", or
+            one of severity "excluded".
         rows_by_split: Kept rows of each split.
         subjects_by_split: Subjects of the kept rows of each split.
         notes: Remarks on the whole that concern no single row.
@@ -62,9 +64,14 @@ class PrepareReport:
         return self.n_rows - self.n_kept
 
     @property
+    def n_excluded(self) -> int:
+        """Rows that are dropped because a list says so, and for no fault."""
+        return sum(problem.severity == "excluded" for problem in self.problems)
+
+    @property
     def counts_by_rule(self) -> dict[str, int]:
         """Number of dropped rows for each kind of problem (a row counts under each kind that it shows)."""
-        kinds = {(problem.rule, problem.row) for problem in self.problems if problem.severity == "error"}
+        kinds = {(problem.rule, problem.row) for problem in self.problems if problem.severity != "note"}
         return dict(Counter(rule for rule, _ in kinds).most_common())
 
     def summary(self, most: int | None = _SHOWN) -> str:
@@ -104,7 +111,9 @@ class PrepareReport:
 
 def listed(problems: Sequence[Problem], most: int | None = _SHOWN) -> list[str]:
     """Give one line for each problem, up to `most` (None: all), and one that tells how many more there are."""
-    lines = [("note: " if problem.severity == "note" else "") + str(problem) for problem in problems[:most]]
+    lines = [
+        ("" if problem.severity == "error" else f"{problem.severity}: ") + str(problem) for problem in problems[:most]
+    ]
     if most is not None and len(problems) > most:
         lines.append(f"... and {len(problems) - most} more")
     return lines
@@ -125,3 +134,8 @@ def read_report(path: Path) -> PrepareReport:
 def rows_with_errors(problems: Iterable[Problem]) -> frozenset[int]:
     """Give the manifest rows that at least one problem of severity "error" drops."""
     return frozenset(problem.row for problem in problems if problem.severity == "error")
+
+
+def dropped_rows(problems: Iterable[Problem]) -> frozenset[int]:
+    """Give the manifest rows that are not kept, for a fault or because a list says so."""
+    return frozenset(problem.row for problem in problems if problem.severity != "note")

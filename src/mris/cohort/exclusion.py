@@ -1,0 +1,127 @@
+"""The list of pairs that a preparation leaves out: read from a text file, or from the scores of map quality."""
+
+import csv
+import difflib
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mris.errors import ManifestError
+
+_COMMENT = re.compile(r"(^|\s)#.*")
+_SIDES = {"l": "left", "r": "right"}
+_YES, _NO = frozenset({"1", "1.0", "true", "yes", "x"}), frozenset({"", "0", "0.0", "false", "no"})
+
+
+def read_exclusions(path: str | Path) -> tuple[str, ...]:
+    """Read names of pairs to leave out.
+
+    A name is a key ("P00017/12/left"), a subject and a timepoint ("P00017/12": both sides), or a bare subject (all its
+    pairs). The file is plain text with one name a line, where ``#`` begins a comment, or a CSV table with a column
+    `key`: then all its rows count, or, if there is a column `flagged`, those that have 1 there.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        The names, each once, sorted; sides written out.
+
+    Raises:
+        ManifestError: The file cannot be read, names nothing, or a cell of `flagged` is neither yes nor no.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"exclusion list {str(file)!r} cannot be read ({error}); give a text file of keys, one a line"
+        ) from error
+    lines = [line for line in (_COMMENT.sub("", line).strip() for line in text.splitlines()) if line]
+    named = _of_table(file, lines) if lines and _is_header(lines[0]) else lines
+    if not named and not lines:
+        raise ManifestError(f"exclusion list {str(file)!r} names nothing; give one key a line, or leave the option out")
+    return canonical_names(named)
+
+
+def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort names, each once, with L and R written out.
+
+    Example:
+        >>> canonical_names(["P2/12/L", "P1", "P2/12/left"])
+        ('P1', 'P2/12/left')
+    """
+    found = set()
+    for name in names:
+        parts = [part.strip() for part in name.split("/")]
+        found.add("/".join([*parts[:2], *(_SIDES.get(part.lower(), part) for part in parts[2:])]))
+    return tuple(sorted(found))
+
+
+def excluding_name(key: str, names: frozenset[str]) -> str | None:
+    """Find the name that leaves a key out: the key itself, or the first parts of it.
+
+    Example:
+        >>> excluding_name("P1/12/left", frozenset({"P1/12"}))
+        'P1/12'
+        >>> excluding_name("P1/12/left", frozenset({"P"})) is None
+        True
+    """
+    parts = key.split("/")
+    return next((name for n in range(1, len(parts) + 1) if (name := "/".join(parts[:n])) in names), None)
+
+
+def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[str], manifest: Path) -> None:
+    """Refuse a list with a name that matches no row: with a typing error in it, the bad map would stay in unseen.
+
+    Args:
+        names: All names of the list.
+        used: Those that left a row out.
+        keys: Keys of the manifest, to guess from.
+        manifest: The manifest, for the message.
+
+    Raises:
+        ManifestError: Names the first three such names, and what is similar to the first one.
+    """
+    strange = sorted(set(names) - set(used))
+    if not strange:
+        return
+    shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+    depth = strange[0].count("/") + 1
+    close = difflib.get_close_matches(strange[0], {"/".join(key.split("/")[:depth]) for key in keys}, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ManifestError(
+        f"the exclusion list names {shown}, which no row of {manifest} has{hint} "
+        "Write subject, subject/timepoint or subject/timepoint/side; take out what is not in this manifest"
+    )
+
+
+def fingerprint(names: Sequence[str]) -> str | None:
+    """Tell a list by its length and the SHA-256 of its names; None for an empty one, as cohorts before lists had."""
+    if not names:
+        return None
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return f"a list of {len(names)} names (SHA-256 {digest[:16]})"
+
+
+def _is_header(line: str) -> bool:
+    return "key" in [cell.strip() for cell in _cells([line])[0]]
+
+
+def _cells(lines: Sequence[str]) -> list[list[str]]:
+    delimiter = max(",;\t", key=lines[0].count)
+    return list(csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter))
+
+
+def _of_table(file: Path, lines: Sequence[str]) -> list[str]:
+    header, *rows = ([cell.strip() for cell in row] for row in _cells(lines))
+    key, flagged = header.index("key"), header.index("flagged") if "flagged" in header else None
+    named = []
+    for number, row in enumerate(rows, start=2):
+        mark = "1" if flagged is None else (row[flagged] if flagged < len(row) else "").lower()
+        if len(row) <= key or mark not in _YES | _NO:
+            raise ManifestError(f"exclusion list {str(file)!r} row {number}: flagged is {mark!r}; give 1 or 0")
+        if mark in _YES:
+            named.append(row[key])
+    return named
