@@ -60,7 +60,7 @@ def locate_knees(
         >>> [knee.side for knee in locate_knees(plate, centers={"left": (150, 310), "right": (150, 90)})]
         ['right', 'left']
     """
-    if centers is not None and keypoints is not None:
+    if centers and keypoints is not None:
         raise ImageError(f"{_name(plate)}: centers are given both by hand and by a sheet; give one of them")
     if centers:
         knees = [KneeLocation(name, centers[name], "given", "given") for name in SIDES if name in centers]

@@ -1,0 +1,151 @@
+"""``mris radiograph``: plates in, one picture a knee and a table out."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.plates import pixels_of, write_plate
+
+from mris.images.write import write_png
+from mris.knee.joint_detector import JointDetection
+
+HAND = ["--right", "200,140", "--left", "210,460", "--quiet"]
+
+
+@pytest.fixture
+def plate(tmp_path: Path) -> Path:
+    return write_plate(tmp_path / "plate.dcm", pixels_of())
+
+
+@pytest.fixture
+def detections(monkeypatch: pytest.MonkeyPatch) -> list[JointDetection]:
+    """What the detector finds in this test."""
+    found = [JointDetection((200.0, 140.0), 0.9), JointDetection((210.0, 460.0), 0.8)]
+    monkeypatch.setattr("mris.knee.joint_detector.detect_joints", lambda plate: tuple(found))
+    return found
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "radiographs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_centers_by_hand_give_two_regions_a_table_and_a_picture(run_cli, plate: Path, tmp_path: Path) -> None:
+    outcome = run_cli("radiograph", plate, "--out", tmp_path / "out", *HAND, "--overlay", "--subject", "S1")
+    assert outcome.code == 0, outcome
+    assert "2 knees of 1 plates, 0 of 1 skipped" in outcome.out
+    assert [(row["subject"], row["side"], row["source"]) for row in table(tmp_path / "out")] == [
+        ("S1", "right", "plate_right.png"),
+        ("S1", "left", "plate_left.png"),
+    ]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["plate_left.png", "plate_overlay.png", "plate_right.png", "radiographs.csv"]
+
+
+def test_the_detector_is_asked_by_default_and_what_is_assumed_is_said(
+    run_cli, detections, plate: Path, tmp_path: Path
+) -> None:
+    viewless = write_plate(tmp_path / "viewless.dcm", pixels_of(seed=1), ViewPosition=None)
+    outcome = run_cli("radiograph", plate, viewless, "--out", tmp_path / "out", "--quiet")
+    assert (outcome.code, len(table(tmp_path / "out"))) == (0, 4)
+    first, second = outcome.out.splitlines()[:2]
+    assert "right at 200,140 (detector, confidence 0.90)" in first
+    assert "not stated" not in first
+    assert "the view is not stated and taken for frontal" in second
+
+
+def test_a_doubted_knee_is_refused_or_skipped_and_counted(
+    run_cli, refused, detections, plate: Path, tmp_path: Path
+) -> None:
+    detections[1] = JointDetection((210.0, 460.0), 0.3)
+    assert "confidence of 0.30" in refused("radiograph", plate, "--out", tmp_path / "out", "--quiet")
+    assert "no plate could be used" in refused(
+        "radiograph", plate, "--out", tmp_path / "out", "--quiet", "--on-error", "skip"
+    )
+    single = write_plate(tmp_path / "single.dcm", pixels_of(seed=1), Laterality="R")
+    outcome = run_cli("radiograph", plate, single, "--out", tmp_path / "out", "--quiet", "--on-error", "skip")
+    assert outcome.code == 0
+    assert "1 knees of 1 plates, 1 of 2 skipped" in outcome.out
+    assert "skipped: image" in outcome.err
+    assert [row["side"] for row in table(tmp_path / "out")] == ["right"]
+
+
+def test_a_sheet_is_read_by_patient_and_month(run_cli, plate: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "xray_keypoints.csv"
+    sheet.write_text('patient_id,month,keypoint_right,keypoint_left\n9000798,12_MONTH,"[140, 200]","[460, 210]"\n')
+    chosen = ["--centers", sheet, "--patient", "9000798", "--month", "12", "--quiet"]
+    assert run_cli("radiograph", plate, "--out", tmp_path / "out", *chosen).code == 0
+    rows = table(tmp_path / "out")
+    assert [(row["subject"], row["timepoint"], row["plate_row"], row["plate_col"]) for row in rows] == [
+        ("9000798", "12", "200", "140"),
+        ("9000798", "12", "210", "460"),
+    ]
+
+
+def test_a_dry_run_says_what_would_be_done(run_cli, detections, plate: Path, tmp_path: Path) -> None:
+    outcome = run_cli("radiograph", plate, "--out", tmp_path / "out", "--dry-run", "--quiet")
+    assert outcome.code == 0
+    assert "nothing is written" in outcome.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepared_regions_are_what_prepare_makes_of_the_plate(run_cli, plate: Path, tmp_path: Path) -> None:
+    """The table, with targets, prepares the same cohort as the plates with centers do."""
+    import lance
+
+    out = tmp_path / "out"
+    assert run_cli("radiograph", plate, "--out", out, *HAND).code == 0
+    np.save(tmp_path / "target.npy", np.arange(64.0).reshape(8, 8))
+    cut, whole = [["subject,timepoint,side,source,spacing,target,split"] for _ in range(2)]
+    whole[0] += ",center_row,center_col"
+    for n in range(2):
+        for row in table(out):
+            key = f"S{n},0,{row['side']}"
+            split = ("train", "test")[n]
+            cut.append(f"{key},{out / row['source']},{row['spacing']},{tmp_path / 'target.npy'},{split}")
+            where = f"{row['plate_row']},{row['plate_col']}"
+            whole.append(f"{key},{plate},,{tmp_path / 'target.npy'},{split},{where}")
+    tables = []
+    for name, lines, further in (("cut", cut, []), ("whole", whole, ["--region-mm", 140])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        options = ["--size", 32, "--target-size", 8, "--mirror", "right", "--workers", 1, "--quiet", *further]
+        outcome = run_cli("prepare", tmp_path / f"{name}.csv", tmp_path / name, *options)
+        assert outcome.code == 0, outcome
+        dataset = lance.dataset(str(tmp_path / name / "pairs.lance"))
+        tables.append(dataset.to_table(["key", "side", "source"]))
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--right", "abc"], "give ROW,COLUMN"),
+        (["--right", "1,2,3"], "give ROW,COLUMN"),
+        (["--patient", "9"], "give both"),
+        (["--patient", "9", "--month", "12"], "choose a row of a sheet"),
+        (["--right", "200,460", "--left", "210,140"], "are the centers swapped?"),
+        (["--right", "900,140"], "outside its 400 x 600 pixels"),
+        (["--right", "200,140", "--side", "left"], "--side says"),
+        (["--centers", "absent.csv"], "cannot be read"),
+        (["--right", "200,140", "--size-mm", "-3"], "must be positive"),
+    ],
+)
+def test_what_cannot_be_costs_one_line_and_leaves_nothing(
+    refused, plate: Path, tmp_path: Path, arguments, match
+) -> None:
+    assert match in refused("radiograph", plate, "--out", tmp_path / "out", *arguments, "--quiet")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_needs_its_spacing(refused, run_cli, tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", pixels_of())
+    assert "give --spacing" in refused("radiograph", tmp_path / "a.png", "--out", tmp_path / "out", *HAND)
+    assert run_cli("radiograph", tmp_path / "a.png", "--out", tmp_path / "out", *HAND, "--spacing", "0.5").code == 0
+
+
+def test_messages_and_results_name_no_patient(run_cli, detections, plate: Path, tmp_path: Path) -> None:
+    outcome = run_cli("radiograph", plate, "--out", tmp_path / "out", "--overlay", "--quiet")
+    text = outcome.out + outcome.err + (tmp_path / "out" / "radiographs.csv").read_text()
+    assert "Doe" not in text
+    assert "P-17" not in text
