@@ -136,19 +136,33 @@ def compose_plate(
         raise SettingsError(f"plate of {shape} pixels of {spacing_mm} mm, region {region_mm} mm: all must be positive")
     shown = {side: picture.astype(np.float32) / np.float32(65535.0) for side, picture in pictures.items()}
     air = float(np.clip(min(picture.min() for picture in shown.values()), 0.012, 0.06))
-    legs, nearness = [], []
-    for side, picture in shown.items():
-        leg = _extended_leg(picture, side, centers, spacing_mm, shape, region_mm, air, rng)
-        legs.append(leg)
-        nearness.append(_distance_to(centers[side], shape))
-    pixels = legs[0]
-    if len(legs) == 2:
-        first, second = (d <= 0.5 * region_mm / spacing_mm for d in nearness)
-        pixels = np.maximum(*legs)
-        pixels = np.where(second & (nearness[1] < nearness[0]), legs[1], pixels)
-        pixels = np.where(first & (nearness[0] <= nearness[1]), legs[0], pixels)
-    whole = np.asarray(np.round(65535.0 * np.clip(pixels, 0.0, 1.0)), dtype=np.uint16)
+    legs = {
+        side: _extended_leg(picture, side, centers, spacing_mm, shape, region_mm, air, rng)
+        for side, picture in shown.items()
+    }
+    pixels = legs.popitem()[1]
+    if legs:
+        pixels = _both(legs.popitem()[1], pixels, centers, 0.5 * region_mm / spacing_mm)
+    np.clip(pixels, 0.0, 1.0, out=pixels)
+    pixels *= np.float32(65535.0)
+    whole = np.rint(pixels, out=pixels).astype(np.uint16)
     return PhantomPlate(whole, (spacing_mm, spacing_mm), {side: centers[side] for side in pictures})
+
+
+def _both(
+    right: Float32[np.ndarray, "h w"], left: Float32[np.ndarray, "h w"], centers: Mapping[Side, Center], half: float
+) -> Float32[np.ndarray, "h w"]:
+    """Two legs on one plate: the brighter one, but each alone in its own region (half an edge: `half` pixels)."""
+    both = np.maximum(right, left)
+    order: tuple[tuple[Side, Side, Float32[np.ndarray, "h w"]], ...] = (
+        ("right", "left", right),
+        ("left", "right", left),
+    )
+    for own, other, leg in order:
+        box = tuple(slice(max(int(np.ceil(c - half)), 0), max(int(np.floor(c + half)) + 1, 0)) for c in centers[own])
+        near, far = (_distance_to(centers[side], both.shape, box) for side in (own, other))
+        both[box] = np.where(near <= far, leg[box], both[box])
+    return np.asarray(both)
 
 
 def _checked_pictures(
@@ -270,9 +284,12 @@ def _with_shafts(
     return np.concatenate(parts, axis=0).astype(np.float32)
 
 
-def _distance_to(center: Center, shape: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """Larger of row and column distance: its level lines are squares."""
-    rows, columns = (np.abs(np.arange(n, dtype=np.float32) - np.float32(c)) for n, c in zip(shape, center, strict=True))
+def _distance_to(center: Center, shape: tuple[int, ...], box: tuple[slice, ...]) -> Float32[np.ndarray, "h w"]:
+    """Larger of row and column distance of the pixels in a box: its level lines are squares."""
+    rows, columns = (
+        np.abs(np.arange(n, dtype=np.float32)[part] - np.float32(c))
+        for n, c, part in zip(shape, center, box, strict=True)
+    )
     return np.asarray(np.maximum(rows[:, None], columns[None, :]))
 
 
