@@ -8,10 +8,11 @@ types, private and nested sequences, tables); small files that announce pictures
 ships, cut, or with bytes changed, taken out or put in; compressed streams with bytes changed. Nothing is downloaded.
 
 Files are read in child processes, since decoders are native code: a child writes the case to a file first, so a
-crash, or a case that takes longer than 10 s, is counted and its file kept in FOLDER. Every case's peak of memory is
-taken from the kernel (Linux). Anything that is neither an image nor an `ImageError` is a fault, and so is a case of
-more than 500 MB; the exit code is 1 if there is one. One seed gives the same cases on one machine with the same
-versions.
+crash, or a case that takes longer than a minute, is counted and its file kept in FOLDER. Every case's processor time
+and peak of memory are taken from the kernel (Linux). Anything that is neither an image nor an `ImageError` is a
+fault, and so is a case of more than 500 MB; the exit code is 1 if there is one. One seed gives the same cases on one
+machine with the same versions. Interrupted, the same command with the same FOLDER goes on where it stopped; a summary
+of a folder that is complete costs nothing.
 """
 
 import argparse
@@ -23,13 +24,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
+from rich.console import Console
+from rich.progress import Progress
 from tests.dicom_strategies import DicomCase, dicom_files
 
 from mris.errors import ImageError
@@ -37,9 +39,10 @@ from mris.images.dicom import read_dicom_facts
 from mris.images.read import read_image
 
 BATCH = 500
-LONGEST_S = 10.0
+LONGEST_S = 60.0
+LONGEST_START_S = 600.0
 LARGEST_MB = 500.0
-CASE_FILE = "case.dcm"
+CASE_FILE, OUTCOMES_FILE = "case.dcm", "outcomes.jsonl"
 _NUMBERS = re.compile(r"'[^']*'|\([0-9A-F]{4},[0-9A-F]{4}\)|(?<=position )\S+|[-+]?\b\d[\d,.]*")
 
 
@@ -47,6 +50,7 @@ _NUMBERS = re.compile(r"'[^']*'|\([0-9A-F]{4},[0-9A-F]{4}\)|(?<=position )\S+|[-
 class Outcome:
     """What became of one case."""
 
+    seed: int
     kind: str
     result: str
     seconds: float
@@ -100,12 +104,12 @@ def run_batch(seed: int, n_cases: int, folder: Path) -> None:
             log.write("begin\n")
             log.flush()
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            before, begin = status_kb("VmRSS"), time.perf_counter()
+            before, begin = status_kb("VmRSS"), time.process_time()
             result = result_of(path)
-            seconds, peak = time.perf_counter() - begin, (status_kb("VmHWM") - before) / 1024
+            seconds, peak = time.process_time() - begin, (status_kb("VmHWM") - before) / 1024
             if result.startswith("FAULT") or peak > LARGEST_MB:
                 keep(path, folder, seed)
-            log.write(json.dumps(asdict(Outcome(case.kind, result, seconds, peak))) + "\n")
+            log.write(json.dumps(asdict(Outcome(seed, case.kind, result, seconds, peak))) + "\n")
             log.flush()
 
         read_one()
@@ -117,37 +121,52 @@ def keep(path: Path, folder: Path, seed: int) -> None:
     (folder / f"kept_{n:03d}_seed{seed}.dcm").write_bytes(path.read_bytes())
 
 
-def outcomes(n_cases: int, seed: int, folder: Path) -> Iterator[Outcome]:
+def run_all(n_cases: int, seed: int, folder: Path) -> list[Outcome]:
     """Run batches in children until there are enough cases; a child that dies costs one case and a batch's rest."""
-    done, log = 0, folder / "log"
-    while done < n_cases:
-        log.write_text("")
-        command = [sys.executable, "-m", "benchmarks.fuzz_dicom", "--batch", str(min(BATCH, n_cases - done))]
-        child = subprocess.Popen([*command, "--seed", str(seed), "--keep", str(folder)], stderr=subprocess.PIPE)
-        size, since = -1, time.monotonic()
+    found = earlier_outcomes(folder)
+    seed = max([seed, *(outcome.seed + 1 for outcome in found)])
+    with Progress(console=Console(stderr=True)) as progress, (folder / OUTCOMES_FILE).open("a") as file:
+        task = progress.add_task("Reading", total=n_cases, completed=len(found))
+        while len(found) < n_cases:
+            batch = outcomes_of_batch(min(BATCH, n_cases - len(found)), seed, folder)
+            file.writelines(json.dumps(asdict(outcome)) + "\n" for outcome in batch)
+            file.flush()
+            found += batch
+            progress.update(task, completed=len(found))
+            seed += 1
+    return found
+
+
+def earlier_outcomes(folder: Path) -> list[Outcome]:
+    """Those of an interrupted run."""
+    path = folder / OUTCOMES_FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Outcome(**json.loads(line)) for line in lines if line.endswith("}")]
+
+
+def outcomes_of_batch(n_cases: int, seed: int, folder: Path) -> list[Outcome]:
+    """Run one child; if it dies, its last case is a fault."""
+    log = folder / "log"
+    log.write_text("")
+    command = [sys.executable, "-m", "benchmarks.fuzz_dicom", "--batch", str(n_cases), "--seed", str(seed)]
+    with (folder / "stderr").open("w+") as stderr:
+        child = subprocess.Popen([*command, "--keep", str(folder)], stderr=stderr)
+        size, since = 0, time.monotonic()
         while child.poll() is None:
             time.sleep(0.2)
             if log.stat().st_size != size:
                 size, since = log.stat().st_size, time.monotonic()
-            elif time.monotonic() - since > LONGEST_S + 20 * (size == 0):
+            elif time.monotonic() - since > (LONGEST_S if size else LONGEST_START_S):
                 child.kill()
-        stderr = child.communicate()[1].decode(errors="replace")
-        lines = log.read_text().splitlines()
-        for line in lines:
-            if line.startswith("{"):
-                done += 1
-                yield Outcome(**json.loads(line))
-        if child.returncode != 0:
-            if not lines:
-                raise SystemExit(f"a child failed before its first case: {stderr[-2000:]}")
-            if lines[-1] == "begin":
-                keep(folder / CASE_FILE, folder, seed)
-                done += 1
-                how = "HANG" if child.returncode == -9 else f"CRASH with code {child.returncode}"
-                yield Outcome("unknown", f"FAULT {how}", LONGEST_S, 0.0)
-            else:
-                print(stderr[-2000:], file=sys.stderr)
-        seed += 1
+    lines = log.read_text().splitlines()
+    found = [Outcome(**json.loads(line)) for line in lines if line.startswith("{")]
+    if child.returncode != 0:
+        if not lines or lines[-1] != "begin":
+            raise SystemExit(f"a child failed between cases:\n{(folder / 'stderr').read_text()[-2000:]}")
+        keep(folder / CASE_FILE, folder, seed)
+        how = "HANG" if child.returncode == -9 else f"CRASH with code {child.returncode}"
+        found.append(Outcome(seed, "unknown", f"FAULT {how}", 0.0, 0.0))
+    return found
 
 
 def main() -> int:
@@ -163,7 +182,7 @@ def main() -> int:
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="fuzz_dicom_"))
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    found = list(outcomes(arguments.cases, arguments.seed, folder))
+    found = run_all(arguments.cases, arguments.seed, folder)
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, seed {arguments.seed}"
     )
@@ -175,7 +194,7 @@ def main() -> int:
         print(f"{n:6d}  {result}")
     slowest = max(found, key=lambda outcome: outcome.seconds)
     largest = max(found, key=lambda outcome: outcome.peak_mb)
-    print(f"slowest: {slowest.seconds:.2f} s ({slowest.kind}; {slowest.result})")
+    print(f"slowest: {slowest.seconds:.2f} s of processor time ({slowest.kind}; {slowest.result})")
     print(f"largest peak of memory: {largest.peak_mb:.0f} MB ({largest.kind}; {largest.result})")
     faults = sum(outcome.result.startswith("FAULT") or outcome.peak_mb > LARGEST_MB for outcome in found)
     print(f"faults: {faults}" + (f", files in {folder}" if faults else ""))

@@ -64,7 +64,7 @@ def radiograph(
 
     Centers come from --right and --left, from a sheet, or else from the detector; what it is not sure of is refused.
     Sides come from the header, --side, or, for both knees of a frontal plate, from their position; what contradicts
-    itself is refused. Knees are not mirrored: mris prepare --mirror right does that. The table has the columns of a
+    itself is refused. Knees are not mirrored (prepare does that). The table has the columns of a
     manifest (add your targets) and says where spacing, center and side come from.
 
     Example: mris radiograph plate.dcm --out knees --overlay
