@@ -75,14 +75,15 @@ def cartilage_thickness(
     spacing = _check(cartilage, bone, affine)
     margin = np.ceil(3.0 / spacing).astype(int) + 3
     grid = _Grid.around(cartilage, spacing, margin)
-    level = _distance_like(grid.smooth(grid.crop(cartilage), _SMOOTHING * spacing))
+    level = _closed(_distance_like(grid.smooth(grid.crop(cartilage), _SMOOTHING * spacing)))
     bone_level = _distance_like(grid.smooth(grid.crop(bone), np.full(3, _BONE_SMOOTHING_MM)))
     edges = _Edges.of(level)
+    places = edges.points()
     inner = _faces_bone(edges, level, bone_level, -max_gap / _BONE_SMOOTHING_MM)
     if not inner.any():
         raise ImageError(f"no cartilage within {max_gap} mm of its bone; check the label numbers of bone and cartilage")
-    starts = edges.points()[inner]
     directions = _directions(level, _potential(level, edges, inner))
+    starts = places[inner & grid.within(places, cartilage.shape)]
     lengths = _line_lengths(starts, level, directions, _LONGEST_MM / grid.step)
     return InnerSurface(
         points=grid.to_world(starts, affine),
@@ -165,7 +166,7 @@ class _Grid:
         return cls(first=first, n_voxels=n_voxels, spacing=spacing, step=step, n=n, origin=origin)
 
     def crop(self, label: Bool[np.ndarray, "i j k"]) -> Float32[np.ndarray, "a b c"]:
-        """The voxels below the grid; those outside the volume repeat its faces, as bone goes on there."""
+        """The voxels below the grid; those outside the volume repeat its faces, as bone and cartilage go on there."""
         index = [
             np.clip(np.arange(first, first + n), 0, size - 1)
             for first, n, size in zip(self.first, self.n_voxels, label.shape, strict=True)
@@ -174,8 +175,15 @@ class _Grid:
 
     def to_world(self, places: Float[np.ndarray, "n 3"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of places given in steps of the grid."""
-        voxels = (self.origin + places * self.step) / self.spacing
-        return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3])
+        return np.asarray(self._voxels(places) @ affine[:3, :3].T + affine[:3, 3])
+
+    def within(self, places: Float[np.ndarray, "n 3"], shape: tuple[int, ...]) -> Bool[np.ndarray, " n"]:
+        """Which places lie in the volume, not in the margin beyond its faces."""
+        voxels = self._voxels(places)
+        return np.asarray(((voxels > -0.5) & (voxels < np.array(shape) - 0.5)).all(axis=1))
+
+    def _voxels(self, places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        return np.asarray((self.origin + places * self.step) / self.spacing)
 
     def smooth(self, voxels: Float32[np.ndarray, "a b c"], width: Float[np.ndarray, " 3"]) -> Field:
         """Convolve boxes of the voxels' size with a Gaussian (standard deviation in mm for each axis), on the grid."""
@@ -237,6 +245,14 @@ def _faces_bone(edges: _Edges, level: Field, bone_level: Field, least: float) ->
 def _distance_like(smoothed: Field) -> Field:
     """Turn a smoothed label into what is linear across a plane surface, and 0 on it."""
     return np.asarray(special.ndtri(np.clip(smoothed, 1e-4, 1 - 1e-4)))
+
+
+def _closed(level: Field) -> Field:
+    """The level with an end before the grid's faces, so that the points of the surface have neighbors in the grid."""
+    closed = np.full_like(level, level.min())
+    inner = (slice(3, -3),) * 3
+    closed[inner] = level[inner]
+    return closed
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
