@@ -79,7 +79,7 @@ def _what(work: Work, plan: BilateralPlan, cohort: Cohort) -> list[str]:
         "",
         "The *looks* need no network: 16 x 16 pixels, the border of that, quantiles of the gray levels, strength of "
         "the finest detail; each compared by the best linear distance that training people give. *Blinded*: trained "
-        "and tested without the outer eighth, blurred, every image with the same histogram.",
+        "and tested without the outer eighth of each side, blurred, every image with the same histogram.",
         "",
         f"Chosen on validation people: {rules}.",
     ]

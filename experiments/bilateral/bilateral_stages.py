@@ -238,6 +238,7 @@ def measure(work: Work, plan: BilateralPlan, knees: Knees, cohort: Cohort, keys:
         write_results(out / "results.json", evaluation.results)
 
     how = {"k": plan.n_neighbors, "n_bootstrap": plan.n_bootstrap, "distractors": plan.n_distractors}
+    how |= {"looks": list(LOOKS), "matches": list(MATCHES)}
     work.stage(f"{place}/evaluation", {**keys, "how": how}, make)
 
 

@@ -52,8 +52,28 @@ def grain_look(images: Float32[np.ndarray, "n h w"]) -> Float64[np.ndarray, "n d
     return np.log(blocks.std(axis=(2, 4)).reshape(n, -1) + 1e-4).astype(np.float64)
 
 
+def blinded(images: Float32[np.ndarray, "n 1 h w"]) -> Float32[np.ndarray, "n 1 h2 w2"]:
+    """Take the shortcuts away: cut off the outer eighth on each side, blur the grain, give all the same gray levels.
+
+    Each pixel becomes its rank within its image, 0 to 1, so that all images have one histogram.
+    """
+    cut_rows, cut_columns = images.shape[2] // 8, images.shape[3] // 8
+    inner = images[:, 0, cut_rows : images.shape[2] - cut_rows, cut_columns : images.shape[3] - cut_columns]
+    smooth = scipy.ndimage.gaussian_filter(inner, (0, 1.0, 1.0))
+    ranks = scipy.stats.rankdata(smooth.reshape(len(images), -1), axis=1)
+    low, high = ranks.min(axis=1, keepdims=True), ranks.max(axis=1, keepdims=True)
+    equal = (ranks - low) / np.maximum(high - low, 1)
+    return equal.reshape(len(images), 1, *inner.shape[1:]).astype(np.float32)
+
+
+def bare_look(images: Float32[np.ndarray, "n h w"]) -> Float64[np.ndarray, "n d"]:
+    """The `blinded` image at 16 x 16 pixels: anatomy alone, as far as blinding reaches."""
+    return pixels_look(blinded(images[:, None])[:, 0])
+
+
 LOOKS: Mapping[str, Look] = {
     "16 x 16 pixels": pixels_look,
+    "16 x 16 pixels, blinded": bare_look,
     "border alone": border_look,
     "gray levels alone": gray_look,
     "grain alone": grain_look,
@@ -113,20 +133,6 @@ def _standardized(
     values: Float64[np.ndarray, "n d"], moments: Float64[np.ndarray, "2 d"]
 ) -> Float64[np.ndarray, "n d"]:
     return (values - moments[0]) / moments[1]
-
-
-def blinded(images: Float32[np.ndarray, "n 1 h w"]) -> Float32[np.ndarray, "n 1 h2 w2"]:
-    """Take the shortcuts away: cut off the outer eighth on each side, blur the grain, give all the same gray levels.
-
-    Each pixel becomes its rank within its image, 0 to 1, so that all images have one histogram.
-    """
-    cut_rows, cut_columns = images.shape[2] // 8, images.shape[3] // 8
-    inner = images[:, 0, cut_rows : images.shape[2] - cut_rows, cut_columns : images.shape[3] - cut_columns]
-    smooth = scipy.ndimage.gaussian_filter(inner, (0, 1.0, 1.0))
-    ranks = scipy.stats.rankdata(smooth.reshape(len(images), -1), axis=1)
-    low, high = ranks.min(axis=1, keepdims=True), ranks.max(axis=1, keepdims=True)
-    equal = (ranks - low) / np.maximum(high - low, 1)
-    return equal.reshape(len(images), 1, *inner.shape[1:]).astype(np.float32)
 
 
 @dataclass(frozen=True)
