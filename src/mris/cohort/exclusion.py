@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mris.errors import ManifestError
 
-_COMMENT = re.compile(r"(^|\s)#.*")
+_COMMENT = re.compile(r"\s#.*")
 _SIDES = {"l": "left", "r": "right"}
 _YES, _NO = frozenset({"1", "1.0", "true", "yes", "x"}), frozenset({"", "0", "0.0", "false", "no"})
 
@@ -29,7 +29,8 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         The names, each once, sorted; sides written out.
 
     Raises:
-        ManifestError: The file cannot be read, names nothing, or a cell of `flagged` is neither yes nor no.
+        ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), or a cell of
+            `flagged` is neither yes nor no.
     """
     file = Path(path)
     try:
@@ -38,11 +39,13 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         raise ManifestError(
             f"exclusion list {str(file)!r} cannot be read ({error}); give a text file of keys, one a line"
         ) from error
-    lines = [line for line in (_COMMENT.sub("", line).strip() for line in text.splitlines()) if line]
-    named = _of_table(file, lines) if lines and _is_header(lines[0]) else lines
-    if not named and not lines:
-        raise ManifestError(f"exclusion list {str(file)!r} names nothing; give one key a line, or leave the option out")
-    return canonical_names(named)
+    if not text.strip():
+        raise ManifestError(f"exclusion list {str(file)!r} is empty; give one key a line, or leave the option out")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if lines and _is_header(lines[0]):
+        return canonical_names(_of_table(file, lines))
+    named = (_COMMENT.sub("", line).strip() for line in lines)
+    return canonical_names(name for name in named if name)
 
 
 def canonical_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -105,8 +105,9 @@ class MapQuality:
     @property
     def outlier(self) -> Float64[np.ndarray, " n"]:
         """Largest absolute deviation of each row, NaN where nothing is judged; shape (n,)."""
-        sizes = np.abs(self.deviations).reshape(len(self.keys), -1)
-        return np.where(np.isnan(sizes).all(axis=1), np.nan, np.nan_to_num(sizes).max(axis=1, initial=0.0))
+        sizes = np.abs(self.deviations)
+        largest = np.nan_to_num(sizes).max(axis=(1, 2), initial=0.0)
+        return np.where(np.isnan(sizes).all(axis=(1, 2)), np.nan, largest)
 
     @property
     def flagged(self) -> Bool[np.ndarray, " n"]:
