@@ -187,9 +187,11 @@ def _session(settings: ArchiveSettings) -> Any:
         chosen = str(settings.ca_file)
 
     class Session(requests.Session):
-        def get(self, url: str | bytes, **named: Any) -> Any:
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            prepared = super().prepare_request(request)
             # Some archives take an escaped asterisk for a letter, not for "any characters"; a query may hold it bare.
-            return super().get(str(url).replace("%2A", "*"), **named)
+            prepared.url = (prepared.url or "").replace("%2A", "*")
+            return prepared
 
         def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
             merged = super().merge_environment_settings(*arguments, **named)

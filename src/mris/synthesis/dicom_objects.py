@@ -102,8 +102,8 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom, *, value_range: V
     made.FloatPixelPaddingValue = float("nan")
     made.FloatPixelPaddingRangeLimit = float("nan")
     _index_frames_by_region(made, synthesis.regions)
-    _add_anatomy(made, derived)
     _finish(made, synthesis, derived, "Synthesized map (not measured)")
+    _add_anatomy(made, derived)
     return cast(Dataset, made)
 
 
@@ -200,6 +200,8 @@ def _finish(made: Any, synthesis: Synthesis, derived: DerivedFrom, description: 
     for item in _items(made):
         if item.get("ReferencedSOPInstanceUID") == derived.source.sop_instance_uid:
             item.ReferencedSOPClassUID = derived.source.sop_class_uid
+            if "SpatialLocationsPreserved" in item:
+                item.SpatialLocationsPreserved = "NO"
 
 
 def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
@@ -261,6 +263,7 @@ def _add_anatomy(made: Any, derived: DerivedFrom) -> None:
     anatomy.FrameLaterality = {"left": "L", "right": "R"}.get(derived.side or "", "U")
     anatomy.AnatomicRegionSequence = [_code_item(codes.SCT.Knee)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
+    del made.Laterality  # the series may not name a side where its frames do
 
 
 def _reference(source: SourceHeader) -> Dataset:

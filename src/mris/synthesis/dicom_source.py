@@ -55,6 +55,7 @@ _EMPTY_IF_ABSENT = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+_EMPTY_IN_A_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
 _REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _READ = (*PATIENT_AND_STUDY, *_REFERENCE, "BodyPartExamined", "BurnedInAnnotation", "SpecificCharacterSet")
 
@@ -134,13 +135,14 @@ def read_source_header(path: Path) -> SourceHeader:
             "again from the archive, or leave out --dicom"
         )
     kept, notes = Dataset(), []
+    required = _EMPTY_IF_ABSENT + (_EMPTY_IN_A_TRIAL if "ClinicalTrialSponsorName" in found else ())
     kept.SpecificCharacterSet = "ISO_IR 192"
     for keyword in PATIENT_AND_STUDY:
         value = found.get(keyword)
         if value is None or not _is_allowed(keyword, value):
             if value is not None:
                 notes.append(f"{keyword} of {path.name} is no value that DICOM allows; it is left empty")
-            value = "" if keyword in _EMPTY_IF_ABSENT else None
+            value = "" if keyword in required else None
         if value is not None:
             setattr(kept, keyword, value)
     return SourceHeader(
