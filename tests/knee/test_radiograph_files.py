@@ -158,6 +158,29 @@ def test_a_plate_that_the_sheet_lacks_is_refused_or_skipped(tmp_path, plate_file
     assert "plate.dcm" in outcome.problem
 
 
+def test_the_plates_of_the_oai_layout_find_their_rows_by_folder(tmp_path):
+    folders = ["0.C.2/9/20040802/00162704", "1.C.2/9/20051118/01230207"]
+    paths = [tmp_path / "radiographs" / folder / "001" for folder in folders]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir(parents=True)
+        write_plate(path, pixels_of(seed=seed))
+    (tmp_path / "mri_xray.csv").write_text(
+        f"patient_id,month,mri_left,mri_right,xray\n9,12_MONTH,a,b,{folders[1]}\n9,00_MONTH,a,b,{folders[0]}\n"
+    )
+    centers = sheet(tmp_path, '9,00_MONTH,"[140, 200]",', '9,12_MONTH,,"[460, 210]"')
+    first, second = import_plates(paths, tmp_path / "out", PlateOptions(sheet=centers))
+    assert [(row.timepoint, row.side) for row in (*first.knees, *second.knees)] == [("0", "right"), ("12", "left")]
+
+
+def test_without_files_and_folders_a_row_is_found_by_the_patient_if_it_is_the_only_one(tmp_path, plate_file):
+    one = sheet(tmp_path, 'P-17,00_MONTH,"[140, 200]",', '9,00_MONTH,,"[460, 210]"')
+    (outcome,) = import_plates([plate_file], tmp_path / "out", PlateOptions(sheet=one))
+    assert [row.subject for row in outcome.knees] == ["P-17"]
+    two = sheet(tmp_path, 'P-17,00_MONTH,"[140, 200]",', 'P-17,12_MONTH,,"[460, 210]"')
+    with pytest.raises(ManifestError, match="2 rows of plate"):
+        list(import_plates([plate_file], tmp_path / "other", PlateOptions(sheet=two)))
+
+
 def test_a_row_of_a_sheet_is_chosen_by_patient_and_month(tmp_path, plate_file):
     centers = sheet(tmp_path, '9,00_MONTH,"[140, 200]",', '9,12_MONTH,,"[460, 210]"')
     options = PlateOptions(sheet=centers, visit=("9", "12_MONTH"))

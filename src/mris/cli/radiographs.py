@@ -22,8 +22,8 @@ def radiograph(
     centers: Annotated[
         Path | None,
         typer.Option(
-            help="Sheet with patient_id, month, keypoint_right, keypoint_left ('[column, row]') and, for more than "
-            "one plate, file."
+            help="Sheet with patient_id, month, keypoint_right, keypoint_left ('[column, row]') and, perhaps, file; "
+            "else mri_xray.csv beside it names the folder of each plate."
         ),
     ] = None,
     right: Annotated[

@@ -32,8 +32,8 @@ class PlateOptions:
 
     Attributes:
         centers: Center of each knee of a single plate, by hand.
-        sheet: Centers by file, or of one patient's month.
-        visit: Patient and month of the sheet's row, for a single plate and a sheet without files.
+        sheet: Centers of many plates; see `CenterSheet.row_of`.
+        visit: Patient and month of the sheet's row, for a single plate.
         side: Side of plates that show one knee, where headers do not say.
         spacing: Row and column spacing in mm of files that state none.
         size_mm: Edge of a region in mm.
@@ -115,8 +115,8 @@ def _import_plate(
     owners: Mapping[str, str],
     keys: dict[tuple[str, str, str], Path],
 ) -> tuple[KneeRow, ...]:
-    keypoints = _keypoints(path, options)
     plate = read_plate(path, spacing=options.spacing)
+    keypoints = _keypoints(path, plate, options)
     if plate.image.spacing is None:
         raise ImageError(f"image {path}: regions are cut in mm, but the file states no pixel spacing; give --spacing")
     knees = locate_knees(
@@ -239,10 +239,12 @@ def _resized(region: Image, size: int | None) -> Image:
     return replace(region, pixels=pixels, spacing=resized_spacing(region.spacing, region.shape, pixels.shape))
 
 
-def _keypoints(path: Path, options: PlateOptions) -> PlateKeypoints | None:
+def _keypoints(path: Path, plate: Plate, options: PlateOptions) -> PlateKeypoints | None:
     if options.sheet is None:
         return None
-    return options.sheet.row_of_visit(*options.visit) if options.visit else options.sheet.row_of_file(path)
+    if options.visit is not None:
+        return options.sheet.row_of_visit(*options.visit)
+    return options.sheet.row_of(path, "" if plate.facts is None else plate.facts.patient_id)
 
 
 def _subject(path: Path, stem: str, plate: Plate, keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
@@ -271,10 +273,6 @@ def _check_options(files: Sequence[Path], options: PlateOptions) -> None:
     sheet = options.sheet
     if options.centers and sheet:
         raise SettingsError("centers are given both by hand and by a sheet; give one of them")
-    if sheet and not sheet.files and not options.visit:
-        raise SettingsError(
-            f"{sheet.path} has no column 'file'; add one, or give --patient and --month of the plate's row"
-        )
     if options.visit and not sheet:
         raise SettingsError("--patient and --month choose a row of a sheet, but there is none; give --centers")
     if options.subject and options.use_patient_id:
