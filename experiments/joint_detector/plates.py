@@ -98,7 +98,7 @@ def random_plate(pool: Pool, rng: np.random.Generator, shape: tuple[int, int]) -
     kind = rng.choice(["knees", "crop", "none"], p=[0.72, 0.18, 0.10])
     pixels, found, frame = _window(pool.plates[k], centers, shape, rng, away=kind == "none")
     kept, implants = [], []
-    p_implant = float(rng.choice([0.0, 1.0], p=[0.88, 0.12]))
+    p_implant = float(rng.choice([0.0, 1.0], p=[0.78, 0.22]))
     for center in found:
         if rng.random() < p_implant * 0.8:
             pixels = replaced(pixels, center, frame, rng)

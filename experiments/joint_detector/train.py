@@ -18,10 +18,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from network import HeatMapNetwork, Probabilities
-from plates import LARGEST, Draw, Pool, make_pool, random_plate, random_shape
 
 from mris.images.write import atomic_write, write_json
 from mris.knee.joint_detector import MIN_CONFIDENCE, PIXEL_MM, STRIDE, WEIGHTS, detector_input, heat_peaks
+from plates import LARGEST, Draw, Pool, make_pool, random_plate, random_shape
 
 HERE = Path(__file__).resolve().parent
 RIGHT_MM = 5.0
@@ -175,11 +175,15 @@ def main() -> None:
     calibration, threshold = calibrate(found)
     right = found["distance"] < RIGHT_MM
     sure = found["odds"] * calibration["scale"] + calibration["offset"] >= 0
-    print(
-        f"validation: {right.sum()} right peaks, {100 * (right & sure).sum() / right.sum():.1f} % of them sure; ",
-        end="",
-    )
-    print(f"{(~right).sum()} wrong, {100 * (~right & sure).sum() / max((~right).sum(), 1):.1f} % of them sure")
+    validation = {
+        "plates": study["validation_draws"],
+        "right_peaks": int(right.sum()),
+        "right_and_sure": int((right & sure).sum()),
+        "other_peaks": int((~right).sum()),
+        "other_and_sure": int((~right & sure).sum()),
+        "joints_not_reached": int(found["missed"].sum()),
+    }
+    print(f"validation: {validation}")
     WEIGHTS.parent.mkdir(exist_ok=True)
     export(network, WEIGHTS)
     write_json(
@@ -191,6 +195,7 @@ def main() -> None:
             "output": "heat of the joint centres, 0..1, a pixel for two input pixels",
             "calibration": calibration,
             "threshold_peak": threshold,
+            "validation": validation,
             "trained_by": "experiments/joint_detector/train.py on phantom plates only",
             "settings": study,
             "n_weights": sum(p.numel() for p in network.parameters()),

@@ -85,7 +85,7 @@ def detect_joints(plate: Image) -> tuple[JointDetection, ...]:
     found = []
     for row, column, peak in heat_peaks(heat, small.shape):
         at = tuple(
-            ((STRIDE * v + (STRIDE - 1) / 2) + 0.5) * n / m - 0.5
+            min(max(((STRIDE * v + (STRIDE - 1) / 2) + 0.5) * n / m - 0.5, 0.0), n - 1.0)
             for v, n, m in zip((row, column), plate.size, small.shape, strict=True)
         )
         found.append(JointDetection((float(at[0]), float(at[1])), _confidence(peak)))
@@ -125,9 +125,11 @@ def detector_input(pixels: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2
     The first channel is the picture between its 1st and 99th percentile, from -1 to 1; the second is the picture less
     its local mean, divided by its local standard deviation (windows of 42 mm), from -1 to 1 at three deviations.
     """
-    low, high = np.percentile(pixels, (1.0, 99.0))
-    scale = max(float(high - low), 1e-6 * max(abs(float(high)), 1.0))
-    shown = np.clip((pixels - np.float32(low)) / np.float32(scale), 0.0, 1.0)
+    values = pixels.astype(np.float64)
+    low, high = np.percentile(values, (1.0, 99.0))
+    # Rounding of a constant level is no picture.
+    scale = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-30)
+    shown = np.clip((values - low) / scale, 0.0, 1.0)
     size = round(_WINDOW_MM / PIXEL_MM)
     mean = ndimage.uniform_filter(shown, size, mode="nearest")
     variance = ndimage.uniform_filter(shown * shown, size, mode="nearest") - mean * mean
