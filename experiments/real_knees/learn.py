@@ -74,7 +74,12 @@ def neighbor_average(queries: Embeddings, keys: Embeddings, targets: Targets, n_
     return np.stack(averages).reshape(len(queries), *targets.shape[1:])
 
 
-def median_errors(truth: Targets, predicted: Targets) -> np.ndarray:
-    """Median absolute error of each region of each image, mean over regions; (n,), in the target's unit."""
+def region_errors(truth: Targets, predicted: Targets) -> np.ndarray:
+    """Median absolute error of each region of each image; (n, r), in the target's unit."""
     gap = np.abs(predicted - truth).reshape(*truth.shape[:2], -1)
-    return np.nanmedian(gap, axis=2).mean(axis=1)
+    return np.asarray(np.nanmedian(gap, axis=2))
+
+
+def median_errors(truth: Targets, predicted: Targets) -> np.ndarray:
+    """Mean over regions of `region_errors`; (n,)."""
+    return region_errors(truth, predicted).mean(axis=1)
