@@ -1,0 +1,213 @@
+"""From files to queries to results: a file is one query, or one for each knee of a plate."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from tests.dicom_sources import write_radiograph
+
+from mris.database.database import EmbeddingDatabase
+from mris.errors import ImageError, ManifestError, SettingsError
+from mris.images.image import Image
+from mris.images.transforms import SourcePreparation, prepare_source
+from mris.knee.radiograph import read_plate
+from mris.synthesis.files import FileOptions, result_names, synthesize_files
+from mris.synthesis.queries import CenterSheet, KneeFinder, read_center_sheet, read_queries
+from mris.synthesis.synthesizer import Synthesizer
+
+RIGHT, LEFT = (150.0, 95.0), (160.0, 290.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """As the detector's answer."""
+
+    center: tuple[float, float]
+    confidence: float
+
+
+def both(image: Image) -> tuple[Found, ...]:
+    return Found(RIGHT, 0.9), Found(LEFT, 0.8)
+
+
+@pytest.fixture
+def plate(tmp_path, rng):
+    pixels = np.add.outer(np.arange(300), 3 * np.arange(390)) + rng.integers(0, 50, (300, 390))
+    return write_radiograph(tmp_path / "plate.dcm", pixels)
+
+
+@pytest.fixture
+def make_synthesizer(make_cohort, projection_encoder, tmp_path, rng):
+    def make(**fields):
+        subjects = [f"S{i:02d}" for i in range(12)]
+        cohort = make_cohort(subjects, rng=rng)
+        encoder = projection_encoder.of(cohort)
+        database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort, encoder, progress=False)
+        preparation = SourcePreparation(size=(8, 8), **{"mirror_sides": ("right",), **fields})
+        return Synthesizer(encoder, database, 4, preparation=preparation)
+
+    return make
+
+
+FINDER = KneeFinder(detector=both, least_confidence=0.5)
+QUIET = FileOptions(formats=("npz",), pictures=False)
+
+
+def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
+    right, left = read_queries(plate, "plate", knees=FINDER, region_mm=140.0)
+    assert (right.stem, left.stem) == ("plate_right", "plate_left")
+    whole = read_plate(plate).image
+    settings = SourcePreparation(size=(16, 16), mirror_sides=("right",), region_mm=140.0)
+    for query, center in ((right, RIGHT), (left, LEFT)):
+        expected = prepare_source(whole, settings, side=query.facts.side, center=center)
+        np.testing.assert_array_equal(prepare_source(query.image, settings), expected)
+
+
+def test_the_query_tells_side_center_confidence_and_where_they_come_from(plate):
+    right, left = read_queries(plate, "p", knees=FINDER)
+    assert (right.facts.side, right.facts.side_source, right.facts.center) == ("right", "position", RIGHT)
+    assert (left.facts.center_source, left.facts.confidence) == ("detector", 0.8)
+    assert right.facts.spacing_source == "PixelSpacing"
+    (given,) = read_queries(plate, "p", knees=KneeFinder({"left": LEFT}))
+    assert (given.facts.side_source, given.facts.center_source, given.facts.confidence) == ("given", "given", None)
+
+
+def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
+    pixels = rng.integers(0, 4000, (40, 30))
+    for header, said, side, source in (
+        ("L", None, "left", "header"),
+        (None, "right", "right", "given"),
+        (None, None, None, None),
+    ):
+        path = write_radiograph(tmp_path / "knee.dcm", pixels, ImageLaterality=header)
+        (query,) = read_queries(path, "knee", side=said, center=(3.0, 4.0))
+        assert (query.stem, query.facts.side, query.facts.side_source) == ("knee", side, source)
+        assert query.center == query.facts.center == (3.0, 4.0)
+        np.testing.assert_array_equal(query.image.pixels[0], pixels)
+
+
+def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(4))
+    (query,) = read_queries(tmp_path / "a.npy", "a", spacing=(0.2, 0.2))
+    assert query.image.spacing == (0.2, 0.2) and query.facts.spacing_source == "given"
+    (query,) = read_queries(tmp_path / "a.npy", "a")
+    assert query.image.spacing is None and query.facts.spacing_source is None
+
+
+def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
+    synthesizer = make_synthesizer(region_mm=140.0)
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    assert outcome.n_queries == 2 and outcome.problem is None
+    names = {path.name for path in outcome.written}
+    assert names == {f"plate_{side}{end}" for side in ("left", "right") for end in (".npz", "_provenance.json")}
+    whole = read_plate(plate).image
+    for side, center in (("right", RIGHT), ("left", LEFT)):
+        record = json.loads((tmp_path / "out" / f"plate_{side}_provenance.json").read_text())
+        assert record["query"]["side"] == side and record["query"]["center"] == list(center)
+        assert record["query"]["name"] == "plate.dcm" and len(record["query"]["sha256"]) == 64
+        source = prepare_source(whole, synthesizer.preparation, side=side, center=center)
+        (expected,) = synthesizer.synthesize(source[None], [None])
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"plate_{side}.npz")["image"], expected.image, rtol=1e-5)
+
+
+def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthesizer, tmp_path):
+    synthesizer = make_synthesizer()
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    region = replace(synthesizer.preparation, region_mm=140.0)
+    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    (expected,) = synthesizer.synthesize(source[None], [None])
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
+    assert outcome.n_queries == 2
+
+
+def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate, make_synthesizer, tmp_path, rng):
+    other = write_radiograph(tmp_path / "other.dcm", rng.integers(0, 4000, (300, 390)))
+    doubted = KneeFinder(detector=lambda image: (Found(RIGHT, 0.9), Found(LEFT, 0.2)), least_confidence=0.5)
+    synthesizer = make_synthesizer(region_mm=140.0)
+    with pytest.raises(ImageError, match=r"plate\.dcm.*confidence of 0\.20"):
+        list(synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=doubted)))
+    assert not (tmp_path / "out").exists()
+
+    def one_in_doubt(image: Image) -> tuple[Found, ...]:
+        return both(image) if image.origin.endswith("other.dcm") else doubted.detector(image)  # type: ignore[misc]
+
+    options = replace(QUIET, knees=replace(doubted, detector=one_in_doubt), on_error="skip")
+    first, second = synthesize_files(synthesizer, [plate, other], tmp_path / "out", options)
+    assert "confidence" in str(first.problem) and first.written == () and first.n_queries == 0
+    assert second.n_queries == 2
+
+
+def test_a_center_for_one_knee_and_knees_to_be_found_contradict_each_other(plate, make_synthesizer, tmp_path):
+    options = replace(QUIET, knees=FINDER, center=(3.0, 3.0))
+    with pytest.raises(SettingsError, match="--center is for files of one knee"):
+        list(synthesize_files(make_synthesizer(region_mm=140.0), [plate], tmp_path, options))
+
+
+def test_results_of_a_plate_and_of_another_file_may_not_have_one_name(make_synthesizer, tmp_path, rng, plate):
+    other = write_radiograph(tmp_path / "plate_left_left.dcm", rng.integers(0, 9, (20, 20)))
+    clash = write_radiograph(tmp_path / "plate_left.dcm", rng.integers(0, 9, (20, 20)))
+    options = replace(QUIET, knees=FINDER, dicom=True)
+    assert set(result_names("plate_left", options)) >= {"plate_left_map.dcm", "plate_left_capture.dcm"}
+    inside = write_radiograph(tmp_path / "plate_left_map.dcm", rng.integers(0, 9, (20, 20)))
+    with pytest.raises(SettingsError, match=r"plate_left_map\.dcm would replace a query"):
+        list(synthesize_files(make_synthesizer(), [plate, inside], tmp_path, options))
+    assert other.exists() and clash.exists()
+
+
+def sheet_of(folder, rows, visits=None):
+    lines = ["patient_id,month,keypoint_right,keypoint_left", *rows]
+    (folder / "xray_keypoints.csv").write_text("\n".join(lines) + "\n")
+    if visits:
+        (folder / "mri_xray.csv").write_text("\n".join(["patient_id,month,mri_left,mri_right,xray", *visits]) + "\n")
+    return folder / "xray_keypoints.csv"
+
+
+def test_a_sheet_gives_the_centers_of_the_header_s_patient(tmp_path, rng):
+    path = write_radiograph(tmp_path / "p.dcm", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
+    sheet = sheet_of(tmp_path, ['9000798,00_MONTH,"[95, 150]","[290, 160]"', '9000001,00_MONTH,"[1, 2]","[300, 4]"'])
+    right, left = read_queries(path, "p", knees=KneeFinder(sheet=read_center_sheet(sheet)))
+    assert right.facts.center == RIGHT and left.facts.center == LEFT
+    assert right.facts.center_source == left.facts.side_source == "sheet"
+
+
+def test_the_sheet_of_visits_tells_the_plates_of_a_patient_apart_by_their_folders(tmp_path, rng):
+    rows = [
+        '9000798,00_MONTH,"[95, 150]","[290, 160]"',
+        '9000798,12_MONTH,"[100, 140]","[280, 150]"',
+    ]
+    visits = ["9000798,00_MONTH,a/1,a/2,0.C.2/9000798/20040802/001", "9000798,12_MONTH,b/1,b/2,1.C.2/9000798/2005/002"]
+    sheet = read_center_sheet(sheet_of(tmp_path, rows, visits))
+    folder = tmp_path / "plates" / "1.C.2" / "9000798" / "2005" / "002"
+    folder.mkdir(parents=True)
+    path = write_radiograph(folder / "001", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
+    right, _ = read_queries(path, "p", knees=KneeFinder(sheet=sheet))
+    assert right.facts.center == (140.0, 100.0)
+    loose = write_radiograph(tmp_path / "loose.dcm", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
+    with pytest.raises(ImageError, match=r"loose\.dcm: sheet .* has 2 rows \(00_MONTH, 12_MONTH\)"):
+        read_queries(loose, "p", knees=KneeFinder(sheet=sheet))
+
+
+def test_a_plate_that_no_row_is_of_is_refused(plate, tmp_path):
+    sheet = sheet_of(tmp_path, ['9000001,00_MONTH,"[1, 2]","[300, 4]"'])
+    with pytest.raises(ImageError, match="has no row for this plate"):
+        read_queries(plate, "p", knees=KneeFinder(sheet=read_center_sheet(sheet)))
+    nameless = CenterSheet(sheet, read_center_sheet(sheet).keypoints)
+    with pytest.raises(ImageError, match="no row"):
+        nameless.row_of(plate, "")
+
+
+def test_a_sheet_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ManifestError, match=r"nowhere\.csv: no such file; give 'detect', or a sheet"):
+        read_center_sheet(tmp_path / "nowhere.csv")
+
+
+def test_files_of_one_batch_are_written_as_one_by_one(make_synthesizer, tmp_path, rng):
+    files = [write_radiograph(tmp_path / f"{i}.dcm", rng.integers(0, 4000, (20, 20)), Laterality="L") for i in range(3)]
+    synthesizer = make_synthesizer()
+    together = list(synthesize_files(synthesizer, files, tmp_path / "a", QUIET))
+    alone = [next(iter(synthesize_files(synthesizer, [file], tmp_path / "b", QUIET))) for file in files]
+    assert [one.n_queries for one in together] == [one.n_queries for one in alone] == [1, 1, 1]
+    for file in files:
+        a, b = (np.load(tmp_path / name / f"{file.stem}.npz")["image"] for name in "ab")
+        np.testing.assert_allclose(a, b, rtol=1e-5)
