@@ -13,6 +13,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,7 @@ def draw_spectra(path: Path, maps: dict[str, dict[str, Maps]]) -> None:
     from mris.images.write import atomic_write
 
     edges = np.geomspace(0.015, 0.6, 13)
-    bands = list(zip(edges[:-1], edges[1:], strict=True))
+    bands = list(pairwise(edges))
     middle = np.sqrt(edges[:-1] * edges[1:])
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
     for axis, region in zip(axes, REGIONS, strict=True):
