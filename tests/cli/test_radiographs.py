@@ -9,6 +9,8 @@ from tests.plates import pixels_of, write_plate
 
 from mris.images.write import write_png
 from mris.knee.joint_detector import JointDetection
+from mris.knee.phantom.plate import PhantomPlate, compose_plate
+from mris.knee.phantom.simulate import simulate_subject
 
 HAND = ["--right", "200,140", "--left", "210,460", "--quiet"]
 
@@ -149,3 +151,35 @@ def test_messages_and_results_name_no_patient(run_cli, detections, plate: Path, 
     text = outcome.out + outcome.err + (tmp_path / "out" / "radiographs.csv").read_text()
     assert "Doe" not in text
     assert "P-17" not in text
+
+
+@pytest.fixture(scope="module")
+def phantom_plate() -> PhantomPlate:
+    rng = np.random.default_rng(0)
+    visits = {visit.state.knee.side: visit.radiograph for visit in simulate_subject(0, 3, size=64, max_visits=1)}
+    centers = {"right": (260.0, 160.0), "left": (270.0, 460.0)}
+    return compose_plate(visits["right"], visits["left"], spacing_mm=0.7, shape=(520, 620), centers=centers, rng=rng)
+
+
+def test_the_shipped_detector_finds_the_knees_of_a_digital_plate_in_either_photometric(
+    run_cli, phantom_plate: PhantomPlate, tmp_path: Path
+) -> None:
+    pixels = phantom_plate.pixels
+    write_plate(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=[0.7, 0.7])
+    write_plate(
+        tmp_path / "b.dcm", 65535 - pixels, ImagerPixelSpacing=[0.7, 0.7], PhotometricInterpretation="MONOCHROME1"
+    )
+    outcome = run_cli("radiograph", tmp_path / "a.dcm", tmp_path / "b.dcm", "--out", tmp_path / "out", "--quiet")
+    assert outcome.code == 0, outcome
+    rows = table(tmp_path / "out")
+    assert [row["side"] for row in rows] == ["right", "left"] * 2
+    for row in rows:
+        center = np.array([float(row["plate_row"]), float(row["plate_col"])])
+        assert np.linalg.norm(center - phantom_plate.centers[row["side"]]) * 0.7 < 15  # mm
+
+
+def test_a_plate_without_a_knee_is_refused_by_the_shipped_detector(refused, tmp_path: Path) -> None:
+    path = write_plate(tmp_path / "noise.dcm", pixels_of((520, 620)), ImagerPixelSpacing=[0.7, 0.7])
+    message = refused("radiograph", path, "--out", tmp_path / "out", "--quiet")
+    assert "confidence" in message
+    assert "--right ROW,COLUMN" in message

@@ -252,6 +252,25 @@ def test_a_second_run_replaces_its_rows_and_keeps_those_of_others(tmp_path):
     assert [row.plate for row in read_table(out / TABLE_FILE)] == ["a.dcm", "a.dcm", "b.dcm", "b.dcm"]
 
 
+def test_one_knee_is_done_again_by_hand_and_the_other_stays(tmp_path, plate_file):
+    out = tmp_path / "out"
+    for options, n_kept in ((DETECTED, 0), (PlateOptions(centers={"left": (215.0, 450.0)}), 1)):
+        rows = [row for outcome in import_plates([plate_file], out, options) for row in outcome.knees]
+        assert write_table(out, rows) == n_kept
+    found = [(row.side, row.center_source, row.plate_col) for row in read_table(out / TABLE_FILE)]
+    assert found == [("right", "detector", "140"), ("left", "given", "450")]
+
+
+def test_a_plate_that_has_become_another_file_keeps_no_knee_of_the_old_one(tmp_path, plate_file):
+    out = tmp_path / "out"
+    write_table(out, [row for outcome in import_plates([plate_file], out, DETECTED) for row in outcome.knees])
+    write_plate(plate_file, pixels_of(seed=9))
+    options = PlateOptions(centers={"left": TWO["left"]}, overwrite=True)
+    rows = [row for outcome in import_plates([plate_file], out, options) for row in outcome.knees]
+    assert write_table(out, rows) == 0
+    assert [row.side for row in read_table(out / TABLE_FILE)] == ["left"]
+
+
 def test_a_region_of_another_plate_of_that_name_is_not_replaced_unasked(tmp_path, plate_file):
     out = tmp_path / "out"
     rows = [row for outcome in import_plates([plate_file], out, DETECTED) for row in outcome.knees]

@@ -73,7 +73,9 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(KneeRow))
 
 
 def write_table(out: str | Path, rows: Sequence[KneeRow]) -> int:
-    """Write the table of a folder's regions, atomically; rows of plates that are not among `rows` are kept.
+    """Write the table of a folder's regions, atomically; rows of knees that are not among `rows` are kept.
+
+    Not kept is the other knee of a plate that has become another file of the same name.
 
     Args:
         out: The folder.
@@ -86,8 +88,13 @@ def write_table(out: str | Path, rows: Sequence[KneeRow]) -> int:
         OutputError: The table cannot be written, or there is one of another kind.
     """
     path = Path(out) / TABLE_FILE
-    written = {_plate_key(row) for row in rows}
-    kept = [row for row in read_table(path) if _plate_key(row) not in written]
+    written = {row.source for row in rows}
+    files = {_plate_key(row): row.plate_sha256 for row in rows}
+    kept = [
+        row
+        for row in read_table(path)
+        if row.source not in written and files.get(_plate_key(row), row.plate_sha256) == row.plate_sha256
+    ]
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
