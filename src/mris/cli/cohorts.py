@@ -129,6 +129,8 @@ def check(
     if qc is not None:
         require_page(qc)
     if qc is not None and manifest.is_dir():
+        if exclude is not None:
+            raise SettingsError(f"--exclude leaves out rows of a manifest, but {manifest} is a prepared cohort")
         check_quality_of_cohort(manifest, qc, qc_threshold, progress=not quiet)
         return
     settings = _settings(

@@ -92,7 +92,9 @@ def histograms(quality: MapQuality, region: int, columns: int = 5) -> Figure:
         if known.any():
             low, high = _ends(factor * values[known], marked[known], least=1.0 if score.kind == "share" else 1e-3)
             clipped = np.clip(factor * values, low, high)
-            axis.hist(clipped[known], bins=np.linspace(low, high, 31), color=COLORS[0], alpha=0.75)
+            counts, edges = np.histogram(clipped[known], bins=np.linspace(low, high, 31))
+            axis.stairs(counts, edges, fill=True, color=COLORS[0], alpha=0.75)
+            axis.set_ylim(bottom=0)
             axis.plot(
                 clipped[marked],
                 np.zeros(int(marked.sum())),
