@@ -10,10 +10,13 @@ import numpy as np
 import pydicom
 import pytest
 
+from mris.cohort.cohort import Cohort
 from mris.cohort.manifest import read_manifest
+from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import ManifestError, OutputError, SettingsError, SubjectLeakError
+from mris.images.transforms import SourcePreparation
 from mris.knee.oai import survey_oai, write_oai_manifest
-from mris.knee.oai_files import map_folder, plate_file
+from mris.knee.oai_files import find_plate, map_folder, plate_file
 from mris.knee.phantom.plate import PhantomPlate
 from mris.knee.phantom.plate_file import PlateRecord, write_plate
 
@@ -207,7 +210,29 @@ def test_a_pair_of_which_something_is_missing_is_left_out_counted_and_listed(
 def test_the_message_on_a_broken_plate_names_the_file_and_the_reason(layout: Path) -> None:
     break_plate(layout)
     (first, _) = survey(layout).left_out
-    assert "0901/2004/000000/001: cannot be read as DICOM" in first.reasons["unreadable plate"]
+    assert "0901/2004/000000/001 is no DICOM file" in first.reasons["unreadable plate"]
+
+
+def test_a_plate_cut_in_its_header_is_left_out_with_its_reason(layout: Path) -> None:
+    path = layout / "radiographs/0.C.2/0901/2004/000000/001"
+    whole = path.read_bytes()
+    for length in (140, 300, 600):
+        path.write_bytes(whole[:length])
+        found = find_plate(path)
+        assert found.fault is not None
+        assert found.fault[0] == "unreadable plate"
+        assert str(path) in found.fault[1]
+
+
+def test_maps_of_310_pixels_and_plates_become_a_cohort(whole: Path, tmp_path: Path) -> None:
+    manifest = write_oai_manifest(survey(whole), tmp_path / "out")
+    source = SourcePreparation((8, 8), mirror_sides=("right",), region_mm=4.0)
+    settings = PrepareSettings(source, target_size=(310, 310), workers=1)
+    report = prepare_cohort(manifest, tmp_path / "cohort", settings, progress=False)
+    assert (report.n_kept, report.rows_by_split) == (12, {"test": 4, "train": 4, "val": 4})
+    cohort = Cohort.open(tmp_path / "cohort")
+    assert cohort.header.target_shape == (2, 310, 310)
+    assert np.array_equal(np.nan_to_num(cohort.read_targets([0])[0, 0]), 1.5 * np.eye(310))
 
 
 def test_no_pair_left_is_an_error_that_says_why(layout: Path) -> None:

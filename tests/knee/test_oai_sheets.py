@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mris.errors import ManifestError
@@ -152,6 +152,18 @@ def test_a_folder_without_sheets_says_what_it_needs(tmp_path: Path) -> None:
         ManifestError, match=r"holds no sheets of the OAI study; it needs test_set/ or train_set/fold1/"
     ):
         read_folds(tmp_path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.one_of(st.binary(max_size=200), st.text(alphabet='0123456789_MONTH,[]"-. \n/', max_size=200)))
+@pytest.mark.parametrize(("header", "reader"), [(CENTERS, read_keypoints), (VISITS, read_visits)])
+def test_any_bytes_are_rows_or_one_clear_error(tmp_path: Path, header: str, reader, body: bytes | str) -> None:
+    path = tmp_path / "any.csv"
+    path.write_bytes(header.encode() + b"\n" + (body if isinstance(body, bytes) else body.encode()))
+    try:
+        assert reader(path)
+    except ManifestError as error:
+        assert str(path) in str(error)
 
 
 @pytest.mark.data

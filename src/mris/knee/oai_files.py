@@ -7,20 +7,19 @@ import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from mris.errors import ImageError
+from mris.images.dicom import read_dicom_facts
 from mris.images.faults import library_faults_as_image_error
-from mris.images.image import usable_spacing
 from mris.knee.oai_pairs import OaiPair
 from mris.knee.oai_sheets import month_number
 
 MAP_FILES = {"femoral": "FC_2d_thickness.npy", "tibial": "TC_2d_thickness.npy"}
 """File of each region's thickness map (mm, NaN outside the cartilage)."""
 
-NO_CENTER, NO_PLATE = "no joint center", "no plate"
+NO_CENTER, NO_PLATE, UNREADABLE_PLATE = "no joint center", "no plate", "unreadable plate"
 NO_MAP = {region: f"no {region} map" for region in MAP_FILES}
 """Short names under which pairs are counted that lack something."""
 
 _SCAN = "MR_SAG_3D_DESS"
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class FoundPlate:
 
     Attributes:
         size: Rows and columns; None if the file cannot be read.
-        spacing_mm: Row spacing as the header states it, at the detector or at the patient; None if it does not.
+        spacing_mm: Row spacing at the patient, as far as the header says; None if it does not.
         fault: Why the plate cannot be used: the short name, and the file or message; None if it can.
     """
 
@@ -70,16 +69,17 @@ def find_plate(path: Path) -> FoundPlate:
     if not path.is_file():
         return FoundPlate(None, None, (NO_PLATE, str(path)))
     try:
+        facts = read_dicom_facts(path)
+        if facts is None:
+            return FoundPlate(None, None, (UNREADABLE_PLATE, f"{path} is no DICOM file; fetch it again"))
         with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns", *_SPACINGS])
-            size = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-            stated = [usable_spacing(header.get(name)) for name in _SPACINGS]
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            size = int(header.Rows), int(header.Columns)
     except ImageError as error:
-        return FoundPlate(None, None, ("unreadable plate", str(error)))
-    spacing = next((spacing[0] for spacing in stated if spacing is not None), None)
-    if not all(size):
-        return FoundPlate(None, spacing, ("unreadable plate", f"{path} holds no image (Rows, Columns)"))
-    return FoundPlate(size, spacing, None if spacing else ("plate without pixel spacing", str(path)))
+        return FoundPlate(None, None, (UNREADABLE_PLATE, str(error)))
+    if facts.spacing is None:
+        return FoundPlate(size, None, ("plate without pixel spacing", str(path)))
+    return FoundPlate(size, facts.spacing[0], None)
 
 
 def missing_of(pair: OaiPair, plate: FoundPlate | None, thickness: Path | None) -> dict[str, str]:

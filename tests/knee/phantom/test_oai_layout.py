@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,6 +206,22 @@ def test_the_two_layouts_are_never_mixed(written: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"layout 'plain' \(asked: 'oai'\)"):
         write_phantom(tmp_path / "plain", **{**CALL, "n_subjects": 1, "max_visits": 1})
     assert "layout" not in json.loads((tmp_path / "plain" / "phantom.json").read_text())["settings"]
+
+
+@pytest.mark.slow
+def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
+    """Other processes do not see the coarse plates, so both ways take real ones here."""
+    script = tmp_path / "write.py"
+    script.write_text(
+        "from mris.knee.phantom import write_phantom\n"
+        "from mris.knee.phantom.oai_layout import OAI\n"
+        "if __name__ == '__main__':\n"
+        "    for n in (1, 2):\n"
+        f"        write_phantom(f'{tmp_path}/{{n}}', n_subjects=2, size=32, max_visits=1, workers=n, progress=False, "
+        "layout=OAI)\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True)
+    assert digests(tmp_path / "1") == digests(tmp_path / "2")
 
 
 @pytest.mark.slow
