@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from mris import __version__
-from mris.cli import archive, baselines, bundles, cohorts, demo, evaluation, imports, radiographs, synthesis, training
+from mris.cli import (
+    archive,
+    baselines,
+    bundles,
+    cohorts,
+    demo,
+    evaluation,
+    imports,
+    radiographs,
+    synthesis,
+    thickness,
+    training,
+)
 from mris.errors import MrisError
 
 EXIT_CODE = 2
@@ -42,6 +54,7 @@ demo.register(app)
 imports.register(app)
 radiographs.register(app)
 archive.register(app)
+thickness.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,77 @@
+"""``mris thickness``."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mris.errors import SettingsError
+
+ATLAS_VARIABLE = "MRIS_ATLAS"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("thickness")(thickness)
+
+
+def thickness(
+    segmentations: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Label volumes of one knee each: .nii, .nii.gz, .nrrd or .mha; none: all of --index."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the maps; not needed with --dry-run.")] = None,
+    labels: Annotated[
+        str,
+        typer.Option(help="oai_knees, oai_zib, or femur=1,femoral_cartilage=2,tibia=3,tibial_cartilage=4,ignore=5+6."),
+    ] = "oai_knees",
+    side: Annotated[
+        Literal["left", "right"] | None, typer.Option(help="Side of all files; else their names or --index tell it.")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="CSV with the columns file, subject, side, timepoint.")] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(envvar=ATLAS_VARIABLE, help="Folder with the atlas of the public project OAI_analysis 2."),
+    ] = None,
+    on_error: Annotated[
+        Literal["stop", "skip"], typer.Option(help="Stop at files that cannot be used, or leave them out and say so.")
+    ] = "stop",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all files, write nothing.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Turn segmentations of knee MR scans into flat cartilage thickness maps, ready to be targets.
+
+    Each knee is registered with the atlas; thickness is measured from bone to joint, carried to the atlas and unrolled.
+    OUT/NAME holds FC_2d_thickness.npy and TC_2d_thickness.npy (310 x 310, mm, NaN outside, 0 on bare bone), a record
+    and a picture; OUT/maps.csv one row a knee. Interrupted, the same command goes on where it stopped.
+
+    Example: mris thickness segmentations/*.nii.gz --atlas oai_atlas --out maps
+    """
+    # One thread a process: the processes are as many as the cores. Read when the libraries load, hence before them.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    from mris.knee.segmentation import label_map
+    from mris.knee.segmentation_files import knee_files
+    from mris.knee.thickness_folder import ThicknessSettings, check_segmentations, write_thickness_maps
+
+    knees = knee_files(segmentations or [], side, index)
+    settings = ThicknessSettings(atlas or Path(), label_map(labels), on_error, workers)
+    if dry_run:
+        report = check_segmentations(knees, settings, progress=not quiet)
+        typer.echo(report.summary())
+        return
+    if out is None:
+        raise SettingsError("mris thickness needs --out, a folder for the maps; --dry-run reads the files alone")
+    if atlas is None:
+        from mris.knee.cartilage_atlas import CHECKSUMS
+
+        raise SettingsError(
+            "mris thickness needs an atlas: get the files of the public project OAI_analysis 2 "
+            f"(github.com/uncbiag/OAI_analysis_2, Apache-2.0: {', '.join(CHECKSUMS)}) into a folder and name it with "
+            f"--atlas or {ATLAS_VARIABLE}; nothing is fetched"
+        )
+    report = write_thickness_maps(knees, out, settings, progress=not quiet)
+    typer.echo(report.summary())
+    typer.echo(f"  table: {report.table}")

@@ -1,0 +1,129 @@
+"""Coarse alignment of two labelled point clouds: an affine map by iterated closest points.
+
+Besl & McKay, "A method for registration of 3-D shapes", PAMI 14 (1992); the scaled rotation is that of Umeyama, PAMI
+13 (1991). A point looks for its closest one among the points of its own tissue, in both directions, so that a cloud
+does not shrink into the other; the worst fifth is left out, so that lost cartilage does not pull.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
+
+Points = Float[np.ndarray, "n 3"]
+Affine = Float[np.ndarray, "4 4"]
+
+KEPT_SHARE = 0.8
+"""Share of the closest pairs that an iteration fits."""
+GOOD_RESIDUAL_MM = 2.5
+"""An alignment within this residual from the plain start needs no other starts."""
+_STARTS_DEGREES = (-40.0, 0.0, 40.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """An affine map between two clouds.
+
+    Attributes:
+        affine: Takes points of the first cloud to the second.
+        residual_mm: Mean distance of the closest pairs that were fitted, in mm.
+    """
+
+    affine: Affine
+    residual_mm: float
+
+
+def align(fixed: Sequence[Points], moving: Sequence[Points], n_rigid: int = 25, n_affine: int = 25) -> Alignment:
+    """Find the affine map that takes one cloud to the other, tissue by tissue.
+
+    First a rotation, one scale and a shift from the centers of mass (if that ends badly, also from 27 tilted starts),
+    then all twelve numbers.
+
+    Args:
+        fixed: One cloud a tissue, in mm.
+        moving: The same tissues of the other, in mm.
+        n_rigid: Iterations with a scaled rotation.
+        n_affine: Iterations with an affine map.
+
+    Returns:
+        The map from `fixed` to `moving`.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> cloud = rng.normal(size=(300, 3)) * [30, 20, 5]
+        >>> found = align([cloud], [cloud * 1.1 + [5, 0, 2]])
+        >>> np.allclose(found.affine[:3, :3], np.eye(3) * 1.1, atol=1e-3)
+        True
+    """
+    trees = [(KDTree(f), KDTree(m)) for f, m in zip(fixed, moving, strict=True)]
+    best = _iterate(trees, _start(fixed, moving, np.eye(3)), n_rigid, rigid=True)
+    if best.residual_mm > GOOD_RESIDUAL_MM:
+        for degrees in np.stack(np.meshgrid(*[_STARTS_DEGREES] * 3), axis=-1).reshape(-1, 3):
+            tilt = np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+            other = _iterate(trees, _start(fixed, moving, tilt), n_rigid, rigid=True)
+            best = min(best, other, key=lambda alignment: alignment.residual_mm)
+    return _iterate(trees, best.affine, n_affine, rigid=False)
+
+
+def apply(affine: Affine, points: Points) -> Points:
+    """Take points through an affine map.
+
+    Example:
+        >>> apply(np.diag([2.0, 1.0, 1.0, 1.0]), np.array([[1.0, 1.0, 1.0]])).tolist()
+        [[2.0, 1.0, 1.0]]
+    """
+    return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _start(fixed: Sequence[Points], moving: Sequence[Points], rotation: np.ndarray) -> Affine:
+    f, m = np.concatenate(fixed), np.concatenate(moving)
+    spread = [np.sqrt(((cloud - cloud.mean(axis=0)) ** 2).sum(axis=1).mean()) for cloud in (f, m)]
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * (spread[1] / max(spread[0], 1e-6))
+    affine[:3, 3] = m.mean(axis=0) - affine[:3, :3] @ f.mean(axis=0)
+    return affine
+
+
+def _iterate(trees: Sequence[tuple[KDTree, KDTree]], affine: Affine, n: int, *, rigid: bool) -> Alignment:
+    residual = np.inf
+    for _ in range(n):
+        source, target = _closest_pairs(trees, affine)
+        distance = np.linalg.norm(apply(affine, source) - target, axis=1)
+        kept = distance <= np.quantile(distance, KEPT_SHARE)
+        now = float(distance[kept].mean())
+        if now > residual - 1e-4:
+            break
+        residual = now
+        fit = _scaled_rotation if rigid else _least_squares
+        affine = fit(source[kept], target[kept])
+    return Alignment(affine, residual)
+
+
+def _closest_pairs(trees: Sequence[tuple[KDTree, KDTree]], affine: Affine) -> tuple[Points, Points]:
+    sources, targets = [], []
+    back = np.linalg.inv(affine)
+    for fixed, moving in trees:
+        sources += [fixed.data, fixed.data[fixed.query(apply(back, moving.data))[1]]]
+        targets += [moving.data[moving.query(apply(affine, fixed.data))[1]], moving.data]
+    return np.concatenate(sources), np.concatenate(targets)
+
+
+def _scaled_rotation(source: Points, target: Points) -> Affine:
+    centers = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - centers[0], target - centers[1]
+    u, s, vt = np.linalg.svd(b.T @ a)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    affine = np.eye(4)
+    affine[:3, :3] = (u * signs) @ vt * (float((s * signs).sum()) / max(float((a**2).sum()), 1e-9))
+    affine[:3, 3] = centers[1] - affine[:3, :3] @ centers[0]
+    return affine
+
+
+def _least_squares(source: Points, target: Points) -> Affine:
+    design = np.column_stack([source, np.ones(len(source))])
+    affine = np.eye(4)
+    affine[:3] = np.linalg.lstsq(design, target, rcond=None)[0].T
+    return affine

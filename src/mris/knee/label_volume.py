@@ -1,0 +1,167 @@
+"""Reads label volumes: NIfTI by their own bytes, NRRD and MHA through SimpleITK; headers are not trusted."""
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, UInt16
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from mris.errors import ImageError
+from mris.images.faults import library_faults_as_image_error
+from mris.images.stream import read_promised
+
+MAX_VOXELS = 300_000_000
+"""Largest volume that is read; a knee at 0.36 x 0.36 x 0.7 mm has 24 million voxels."""
+
+_FARTHEST_BODY = 64 << 20
+_MOST_COMPRESSED = 1100
+"""No gzip or deflate stream holds more than 1,032 times its own bytes."""
+_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_VOXEL_MM = (0.02, 10.0)
+_NIFTI_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
+_NIFTI1: Any = nib.Nifti1Header  # nibabel does not annotate these
+_NIFTI2: Any = nib.Nifti2Header
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """The numbers of a label volume and where they are.
+
+    Attributes:
+        voxels: Shape ``(i, j, k)``, the axes as in the file.
+        affine: Voxel index to world (right, anterior, superior), in mm.
+        origin: The file, for messages.
+    """
+
+    voxels: UInt16[np.ndarray, "i j k"]
+    affine: Float[np.ndarray, "4 4"]
+    origin: str
+
+
+def read_label_volume(path: Path) -> LabelVolume:
+    """Read a label volume: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
+
+    Raises:
+        ImageError: The file is absent, damaged, truncated, no volume, holds other values than whole numbers from 0 to
+            65535, has no orientation, or announces more voxels than `MAX_VOXELS`.
+    """
+    name = path.name.lower()
+    if not path.is_file():
+        raise ImageError(f"segmentation {path}: there is no such file")
+    if name.endswith((".nrrd", ".mha")):
+        with library_faults_as_image_error(path, "NRRD or MHA"):
+            return _read_itk(path)
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ImageError(f"segmentation {path}: is no .nii, .nii.gz, .nrrd or .mha; save it as one of those")
+    with library_faults_as_image_error(path, "NIfTI", *_NIFTI_FAULTS):
+        return _read_nifti(path)
+
+
+def _read_nifti(path: Path) -> LabelVolume:
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+    with cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb") as file:
+        header = _nifti_header(file, path)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        dtype: np.dtype[Any] = header.get_data_dtype()
+        _check_promise(path, shape, dtype)
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        offset = int(header["vox_offset"])
+        if not 0 <= offset <= _FARTHEST_BODY:
+            raise ImageError(f"segmentation {path}: its header puts the voxels at byte {offset:,}; export it again")
+        file.seek(max(offset, int(header["sizeof_hdr"])))
+        expected = math.prod(shape) * dtype.itemsize
+        data = read_promised(file, expected)
+    if len(data) < expected:
+        raise _truncated(path, shape, dtype, expected, len(data))
+    voxels = np.frombuffer(data, dtype).reshape(shape, order="F")
+    slope, intercept = header.get_slope_inter()
+    if slope is not None and (slope, intercept) != (1.0, 0.0):
+        voxels = voxels * float(slope) + float(intercept)
+    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        raise ImageError(
+            f"segmentation {path}: has no orientation (sform and qform codes are 0), so left and front are unknown; "
+            "write the affine of the MR volume into it"
+        )
+    try:
+        unit = _MM.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:  # a code that the standard does not name
+        unit = 1.0
+    return _checked(path, voxels, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine())
+
+
+def _nifti_header(file: IO[bytes], path: Path) -> Any:
+    start = file.read(348)
+    if len(start) < 348:
+        raise ImageError(f"segmentation {path}: ends inside its header ({len(start)} bytes); copy or export it again")
+    if start[4:8] == b"n+2\0":
+        return _NIFTI2(start + file.read(540 - 348), check=False)
+    if start[344:348] != b"n+1\0":
+        raise ImageError(f"segmentation {path}: is not NIfTI in one file (no 'n+1' in its header); export it again")
+    return _NIFTI1(start, check=False)
+
+
+def _read_itk(path: Path) -> LabelVolume:
+    import SimpleITK
+
+    sitk: Any = SimpleITK  # its annotations are not usable
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    shape = tuple(int(n) for n in reader.GetSize())
+    if reader.GetNumberOfComponents() != 1:
+        raise ImageError(f"segmentation {path}: has {reader.GetNumberOfComponents()} values a voxel; save one label")
+    _check_promise(path, shape, np.dtype(np.uint8))
+    image = reader.Execute()
+    to_ras = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
+    affine = np.eye(4)
+    affine[:3, :3] = to_ras @ np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = to_ras @ np.asarray(image.GetOrigin())
+    return _checked(path, sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine)
+
+
+def _check_promise(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) < 3 or min(shape) < 1 or any(n > 1 for n in shape[3:]) or min(shape[:3]) < 2:
+        raise ImageError(f"segmentation {path}: shape {shape} is no volume; three axes of at least 2 voxels are read")
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ImageError(f"segmentation {path}: its voxels are {dtype}; labels are whole numbers: save them as such")
+    n_voxels, n_bytes = math.prod(shape), path.stat().st_size
+    if n_voxels > MAX_VOXELS:
+        raise ImageError(
+            f"segmentation {path}: {n_voxels:,} voxels are announced, more than the {MAX_VOXELS:,} that are read; "
+            "cut it to one knee, or mend its header"
+        )
+    if n_voxels * dtype.itemsize > _MOST_COMPRESSED * n_bytes:
+        raise _truncated(path, shape, dtype, n_voxels * dtype.itemsize, n_bytes)
+
+
+def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
+    low, high = _VOXEL_MM
+    if not ((sizes >= low) & (sizes <= high)).all() or abs(np.linalg.det(affine[:3, :3])) < 0.05 * np.prod(sizes):
+        raise ImageError(
+            f"segmentation {path}: its affine gives voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm, but "
+            f"each must be {low:g} to {high:g} mm along three directions; write the MR volume's affine into it"
+        )
+    if voxels.dtype.kind == "f" and not (np.isfinite(voxels).all() and (voxels == np.round(voxels)).all()):
+        raise ImageError(f"segmentation {path}: holds fractions or NaN, but labels are whole numbers; is it a scan?")
+    lowest, highest = float(voxels.min()), float(voxels.max())
+    if lowest < 0 or highest > 65535:
+        raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
+    return LabelVolume(np.ascontiguousarray(voxels.astype(np.uint16)), np.asarray(affine, float), str(path))
+
+
+def _truncated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], expected: int, found: int) -> ImageError:
+    return ImageError(
+        f"segmentation {path}: shape {shape} of {dtype} needs {expected:,} bytes, but only {found:,} are there; "
+        "the file is truncated: copy or export it again"
+    )

@@ -1,0 +1,163 @@
+"""Registers one knee with the cartilage atlas: an affine map of point clouds, then a deformation of distance maps.
+
+Everything happens in the frame of a left knee, the atlas' own: a right knee is mirrored (``x`` to ``-x``) before, and
+points are mirrored back after. The atlas is fixed, so that its points are carried to the knee without inversion.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy import ndimage
+
+from mris.knee.alignment import Alignment, align, apply
+from mris.knee.cartilage_atlas import CartilageAtlas
+from mris.knee.deformation import deform, jacobian
+from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, cropped
+from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, signed_distance, template_of
+
+LOWEST_DICE = 0.65
+"""A registration whose mean overlap is below is flagged."""
+OTHER_SIDE_RATIO = 0.95
+"""The other side fits clearly better if its residual is below this share of that of the stated side."""
+
+_CROP_MM = 12.0
+_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+_CARTILAGES = (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE)
+
+Points = Float[np.ndarray, "n 3"]
+Affine = Float[np.ndarray, "4 4"]
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The way from the atlas to one knee.
+
+    Attributes:
+        affine: From the atlas' world to the (for a right knee: mirrored) world of the knee.
+        displacement: What is added in the atlas before the affine map, mm, on the template's grid.
+        grid: Voxel of that grid to the atlas' world.
+        mirrored: Whether the knee is a right one.
+        dice: Overlap of the carried atlas cartilage with the knee's, ``femoral`` and ``tibial``.
+        dice_affine: The same before the deformation.
+        jacobian_positive: Share of the grid in which the deformation does not fold.
+        residual_mm: Mean distance of the surfaces' closest points after the affine map.
+        residual_other_mm: The same for the other side's mirroring.
+        flags: What is doubtful, in words.
+    """
+
+    affine: Affine
+    displacement: Float32[np.ndarray, "3 i j k"]
+    grid: Affine
+    mirrored: bool
+    dice: dict[str, float]
+    dice_affine: dict[str, float]
+    jacobian_positive: float
+    residual_mm: float
+    residual_other_mm: float
+    flags: tuple[str, ...] = field(default=())
+
+    def to_subject(self, points: Points) -> Points:
+        """Carry points of the atlas' world (mm) to the world of the knee's volume (mm)."""
+        moved = apply(self.affine, points + _displacement_at(self.displacement, self.grid, points))
+        return apply(_MIRROR, moved) if self.mirrored else moved
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean of the two overlaps."""
+        return float(np.mean(list(self.dice.values())))
+
+
+def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int = 1) -> Registration:
+    """Register a knee with the atlas.
+
+    Affine: iterated closest points of both cartilages' surfaces. Deformation: demons on the signed distances to both
+    cartilages and both bones, so that bone without cartilage stays where it is.
+
+    Args:
+        atlas: The atlas, a left knee.
+        segmentation: One knee with both bones.
+        threads: Threads of SimpleITK in this process.
+
+    Returns:
+        The registration. A poor one is not an error but flagged: overlap below `LOWEST_DICE`, folds, a side doubtful.
+    """
+    import SimpleITK
+
+    sitk: Any = SimpleITK  # its annotations are not usable
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    template = template_of(atlas)
+    mirrored = segmentation.side == "right"
+    knee = cropped(segmentation, _CROP_MM)
+    affine = _MIRROR @ knee.affine if mirrored else knee.affine
+    clouds = [cloud_of(knee.labels == tissue, affine) for tissue in _CARTILAGES]
+    alignment = align(template.clouds, clouds)
+    other = align(template.clouds, [apply(_MIRROR, cloud) for cloud in clouds])
+    surfaces = _surfaces(knee, np.linalg.inv(affine) @ alignment.affine @ template.affine, template)
+    displacement = deform(template.surfaces, template.weights, surfaces, GRID_MM)
+    determinant = jacobian(displacement, GRID_MM)
+    to_voxel = np.linalg.inv(affine) @ alignment.affine
+    dice = _overlap(template, knee, to_voxel, displacement, determinant)
+    unmoved = np.zeros_like(displacement)
+    return Registration(
+        affine=alignment.affine,
+        displacement=displacement,
+        grid=template.affine,
+        mirrored=mirrored,
+        dice=dice,
+        dice_affine=_overlap(template, knee, to_voxel, unmoved, np.ones_like(determinant)),
+        jacobian_positive=float((determinant > 0).mean()),
+        residual_mm=alignment.residual_mm,
+        residual_other_mm=other.residual_mm,
+        flags=_flags(dice, float((determinant > 0).mean()), alignment, other, segmentation.side),
+    )
+
+
+def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:
+    shape = template.surfaces.shape[1:]
+    maps = [
+        sample(signed_distance(knee.labels == tissue, knee.affine), to_voxel, shape)
+        for tissue in (*_CARTILAGES, FEMUR, TIBIA)
+    ]
+    return np.asarray(np.clip(np.stack(maps), -FARTHEST_MM, FARTHEST_MM), np.float32)
+
+
+def _overlap(
+    template: Template, knee: Segmentation, to_voxel: Affine, displacement: np.ndarray, determinant: np.ndarray
+) -> dict[str, float]:
+    """Dice of the carried atlas cartilage, in mm3 of the knee: each atlas voxel counts as much as it becomes."""
+    dice = {}
+    to_grid = np.linalg.inv(template.affine)
+    scale = abs(np.linalg.det((knee.affine @ to_voxel)[:3, :3])) * template.voxel_mm3
+    for name, tissue, voxels in zip(("femoral", "tibial"), _CARTILAGES, template.voxels, strict=True):
+        moved = voxels + _displacement_at(displacement, template.affine, voxels)
+        local = ndimage.map_coordinates(determinant, apply(to_grid, voxels).T, order=1, mode="nearest")
+        hit = ndimage.map_coordinates(
+            (knee.labels == tissue).astype(np.uint8), apply(to_voxel, moved).T, order=0, cval=0
+        )
+        size = local * scale
+        carried, own = float(size.sum()), float((knee.labels == tissue).sum()) * knee.voxel_mm3
+        dice[name] = 2.0 * float((size * hit).sum()) / (carried + own)
+    return dice
+
+
+def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> Points:
+    places = apply(np.linalg.inv(grid), points).T
+    parts = [ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in displacement]
+    return np.stack(parts, axis=1).astype(float)
+
+
+def _flags(
+    dice: dict[str, float], positive: float, alignment: Alignment, other: Alignment, side: str
+) -> tuple[str, ...]:
+    flags = []
+    mean = float(np.mean(list(dice.values())))
+    if mean < LOWEST_DICE:
+        flags.append(f"registration overlap {mean:.2f} is below {LOWEST_DICE}")
+    if positive < 1.0:
+        flags.append(f"deformation folds in {100 * (1 - positive):.2f} % of the grid")
+    if other.residual_mm < OTHER_SIDE_RATIO * alignment.residual_mm:
+        flags.append(f"side doubtful: {side} fits to {alignment.residual_mm:.2f} mm, the other {other.residual_mm:.2f}")
+    return tuple(flags)

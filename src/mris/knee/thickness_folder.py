@@ -1,0 +1,276 @@
+"""Maps of many knees: from segmentation files to a folder of maps, records, pictures and one table.
+
+A knee's record is written last; a knee with a record of the same file, labels, side and method is kept, so that an
+interrupted run goes on where it stopped.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.progress import track
+
+import mris
+from mris.cohort.workers import start_worker
+from mris.errors import ImageError, OutputError
+from mris.images.write import atomic_write, check_writable_folder, write_json
+from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
+from mris.knee.segmentation import LabelMap, read_segmentation
+from mris.knee.segmentation_files import KneeFile
+from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
+from mris.knee.thickness_preview import write_preview
+
+METHOD_VERSION = 1
+"""Raised whenever the same segmentation would give another map."""
+FEMORAL_FILE, TIBIAL_FILE = "FC_2d_thickness.npy", "TC_2d_thickness.npy"
+TABLE_FILE, REPORT_FILE = "maps.csv", "report.json"
+
+_RECORD, _PREVIEW = "record.json", "preview.png"
+
+
+@dataclass(frozen=True)
+class ThicknessSettings:
+    """What decides the maps of a folder.
+
+    Attributes:
+        atlas: Folder of the atlas.
+        labels: Numbers of the tissues.
+        on_error: Stop at a file that cannot be used, or leave it out and say so.
+        workers: Processes; None for one a core.
+    """
+
+    atlas: Path
+    labels: LabelMap
+    on_error: Literal["stop", "skip"] = "stop"
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class KneeResult:
+    """What became of one file.
+
+    Attributes:
+        knee: The file.
+        record: What `record.json` holds; None if there are no maps.
+        error: Why there are none, or "".
+        reused: Whether the maps were there.
+    """
+
+    knee: KneeFile
+    record: dict[str, Any] | None
+    error: str = ""
+    reused: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is doubtful, in words."""
+        return tuple(self.record["flags"]) if self.record else ()
+
+
+@dataclass(frozen=True)
+class ThicknessReport:
+    """What became of all files.
+
+    Attributes:
+        results: One a file, in the order of the files.
+        table: The table of the maps; None if nothing was written.
+    """
+
+    results: tuple[KneeResult, ...]
+    table: Path | None
+
+    def summary(self) -> str:
+        """Counts in and out, then a line for each flagged or failed knee."""
+        n = len(self.results)
+        failed = [result for result in self.results if result.error]
+        flagged = [result for result in self.results if result.flags]
+        reused = sum(result.reused for result in self.results)
+        verb = "have maps" if self.table else "can be read"
+        lines = [f"{n - len(failed)} of {n} knees {verb}, {len(failed)} failed, {len(flagged)} flagged"]
+        if reused:
+            lines.append(f"  {reused} were there before")
+        lines += [f"  flagged {result.knee.key}: {'; '.join(result.flags)}" for result in flagged]
+        lines += [f"  failed {result.knee.key}: {result.error}" for result in failed]
+        return "\n".join(lines)
+
+
+def write_thickness_maps(
+    knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings, *, progress: bool = False
+) -> ThicknessReport:
+    """Make the maps of many knees.
+
+    For each file a folder of its name with `FEMORAL_FILE` and `TIBIAL_FILE` (310 x 310, float64, mm, NaN outside), a
+    record and a picture; for all of them `maps.csv` (one row a knee) and `report.json`.
+
+    Args:
+        knees: The files, each with a name of its own.
+        out: Folder; what it holds of the same files is kept.
+        settings: Atlas, labels, and how to go on.
+        progress: Show a bar on stderr.
+
+    Raises:
+        ImageError: A file cannot be used (with ``on_error="stop"``), or the atlas cannot be read.
+        OutputError: The folder cannot be written, or a process died.
+    """
+    check_writable_folder(out)
+    open_atlas(settings.atlas)  # a missing atlas is told before any work, not once a knee
+    results = []
+    for result in _shown(_done(knees, out, settings), len(knees), progress):
+        if result.error and settings.on_error == "stop":
+            raise ImageError(f"{result.error} (or leave such files out with --on-error skip)")
+        results.append(result)
+    report = ThicknessReport(tuple(results), out / TABLE_FILE)
+    _write_table(report, out / TABLE_FILE)
+    write_json(
+        out / REPORT_FILE,
+        {
+            "n_files": len(results),
+            "n_maps": sum(result.record is not None for result in results),
+            "flagged": {result.knee.key: list(result.flags) for result in results if result.flags},
+            "failed": {result.knee.key: result.error for result in results if result.error},
+            "settings": _method(settings),
+        },
+    )
+    return report
+
+
+def check_segmentations(
+    knees: Sequence[KneeFile], settings: ThicknessSettings, *, progress: bool = False
+) -> ThicknessReport:
+    """Read all segmentations and say what is wrong or doubtful; nothing is registered or written."""
+    results = []
+    for knee in track(knees, description="Reading segmentations", disable=not progress):
+        try:
+            flags = read_segmentation(knee.path, settings.labels, knee.side).flags
+            results.append(KneeResult(knee, {"flags": list(flags)}))
+        except ImageError as error:
+            results.append(KneeResult(knee, None, str(error)))
+    return ThicknessReport(tuple(results), None)
+
+
+def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> Iterator[KneeResult]:
+    make = partial(_knee, out, settings)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(settings.workers or cores, len(knees))
+    if workers <= 1:
+        yield from map(make, knees)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    try:
+        yield from pool.map(make, knees)
+    except BrokenProcessPool as error:
+        raise OutputError(
+            "a process that makes maps died (killed, or out of memory?); run again with fewer workers: finished knees "
+            "are kept. In a script, the call must stand under `if __name__ == '__main__':`"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
+    folder = out / knee.key
+    try:
+        wanted = {
+            "file": knee.path.name,
+            "sha256": hashlib.sha256(knee.path.read_bytes()).hexdigest(),
+            "subject": knee.subject,
+            "side": knee.side,
+            "timepoint": knee.timepoint,
+            **_method(settings),
+        }
+        found = _finished(folder, wanted)
+        if found is not None:
+            return KneeResult(knee, found, reused=True)
+        maps = thickness_maps(_atlas(settings.atlas), read_segmentation(knee.path, settings.labels, knee.side))
+    except ImageError as error:
+        return KneeResult(knee, None, str(error))
+    except OSError as error:
+        return KneeResult(knee, None, f"segmentation {knee.path}: {error.strerror or error}")
+    record = {**wanted, **_facts(maps)}
+    for name, flat in ((FEMORAL_FILE, maps.femoral), (TIBIAL_FILE, maps.tibial)):
+        with atomic_write(folder / name) as temporary, temporary.open("wb") as file:
+            np.save(file, flat, allow_pickle=False)
+    write_preview(folder / _PREVIEW, maps, knee.key)
+    write_json(folder / _RECORD, record)
+    return KneeResult(knee, record)
+
+
+@lru_cache(maxsize=1)
+def _atlas(folder: Path) -> CartilageAtlas:
+    return open_atlas(folder)
+
+
+def _method(settings: ThicknessSettings) -> dict[str, Any]:
+    atlas = hashlib.sha256("".join(CHECKSUMS.values()).encode()).hexdigest()
+    return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": json.loads(json.dumps(asdict(settings.labels)))}
+
+
+def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    if not all((folder / name).is_file() for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)):
+        return None
+    try:
+        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except ValueError:  # a damaged record is no record
+        return None
+    same = isinstance(found, dict) and all(found.get(name) == value for name, value in wanted.items())
+    return found if same else None
+
+
+def _facts(maps: ThicknessMaps) -> dict[str, Any]:
+    found = maps.registration
+    return {
+        "flags": list(maps.flags),
+        "dice": {name: round(value, 4) for name, value in found.dice.items()},
+        "dice_affine": {name: round(value, 4) for name, value in found.dice_affine.items()},
+        "residual_mm": round(found.residual_mm, 3),
+        "residual_other_side_mm": round(found.residual_other_mm, 3),
+        "jacobian_positive": found.jacobian_positive,
+        "coverage": {name: round(value, 4) for name, value in maps.coverage.items()},
+        "denuded": {name: round(value, 4) for name, value in maps.denuded.items()},
+        "subregions_mm": {name: round(v, 4) if math.isfinite(v) else None for name, v in maps.subregions.items()},
+        "seconds": dict(maps.seconds),
+        "software": f"mris {mris.__version__}",
+    }
+
+
+def _write_table(report: ThicknessReport, path: Path) -> None:
+    """One row a knee; the columns that a manifest needs come first, so that joining sources gives one."""
+    rows = []
+    for result in report.results:
+        if result.record is None:
+            continue
+        knee, record = result.knee, result.record
+        rows.append(
+            {
+                "subject": knee.subject,
+                "timepoint": knee.timepoint,
+                "side": knee.side,
+                "target_femoral": f"{knee.key}/{FEMORAL_FILE}",
+                "target_tibial": f"{knee.key}/{TIBIAL_FILE}",
+                **record["subregions_mm"],
+                **{f"dice_{name}": value for name, value in record["dice"].items()},
+                **{f"denuded_{name}": value for name, value in record["denuded"].items()},
+                "flags": "; ".join(record["flags"]),
+            }
+        )
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["subject", "timepoint", "side"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _shown(results: Iterator[KneeResult], total: int, progress: bool) -> Iterator[KneeResult]:
+    if not progress:
+        return results
+    return iter(track(results, description="Making maps", total=total))

@@ -1,0 +1,133 @@
+"""The maps of one knee: from a segmentation over registration and thickness to two flat maps and their doubts."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from mris.knee.alignment import apply
+from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
+from mris.knee.flatten import flatten, map_mask, subregion_means
+from mris.knee.registration import Registration, register
+from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation
+from mris.knee.template import template_of
+from mris.knee.thickness import cartilage_thickness, sample_thickness
+
+SMALLEST_COVERAGE = 0.95
+"""A map with values in a smaller share of the atlas' pixels is flagged."""
+LARGEST_DENUDED_SHARE = 0.5
+"""A map with more bare bone than this is flagged: so much is rare even at the end stage."""
+
+ThicknessMap = Float[np.ndarray, "310 310"]
+_EDGE_VOXELS = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ThicknessMaps:
+    """Two maps of one knee, in the atlas' frame of a left knee, and how they came about.
+
+    Attributes:
+        femoral: Thickness in mm, NaN outside, 0 on bare bone.
+        tibial: The same for both plates of the tibia.
+        coverage: For each region the share of the atlas' pixels that have a value.
+        denuded: For each region the share of these that are bare bone.
+        subregions: Mean thickness (mm) of each named part of both regions; NaN where nothing of it was in view.
+        registration: The way from the atlas to the knee.
+        flags: What is doubtful about segmentation, registration or maps, in words; empty if nothing is.
+        seconds: What each step took, in seconds of processor time.
+    """
+
+    femoral: ThicknessMap
+    tibial: ThicknessMap
+    coverage: Mapping[str, float]
+    denuded: Mapping[str, float]
+    subregions: Mapping[str, float]
+    registration: Registration
+    flags: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> ThicknessMaps:
+    """Make the femoral and the tibial thickness map of one knee.
+
+    Args:
+        atlas: The atlas that gives the frame.
+        segmentation: One knee; a right one is mirrored to the atlas' left.
+
+    Returns:
+        The maps. A poor registration or a small field of view is no error; it is flagged.
+
+    Raises:
+        ImageError: A cartilage lies nowhere on its bone, or the voxel axes are not at right angles.
+    """
+    clock = _Clock()
+    template_of(atlas)
+    clock.lap("atlas")
+    registration = register(atlas, segmentation)
+    clock.lap("registration")
+    maps: list[ThicknessMap] = []
+    coverage: dict[str, float] = {}
+    denuded: dict[str, float] = {}
+    subregions: dict[str, float] = {}
+    for region, bone_side, bone, cartilage in zip(
+        (atlas.femoral, atlas.tibial),
+        template_of(atlas).bone_side,
+        (FEMUR, TIBIA),
+        (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE),
+        strict=True,
+    ):
+        surface = cartilage_thickness(
+            segmentation.labels == cartilage, segmentation.labels == bone, segmentation.affine
+        )
+        places = registration.to_subject(bone_side)
+        values = sample_thickness(surface, places)
+        values[~_in_view(segmentation, places)] = np.nan
+        clock.lap(f"{region.name} thickness")
+        flat = flatten(values, region)
+        maps.append(flat)
+        coverage[region.name], denuded[region.name] = _shares(flat, region)
+        subregions |= subregion_means(flat, region)
+        clock.lap(f"{region.name} map")
+    flags = (*segmentation.flags, *registration.flags, *_map_flags(coverage, denuded))
+    return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, flags, clock.laps)
+
+
+class _Clock:
+    """Processor seconds of named steps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.process_time()
+
+    def lap(self, name: str) -> None:
+        now = time.process_time()
+        self.laps[name] = round(now - self._last, 2)
+        self._last = now
+
+
+def _in_view(segmentation: Segmentation, places: np.ndarray) -> np.ndarray:
+    voxels = apply(np.linalg.inv(segmentation.affine), places)
+    last = np.array(segmentation.labels.shape) - 1
+    return np.asarray(((voxels > -_EDGE_VOXELS) & (voxels < last + _EDGE_VOXELS)).all(axis=1))
+
+
+def _shares(flat: ThicknessMap, region: AtlasRegion) -> tuple[float, float]:
+    known = np.isfinite(flat)
+    n_known = int(known.sum())
+    bare = int((flat[known] <= 0.0).sum())
+    return n_known / int(map_mask(region).sum()), bare / n_known if n_known else 0.0
+
+
+def _map_flags(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> list[str]:
+    flags = [
+        f"{name} map covers {100 * share:.0f} % of the atlas"
+        for name, share in coverage.items()
+        if share < SMALLEST_COVERAGE
+    ]
+    return flags + [
+        f"{100 * share:.0f} % of the {name} map is bare bone"
+        for name, share in denuded.items()
+        if share > LARGEST_DENUDED_SHARE
+    ]

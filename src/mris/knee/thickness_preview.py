@@ -1,0 +1,39 @@
+"""A picture of the two maps of a knee, to look at before they are trusted."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mris.images.write import atomic_write
+from mris.knee.thickness_maps import ThicknessMaps
+
+THICKEST_MM = 4.0
+"""Upper end of the color scale, so that pictures can be compared."""
+
+
+def write_preview(path: Path, maps: ThicknessMaps, title: str) -> None:
+    """Draw femoral and tibial map side by side as PNG, with a scale in mm; bare bone is black, no value white.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    figure = Figure(figsize=(7.4, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    flags = f"\n{'; '.join(maps.flags)}" if maps.flags else ""
+    figure.suptitle(f"{title}{flags}", fontsize=8, wrap=True)
+    for axis, name, flat, top in zip(
+        axes, ("femoral", "tibial"), (maps.femoral, maps.tibial), ("lateral", "medial"), strict=True
+    ):
+        picture = axis.imshow(flat, cmap="viridis", vmin=0.0, vmax=THICKEST_MM, interpolation="nearest")
+        axis.imshow(np.where(flat <= 0.0, 0.0, np.nan), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+        axis.set_title(f"{name}, Dice {maps.registration.dice[name]:.2f}", fontsize=8)
+        axis.set_xlabel("posterior to anterior", fontsize=7)
+        axis.set_ylabel(f"{top} at the top", fontsize=7)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.colorbar(picture, ax=list(axes), label="thickness (mm)", shrink=0.8)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=90)
