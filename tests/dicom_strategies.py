@@ -96,11 +96,11 @@ def image_elements(
 ) -> list[Element]:
     """Elements of a sound radiograph, in order."""
     allocated, signed = stored.dtype.itemsize * 8, stored.dtype.kind == "i"
+    data = pixel_data(stored, bits, syntax)
     if syntax == JPEGBaseline8Bit:
         allocated, bits, signed = 8, 8, False
     numbers = ((0x00280010, stored.shape[0]), (0x00280011, stored.shape[1]))
     depth = ((0x00280100, allocated), (0x00280101, bits), (0x00280102, bits - 1), (0x00280103, int(signed)))
-    data = pixel_data(stored, bits, syntax)
     native = syntax in NATIVE
     return [
         Element(0x00080016, b"UI", b"1.2.840.10008.5.1.4.1.1.1.1\0"),

@@ -1,9 +1,14 @@
 """DICOM files with lies in them are an `Image` or one clear `ImageError`; benchmarks/fuzz_dicom.py reads thousands."""
 
+import dataclasses
+
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
+from hypothesis import strategies as st
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
 from tests.dicom_strategies import (
     COMPRESSED,
     built_files,
@@ -90,6 +95,26 @@ def test_a_large_picture_in_next_to_no_bytes_is_not_decoded_and_a_small_one_is(f
             read_image(path)
     else:  # these spend bits on every block or run, however flat it is
         assert read_or_refused(path) is not None
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
+@settings(SOON, max_examples=15)
+@given(share=st.floats(0.05, 0.99))
+def test_a_compressed_picture_whose_stream_was_cut_is_refused_and_never_filled_up(folder, syntax, share):
+    elements = image_elements(stored_pixels((64, 80), 16, 12, False, 1), 12, syntax)
+    (folder / "whole.dcm").write_bytes(file_bytes(elements, syntax))
+    assert read_or_refused(folder / "whole.dcm") is not None
+    frame = next(generate_frames(pydicom.dcmread(folder / "whole.dcm").PixelData, number_of_frames=1))
+    data = encapsulate([frame[: int(share * len(frame))]])
+    elements[-1] = dataclasses.replace(elements[-1], value=data + elements[-1].value[-8:])  # the delimiter
+    (folder / "cut.dcm").write_bytes(file_bytes(elements, syntax))
+    assert read_or_refused(folder / "cut.dcm") is None
+
+
+def test_baseline_jpeg_comes_back_but_for_its_loss(folder):
+    stored = stored_pixels((64, 80), 16, 12, False, 1)
+    (folder / "lossy.dcm").write_bytes(file_bytes(image_elements(stored, 12, JPEGBaseline8Bit), JPEGBaseline8Bit))
+    assert np.abs(read_image(folder / "lossy.dcm").pixels[0] - (stored >> 4)).max() < 20
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

@@ -36,6 +36,14 @@ def stated_size(stream: bytes) -> StatedSize | None:
     return StatedSize(bottom - top, right - left, samples)
 
 
+def is_cut(stream: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS stream lacks the marker that ends it (T.81, B.1.1.3), padding left aside.
+
+    Decoders fill what is missing with some gray without a word. Those of JPEG 2000 notice; False for their streams.
+    """
+    return stream[:2] == b"\xff\xd8" and not stream.rstrip(b"\x00\xff").endswith(b"\xff\xd9")
+
+
 def _codestream_start(stream: bytes) -> int:
     """Position of the codestream in the boxes of a JP2 file; that of its end if there is none."""
     position = 0

@@ -23,7 +23,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
-from mris.images.codestream import StatedSize, stated_size
+from mris.images.codestream import StatedSize, is_cut, stated_size
 from mris.images.dicom_facts import DicomFacts, facts_of, number, rescale
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
@@ -161,6 +161,11 @@ def _check_stream(stream: bytes, size: tuple[int, int], dataset: Dataset, path: 
             raise ImageError(
                 f"image {path}: the header says {size[0]} x {size[1]} pixels, but the compressed stream {found}; "
                 "copy or export it again"
+            )
+        if is_cut(stream):
+            raise ImageError(
+                f"image {path}: its compressed stream of {len(stream):,} bytes has no end; the file is truncated: copy "
+                "or export it again"
             )
     if n_pixels > max(_LARGE, most * len(stream)):
         raise ImageError(
