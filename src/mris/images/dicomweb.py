@@ -97,7 +97,8 @@ def connect(settings: ArchiveSettings) -> Archive:
     # The library's own way of asking again ends in an error that does not tell the status; the session's does.
     client = DICOMwebClient(url, session=session, timeout=settings.timeout)
     client.set_http_retry_params(retry=False)
-    logging.getLogger("dicomweb_client").addHandler(logging.NullHandler())
+    for name in ("dicomweb_client", "retrying"):  # else what they log, tracebacks too, goes to standard error
+        logging.getLogger(name).addHandler(logging.NullHandler())
     return Archive(url, client, session, settings.timeout)
 
 
@@ -128,7 +129,9 @@ def archive_faults(archive: Archive) -> Iterator[None]:
     The message holds neither credentials nor the question, whose conditions name a patient.
     """
     import requests
+    from urllib3.exceptions import ReadTimeoutError
 
+    silent = f"archive {archive.url}: no answer within {archive.timeout:g} s; try again, or give a longer --timeout"
     try:
         yield
     except requests.exceptions.HTTPError as error:
@@ -139,9 +142,7 @@ def archive_faults(archive: Archive) -> Iterator[None]:
             f"archive {archive.url}: its certificate is not to be believed; give the authority's with --ca-file"
         ) from None
     except requests.exceptions.Timeout:
-        raise ArchiveError(
-            f"archive {archive.url}: no answer within {archive.timeout:g} s; try again, or give a longer --timeout"
-        ) from None
+        raise ArchiveError(silent) from None
     except requests.exceptions.RetryError:
         raise ArchiveError(f"archive {archive.url}: is busy, also when asked again; try later") from None
     except requests.exceptions.JSONDecodeError:
@@ -149,6 +150,8 @@ def archive_faults(archive: Archive) -> Iterator[None]:
             f"archive {archive.url}: its answer is no JSON; is this the address of its DICOMweb service?"
         ) from None
     except requests.exceptions.RequestException as error:
+        if error.args and isinstance(getattr(error.args[0], "reason", None), ReadTimeoutError):
+            raise ArchiveError(silent) from None  # after its last repetition, silence is told as a broken connection
         raise ArchiveError(
             f"archive {archive.url}: cannot be reached ({type(error).__name__}); check the address and the network"
         ) from None

@@ -208,7 +208,7 @@ def _stored(archive: Archive, path: Path, data: bytes) -> StoreOutcome:
         )
         if response.status_code in (401, 403, 404):
             response.raise_for_status()
-    if response.is_redirect:
+    if 300 <= response.status_code < 400:
         raise ArchiveError(f"archive {archive.url}: has moved to another address; give the new one")
     answer = _json(response)
     failed = _items(answer, "00081198")

@@ -168,7 +168,7 @@ def _study(record: Mapping[str, Any]) -> StudyRecord:
 
 
 def _class_name(record: Mapping[str, Any]) -> str:
-    return UID(_text(record, "00080016")).name.removesuffix(" Storage")
+    return UID(_text(record, "00080016")).name.replace(" Storage", "")
 
 
 def _uid(archive: Archive, record: Mapping[str, Any], tag: str) -> str:
