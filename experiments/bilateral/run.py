@@ -56,7 +56,8 @@ def run(given: argparse.Namespace) -> None:
             keys["blinded"] = train(work, plan, blinded, blinded_key, f"blinded/seed{seed}", seed)
         keys |= make_methods(work, plan, cohort, keys["metric"], seed)
         measure(work, plan, knees, cohort, keys, seed)
-    command = f"python experiments/bilateral/run.py{' --smoke' if given.smoke else ''}"
+    asked = [*(["--smoke"] if given.smoke else []), *(f"--seed {seed}" for seed in given.seed or [])]
+    command = " ".join(["python experiments/bilateral/run.py", *asked])
     page = write_bilateral_report(work, plan, cohort, given.out or given.work / "report", command)
     print(f"report: {page}")
 

@@ -117,7 +117,7 @@ def _what(plan: KlgPlan, knees: Knees, agreement: Agreement, parts: Parts) -> li
         "`experiments/bilateral`), both knees each. The classifier is a ResNet-18 of width "
         f"{s.width}, {s.epochs} epochs of each training radiograph and {plan.copies} augmented copies, trained from "
         "scratch for each task; its last epoch is kept. k-NN and logistic regression read a frozen space: left knees "
-        "by the bilateral source encoder, mirrored right knees by its target encoder; the same networks untrained; "
+        "by the bilateral source encoder, mirrored right knees by its target encoder; an untrained source encoder; "
         f"{plan.n_components} principal components of pixels. Number of neighbors and penalty are chosen on validation "
         f"people, by kappa of grades or average precision of rises. Seeds {', '.join(map(str, plan.seeds))}; numbers "
         "are means over seeds, intervals resample people.",

@@ -50,31 +50,25 @@ def read_pictures(work: Work) -> np.ndarray:
 
 
 def make_spaces(
-    work: Work, bilateral: Work, plan: BilateralPlan, knees: Knees, cohort: Cohort, metric_key: str, seed: int
+    work: Work, bilateral: Work, plan: BilateralPlan, knees: Knees, cohort: Cohort, keys: dict[str, str], seed: int
 ) -> str:
-    """Embed all knees: left ones by the source encoder, mirrored right ones by the target encoder, into one space."""
+    """Embed all knees: left ones by the source encoder, mirrored right ones by the target encoder, into one space.
+
+    The untrained network is the source encoder as it began, for all knees: two random networks share no space.
+    """
 
     def make(out: Path, _: bool) -> None:
-        encoders = {
-            "bilateral": open_encoder(bilateral, f"seed{seed}"),
-            "untrained": untrained_encoder(cohort, plan, seed),
-        }
-        left, right = (
-            np.searchsorted(knees.people, cohort.subjects) * 2 + i for i in (0, 1)
-        )  # knees stand in the order of person and side
-        spaces = {}
-        for name, encoder in encoders.items():
-            parts = [
-                (batch.positions, encoder.encode_sources(batch.sources), encoder.encode_targets(batch.targets))
-                for batch in cohort.batches(64)
-            ]
-            space = np.empty((len(knees), parts[0][1].shape[1]), dtype=np.float32)
-            for positions, sources, targets in parts:
-                space[left[positions]], space[right[positions]] = sources, targets
-            spaces[name] = space
-        write_npz(out / "spaces.npz", **spaces)
+        trained, untrained = open_encoder(bilateral, f"seed{seed}"), untrained_encoder(cohort, plan, seed)
+        space = np.empty((len(knees), plan.metric_settings.embedding_dim), dtype=np.float32)
+        first = 2 * np.searchsorted(knees.people, cohort.subjects)  # knees stand by person, left before right
+        for batch in cohort.batches(64):
+            space[first[batch.positions]] = trained.encode_sources(batch.sources)
+            space[first[batch.positions] + 1] = trained.encode_targets(batch.targets)
+        pictures = read_pictures(work)
+        parts = [untrained.encode_sources(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+        write_npz(out / "spaces.npz", bilateral=space, untrained=np.concatenate(parts))
 
-    return work.stage(f"seed{seed}/spaces", {"metric": metric_key}, make)
+    return work.stage(f"seed{seed}/spaces", {**keys, "untrained": "source encoder"}, make)
 
 
 def augmented(pictures: np.ndarray, plan: KlgPlan, seed: int) -> np.ndarray:

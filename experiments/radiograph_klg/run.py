@@ -79,8 +79,11 @@ def run(given: argparse.Namespace) -> None:
     pictures = make_pictures(work, knees, space_plan.size, cohort_key)
     answers: list[dict] = [{} for _ in tasks]
     for seed in plan.seeds:
-        metric = train(bilateral, space_plan, cohort, cohort_key, f"seed{seed}", seed)
-        spaces = make_spaces(work, bilateral, space_plan, knees, cohort, metric, seed)
+        encoders = {
+            "pictures": pictures,
+            "metric": train(bilateral, space_plan, cohort, cohort_key, f"seed{seed}", seed),
+        }
+        spaces = make_spaces(work, bilateral, space_plan, knees, cohort, encoders, seed)
         made = [make_classifier(work, plan, knees, parts, pictures, seed) for _, parts in tasks]
         for (_, parts), key, found in zip(tasks, made, answers, strict=True):
             keys = {"spaces": spaces, "classifier": key, "grades": made[0]}
@@ -88,7 +91,8 @@ def run(given: argparse.Namespace) -> None:
             found.setdefault(CLASSIFIER, []).append(classifier_answers(work, knees, parts.test, seed))
             for method, one in other_answers(work, knees, parts.test, seed).items():
                 found.setdefault(method, []).append(one)
-    command = f"python experiments/radiograph_klg/run.py{' --smoke' if given.smoke else ''}"
+    asked = [*(["--smoke"] if given.smoke else []), *(f"--seed {seed}" for seed in given.seed or [])]
+    command = " ".join(["python experiments/radiograph_klg/run.py", *asked])
     out = given.out or given.work / "report"
     page = write_klg_report(work, plan, knees, agreement, labels, tasks, answers, out, command)
     print(f"report: {page}")
