@@ -18,9 +18,8 @@ Affine = Float[np.ndarray, "4 4"]
 
 KEPT_SHARE = 0.8
 """Share of the closest pairs that an iteration fits."""
-GOOD_RESIDUAL_MM = 2.5
-"""An alignment within this residual from the plain start needs no other starts."""
 _STARTS_DEGREES = (-40.0, 0.0, 40.0)
+_N_COARSE_POINTS, _N_COARSE = 300, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +35,11 @@ class Alignment:
     residual_mm: float
 
 
-def align(fixed: Sequence[Points], moving: Sequence[Points], n_rigid: int = 25, n_affine: int = 25) -> Alignment:
+def align(fixed: Sequence[Points], moving: Sequence[Points], n_rigid: int = 60, n_affine: int = 60) -> Alignment:
     """Find the affine map that takes one cloud to the other, tissue by tissue.
 
-    First a rotation, one scale and a shift from the centers of mass (if that ends badly, also from 27 tilted starts),
-    then all twelve numbers.
+    First a rotation, one scale and a shift, from the centers of mass and 27 tilts, with few points; the best goes on
+    with all points; then all twelve numbers.
 
     Args:
         fixed: One cloud a tissue, in mm.
@@ -58,14 +57,14 @@ def align(fixed: Sequence[Points], moving: Sequence[Points], n_rigid: int = 25, 
         >>> np.allclose(found.affine[:3, :3], np.eye(3) * 1.1, atol=1e-3)
         True
     """
-    trees = [(KDTree(f), KDTree(m)) for f, m in zip(fixed, moving, strict=True)]
-    best = _iterate(trees, _start(fixed, moving, np.eye(3)), n_rigid, rigid=True)
-    if best.residual_mm > GOOD_RESIDUAL_MM:
-        for degrees in np.stack(np.meshgrid(*[_STARTS_DEGREES] * 3), axis=-1).reshape(-1, 3):
-            tilt = np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
-            other = _iterate(trees, _start(fixed, moving, tilt), n_rigid, rigid=True)
-            best = min(best, other, key=lambda alignment: alignment.residual_mm)
-    return _iterate(trees, best.affine, n_affine, rigid=False)
+    few = _trees([_thinned(cloud) for cloud in fixed], [_thinned(cloud) for cloud in moving])
+    tilts = np.stack(np.meshgrid(*[_STARTS_DEGREES] * 3), axis=-1).reshape(-1, 3)
+    starts = [_start(fixed, moving, Rotation.from_euler("xyz", tilt, degrees=True).as_matrix()) for tilt in tilts]
+    coarse = [_iterate(few, start, _N_COARSE, rigid=True) for start in starts]
+    best = min(coarse, key=lambda alignment: alignment.residual_mm)
+    trees = _trees(fixed, moving)
+    rigid = _iterate(trees, best.affine, n_rigid, rigid=True)
+    return _iterate(trees, rigid.affine, n_affine, rigid=False)
 
 
 def apply(affine: Affine, points: Points) -> Points:
@@ -76,6 +75,14 @@ def apply(affine: Affine, points: Points) -> Points:
         [[2.0, 1.0, 1.0]]
     """
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _trees(fixed: Sequence[Points], moving: Sequence[Points]) -> list[tuple[KDTree, KDTree]]:
+    return [(KDTree(f), KDTree(m)) for f, m in zip(fixed, moving, strict=True)]
+
+
+def _thinned(cloud: Points) -> Points:
+    return cloud[:: max(len(cloud) // _N_COARSE_POINTS, 1)]
 
 
 def _start(fixed: Sequence[Points], moving: Sequence[Points], rotation: np.ndarray) -> Affine:
