@@ -10,12 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
+from tests.archive_server import running_orthanc
 
 from mris.cli.main import main
 
@@ -28,9 +30,11 @@ FILES = {
     "docs/tutorial.md": (),
     "docs/how-to/your-own-data.md": ("knees", "pairs.csv", "broken.csv", "cut.npy"),
     "docs/how-to/import-oai.md": (),
+    "docs/how-to/check-your-maps.md": ("knees", "pairs.csv"),
     "docs/how-to/train-on-a-gpu-or-cluster.md": ("cohort", "ours.toml"),
     "docs/how-to/separate-regions.md": ("cohort",),
     "docs/how-to/compare-methods.md": ("knees", "cohort", "run", "knees.bundle"),
+    "docs/how-to/dicom-to-archive.md": ("knees.bundle", "archive"),
     "docs/how-to/remove-a-person.md": ("cohort", "knees.bundle"),
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
@@ -39,6 +43,9 @@ FILES = {
     "README.md": ("knees", "pairs.csv", "knee.dcm"),
 }
 """What the reader of a page has before its first command."""
+
+ARCHIVE = "http://127.0.0.1:8042/dicom-web"
+"""Address of the archive that pages name; in tests it runs elsewhere."""
 
 SLOW = {"docs/how-to/separate-regions.md", "docs/how-to/starting-weights.md"}
 
@@ -172,6 +179,36 @@ def write_dicom(path: Path, *, side: str) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[str]:
+    """Address of an archive that holds one plate of two digital knees, in the study that the page names."""
+    from mris.images.dicomweb import ArchiveSettings, connect
+    from mris.images.dicomweb_files import store_files
+    from mris.knee.phantom.plate import compose_plate, sample_plate_layout
+    from mris.knee.phantom.plate_file import PlateRecord, write_plate
+    from mris.knee.phantom.simulate import simulate_subject
+
+    left, right = simulate_subject(3, 1, size=128, max_visits=1)
+    layout = sample_plate_layout(np.random.default_rng(4))
+    plate = compose_plate(
+        right.radiograph,
+        left.radiograph,
+        spacing_mm=layout.spacing_mm,
+        shape=layout.shape,
+        centers=layout.centers,
+        rng=np.random.default_rng(0),
+    )
+    path = tmp_path / "kept-by-the-archive.dcm"
+    write_plate(path, plate, PlateRecord("P00003", "1", 0, "female", 61.0, date(2024, 6, 13), False, False))
+    dataset = pydicom.dcmread(path)
+    text = (DOCS / "how-to" / "dicom-to-archive.md").read_text(encoding="utf-8")
+    dataset.StudyInstanceUID = re.findall(r"--study ([\d.]+)", text)[0]
+    dataset.save_as(path)
+    with running_orthanc(tmp_path / "orthanc") as url:
+        assert [outcome.problem for outcome in store_files(connect(ArchiveSettings(url)), [path])] == [None]
+        yield url
+
+
 def write_resnet18(path: Path) -> None:
     """A state dict with the names and shapes of torchvision's ResNet-18, of random numbers."""
     import torch
@@ -192,9 +229,13 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    archive = ARCHIVE
     for name in FILES[page]:
-        if name == "resnet18.safetensors":
+        if name == "archive":
+            archive = request.getfixturevalue("archive")
+        elif name == "resnet18.safetensors":
             write_resnet18(tmp_path / name)
         elif (world / name).is_dir():
             shutil.copytree(world / name, tmp_path / name)
@@ -214,7 +255,7 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
         if step.kind == "python":
             exec(compile(step.text, page, "exec"), names)
             continue
-        code = call(arguments_of(step.text))
+        code = call(arguments_of(step.text.replace(ARCHIVE, archive)))
         printed = capsys.readouterr()
         fails = any(line.startswith("mris: ") for line in step.shown)
         assert code == (2 if fails else 0), f"{step.text!r} left with {code}:\n{printed.err}"
