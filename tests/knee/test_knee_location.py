@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plates import pixels_of, write_plate
 
@@ -159,6 +159,7 @@ def test_a_center_outside_the_plate_is_refused(center):
         locate_knees(BLANK, centers={"left": center})
 
 
+@settings(deadline=None)
 @given(row=st.floats(100, 300), apart=st.floats(0, 150), across=st.floats(1, 300))
 def test_two_centers_nearer_than_a_knee_is_wide_are_refused(row, apart, across):
     centers = {"right": (row, 100.0), "left": (row + min(apart, 399 - row), 100.0 + across)}

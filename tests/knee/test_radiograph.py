@@ -1,3 +1,4 @@
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +65,7 @@ def test_only_words_that_mean_something_tell_the_view(tmp_path, view, frontal):
     assert read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ViewPosition=view)).frontal is frontal
 
 
+@hypothesis.settings(deadline=None)
 @given(
     row=st.floats(-0.5, 99.5), column=st.floats(-0.5, 149.5), size=st.floats(1, 300), spacing=st.floats(0.3, 1.0)
 )  # fmt: skip

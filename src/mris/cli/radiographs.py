@@ -131,7 +131,7 @@ def _line(outcome: "PlateOutcome") -> str:
         notes.append("the view is not stated and taken for frontal")
     if first.mirrored_back == "1":
         notes.append("mirrored back")
-    return f"{outcome.path.name}: {'; '.join(parts)}; {', '.join(notes)}"
+    return f"{outcome.path}: {'; '.join(parts)}; {', '.join(notes)}"
 
 
 def _point(option: str, text: str | None) -> tuple[float, float] | None:

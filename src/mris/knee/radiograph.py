@@ -111,7 +111,7 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
     image = read_image(path)
     if image.n_channels != 1:
         raise ImageError(f"image {image.origin}: holds {image.n_channels} channels; a radiograph has one")
-    facts = read_dicom_facts(Path(path))
+    facts = read_dicom_facts(Path(path)) if Path(path).is_file() else None  # not "file.npz::key"
     source = "file" if facts is None else facts.spacing_source
     if image.spacing is None:
         source = "none" if spacing is None else "given"

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_re
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 
 _LARGEST = (1 << 16) - 1
+_SUFFIX = re.compile(r"(?i)\.(dcm|dicom|png|tiff?|nii|nii\.gz|npy|npz)(?=::|$)")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions)
         OutputError: A file cannot be written, or is of another plate.
     """
     _check_options(files, options)
-    named = list(zip(files, result_stems(files), strict=True))
+    named = list(zip(files, plate_stems(files), strict=True))
     out = Path(out)
     _check_results(named, out)
     earlier = read_table(out / TABLE_FILE)
@@ -150,7 +152,7 @@ def _import_plate(
                 subject=subject,
                 timepoint=timepoint,
                 source=name,
-                plate=path.name,
+                plate=str(path),
                 plate_sha256=digest,
                 value_slope=f"{slope:.9g}",
                 value_intercept=f"{intercept:.9g}",
@@ -190,6 +192,22 @@ def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> Kne
         value_slope="",
         value_intercept="",
     )
+
+
+def plate_stems(files: Sequence[Path]) -> list[str]:
+    """Name the regions of each plate as `result_stems` does, except that dots in a name are no suffix.
+
+    Archives name folders and files by numbers with dots, and files without a suffix.
+
+    Raises:
+        SettingsError: Two plates would write the same files.
+
+    Example:
+        >>> plate_stems([Path("0.C.2/9/001"), Path("0.C.2/17/001")]), plate_stems([Path("1.2.840.7"), Path("a.nii.gz")])
+        (['9_001', '17_001'], ['1-2-840-7', 'a'])
+    """
+    bare = [path.with_name(_SUFFIX.sub("", path.name).replace("::", "_")).absolute() for path in files]
+    return result_stems([Path(path.anchor, *(part.replace(".", "-") for part in path.parts[1:])) for path in bare])
 
 
 def png_values(pixels: Float32[np.ndarray, "h w"]) -> tuple[UInt16[np.ndarray, "h w"], float, float]:
@@ -264,7 +282,7 @@ def _timepoint(keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with Path(str(path).partition("::")[0]).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -22,7 +22,7 @@ class KneeRow:
         side: "left" or "right".
         source: The region's file, in the table's folder.
         spacing: Row and column spacing of the region in mm, "0.2 x 0.2".
-        plate: Name of the plate's file.
+        plate: The plate's file, as it was named to the command.
         plate_sha256: SHA-256 (hex) of that file.
         plate_row: Row of the joint's center in the plate, in pixels.
         plate_col: The same for its column.
