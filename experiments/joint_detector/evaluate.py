@@ -362,7 +362,8 @@ def page(result: dict) -> str:
             "joint space. The figures are of a random sample of the other subjects; the last columns take that "
             "constant shift off.",
             "",
-            "| plates | knees | subjects | no detection within 40 mm | below the threshold | mean error, mm | within 8 mm of the crop's centre | "
+            "| plates | knees | subjects | no detection within 40 mm | below the threshold | mean error, mm | "
+            "within 8 mm of the crop's centre | "
             "mean error after the shift | within 8 mm after the shift |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
             *(
