@@ -164,7 +164,7 @@ def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(study: SimpleN
     data, work = tmp_path / "data", tmp_path / "work"
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
     command = [sys.executable, FOLDER / "run.py", "--smoke", "--data", data, "--work", work]
-    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
     assert first.returncode == 0, first.stderr
     report = work / "report"
     page = (report / "results.md").read_text()
@@ -182,7 +182,7 @@ def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(study: SimpleN
     network = build_network("resnet18", channels=1, embedding_dim=4, width=8)
     assert load_weights(network, work / "seed0" / "weights" / "source.safetensors") > 0
 
-    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
     assert again.returncode == 0, again.stderr
     assert [line for line in again.stdout.splitlines()[:-1] if not line.endswith(": kept")] == []
 

@@ -141,7 +141,7 @@ def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
     script = EXPERIMENTS / "radiograph_klg" / "run.py"
     command = [sys.executable, script, "--smoke", "--data", data, "--work", work, "--bilateral", tmp_path / "bilateral"]
-    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
     assert first.returncode == 0, first.stderr
     assert "bilateral/seed0/metric: done" in first.stdout
     page = (work / "report" / "results.md").read_text()
@@ -153,7 +153,7 @@ def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
     assert results["sheet"]["n_equal"] == 96
     assert results["progression to 48 months"]["reference"] == "baseline grade alone"
 
-    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
     assert again.returncode == 0, again.stderr
     stages = [line for line in again.stdout.splitlines() if ": " in line and "months:" not in line]
     begun = [line for line in stages if line.endswith((": begun", ": resumed"))]
