@@ -30,7 +30,8 @@ def examples(command: Any) -> list[str]:
 def test_all_commands_of_the_road_are_there() -> None:
     road = {"phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo"}
     bundle = {f"bundle {name}" for name in ("list", "add", "remove", "purge", "verify")}
-    assert road | bundle | {"baseline train", "baseline synthesize"} == set(ALL)
+    archive = {f"archive {name}" for name in ("query", "fetch", "store")}
+    assert road | bundle | archive | {"baseline train", "baseline synthesize"} == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
