@@ -70,6 +70,9 @@ def real_maps(data: Path, maps: Path, atlas_folder: Path) -> tuple[dict[str, Map
         if not (folder / "TC_2d_thickness.npy").is_file():
             print(f"{row['segmentation']}: no maps")
             continue
+        if not row["kl_grade"]:
+            print(f"{row['segmentation']}: no grade, so no digital knee is its like; left out")
+            continue
         femoral, tibial = (np.load(folder / f"{name}_2d_thickness.npy", allow_pickle=False) for name in ("FC", "TC"))
         values["femoral"].append(femoral[::-1])  # its rows run from lateral to medial
         values["tibial"].append(tibial)

@@ -128,6 +128,7 @@ def digital_start(work: Path, *, smoke: bool) -> Start:
     if not (place / "encoder").is_dir():
         size = (SIZE, SIZE)
         n = 8 if smoke else 800
+        fractions = {"train": 0.75, "val": 0.25} if smoke else {"train": 0.95, "val": 0.05}
         whole = round(SIZE * REGION_MM / CROP_MM)
         report = write_phantom(place / "phantom", n_subjects=n, size=whole, seed=32, enriched=True, max_visits=1)
         first = (whole - SIZE) // 2
@@ -137,12 +138,12 @@ def digital_start(work: Path, *, smoke: bool) -> Start:
                 part = pixels[first : first + SIZE, first : first + SIZE]
                 write_png(picture, (255 * exposure.equalize_adapthist(part, clip_limit=0.02)).astype(np.uint8))
         settings = PrepareSettings(
-            SourcePreparation(size, mirror_sides=("right",)), size, workers=1, fractions={"train": 0.95, "val": 0.05}
+            SourcePreparation(size, mirror_sides=("right",)), size, workers=1, fractions=fractions
         )
         prepare_cohort(report.manifest, place / "cohort", settings)
         cohort = Cohort.open(place / "cohort")
         encoder = encoder_of(
-            cohort, recipe(int(0.95 * n), **({"epochs": 1, "validate_every": 1} if smoke else {})), seed=0
+            cohort, recipe(int(fractions["train"] * n), **({"epochs": 1, "validate_every": 1} if smoke else {})), seed=0
         )
         encoder.save(place / "encoder")
     return saved_start("digital", place / "encoder", work, target=True)
