@@ -31,7 +31,7 @@ class Study:
 
     n_subjects: int = 1500
     n_test: int = 400
-    draws: tuple[tuple[int, int], ...] = ((30, 4), (60, 3), (125, 2), (250, 2), (500, 1), (1000, 1))
+    draws: tuple[tuple[int, int], ...] = ((30, 4), (60, 3), (125, 2), (250, 1), (500, 1), (1000, 1))
     size: int = 96
     seed: int = 31
 
