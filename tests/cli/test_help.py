@@ -29,9 +29,10 @@ def examples(command: Any) -> list[str]:
 
 def test_all_commands_of_the_road_are_there() -> None:
     road = {"phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo"}
+    knee = {"radiograph", "thickness", "import oai"}
     bundle = {f"bundle {name}" for name in ("list", "add", "remove", "purge", "verify")}
     archive = {f"archive {name}" for name in ("query", "fetch", "store")}
-    assert road | bundle | archive | {"baseline train", "baseline synthesize"} == set(ALL)
+    assert road | knee | bundle | archive | {"baseline train", "baseline synthesize"} == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
