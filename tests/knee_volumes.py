@@ -12,7 +12,7 @@ from mris.knee.cartilage_atlas import FEMORAL_AXIS, MIDDLE_X, AtlasRegion, Carti
 from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation
 
 CENTER = np.array([MIDDLE_X, *FEMORAL_AXIS])
-RADIUS, FEMORAL_MM, GAP_MM, TIBIAL_MM = 17.0, 2.0, 0.6, 3.0
+RADIUS, FEMORAL_MM, GAP_MM, TIBIAL_MM = 17.0, 2.0, 0.6, 2.8
 TOP = -(RADIUS + FEMORAL_MM + GAP_MM)
 """Height of the plateau below the axis of the femur."""
 CONDYLES = ((-20.0, -4.0), (4.0, 22.0))

@@ -127,13 +127,13 @@ def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float
 def _overlap(
     template: Template, knee: Segmentation, to_voxel: Affine, displacement: np.ndarray, determinant: np.ndarray
 ) -> dict[str, float]:
-    """Dice of the carried atlas cartilage, in mm3 of the knee: each atlas voxel counts as much as it becomes."""
+    """Dice of the carried atlas cartilage, in mm3 of the knee: each piece of the atlas counts as much as it becomes."""
     dice = {}
     to_grid = np.linalg.inv(template.affine)
-    scale = abs(np.linalg.det((knee.affine @ to_voxel)[:3, :3])) * template.voxel_mm3
-    for name, tissue, voxels in zip(("femoral", "tibial"), _CARTILAGES, template.voxels, strict=True):
-        moved = voxels + _displacement_at(displacement, template.affine, voxels)
-        local = ndimage.map_coordinates(determinant, apply(to_grid, voxels).T, order=1, mode="nearest")
+    scale = abs(np.linalg.det((knee.affine @ to_voxel)[:3, :3])) * template.sample_mm3
+    for name, tissue, samples in zip(("femoral", "tibial"), _CARTILAGES, template.samples, strict=True):
+        moved = samples + _displacement_at(displacement, template.affine, samples)
+        local = ndimage.map_coordinates(determinant, apply(to_grid, samples).T, order=1, mode="nearest")
         hit = ndimage.map_coordinates(
             (knee.labels == tissue).astype(np.uint8), apply(to_voxel, moved).T, order=0, cval=0
         )

@@ -39,8 +39,8 @@ class Template:
         surfaces: Signed distances (mm, negative inside, clipped) to femoral cartilage, tibial cartilage, femur, tibia.
         weights: Where a signed distance means something: everywhere for cartilage, beneath and in it for bone.
         clouds: Points on the surface of the femoral and of the tibial cartilage.
-        voxels: Centers of all voxels of femoral and of tibial cartilage.
-        voxel_mm3: Volume of one of them.
+        samples: Centers of the eight eighths of every voxel of femoral and of tibial cartilage.
+        sample_mm3: Volume that a sample stands for.
         bone_side: For each vertex of the femoral and of the tibial mesh its point on the bone.
     """
 
@@ -48,8 +48,8 @@ class Template:
     surfaces: Float32[np.ndarray, "4 i j k"]
     weights: Float32[np.ndarray, "4 i j k"]
     clouds: tuple[Points, Points]
-    voxels: tuple[Points, Points]
-    voxel_mm3: float
+    samples: tuple[Points, Points]
+    sample_mm3: float
     bone_side: tuple[Points, Points]
 
 
@@ -72,15 +72,15 @@ def template_of(atlas: CartilageAtlas) -> Template:
         bones.append(bone)
         bone_weights.append(known.astype(np.float32))
         bone_side.append(points)
-    voxels = [apply(affine, np.argwhere(mask).astype(float)) for mask in masks]
+    samples = [apply(affine, _eighths(np.argwhere(mask))) for mask in masks]
     clouds = [cloud_of(mask, affine) for mask in masks]
     return Template(
         affine=grid,
         surfaces=np.clip(np.stack(surfaces + bones), -FARTHEST_MM, FARTHEST_MM).astype(np.float32),
         weights=np.stack(weights + bone_weights),
         clouds=(clouds[0], clouds[1]),
-        voxels=(voxels[0], voxels[1]),
-        voxel_mm3=float(abs(np.linalg.det(affine[:3, :3]))),
+        samples=(samples[0], samples[1]),
+        sample_mm3=float(abs(np.linalg.det(affine[:3, :3]))) / 8,
         bone_side=(bone_side[0], bone_side[1]),
     )
 
@@ -121,6 +121,12 @@ def _box(mask: np.ndarray, affine: Affine) -> tuple[tuple[slice, ...], Affine]:
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ [part.start for part in slices]
     return tuple(slices), moved
+
+
+def _eighths(voxels: np.ndarray) -> Points:
+    # A voxel of the atlas is half as thick as thin cartilage: its center alone would overrate the overlap.
+    offsets = np.stack(np.meshgrid(*[(-0.25, 0.25)] * 3), axis=-1).reshape(-1, 3)
+    return np.asarray((voxels[:, np.newaxis] + offsets).reshape(-1, 3))
 
 
 def _grid_over(shape: tuple[int, ...], affine: Affine) -> tuple[Affine, tuple[int, ...]]:

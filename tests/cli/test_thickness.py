@@ -1,0 +1,63 @@
+"""``mris thickness``: what it prints, what it refuses."""
+
+from pathlib import Path
+
+import pytest
+from tests.knee_volumes import knee, write_segmentation
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    return write_segmentation(tmp_path / "S1_L_00m.nii.gz", knee((2.0, 1.4, 1.4)))
+
+
+def test_a_dry_run_reads_all_files_and_writes_nothing(run_cli, scan: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "S2_R_00m.nii.gz"
+    cut.write_bytes(scan.read_bytes()[:400])
+    outcome = run_cli("thickness", scan, cut, "--labels", "oai_zib", "--dry-run", "--quiet")
+    assert outcome.code == 0, outcome
+    assert "1 of 2 knees can be read, 1 failed" in outcome.out
+    assert "failed S2_R_00m: " in outcome.out
+    assert sorted(tmp_path.iterdir()) == [scan, cut]
+
+
+def test_no_atlas_says_where_to_get_one(refused, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MRIS_ATLAS", raising=False)
+    message = refused("thickness", scan, "--labels", "oai_zib", "--out", tmp_path / "maps")
+    assert "OAI_analysis 2" in message
+    assert "--atlas or MRIS_ATLAS" in message
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_atlas_that_is_none_is_refused_before_any_knee_is_read(refused, scan: Path, tmp_path: Path) -> None:
+    scan.write_bytes(b"")
+    message = refused("thickness", scan, "--atlas", tmp_path, "--out", tmp_path / "maps", "--quiet")
+    assert "no atlas_fc.nii.gz" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no segmentation was given"),
+        (["knee.nii"], "tells no side"),
+        (["a_L.nii", "--labels", "femur=1"], "femoral_cartilage has no number"),
+        (["a_L.nii", "--index", "absent.csv"], "absent.csv' cannot be read"),
+        (["a_L.nii"], "needs --out"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(refused, arguments: list[str], reason: str) -> None:
+    assert reason in refused("thickness", *arguments)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_real_knee_goes_in_and_maps_and_a_table_come_out(run_cli, data_dir: Path, tmp_path: Path) -> None:
+    source = data_dir / "oai_knees" / "segmentations" / "9251077_R_96m_seg.nii.gz"
+    command = ["thickness", source, "--atlas", data_dir / "oai_atlas", "--out", tmp_path, "--workers=1", "--quiet"]
+    outcome = run_cli(*command)
+    assert outcome.code == 0, outcome
+    assert "1 of 1 knees have maps, 0 failed, 0 flagged" in outcome.out
+    assert {path.name for path in (tmp_path / "9251077_R_96m_seg").iterdir()} == {
+        "FC_2d_thickness.npy", "TC_2d_thickness.npy", "preview.png", "record.json",
+    }  # fmt: skip
+    assert "1 were there before" in run_cli(*command).out

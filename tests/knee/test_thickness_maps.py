@@ -1,0 +1,249 @@
+"""From segmentations to maps: known thickness comes out, laws hold, folders resume and account for every file."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.knee_volumes import CENTER, FEMORAL_MM, PLATES, TIBIAL_MM, atlas, knee, write_segmentation
+
+from mris.errors import ImageError, ManifestError, SettingsError
+from mris.knee import thickness_folder
+from mris.knee.alignment import apply
+from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
+from mris.knee.flatten import map_mask
+from mris.knee.segmentation import PRESETS, Segmentation, read_segmentation
+from mris.knee.segmentation_files import KneeFile, knee_files, knee_of_name
+from mris.knee.thickness import DENUDED_BEYOND_MM
+from mris.knee.thickness_folder import ThicknessSettings, write_thickness_maps
+from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
+
+
+@pytest.fixture(scope="module")
+def solids() -> CartilageAtlas:
+    return atlas()
+
+
+@pytest.fixture(scope="module")
+def plain(solids: CartilageAtlas) -> ThicknessMaps:
+    return thickness_maps(solids, knee())
+
+
+def test_a_knee_of_known_thickness_gives_maps_of_that_thickness(plain: ThicknessMaps) -> None:
+    assert np.nanmedian(plain.femoral) == pytest.approx(FEMORAL_MM, abs=0.1)
+    assert np.nanmedian(plain.tibial) == pytest.approx(TIBIAL_MM, abs=0.1)
+    assert plain.flags == ()
+
+
+def test_maps_have_values_just_where_the_atlas_has_pixels(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
+    for flat, region in ((plain.femoral, solids.femoral), (plain.tibial, solids.tibial)):
+        assert flat.shape == (310, 310)
+        assert flat.dtype == np.float64
+        assert np.array_equal(np.isfinite(flat), map_mask(region))
+
+
+def test_a_larger_knee_has_a_map_scaled_alike(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
+    # 1.25, so that the plates are a whole number of voxels thick again
+    large = thickness_maps(solids, knee(motion=np.diag([1.25, 1.25, 1.25, 1.0])))
+    assert np.nanmedian(large.tibial / plain.tibial) == pytest.approx(1.25, abs=0.03)
+    assert np.nanmedian(large.femoral / plain.femoral) == pytest.approx(1.25, abs=0.03)
+
+
+def test_a_right_knee_gives_the_map_of_its_mirror_image(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
+    right = thickness_maps(solids, knee(side="right"))
+    assert np.nanmean(np.abs(right.femoral - plain.femoral)) < 0.01
+    assert np.nanmean(np.abs(right.tibial - plain.tibial)) < 0.01
+
+
+def test_bare_bone_is_zero_and_only_there(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
+    sound = knee()
+    world = apply(sound.affine, np.argwhere(np.ones(sound.labels.shape, bool)).astype(float)) - CENTER
+    hole = (np.hypot(world[:, 0] - 13, world[:, 1]) < 5).reshape(sound.labels.shape) & (sound.labels == 4)
+    maps = thickness_maps(solids, replace(sound, labels=np.where(hole, 0, sound.labels).astype(np.uint8)))
+    bare = maps.tibial == 0
+    assert maps.coverage["tibial"] == 1.0
+    assert (plain.tibial > 0).all(where=np.isfinite(plain.tibial))
+    area = (5.0 - DENUDED_BEYOND_MM) ** 2 / sum(a * b for _, a, b in PLATES)
+    assert 0.6 * area < maps.denuded["tibial"] < 1.1 * area
+    rows = np.flatnonzero(bare.any(axis=1))
+    assert rows.max() < 160  # on the medial plate, at the top, and not on the lateral one
+
+
+def test_what_left_the_field_of_view_is_nan_and_flagged(solids: CartilageAtlas) -> None:
+    whole = knee()
+    n = int(0.62 * whole.labels.shape[1])
+    maps = thickness_maps(solids, replace(whole, labels=whole.labels[:, :n].copy()))
+    assert maps.coverage["femoral"] < 0.95
+    assert any("covers" in flag for flag in maps.flags)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, plain: ThicknessMaps, solids: CartilageAtlas) -> list[Path]:
+    """Maps of any readable file are those of the plain knee; the list holds the files that maps were made of."""
+    made: list[Path] = []
+
+    def maps(atlas: CartilageAtlas, segmentation: Segmentation) -> ThicknessMaps:
+        made.append(Path(segmentation.origin))
+        return plain
+
+    monkeypatch.setattr(thickness_folder, "open_atlas", lambda folder: solids)
+    monkeypatch.setattr(thickness_folder, "thickness_maps", maps)
+    thickness_folder._atlas.cache_clear()
+    return made
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[KneeFile, ...]:
+    coarse = knee((2.0, 1.4, 1.4))
+    names = ("S1_L_00m.nii.gz", "S1_L_12m.nii.gz", "S2_R_00m.nii.gz")
+    return knee_files([write_segmentation(tmp_path / "segmentations" / name, coarse) for name in names])
+
+
+def zib(on_error: str = "stop") -> ThicknessSettings:
+    return ThicknessSettings(Path("atlas"), PRESETS["oai_zib"], on_error, workers=1)  # type: ignore[arg-type]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "maps.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_of_maps_has_a_row_a_record_and_a_picture_for_each_knee(
+    quick: list[Path], files: tuple[KneeFile, ...], plain: ThicknessMaps, tmp_path: Path
+) -> None:
+    report = write_thickness_maps(files, tmp_path / "maps", zib())
+    assert report.summary().startswith("3 of 3 knees have maps, 0 failed, 0 flagged")
+    found = rows(tmp_path / "maps")
+    assert [(row["subject"], row["timepoint"], row["side"]) for row in found] == [
+        ("S1", "0", "left"), ("S1", "12", "left"), ("S2", "0", "right"),
+    ]  # fmt: skip
+    for row in found:
+        for column, flat in (("target_femoral", plain.femoral), ("target_tibial", plain.tibial)):
+            assert np.array_equal(np.load(tmp_path / "maps" / row[column]), flat, equal_nan=True)
+        assert float(row["medial_tibia"]) == pytest.approx(plain.subregions["medial_tibia"], abs=1e-3)
+        assert (tmp_path / "maps" / row["target_tibial"]).with_name("preview.png").stat().st_size > 5000
+
+
+def test_a_second_run_makes_only_what_is_missing_damaged_or_changed(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "maps"
+    write_thickness_maps(files, out, zib())
+    quick.clear()
+    assert sum(result.reused for result in write_thickness_maps(files, out, zib()).results) == 3
+    assert quick == []
+    (out / files[0].key / "record.json").write_text("{")
+    (out / files[1].key / "TC_2d_thickness.npy").unlink()
+    write_segmentation(files[2].path, knee((2.1, 1.4, 1.4)))
+    write_thickness_maps(files, out, zib())
+    assert quick == [file.path for file in files]
+
+
+def test_a_file_that_cannot_be_used_stops_or_is_left_out_and_said(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path
+) -> None:
+    files[1].path.write_bytes(files[1].path.read_bytes()[:300])
+    with pytest.raises(ImageError, match=r"S1_L_12m.*--on-error skip"):
+        write_thickness_maps(files, tmp_path / "maps", zib())
+    report = write_thickness_maps(files, tmp_path / "maps", zib("skip"))
+    assert "2 of 3 knees have maps, 1 failed" in report.summary()
+    assert len(rows(tmp_path / "maps")) == 2
+    written = json.loads((tmp_path / "maps" / "report.json").read_text())
+    assert (written["n_files"], written["n_maps"], list(written["failed"])) == (3, 2, ["S1_L_12m"])
+
+
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("9302260_R_00m_seg.nii.gz", ("9302260", "right", "0")),
+        ("9302260_L_096m.nrrd", ("9302260", "left", "96")),
+        ("A-left-V01-labels.mha", ("A", "left", "V01")),
+        ("A.right.nii", ("A", "right", "0")),
+        ("9005075_R_unknown_seg.nii.gz", ("9005075", "right", "unknown")),
+    ],
+)
+def test_a_name_tells_subject_side_and_timepoint(name: str, who: tuple[str, str, str]) -> None:
+    found = knee_of_name(Path(name))
+    assert (found.subject, found.side, found.timepoint) == who
+
+
+def test_an_index_tells_whose_knee_a_file_shows(tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("file,subject,side,timepoint\na.nii,P1,L,V00\nb.nii,P2,right,V01\n")
+    whole = knee_files([], index=index)
+    assert [(k.path, k.subject, k.side, k.timepoint) for k in whole] == [
+        (tmp_path / "a.nii", "P1", "left", "V00"), (tmp_path / "b.nii", "P2", "right", "V01"),
+    ]  # fmt: skip
+    assert [k.subject for k in knee_files([Path("elsewhere/b.nii")], index=index)] == ["P2"]
+    with pytest.raises(ManifestError, match=r"does not name c\.nii"):
+        knee_files([Path("c.nii")], index=index)
+    index.write_text("file,subject,side,timepoint\na.nii,P1,up,V00\n")
+    with pytest.raises(ManifestError, match="row 2: side is 'up'"):
+        knee_files([], index=index)
+    index.write_text("file,subject,timepoint\na.nii,P1,V00\n")
+    with pytest.raises(ManifestError, match="no column 'side'"):
+        knee_files([], index=index)
+
+
+def test_files_without_a_side_or_with_one_name_are_refused() -> None:
+    with pytest.raises(SettingsError, match="tells no side"):
+        knee_files([Path("knee.nii")])
+    assert knee_files([Path("knee.nii")], side="left")[0].side == "left"
+    with pytest.raises(SettingsError, match="two files are called 'a_L'"):
+        knee_files([Path("x/a_L.nii"), Path("y/a_L.nii.gz")])
+
+
+@pytest.fixture(scope="module")
+def real_atlas(data_dir: Path) -> CartilageAtlas:
+    return open_atlas(data_dir / "oai_atlas")
+
+
+@pytest.fixture(scope="module")
+def real_knee(data_dir: Path) -> Segmentation:
+    path = data_dir / "oai_knees" / "segmentations" / "9251077_R_00m_seg.nii.gz"
+    return read_segmentation(path, PRESETS["oai_knees"], "right")
+
+
+@pytest.fixture(scope="module")
+def real_maps(real_atlas: CartilageAtlas, real_knee: Segmentation) -> ThicknessMaps:
+    return thickness_maps(real_atlas, real_knee)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_real_knee_gives_maps_in_the_published_format_within_a_minute(
+    data_dir: Path, real_maps: ThicknessMaps
+) -> None:
+    for name, flat in (("FC", real_maps.femoral), ("TC", real_maps.tibial)):
+        published = np.load(data_dir / "oai_atlas" / f"{name}_2d_thickness.npy")
+        assert (flat.shape, flat.dtype) == (published.shape, published.dtype)
+        assert np.array_equal(np.isnan(flat), np.isnan(published))
+        assert 1.0 < np.nanmedian(flat) < 3.0
+    assert sum(real_maps.seconds.values()) < 60
+    assert real_maps.flags == ()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_real_knee_mirrored_and_called_left_gives_the_same_maps(
+    real_atlas: CartilageAtlas, real_knee: Segmentation, real_maps: ThicknessMaps
+) -> None:
+    mirrored = replace(real_knee, affine=np.diag([-1.0, 1, 1, 1]) @ real_knee.affine, side="left")
+    maps = thickness_maps(real_atlas, mirrored)
+    assert np.nanmean(np.abs(maps.femoral - real_maps.femoral)) < 0.02
+    assert np.nanmean(np.abs(maps.tibial - real_maps.tibial)) < 0.02
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_real_knee_moved_rigidly_keeps_its_median_thickness(
+    real_atlas: CartilageAtlas, real_knee: Segmentation, real_maps: ThicknessMaps
+) -> None:
+    motion = np.eye(4)
+    motion[:2, :2] = [[np.cos(0.15), -np.sin(0.15)], [np.sin(0.15), np.cos(0.15)]]
+    motion[:3, 3] = [13, -7, 21]
+    maps = thickness_maps(real_atlas, replace(real_knee, affine=motion @ real_knee.affine))
+    for moved, still in ((maps.femoral, real_maps.femoral), (maps.tibial, real_maps.tibial)):
+        assert np.nanmedian(moved) == pytest.approx(np.nanmedian(still), rel=0.02)
