@@ -69,6 +69,9 @@ def result_of(path: Path) -> str:
         image = read_image(path)
     except ImageError as error:
         reason = re.sub(r"^image \S+: ", "", str(error)) if str(path) in str(error) else f"unnamed file: {error}"
+        if not str(error).isprintable():
+            return "FAULT a message of several lines, or with control characters"
+        reason = re.sub(r"(?<=PhotometricInterpretation is ).*(?= with)", "#", reason)
         refused = "refused: " + _NUMBERS.sub("#", reason)[:56]
     except Exception as error:  # noqa: BLE001 what must not happen is what is counted here
         return f"FAULT {type(error).__name__}: {str(error)[:80]}"

@@ -12,6 +12,7 @@ Windows and other display transforms (VOI, presentation) are not applied: they a
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -115,7 +116,7 @@ def _check_header(header: Dataset, path: Path) -> None:
     if rows is None and columns is None:
         raise ImageError(f"image {path}: this DICOM file holds no image (no Rows, no Columns); name an image file")
     if not rows or not columns:
-        raise ImageError(f"image {path}: Rows is {rows!r} and Columns {columns!r}; both must be positive")
+        raise ImageError(f"image {path}: Rows is {_shown(rows)} and Columns {_shown(columns)}; both must be positive")
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ImageError(f"image {path}: holds {frames} frames; one is read: export the one you want")
@@ -123,10 +124,17 @@ def _check_header(header: Dataset, path: Path) -> None:
     samples = int(header.get("SamplesPerPixel") or 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise ImageError(
-            f"image {path}: PhotometricInterpretation is {photometric} with {samples} sample(s) a pixel, but "
+            f"image {path}: PhotometricInterpretation is {_shown(photometric)} with {samples} sample(s) a pixel, but "
             "MONOCHROME1 and MONOCHROME2 with one sample are read; export it as gray"
         )
     check_pixel_count(int(rows) * int(columns), str(path))
+
+
+def _shown(value: Any) -> str:
+    """Show a value of a header on one line: what a file says must not steer a terminal."""
+    text = value if isinstance(value, str) else repr(value)
+    clean = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return clean if len(clean) <= 40 else f"{clean[:40]}..."
 
 
 def _check_body(dataset: Dataset, path: Path) -> None:

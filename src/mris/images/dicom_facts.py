@@ -207,5 +207,6 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return an element's text, "" for what is absent or has several values."""
-    return str(value).strip() if isinstance(value, str | int | float) else ""
+    """Return an element's text without control characters, "" for what is absent or has several values."""
+    text = str(value) if isinstance(value, str | int | float) else ""
+    return "".join(sign for sign in text if sign.isprintable()).strip()
