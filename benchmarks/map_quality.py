@@ -15,8 +15,9 @@ from mris.cohort.map_measures import MapMeasures, measure_map
 from mris.cohort.map_quality import SCORES, THRESHOLD, MapQuality, judge_maps
 from mris.cohort.nearest_maps import nearest_of_others
 from mris.knee.atlas import knee_atlas
+from mris.knee.phantom.extraction import extract_maps
 from mris.knee.phantom.population import subject_generator
-from mris.knee.phantom.simulate import extract_maps, simulate_states
+from mris.knee.phantom.simulate import simulate_states
 
 SIZE, N_SUBJECTS, SHARE, N_TIMED = 64, 200, 0.04, 3_000
 Maps = np.ndarray

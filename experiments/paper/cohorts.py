@@ -61,7 +61,9 @@ def make_cohort(work: Work, plan: Plan, path: Path | None) -> tuple[Cohort, str]
         )
         prepare_cohort(work.folder / "phantom" / "manifest.csv", out, settings, progress=sys.stderr.isatty())
 
-    settings = phantom.model_dump(exclude={"fractions"})
+    # A default that came later is not named, so that cohorts from before are kept.
+    unnamed = {"fractions", *(["extraction"] if phantom.extraction == "smooth" else [])}
+    settings = phantom.model_dump(exclude=unnamed)
     simulated = work.stage("phantom", {"phantom": settings, "version": mris.__version__}, simulate)
     work.stage("cohort", {"phantom": simulated, "fractions": phantom.fractions}, prepare)
     cohort = Cohort.open(folder)

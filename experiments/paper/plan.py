@@ -11,6 +11,7 @@ from mris.baselines.settings import preset as baseline_preset
 from mris.downstream.settings import ClassifierSettings
 from mris.downstream.settings import preset as classifier_preset
 from mris.errors import SettingsError
+from mris.knee.phantom.extraction import Extraction
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
 
@@ -27,6 +28,7 @@ class Phantom(_Part):
     seed: int = 0
     enriched: bool = True
     max_visits: int | None = None
+    extraction: Extraction = "smooth"
     fractions: dict[str, float] = {"train": 0.42, "val": 0.04, "downstream": 0.29, "test": 0.25}
 
 

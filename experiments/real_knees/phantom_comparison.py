@@ -50,8 +50,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
     real, real_parts, grades = real_maps(given.data, given.maps, given.atlas)
-    digital, digital_parts = digital_maps(grades)
-    write_results(given.out, {"real": real, "digital": digital}, {"real": real_parts, "digital": digital_parts}, grades)
+    maps, parts = {"real": real}, {"real": real_parts}
+    for extraction in ("smooth", "measured"):
+        maps[f"digital, {extraction}"], parts[f"digital, {extraction}"] = digital_maps(grades, extraction)
+    write_results(given.out, maps, parts, grades, visit_differences(given.data, given.maps, given.atlas))
 
 
 def real_maps(data: Path, maps: Path, atlas_folder: Path) -> tuple[dict[str, Maps], dict[str, np.ndarray], list[int]]:
@@ -86,7 +88,29 @@ def real_maps(data: Path, maps: Path, atlas_folder: Path) -> tuple[dict[str, Map
     return found, {part: np.array(numbers) for part, numbers in parts.items()}, grades
 
 
-def digital_maps(grades: Sequence[int]) -> tuple[dict[str, Maps], dict[str, np.ndarray]]:
+def visit_differences(data: Path, maps: Path, atlas_folder: Path) -> dict[str, Maps]:
+    """Differences of two visits of a knee, divided by the root of two: noise of one map, and half of what changed."""
+    from mris.knee.cartilage_atlas import open_atlas
+    from mris.knee.flatten import pixel_area
+
+    atlas, visits = open_atlas(atlas_folder), {}
+    with (data / "index.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            folder = maps / row["segmentation"].removesuffix(".nii.gz")
+            if (folder / "TC_2d_thickness.npy").is_file():
+                visits.setdefault((row["subject"], row["side"]), []).append(folder)
+    twice = [folders for folders in visits.values() if len(folders) == 2]
+    found = {}
+    for region, mesh, name in (("femoral", atlas.femoral, "FC"), ("tibial", atlas.tibial, "TC")):
+        first, second = (
+            np.stack([np.load(pair[i] / f"{name}_2d_thickness.npy", allow_pickle=False) for pair in twice])
+            for i in range(2)
+        )
+        found[region] = Maps((second - first) / np.sqrt(2.0), float(np.sqrt(np.nanmean(pixel_area(mesh)))))
+    return found
+
+
+def digital_maps(grades: Sequence[int], extraction: str) -> tuple[dict[str, Maps], dict[str, np.ndarray]]:
     """As many digital people of each grade, one right knee each, as extracted by the simulated MR pipeline."""
     from mris.knee.atlas import (
         FEMORAL_HEIGHT_MM,
@@ -95,7 +119,8 @@ def digital_maps(grades: Sequence[int]) -> tuple[dict[str, Maps], dict[str, np.n
         TIBIAL_LENGTH_MM,
         knee_atlas,
     )
-    from mris.knee.phantom.simulate import extract_maps, simulate_states
+    from mris.knee.phantom.extraction import extract_maps
+    from mris.knee.phantom.simulate import simulate_states
 
     wanted = {grade: list(grades).count(grade) for grade in set(grades)}
     atlas, chosen = knee_atlas(SIZE), []
@@ -103,7 +128,7 @@ def digital_maps(grades: Sequence[int]) -> tuple[dict[str, Maps], dict[str, np.n
         state = simulate_states(51, index, atlas_size=SIZE, enriched=True, max_visits=1)[1]
         if wanted.get(state.klg, 0) > 0:
             wanted[state.klg] -= 1
-            chosen.append(extract_maps(state.thickness, np.random.default_rng((51, index))))
+            chosen.append(extract_maps(state.thickness, np.random.default_rng((51, index)), extraction))
     stack = np.stack(chosen).astype(np.float64)
     parts = {part: np.array([atlas.mean_thickness(one, part) for one in stack]) for part in PARTS}
     pixels = (
@@ -150,7 +175,9 @@ def statistics(maps: Maps) -> dict[str, float]:
     }
 
 
-def write_results(out: Path, maps: dict[str, dict[str, Maps]], parts: dict[str, dict[str, np.ndarray]], grades) -> None:
+def write_results(
+    out: Path, maps: dict[str, dict[str, Maps]], parts: dict[str, dict[str, np.ndarray]], grades, changes
+) -> None:
     from mris.images.write import atomic_write, write_json
 
     day, machine = datetime.now(UTC).date().isoformat(), f"{platform.system()} {platform.machine()}"
@@ -162,27 +189,45 @@ def write_results(out: Path, maps: dict[str, dict[str, Maps]], parts: dict[str, 
         f"`python experiments/real_knees/phantom_comparison.py --maps DIR`, {day}, {machine}.",
         f"{len(grades)} people on either side ({spread}), one map each.",
         "",
-        "| region | | real | digital |",
-        "| --- | --- | ---: | ---: |",
+        f"| region | | {' | '.join(maps)} |",
+        "| --- | --- | ---: | ---: | ---: |",
     ]
     record: dict[str, object] = {"made": day, "grades": counts}
     for region in REGIONS:
-        both = {kind: statistics(maps[kind][region]) for kind in maps}
-        record[region] = both
+        numbers = {kind: statistics(maps[kind][region]) for kind in maps}
+        record[region] = numbers
         lines += [
-            f"| {region} | {name} | {both['real'][name]:.3f} | {both['digital'][name]:.3f} |" for name in both["real"]
+            f"| {region} | {name} | {' | '.join(f'{one[name]:.3f}' for one in numbers.values())} |"
+            for name in numbers["real"]
         ]
         power = {kind: spectrum(maps[kind][region]) for kind in maps}
         record[f"{region}_spectrum_mm2"] = {kind: one.tolist() for kind, one in power.items()}
         for i, (low, high) in enumerate(BANDS):
             name = f"variance at {1 / high:.3g} to {1 / low:.3g} mm (mm²)"
-            lines.append(f"| {region} | {name} | {power['real'][i]:.4f} | {power['digital'][i]:.4f} |")
-    lines += ["", "Means of parts (mm), SD between people:", "", "| part | real | digital |", "| --- | ---: | ---: |"]
+            lines.append(f"| {region} | {name} | {' | '.join(f'{one[i]:.4f}' for one in power.values())} |")
+    n_twice = len(next(iter(changes.values())).values)
+    lines += [
+        "",
+        f"How much of the real variance is between visits of one knee ({n_twice} knees seen twice, 36 to 96 months",
+        "apart; half the variance of the difference: noise of extraction, and half of what changed):",
+        "",
+        "| structures of | femoral, people | femoral, visits | tibial, people | tibial, visits |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    within = {region: spectrum(changes[region]) for region in REGIONS}
+    record["between_visits_mm2"] = {region: one.tolist() for region, one in within.items()}
+    between = {region: spectrum(maps["real"][region]) for region in REGIONS}
+    for i, (low, high) in enumerate(BANDS):
+        cells = [f"{one[region][i]:.4f}" for region in REGIONS for one in (between, within)]
+        lines.append(f"| {1 / high:.3g} to {1 / low:.3g} mm | {' | '.join(cells)} |")
+    head = f"| {' | '.join(maps)} |"
+    rule = "| --- | ---: | ---: | ---: |"
+    lines += ["", "Means of parts (mm), SD between people:", "", f"| part {head}", rule]
     for part in PARTS:
         cells = [f"{parts[kind][part].mean():.2f} ± {parts[kind][part].std(ddof=1):.2f}" for kind in parts]
         lines.append(f"| {part.replace('_', ' ')} | {' | '.join(cells)} |")
     pairs = (("medial_tibia", "lateral_tibia"), ("medial_tibia", "medial_femur"), ("medial_femur", "trochlea"))
-    lines += ["", "Correlation of parts between people:", "", "| parts | real | digital |", "| --- | ---: | ---: |"]
+    lines += ["", "Correlation of parts between people:", "", f"| parts {head}", rule]
     for one, other in pairs:
         cells = [f"{np.corrcoef(parts[kind][one], parts[kind][other])[0, 1]:+.2f}" for kind in parts]
         lines.append(f"| {one.replace('_', ' ')}, {other.replace('_', ' ')} | {' | '.join(cells)} |")
@@ -207,7 +252,7 @@ def draw_maps(path: Path, maps: dict[str, dict[str, Maps]]) -> None:
 
     from mris.images.write import atomic_write
 
-    figure, axes = plt.subplots(2, 4, figsize=(12, 5.6), layout="constrained")
+    figure, axes = plt.subplots(3, 4, figsize=(12, 8.2), layout="constrained")
     for row, kind in enumerate(maps):
         for column, region in enumerate(REGIONS):
             values = maps[kind][region].values
@@ -220,7 +265,7 @@ def draw_maps(path: Path, maps: dict[str, dict[str, Maps]]) -> None:
                 picture[often] = numbers
                 axis = axes[row, 2 * which + column]
                 shown = axis.imshow(picture, vmin=0, vmax=top, cmap=color, interpolation="nearest")
-                axis.set_title(f"{kind}, {region}: {title}", fontsize=9)
+                axis.set_title(f"{kind}\n{region}: {title}", fontsize=8)
                 axis.axis("off")
                 if row == 0 and column == 1:
                     figure.colorbar(shown, ax=axes[:, 2 * which : 2 * which + 2], label="mm", shrink=0.8)

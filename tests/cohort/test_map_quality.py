@@ -13,8 +13,9 @@ from mris.cohort.map_measures import GRID, OWN_NUMBERS, measure_map
 from mris.cohort.map_quality import LEAST_SUBJECTS, SCORES, MapQuality, judge_maps
 from mris.cohort.nearest_maps import nearest_of_others
 from mris.errors import SettingsError
+from mris.knee.phantom.extraction import extract_maps
 from mris.knee.phantom.population import subject_generator
-from mris.knee.phantom.simulate import extract_maps, simulate_states
+from mris.knee.phantom.simulate import simulate_states
 
 REGIONS = ("femoral", "tibial")
 

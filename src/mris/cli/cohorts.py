@@ -63,6 +63,10 @@ def phantom(
         Literal["plain", "oai"],
         typer.Option(help="Pictures and manifest.csv; or DICOM plates, maps and sheets as the OAI study has them."),
     ] = "plain",
+    extraction: Annotated[
+        Literal["smooth", "measured"],
+        typer.Option(help="Noise of the maps: little, or as much as between two visits of real knees."),
+    ] = "smooth",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -86,6 +90,7 @@ def phantom(
         workers=workers,
         progress=not quiet,
         layout={"plain": PLAIN, "oai": OAI}[layout],
+        extraction=extraction,
     )
     typer.echo(f"{report.n_pairs} pairs of {report.n_subjects} subjects: {report.manifest}")
 

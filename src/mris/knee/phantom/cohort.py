@@ -28,6 +28,7 @@ from mris.cohort.workers import start_worker
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
+from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
 
@@ -41,6 +42,7 @@ COLUMNS = (
 Row = dict[str, str]
 """What a pair says of itself; every layout gives at least "timepoint" and "klg"."""
 
+_UNSTATED = {"layout": "plain", "extraction": "smooth"}
 _HEADER, _STARTED, _RECORDS, _MANIFEST = "phantom.json", "started.json", "records", "manifest.csv"
 
 
@@ -53,6 +55,7 @@ class PhantomSettings:
     seed: int
     enriched: bool
     max_visits: int | None
+    extraction: Extraction = "smooth"
 
     def __post_init__(self) -> None:
         if self.n_subjects < 1:
@@ -63,6 +66,7 @@ class PhantomSettings:
             raise SettingsError(f"seed is {self.seed}: choose an integer of at least 0")
         if self.max_visits is not None and self.max_visits < 1:
             raise SettingsError(f"max_visits is {self.max_visits}: keep at least 1 visit, or None for all")
+        check_extraction(self.extraction)
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ def write_phantom(
     workers: int | None = None,
     progress: bool = True,
     layout: PhantomLayout = PLAIN,
+    extraction: Extraction = "smooth",
 ) -> PhantomReport:
     """Write a digital knee cohort: 16-bit PNG radiographs, float32 NPY thickness maps (mm, NaN outside) and a manifest.
 
@@ -170,6 +175,7 @@ def write_phantom(
             keeps its call under ``if __name__ == "__main__":``.
         progress: Show a progress bar.
         layout: How the same knees lie on disk; see also `mris.knee.phantom.oai_layout.OAI`.
+        extraction: How noisy the maps are: "smooth", or "measured" as real ones (`mris.knee.phantom.extraction`).
 
     Returns:
         Counts and the path of the manifest.
@@ -178,7 +184,7 @@ def write_phantom(
         SettingsError: If a number is out of range, or `out` holds something else or a cohort of other settings.
         OutputError: If the system refuses to write, or a process died.
     """
-    settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits)
+    settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits, extraction)
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise SettingsError(f"workers is {workers}: use at least 1 process, or None for one a core")
@@ -206,17 +212,16 @@ def write_phantom(
 
 
 def _stated(settings: PhantomSettings, layout: PhantomLayout) -> dict[str, Any]:
-    """What a header says of the settings; of the plain layout it says nothing."""
-    named = {} if layout.name == PLAIN.name else {"layout": layout.name}
-    return {**asdict(settings), "model_version": MODEL_VERSION, **named}
+    """What a header says of the settings; what all cohorts were before there was a choice, it does not say."""
+    values = {**asdict(settings), "model_version": MODEL_VERSION, "layout": layout.name}
+    return {name: value for name, value in values.items() if (name, value) not in _UNSTATED.items()}
 
 
 def _claim(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
     """Take a new or empty folder, or one begun with the same settings."""
     header = folder / _HEADER if (folder / _HEADER).is_file() else folder / _STARTED
     if header.is_file():
-        found = {"layout": PLAIN.name, **_read_header(header)}
-        wanted = {"layout": PLAIN.name, **_stated(settings, layout)}
+        found, wanted = ({**_UNSTATED, **stated} for stated in (_read_header(header), _stated(settings, layout)))
         differing = [name for name, value in wanted.items() if found.get(name) != value]
         if differing:
             listed = ", ".join(f"{name} {found.get(name)!r} (asked: {wanted[name]!r})" for name in differing)
@@ -266,7 +271,12 @@ def _written(
 
 def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayout, index: int) -> None:
     visits = simulate_subject(
-        settings.seed, index, size=settings.size, enriched=settings.enriched, max_visits=settings.max_visits
+        settings.seed,
+        index,
+        size=settings.size,
+        enriched=settings.enriched,
+        max_visits=settings.max_visits,
+        extraction=settings.extraction,
     )
     rows = layout.write_visits(folder, visits, subject_generator(settings.seed, index, 3))
     record = folder / _RECORDS / f"{subject_name(index)}.json"

@@ -9,15 +9,12 @@ from jaxtyping import UInt16
 from mris.errors import SettingsError
 from mris.knee.phantom.bones import BoneShape, bone_shape
 from mris.knee.phantom.contact import Placement, contact_grid, place_femur
+from mris.knee.phantom.extraction import Extraction, extract_maps
 from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, field_model, healthy_thickness
 from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
 from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
 from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
-from mris.knee.phantom.texture import smooth_noise
 from mris.knee.phantom.view import REGION_MM, View, sample_view
-
-EXTRACTION_SMOOTH_SD_MM = 0.06
-EXTRACTION_PIXEL_SD_MM = 0.04
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,13 @@ def simulate_states(
 
 
 def simulate_subject(
-    seed: int, index: int, *, size: int = 128, enriched: bool = False, max_visits: int | None = None
+    seed: int,
+    index: int,
+    *,
+    size: int = 128,
+    enriched: bool = False,
+    max_visits: int | None = None,
+    extraction: Extraction = "smooth",
 ) -> tuple[KneeVisit, ...]:
     """Simulate one subject of a cohort in memory; the same for any number of subjects and processes.
 
@@ -104,6 +107,7 @@ def simulate_subject(
         size: Rows and columns of radiograph and maps, at least 16.
         enriched: Draw the grades of an enriched cohort.
         max_visits: Keep at most so many visits; None keeps all (3.4 on average).
+        extraction: How noisy the maps are (`mris.knee.phantom.extraction`).
 
     Returns:
         Visits in order, left knee before right.
@@ -118,16 +122,19 @@ def simulate_subject(
     """
     states = simulate_states(seed, index, atlas_size=size, enriched=enriched, max_visits=max_visits)
     return tuple(
-        take_pictures(state, size, subject_generator(seed, index, 2, position)) for position, state in enumerate(states)
+        take_pictures(state, size, subject_generator(seed, index, 2, position), extraction)
+        for position, state in enumerate(states)
     )
 
 
-def take_pictures(state: KneeState, size: int, rng: np.random.Generator) -> KneeVisit:
+def take_pictures(
+    state: KneeState, size: int, rng: np.random.Generator, extraction: Extraction = "smooth"
+) -> KneeVisit:
     """Radiograph and extracted maps of one knee."""
     return KneeVisit(
         state=state,
         radiograph=take_radiograph(state, size, rng),
-        thickness=extract_maps(state.thickness, rng),
+        thickness=extract_maps(state.thickness, rng, extraction),
         spacing=REGION_MM / size,
     )
 
@@ -142,15 +149,6 @@ def take_radiograph(state: KneeState, size: int, rng: np.random.Generator) -> UI
     soft = soft_attenuation(bones.shape[0], REGION_MM / size, max(girth, 50.0), rng)
     picture = develop(expose(bones + soft, state.view, size, rng), state.view)
     return picture if state.knee.side == "left" else np.ascontiguousarray(picture[:, ::-1])
-
-
-def extract_maps(thickness: Thickness, rng: np.random.Generator) -> Thickness:
-    """Maps as an MR pipeline would measure them: smooth and pixel noise where there is cartilage, never below 0 mm."""
-    size = thickness.shape[-1]
-    smooth = EXTRACTION_SMOOTH_SD_MM * np.stack([smooth_noise(rng, size, 12) for _ in range(2)])
-    noise = smooth + EXTRACTION_PIXEL_SD_MM * rng.standard_normal(thickness.shape, dtype=np.float32)
-    measured = np.maximum(thickness + noise, 0.0)
-    return np.where(thickness == 0.0, 0.0, measured).astype(np.float32)
 
 
 def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldModel) -> Iterator[KneeState]:
