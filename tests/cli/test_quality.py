@@ -58,7 +58,7 @@ def test_the_list_of_a_check_leaves_the_broken_maps_out_of_the_cohort(
 
 
 def test_the_edited_table_of_scores_is_a_list_too(run_cli, knees: Path, pages: Path, tmp_path: Path) -> None:
-    with (pages / "q.csv").open(newline="") as file:
+    with (pages / "q_scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         row["flagged"] = "1" if row["key"] in ("P00003/0/left", "P00009/0/right") else "0"
@@ -90,7 +90,7 @@ def test_a_prepared_cohort_can_be_checked_as_well(run_cli, knees: Path, tmp_path
     outcome = run_cli("check", tmp_path / "cohort", "--qc", tmp_path / "q.html", "--quiet")
     assert outcome.code == 0
     assert "map quality: 2 of 24 maps stand out" in outcome.out
-    assert (tmp_path / "q.csv").is_file()
+    assert (tmp_path / "q_scores.csv").is_file()
 
 
 def test_unusable_rows_are_still_a_fault_and_the_page_judges_the_others_by_the_threshold_given(
@@ -129,3 +129,11 @@ def test_a_list_for_a_prepared_cohort_is_refused(refused, knees: Path, tmp_path:
     (tmp_path / "list.txt").write_text("P00003\n")
     said = refused("check", tmp_path, "--qc", tmp_path / "q.html", "--exclude", tmp_path / "list.txt")
     assert "--exclude leaves out rows of a manifest" in said
+
+
+def test_a_page_whose_scores_would_replace_the_manifest_is_refused(tmp_path: Path, knees: Path, refused) -> None:
+    manifest = tmp_path / "knees_scores.csv"
+    manifest.write_text((knees / "manifest.csv").read_text())
+    before = manifest.read_text()
+    assert "which is the manifest" in refused("check", manifest, "--qc", tmp_path / "knees.html", *OPTIONS)
+    assert manifest.read_text() == before

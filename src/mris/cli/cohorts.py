@@ -132,7 +132,7 @@ def check(
     from mris.cohort.prepare import check_cohort
 
     if qc is not None:
-        require_page(qc)
+        require_page(qc, manifest)
     if qc is not None and manifest.is_dir():
         if exclude is not None:
             raise SettingsError(f"--exclude leaves out rows of a manifest, but {manifest} is a prepared cohort")

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from mris.cohort.quality_check import QualityCheck
 
 
-def require_page(page: Path) -> None:
+def require_page(page: Path, manifest: Path) -> None:
     """Refuse a page that could not be written, before the files are read.
 
     Raises:
-        SettingsError: It is a folder, or its name does not end in .html.
+        SettingsError: It is a folder, its name does not end in .html, or its scores would replace the manifest.
     """
     if page.suffix.lower() not in (".html", ".htm") or page.is_dir():
         raise SettingsError(f"--qc is {str(page)!r}; give the name of an HTML file, such as quality.html")
+    beside = page.with_name(f"{page.stem}_scores.csv")
+    if beside.resolve() == manifest.resolve():
+        raise SettingsError(
+            f"--qc {page} writes its scores to {beside}, which is the manifest; name the page otherwise"
+        )
 
 
 def check_quality_of_manifest(

@@ -65,7 +65,7 @@ def write_quality(
         OutputError: A file cannot be written.
     """
     path = Path(page)
-    written = QualityFiles(path, path.with_suffix(".csv"), path.with_name(f"{path.stem}_flagged.txt"))
+    written = QualityFiles(path, path.with_name(f"{path.stem}_scores.csv"), path.with_name(f"{path.stem}_flagged.txt"))
     write_scores(written.scores, checked.quality)
     write_flagged(written.flagged, checked)
     text = render_quality(checked, written, report, np.random.default_rng(seed))
