@@ -121,6 +121,17 @@ def test_what_a_header_says_does_not_steer_a_terminal(folder, text):
     assert len(str(caught.value)) < 400
 
 
+def test_a_depth_that_is_text_is_named(folder):
+    elements = [
+        dataclasses.replace(element, vr=b"CS") if element.tag == 0x00280103 else element
+        for element in image_elements(stored_pixels((7, 5), 16, 12, True, 0), 12, ExplicitVRLittleEndian)
+    ]
+    (folder / "text.dcm").write_bytes(file_bytes(elements, ExplicitVRLittleEndian))
+    with pytest.raises(ImageError, match="PixelRepresentation is .; it must be one whole number"):
+        read_image(folder / "text.dcm")
+    assert read_or_refused(folder / "text.dcm") is None
+
+
 def test_baseline_jpeg_comes_back_but_for_its_loss(folder):
     stored = stored_pixels((64, 80), 16, 12, False, 1)
     (folder / "lossy.dcm").write_bytes(file_bytes(image_elements(stored, 12, JPEGBaseline8Bit), JPEGBaseline8Bit))

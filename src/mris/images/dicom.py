@@ -117,6 +117,12 @@ def _check_header(header: Dataset, path: Path) -> None:
         raise ImageError(f"image {path}: this DICOM file holds no image (no Rows, no Columns); name an image file")
     if not rows or not columns:
         raise ImageError(f"image {path}: Rows is {_shown(rows)} and Columns {_shown(columns)}; both must be positive")
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        value = header.get(keyword)
+        if value is not None and not isinstance(value, int):
+            raise ImageError(
+                f"image {path}: {keyword} is {_shown(value)}; it must be one whole number: export it again"
+            )
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ImageError(f"image {path}: holds {frames} frames; one is read: export the one you want")
@@ -132,7 +138,7 @@ def _check_header(header: Dataset, path: Path) -> None:
 
 def _shown(value: Any) -> str:
     """Show a value of a header on one line: what a file says must not steer a terminal."""
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value)
     clean = "".join(sign if sign.isprintable() else "?" for sign in text)
     return clean if len(clean) <= 40 else f"{clean[:40]}..."
 
