@@ -21,8 +21,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-CHOSEN = "MRIS, k = 5"
-"""Named before the first real fold: about the best number of neighbors of so few digital knees (power.py)."""
+CHOSEN = "MRIS, k = 20"
+"""Named before the first look at a real fold: the best number of neighbors for 30 digital knees (results/power.md)."""
 N_RESAMPLES = 2000
 CROP_MM = 92.0
 """Width of the real crops: their plateaus are about 190 of 224 pixels wide, which is 75 to 80 mm."""
