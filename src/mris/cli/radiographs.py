@@ -22,7 +22,8 @@ def radiograph(
     centers: Annotated[
         Path | None,
         typer.Option(
-            help="Sheet with patient_id, month, keypoint_right, keypoint_left (as 'column, row' in square brackets) and, perhaps, file; "
+            help="Sheet with patient_id, month, keypoint_right, keypoint_left (column and row in square brackets) "
+            "and, perhaps, file; "
             "else mri_xray.csv beside it names the folder of each plate."
         ),
     ] = None,
