@@ -151,7 +151,7 @@ def test_a_missing_tissue_and_a_fragment_are_refused(
         read(save(tmp_path / "some.nii", labels, solids.affine))
 
 
-def test_a_gap_islands_and_a_cut_field_of_view_are_flagged(solids: Segmentation) -> None:
+def test_a_gap_islands_a_straight_edge_and_a_cut_field_of_view_are_flagged(solids: Segmentation) -> None:
     gap, islands = solids.labels.copy(), solids.labels.copy()
     gap[12:14] = 0
     islands[::2, 0:9:2, 0:9:2] = TIBIAL_CARTILAGE
@@ -159,6 +159,10 @@ def test_a_gap_islands_and_a_cut_field_of_view_are_flagged(solids: Segmentation)
     assert doubts(solids) == ()
     assert any("2 empty sagittal slices" in flag for flag in doubts(replace(solids, labels=gap)))
     assert any("tibial cartilage are islands" in flag for flag in doubts(replace(solids, labels=islands)))
+    straight = np.where(
+        (solids.labels == TIBIAL_CARTILAGE) & (np.arange(len(gap)) < 11)[:, None, None], 0, solids.labels
+    )
+    assert any("straight edge" in flag for flag in doubts(replace(solids, labels=straight)))
     assert any("border of the field of view" in flag for flag in doubts(replace(solids, labels=cut)))
 
 

@@ -27,6 +27,8 @@ SMALLEST_BONE_MM3 = 5000.0
 """The same for a bone; a scan of the joint holds more than 90,000 mm3 of either."""
 LARGEST_ISLAND_SHARE = 0.02
 """Islands of a cartilage, away from its large pieces, up to this share of its volume are usual."""
+STRAIGHT_EDGE_SHARE = 0.9
+"""A plate of the tibia whose end slice has this share of its median sagittal slice ends as if cut; sound ones taper."""
 
 _ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate it
 
@@ -214,7 +216,7 @@ def cropped(segmentation: Segmentation, margin_mm: float) -> Segmentation:
 
 
 def doubts(segmentation: Segmentation) -> tuple[str, ...]:
-    """Say what is doubtful about a segmentation: gaps, islands, a cut field of view."""
+    """Say what is doubtful about a segmentation: gaps, islands, straight edges, a cut field of view."""
     flags = []
     inside, empty = _cartilage(segmentation), segmentation.labels == 0
     for axis, name in enumerate(("sagittal", "coronal", "axial")):
@@ -230,6 +232,8 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
         share = _island_share(segmentation.labels == number)
         if share > LARGEST_ISLAND_SHARE:
             flags.append(f"{100 * share:.0f} % of the {TISSUES[number - 1].replace('_', ' ')} are islands")
+    if _ends_straight(segmentation.labels == TIBIAL_CARTILAGE):
+        flags.append("a plate of the tibial cartilage ends in a straight edge, as if cut")
     return tuple(flags)
 
 
@@ -260,6 +264,17 @@ def _island_share(mask: np.ndarray) -> float:
         return 0.0
     sizes = np.bincount(pieces.ravel())[1:]
     return float(sizes[sizes < 0.05 * sizes.sum()].sum() / sizes.sum())
+
+
+def _ends_straight(mask: np.ndarray) -> bool:
+    """Whether a large piece of a mask ends, along the first axis, in a slice about as large as its others."""
+    pieces, n_pieces = ndimage.label(mask, np.ones((3, 3, 3)))
+    areas = [np.bincount(slices.ravel(), minlength=n_pieces + 1)[1:] for slices in pieces]
+    for area in np.array(areas).T:
+        slices = area[area > 0]
+        if area.sum() >= 0.05 * mask.sum() and max(slices[0], slices[-1]) >= STRAIGHT_EDGE_SHARE * np.median(slices):
+            return True
+    return False
 
 
 def _canonical(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
