@@ -120,9 +120,7 @@ def _check_header(header: Dataset, path: Path) -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
         value = header.get(keyword)
         if value is not None and not isinstance(value, int):
-            raise ImageError(
-                f"image {path}: {keyword} is {_shown(value)}; it must be one whole number: export it again"
-            )
+            raise ImageError(f"image {path}: {keyword} is {_shown(value)}, but must be one whole number; export it")
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ImageError(f"image {path}: holds {frames} frames; one is read: export the one you want")
