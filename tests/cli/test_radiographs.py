@@ -129,7 +129,7 @@ def test_prepared_regions_are_what_prepare_makes_of_the_plate(run_cli, plate: Pa
         (["--right", "200,460", "--left", "210,140"], "are the centers swapped?"),
         (["--right", "900,140"], "outside its 400 x 600 pixels"),
         (["--right", "200,140", "--side", "left"], "--side says"),
-        (["--centers", "absent.csv"], "cannot be read"),
+        (["--centers", "absent.csv"], "no such file"),
         (["--right", "200,140", "--size-mm", "-3"], "must be positive"),
     ],
 )

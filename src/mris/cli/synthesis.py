@@ -133,7 +133,8 @@ def synthesize(
 
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
-    from mris.synthesis.queries import KneeFinder, Side, read_center_sheet
+    from mris.knee.center_sheet import read_center_sheet
+    from mris.synthesis.queries import KneeFinder, Side
 
     sides: tuple[tuple[Side, str | None], ...] = (("right", right), ("left", left))
     centers = {side: center for side, text in sides if (center := _center(text, f"--{side}")) is not None}

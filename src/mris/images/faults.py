@@ -45,5 +45,6 @@ def library_faults_as_image_error(path: Path, kind: str, *further: type[Exceptio
             warnings.simplefilter("ignore", UserWarning)
             yield
     except (*_FAULTS, *further) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        printable = "".join(sign if sign.isprintable() else " " for sign in str(error))  # a file's bytes may be in it
+        reason = " ".join(printable.split())[:200] or type(error).__name__
         raise ImageError(f"image {path}: cannot be read as {kind}: {reason}; copy or export it again") from error

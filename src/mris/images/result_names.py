@@ -28,7 +28,8 @@ def result_stems(files: Sequence[Path]) -> list[str]:
     if len(set(stems)) < len(stems):
         absolute = [path.absolute() for path in files]
         common = Path(os.path.commonpath([path.parent for path in absolute]))
-        stems = [_stem("_".join(path.relative_to(common).parts)) for path in absolute]
+        inside = [path.relative_to(common).parts for path in absolute]
+        stems = ["_".join((*folders, _stem(name))) for *folders, name in inside]  # a folder has no suffix: 0.C.2
     for stem, count in Counter(stems).items():
         if count > 1:
             same = [str(path) for path, other in zip(files, stems, strict=True) if other == stem]

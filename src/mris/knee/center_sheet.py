@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mris.cohort.manifest_file import read_cells
 from mris.errors import ManifestError
-from mris.knee.oai_sheets import VISITS_SHEET, PlateKeypoints, VisitPaths, read_keypoints, read_visits
+from mris.knee.oai_sheets import KEYPOINTS_SHEET, VISITS_SHEET, PlateKeypoints, VisitPaths, read_keypoints, read_visits
 
 FILE_COLUMN = "file"
 
@@ -76,6 +76,10 @@ def read_center_sheet(path: str | Path) -> CenterSheet:
         ManifestError: If the sheet, or ``mri_xray.csv`` beside it, cannot be read or has a row that breaks a rule.
     """
     file = Path(path)
+    if not file.is_file():
+        raise ManifestError(
+            f"sheet {file}: no such file; give a sheet in the form of {KEYPOINTS_SHEET} of the OAI study"
+        )
     rows = read_keypoints(file)
     cells = read_cells(file)
     visits = file.parent / VISITS_SHEET

@@ -9,15 +9,8 @@ from mris.errors import ImageError, ManifestError
 from mris.images.dicom import read_dicom_facts
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
+from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees
-from mris.knee.oai_sheets import (
-    KEYPOINTS_SHEET,
-    VISITS_SHEET,
-    PlateKeypoints,
-    VisitPaths,
-    read_keypoints,
-    read_visits,
-)
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, read_plate
 from mris.synthesis.outputs import Query
 
@@ -25,54 +18,6 @@ Side = Literal["left", "right"]
 
 KNEE_SUFFIXES: tuple[str, ...] = ("_right", "_left")
 """What is added to the stem of a plate, for each knee."""
-
-
-@dataclass(frozen=True, eq=False)
-class CenterSheet:
-    """A sheet of joint centers (`mris.knee.oai_sheets`), and how a file finds its row.
-
-    Attributes:
-        path: The sheet.
-        keypoints: Its rows.
-        visits: Rows of ``mri_xray.csv`` in the same folder, which name the plate of each visit; empty if it is absent.
-    """
-
-    path: Path
-    keypoints: tuple[PlateKeypoints, ...]
-    visits: tuple[VisitPaths, ...] = ()
-
-    def row_of(self, file: Path, patient_id: str) -> PlateKeypoints:
-        """The row of a plate: that of the visit whose folder the file is in, else that of the patient of its header.
-
-        Raises:
-            ImageError: No row is of this plate, or several are.
-        """
-        folder = file.resolve().parent.as_posix()
-        keys = [(v.patient, v.month) for v in self.visits if folder.endswith("/" + v.xray.strip("/"))]
-        rows = [row for row in self.keypoints if (row.patient, row.month) in keys]
-        if not rows:
-            rows = [row for row in self.keypoints if patient_id and row.patient == patient_id]
-        if len(rows) == 1:
-            return rows[0]
-        found = "no row" if not rows else f"{len(rows)} rows ({', '.join(row.month for row in rows)})"
-        raise ImageError(
-            f"image {file}: sheet {self.path} has {found} for this plate; a row is found by the folders of "
-            f"{VISITS_SHEET} beside it, else by the header's PatientID: complete the sheet, or give --right and --left"
-        )
-
-
-def read_center_sheet(path: Path) -> CenterSheet:
-    """Read a sheet of joint centers in the form of ``xray_keypoints.csv``, with ``mri_xray.csv`` beside it if there.
-
-    Raises:
-        ManifestError: A sheet cannot be read, or breaks a rule.
-    """
-    if not path.is_file():
-        raise ManifestError(
-            f"sheet {path}: no such file; give 'detect', or a sheet in the form of {KEYPOINTS_SHEET} of the OAI layout"
-        )
-    visits = path.parent / VISITS_SHEET
-    return CenterSheet(path, read_keypoints(path), read_visits(visits) if visits.is_file() else ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +43,15 @@ class KneeFinder:
             ImageError: A knee, its side or its row in the sheet is not found, or two sources contradict each other.
         """
         patient = "" if plate.facts is None else plate.facts.patient_id
+        try:
+            keypoints = None if self.sheet is None else self.sheet.row_of(file, patient)
+        except ManifestError as error:  # of one plate, not of the sheet: another plate may have its row
+            raise ImageError(f"image {file}: {error}") from error
         return locate_knees(
             plate,
             centers=self.centers or None,
             side=side,
-            keypoints=None if self.sheet is None else self.sheet.row_of(file, patient),
+            keypoints=keypoints,
             detector=self.detector,
             least_confidence=self.least_confidence,
         )
