@@ -10,7 +10,7 @@ import argparse
 import csv
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,14 +67,16 @@ def main() -> None:
         for r in report.results
         if r.record is not None
     ]
+    # What is committed names rows of the index (header: 1), not people.
+    row = {file.key: f"row {number}" for number, (file, _) in enumerate(files, start=2)}
     results = {
         "n_volumes": len(files),
-        "failed": {r.knee.key: r.error for r in report.results if r.error},
-        "flagged": {r.knee.key: list(r.flags) for r in report.results if r.flags},
+        "failed": {row[r.knee.key]: r.error for r in report.results if r.error},
+        "flagged": {row[r.knee.key]: list(r.flags) for r in report.results if r.flags},
         **overlap(knees),
         "follow_up": follow_up(knees),
         "grade": against_grade(knees),
-        "laws": laws(atlas, spread([file for file, _ in files], given.laws)),
+        "laws": laws(atlas, spread([file for file, _ in files], given.laws), row),
         "date": datetime.now(tz=UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one process",
     }
@@ -197,7 +199,7 @@ def interval(statistic: Callable[[np.ndarray], float], n: int) -> tuple[float, f
     return float(low[0]), float(high[0])
 
 
-def laws(atlas: CartilageAtlas, files: Sequence[KneeFile]) -> list[dict[str, Any]]:
+def laws(atlas: CartilageAtlas, files: Sequence[KneeFile], row: Mapping[str, str]) -> list[dict[str, Any]]:
     """What mirroring, turning, resampling and scaling a volume does to its maps."""
     rows = []
     for file in files:
@@ -209,7 +211,7 @@ def laws(atlas: CartilageAtlas, files: Sequence[KneeFile]) -> list[dict[str, Any
         scaled = thickness_maps(atlas, replace(knee, affine=np.diag([SCALE] * 3 + [1.0]) @ knee.affine))
         rows.append(
             {
-                "volume": file.key,
+                "volume": row[file.key],
                 "mirror_mean_difference_mm": difference(mirrored, plain),
                 "turned_median_ratio": ratio_of_medians(turned, plain),
                 "resampled_median_ratio": ratio_of_medians(resampled, plain),
@@ -282,7 +284,7 @@ def page(results: dict[str, Any]) -> str:
         f"Least share of a deformation without folds: {results['jacobian_positive_min']}. Called by the other side, "
         f"{results['n_would_flag_other_side']} of the volumes would be flagged as doubtful.",
         "",
-        *(f"- flagged `{key}`: {'; '.join(flags)}" for key, flags in flagged.items()),
+        *(f"- flagged {key}: {'; '.join(flags)}" for key, flags in flagged.items()),
         *(f"- failed `{key}`: {error}" for key, error in results["failed"].items()),
         "",
         "## Seen twice",

@@ -251,3 +251,18 @@ def test_a_real_knee_moved_rigidly_keeps_its_median_thickness(
     maps = thickness_maps(real_atlas, replace(real_knee, affine=motion @ real_knee.affine))
     for moved, still in ((maps.femoral, real_maps.femoral), (maps.tibial, real_maps.tibial)):
         assert np.nanmedian(moved) == pytest.approx(np.nanmedian(still), rel=0.02)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_two_processes_report_every_file_as_one_does(
+    data_dir: Path, files: tuple[KneeFile, ...], tmp_path: Path
+) -> None:
+    for n, file in enumerate(files):
+        file.path.write_bytes(file.path.read_bytes()[: 200 + 100 * n])
+    settings = replace(zib("skip"), atlas=data_dir / "oai_atlas")
+    one = write_thickness_maps(files, tmp_path / "one", settings)
+    two = write_thickness_maps(files, tmp_path / "two", replace(settings, workers=2))
+    assert [result.error for result in two.results] == [result.error for result in one.results]
+    assert all(file.path.name in result.error for file, result in zip(files, two.results, strict=True))
+    assert (tmp_path / "two" / "maps.csv").read_text().startswith("subject,timepoint,side")

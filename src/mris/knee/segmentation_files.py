@@ -45,15 +45,15 @@ def stem_of(path: Path) -> str:
     """Give the name of a file without the suffix of a volume.
 
     Example:
-        >>> stem_of(Path("scans/9002430_R.nii.gz"))
-        '9002430_R'
+        >>> stem_of(Path("scans/9000000_R.nii.gz"))
+        '9000000_R'
     """
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
     return path.name[: len(path.name) - len(suffix)]
 
 
 def knee_of_name(path: Path, side: Side | None = None) -> KneeFile:
-    """Read subject, side and timepoint from a name such as ``9002430_R_00m_seg.nii.gz``.
+    """Read subject, side and timepoint from a name such as ``9000000_R_00m_seg.nii.gz``.
 
     What stands before the side is the subject; the next word is the timepoint (``00m`` is month 0), ``0`` if there is
     none.
@@ -66,14 +66,14 @@ def knee_of_name(path: Path, side: Side | None = None) -> KneeFile:
         SettingsError: The name tells no side and none is given.
 
     Example:
-        >>> knee_of_name(Path("9002430_R_12m_seg.nii.gz"))
-        KneeFile(path=PosixPath('9002430_R_12m_seg.nii.gz'), subject='9002430', side='right', timepoint='12')
+        >>> knee_of_name(Path("9000000_R_12m_seg.nii.gz"))
+        KneeFile(path=PosixPath('9000000_R_12m_seg.nii.gz'), subject='9000000', side='right', timepoint='12')
     """
     stem = stem_of(path)
     found = _SIDE.search(stem)
     if found is None and side is None:
         raise SettingsError(
-            f"{path.name}: its name tells no side (such as 9002430_R_00m.nii.gz); give --side, or an --index with the "
+            f"{path.name}: its name tells no side (such as 9000000_R_00m.nii.gz); give --side, or an --index with the "
             f"columns {', '.join(INDEX_COLUMNS)}"
         )
     if found is None:
