@@ -161,11 +161,11 @@ def test_a_file_that_cannot_be_used_stops_or_is_left_out_and_said(
 @pytest.mark.parametrize(
     ("name", "who"),
     [
-        ("9302260_R_00m_seg.nii.gz", ("9302260", "right", "0")),
-        ("9302260_L_096m.nrrd", ("9302260", "left", "96")),
+        ("9000000_R_00m_seg.nii.gz", ("9000000", "right", "0")),
+        ("9000000_L_096m.nrrd", ("9000000", "left", "96")),
         ("A-left-V01-labels.mha", ("A", "left", "V01")),
         ("A.right.nii", ("A", "right", "0")),
-        ("9005075_R_unknown_seg.nii.gz", ("9005075", "right", "unknown")),
+        ("9000000_R_unknown_seg.nii.gz", ("9000000", "right", "unknown")),
     ],
 )
 def test_a_name_tells_subject_side_and_timepoint(name: str, who: tuple[str, str, str]) -> None:
