@@ -1,6 +1,6 @@
-"""The cartilage atlas of OAI_analysis 2: bone-side surfaces of femoral and tibial cartilage, and their flat frame.
+"""The cartilage atlas of OAI_analysis 2: a surface of femoral and of tibial cartilage, and their flat frame.
 
-Files. One left knee, in the scanner's frame: a volume of each cartilage (NIfTI), a triangle mesh of its bone-side
+Files. One left knee, in the scanner's frame: a volume of each cartilage (NIfTI), a triangle mesh of one
 surface with a thickness per vertex (ASCII PLY), and the place of each vertex in the plane (``*_inner_embedded.npy``).
 The meshes ``*_inner_mesh_world.ply`` are not read: the tibial one has four vertices, at a rim, without a place.
 
@@ -55,7 +55,7 @@ _PREFIX: dict[RegionName, str] = {"femoral": "FC", "tibial": "TC"}
 
 @dataclass(frozen=True, eq=False)
 class AtlasRegion:
-    """Bone-side surface of one cartilage of the atlas and its place in the plane.
+    """One surface of a cartilage of the atlas and its place in the plane.
 
     Attributes:
         name: ``"femoral"`` or ``"tibial"``.
