@@ -1,12 +1,11 @@
 """Settings of the study, read from TOML and checked once."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from settings_file import read_toml, settings_faults
 
-from mris.errors import SettingsError
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
 
@@ -46,13 +45,7 @@ def read_bilateral_plan(path: Path) -> BilateralPlan:
     Raises:
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
     """
-    try:
-        plan = BilateralPlan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    with settings_faults(path):
+        plan = BilateralPlan.model_validate(read_toml(path))
         _ = plan.metric_settings
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"settings {path} cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"settings {path}: {where} is {first['input']!r}: {first['msg'].lower()}") from error
     return plan

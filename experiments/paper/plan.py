@@ -1,16 +1,15 @@
 """What an experiment is made of: its settings, read from TOML and checked once."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from settings_file import read_toml, settings_faults
 
 from mris.baselines.settings import METHODS, BaselineSettings, Method
 from mris.baselines.settings import preset as baseline_preset
 from mris.downstream.settings import ClassifierSettings
 from mris.downstream.settings import preset as classifier_preset
-from mris.errors import SettingsError
 from mris.knee.phantom.extraction import Extraction
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
@@ -94,13 +93,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
     """
-    try:
-        plan = Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    with settings_faults(path):
+        plan = Plan.model_validate(read_toml(path))
         _ = plan.metric_settings, plan.classifier_settings, [plan.baseline_settings(name) for name in plan.methods]
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"settings {path} cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"settings {path}: {where} is {first['input']!r}: {first['msg'].lower()}") from error
     return plan

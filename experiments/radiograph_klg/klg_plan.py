@@ -1,14 +1,13 @@
 """Settings of the study, read from TOML and checked once."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from settings_file import read_toml, settings_faults
 
 from mris.downstream.settings import ClassifierSettings
 from mris.downstream.settings import preset as classifier_preset
-from mris.errors import SettingsError
 
 
 class KlgPlan(BaseModel):
@@ -43,13 +42,7 @@ def read_klg_plan(path: Path) -> KlgPlan:
     Raises:
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
     """
-    try:
-        plan = KlgPlan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    with settings_faults(path):
+        plan = KlgPlan.model_validate(read_toml(path))
         _ = plan.classifier_settings
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"settings {path} cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"settings {path}: {where} is {first['input']!r}: {first['msg'].lower()}") from error
     return plan
