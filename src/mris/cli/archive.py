@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mris.cli.options import Quiet
 from mris.errors import ArchiveError, SettingsError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
 Retries = Annotated[int, typer.Option(help="How often a busy archive or a broken connection is tried again.")]
 Modalities = Annotated[str | None, typer.Option("--modality", help="Kinds of images, separated by commas: DX,CR.")]
 Study = Annotated[str, typer.Option(help="StudyInstanceUID.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.cli.options import (
+    Assignments,
+    Epochs,
+    OnError,
+    PixelSpacing,
+    Quiet,
+    QuietTraining,
+    Resume,
+    SettingsFile,
+    SourceFiles,
+    SourceSide,
+    TrainingCohort,
+    TrainingDryRun,
+    TrainingSeed,
+)
 from mris.errors import SettingsError
 
 baseline_app = typer.Typer(
@@ -20,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 @baseline_app.command("train")
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")],
+    cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run.")],
     method: Annotated[
         Literal["unet", "pix2pix", "transunet", "autoencoder", "embedding-ridge"],
@@ -33,19 +48,13 @@ def train(
         Literal["small", "paper"],
         typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' has the published sizes."),
     ] = "small",
-    settings: Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
-    ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    settings: SettingsFile = None,
+    set_: Assignments = None,
+    epochs: Epochs = None,
+    seed: TrainingSeed = 0,
+    resume: Resume = False,
+    dry_run: TrainingDryRun = False,
+    quiet: QuietTraining = False,
 ) -> None:
     """Train a method that maps the source to the target directly, on the same pairs and with the same care.
 
@@ -102,16 +111,12 @@ def train(
 @baseline_app.command("synthesize")
 def synthesize(
     run: Annotated[Path, typer.Argument(help="A finished run of mris baseline train.")],
-    files: Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")],
+    files: SourceFiles,
     out: Annotated[Path, typer.Option(help="Folder for the maps.")] = Path("synthesis"),
-    side: Annotated[
-        Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
-    ] = None,
-    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
-    on_error: Annotated[
-        Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
-    ] = "stop",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    side: SourceSide = None,
+    spacing: PixelSpacing = None,
+    on_error: OnError = "stop",
+    quiet: Quiet = False,
 ) -> None:
     """Predict the target image of new sources with a baseline: STEM.nii.gz and STEM.json for each file.
 

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
+from mris.cli.options import BundlePath, Quiet
 from mris.errors import BundleError, DatabaseError
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
 
-BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
 Splits = Annotated[str, typer.Option(help="Splits of the cohort that enter the database, separated by commas.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 def register(app: typer.Typer) -> None:

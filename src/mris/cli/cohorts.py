@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mris.cli.options import Quiet
 from mris.errors import CohortError, SettingsError
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ Exclude = Annotated[
         help="Leave out the pairs that this list names: a key or a subject a line, or a CSV with columns key, flagged."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mris.cli.options import QuietTraining
 from mris.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def demo(
     size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 64,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietTraining = False,
 ) -> None:
     """Walk the whole road in a few minutes: phantom, prepare, train, index, synthesize, evaluate, report.
 

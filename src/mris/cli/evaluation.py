@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mris.cli.options import BundlePath, OnePerSubject, Quiet
 from mris.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that mris index made.")],
+    bundle: BundlePath,
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and report.html.")] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle in the tables.")] = "MRIS",
@@ -46,11 +47,11 @@ def evaluate(
         ),
     ] = None,
     n_neighbors: Annotated[int, typer.Option(min=1, help="k, the neighbors that are averaged.")] = 20,
-    one_per_subject: Annotated[bool, typer.Option("--one-per-subject", help="At most one map of a person.")] = False,
+    one_per_subject: OnePerSubject = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of resampling and of the references.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Judge a bundle on people it has never seen: recall, error in mm, intervals, beside what learning must beat.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.cli.options import Quiet
 from mris.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Turn the files of a public study into a manifest for mris prepare.")
@@ -42,7 +43,7 @@ def import_oai(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count and check, write nothing; --sheets is enough.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read the OAI study's public layout: sheets, plates, thickness maps, grades and the official splits.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mris.cli.options import LeftCenter, OnError, PixelSpacing, Quiet, RightCenter, joint_centers
 from mris.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
@@ -27,16 +28,12 @@ def radiograph(
             "else mri_xray.csv beside it names the folder of each plate."
         ),
     ] = None,
-    right: Annotated[
-        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the right knee's joint, in pixels.")
-    ] = None,
-    left: Annotated[
-        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee's joint, in pixels.")
-    ] = None,
+    right: RightCenter = None,
+    left: LeftCenter = None,
     side: Annotated[
         Literal["left", "right"] | None, typer.Option(help="Side of plates that show one knee and do not say which.")
     ] = None,
-    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
+    spacing: PixelSpacing = None,
     size_mm: Annotated[float, typer.Option(help="Edge of the square regions in mm.")] = 140.0,
     size: Annotated[
         int | None,
@@ -52,14 +49,12 @@ def radiograph(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Draw each plate with its regions and sides, for review.")
     ] = False,
-    on_error: Annotated[
-        Literal["stop", "skip"], typer.Option(help="Stop at a plate that cannot be used, or say so and go on.")
-    ] = "stop",
+    on_error: OnError = "stop",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace regions that were cut out of another plate of that name.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Locate all knees, write nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cut the region of each knee out of radiographs: STEM_left.png and STEM_right.png, 16 bit, and radiographs.csv.
 
@@ -80,9 +75,8 @@ def radiograph(
 
     if (patient is None) != (month is None):
         raise SettingsError("--patient and --month choose a row together; give both")
-    given = {"right": _point("--right", right), "left": _point("--left", left)}
     options = PlateOptions(
-        centers={name: center for name, center in given.items() if center is not None},  # type: ignore[misc]
+        centers=joint_centers(right, left),
         sheet=None if centers is None else read_center_sheet(centers),
         visit=None if patient is None or month is None else (patient, _month(month)),
         side=side,
@@ -133,16 +127,6 @@ def _line(outcome: "PlateOutcome") -> str:
     if first.mirrored_back == "1":
         notes.append("mirrored back")
     return f"{outcome.path}: {'; '.join(parts)}; {', '.join(notes)}"
-
-
-def _point(option: str, text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        row, column = (float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"{option} is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
-    return row, column
 
 
 def _month(text: str) -> str:

@@ -6,6 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mris.cli.options import (
+    BundlePath,
+    LeftCenter,
+    OnePerSubject,
+    OnError,
+    PixelSpacing,
+    Quiet,
+    RightCenter,
+    SourceFiles,
+    SourceSide,
+    joint_centers,
+    parse_center,
+)
 from mris.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
@@ -22,12 +35,10 @@ def register(app: typer.Typer) -> None:
 
 
 def synthesize(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that mris index made.")],
-    files: Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")],
+    bundle: BundlePath,
+    files: SourceFiles,
     out: Annotated[Path, typer.Option(help="Folder for maps, spread, provenance and pictures.")] = Path("synthesis"),
-    side: Annotated[
-        Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
-    ] = None,
+    side: SourceSide = None,
     center: Annotated[
         str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the region, pixels; the middle by default.")
     ] = None,
@@ -38,21 +49,15 @@ def synthesize(
             help="Each file is a plate: a map for each knee, found by the detector or by a sheet of centers.",
         ),
     ] = None,
-    right: Annotated[
-        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the right knee of a plate, pixels.")
-    ] = None,
-    left: Annotated[
-        str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee of a plate, pixels.")
-    ] = None,
-    spacing: Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")] = None,
+    right: RightCenter = None,
+    left: LeftCenter = None,
+    spacing: PixelSpacing = None,
     n_neighbors: Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")] = 20,
     weights: Annotated[
         Literal["similarity", "softmax", "uniform"], typer.Option(help="'similarity' is the paper's Eq. 4.")
     ] = "similarity",
     temperature: Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")] = 0.1,
-    one_per_subject: Annotated[
-        bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
-    ] = False,
+    one_per_subject: OnePerSubject = False,
     exclude_subject: Annotated[
         str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")
     ] = None,
@@ -75,10 +80,8 @@ def synthesize(
             help="With --deidentify: key of the replacements, 16 characters or more. Without, a random one.",
         ),
     ] = None,
-    on_error: Annotated[
-        Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
-    ] = "stop",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    on_error: OnError = "stop",
+    quiet: Quiet = False,
 ) -> None:
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
 
@@ -101,7 +104,7 @@ def synthesize(
     few = len(files) <= MOST_PICTURES
     options = FileOptions(
         side=side,
-        center=_center(center, "--center"),
+        center=None if center is None else parse_center(center, "--center"),
         spacing=(spacing, spacing) if spacing else None,
         knees=_knees(knees, right, left),
         exclude_subject=exclude_subject,
@@ -134,10 +137,9 @@ def synthesize(
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
     from mris.knee.center_sheet import read_center_sheet
-    from mris.synthesis.queries import KneeFinder, Side
+    from mris.synthesis.queries import KneeFinder
 
-    sides: tuple[tuple[Side, str | None], ...] = (("right", right), ("left", left))
-    centers = {side: center for side, text in sides if (center := _center(text, f"--{side}")) is not None}
+    centers = joint_centers(right, left)
     if knees is None:
         return KneeFinder(centers) if centers else None
     if centers:
@@ -153,16 +155,6 @@ def _salt(text: str | None) -> bytes:
     if len(text.encode()) < LEAST_SALT:
         raise SettingsError(f"the salt has {len(text.encode())} bytes; give at least {LEAST_SALT} (MRIS_SALT, --salt)")
     return text.encode()
-
-
-def _center(text: str | None, option: str) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        row, column = (float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"{option} is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
-    return row, column
 
 
 def _formats(text: str | None, *, few: bool) -> "tuple[Format, ...]":

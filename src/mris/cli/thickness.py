@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.cli.options import OnError, Quiet
 from mris.errors import SettingsError
 
 ATLAS_VARIABLE = "MRIS_ATLAS"
@@ -34,12 +35,10 @@ def thickness(
         Path | None,
         typer.Option(envvar=ATLAS_VARIABLE, help="Folder with the atlas of the public project OAI_analysis 2."),
     ] = None,
-    on_error: Annotated[
-        Literal["stop", "skip"], typer.Option(help="Stop at files that cannot be used, or leave them out and say so.")
-    ] = "stop",
+    on_error: OnError = "stop",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all files, write nothing.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn segmentations of knee MR scans into flat cartilage thickness maps, ready to be targets.
 

@@ -5,6 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.cli.options import (
+    Assignments,
+    Epochs,
+    QuietTraining,
+    Resume,
+    SettingsFile,
+    TrainingCohort,
+    TrainingDryRun,
+    TrainingSeed,
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -12,34 +23,28 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")],
+    cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
     preset: Annotated[
         Literal["small", "paper"],
         typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' is the published one."),
     ] = "small",
-    settings: Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None,
+    settings: SettingsFile = None,
+    set_: Assignments = None,
+    epochs: Epochs = None,
     regions: Annotated[
         str | None, typer.Option(help="Target regions to learn from, separated by commas; all by default (MRIS-C).")
     ] = None,
     separate: Annotated[
         bool, typer.Option("--separate", help="Train one run for each region, in RUN/<region> (MRIS-S).")
     ] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
-    ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")
-    ] = False,
+    seed: TrainingSeed = 0,
+    resume: Resume = False,
     devices: Annotated[
         str | None, typer.Option(help="Devices to train on: a number or 'auto'; several train together (DDP).")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    dry_run: TrainingDryRun = False,
+    quiet: QuietTraining = False,
 ) -> None:
     """Train a source and a target encoder into one embedding space.
 

@@ -1,0 +1,72 @@
+"""Arguments and options that several commands take, each declared once, and how their texts are read."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mris.errors import SettingsError
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
+OnePerSubject = Annotated[
+    bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
+]
+
+# Of commands that read images without a manifest.
+SourceFiles = Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")]
+SourceSide = Annotated[
+    Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
+]
+PixelSpacing = Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")]
+OnError = Annotated[
+    Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
+]
+RightCenter = Annotated[
+    str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the right knee's joint on a plate, in pixels.")
+]
+LeftCenter = Annotated[
+    str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee's joint on a plate, in pixels.")
+]
+
+# Of commands that train.
+TrainingCohort = Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")]
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")]
+TrainingSeed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")]
+TrainingDryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")]
+QuietTraining = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]  # neither bars nor lines
+
+
+def joint_centers(right: str | None, left: str | None) -> dict[Literal["left", "right"], tuple[float, float]]:
+    """Read the centers that --right and --left give; a knee without one is left out.
+
+    Example:
+        >>> joint_centers("512,640", None)
+        {'right': (512.0, 640.0)}
+    """
+    centers: dict[Literal["left", "right"], tuple[float, float]] = {}
+    if right is not None:
+        centers["right"] = parse_center(right, "--right")
+    if left is not None:
+        centers["left"] = parse_center(left, "--left")
+    return centers
+
+
+def parse_center(text: str, option: str) -> tuple[float, float]:
+    """Parse "512,640".
+
+    Raises:
+        SettingsError: It is not two numbers.
+    """
+    try:
+        row, column = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"{option} is {text!r}; give ROW,COLUMN in pixels, such as 512,640") from None
+    return row, column
