@@ -15,7 +15,8 @@ from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.results import read_results
 from mris.reporting import html
 from mris.reporting.figures import png
-from mris.reporting.html import Picture, draw, render, write_evaluation, write_per_image
+from mris.reporting.html import draw, render, write_evaluation, write_per_image
+from mris.reporting.page import Picture
 from mris.reporting.panels import example_figure, shared_scales
 
 _VOID = {"meta", "img", "br", "link", "input"}

@@ -81,6 +81,12 @@ def test_the_page_reads_offline_and_shows_every_flagged_map_with_its_reason(
     assert "a <b>:" not in text
 
 
+def test_the_contents_lead_to_every_section_in_order_and_the_style_is_inside(written: QualityFiles) -> None:
+    text = written.page.read_text(encoding="utf-8")
+    assert re.findall(r'<a href="#([^"]+)"', text) == re.findall(r'<section id="([^"]+)"', text)
+    assert 'font: 16px/1.55 system-ui, "Segoe UI"' in text.partition("</style>")[0]
+
+
 def test_the_table_of_scores_holds_every_row_with_the_numbers_of_the_judgment(
     check: QualityCheck, written: QualityFiles
 ) -> None:

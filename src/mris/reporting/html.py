@@ -2,13 +2,9 @@
 
 import csv
 import re
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mris.evaluation.evaluate import Evaluation
@@ -16,52 +12,7 @@ from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("mris.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure ready for a page.
-
-    Args:
-        name: File name without suffix.
-        data: PNG bytes.
-        alt: What it shows, for who cannot see it.
-        caption: What it means.
-        dpi: Pixels an inch of the figure.
-    """
-
-    name: str
-    data: bytes
-    alt: str
-    caption: str
-    dpi: int = figures.DPI
-
-    @property
-    def uri(self) -> str:
-        """The picture itself, as a data URI."""
-        return "data:image/png;base64," + b64encode(self.data).decode("ascii")
-
-    @property
-    def width(self) -> int:
-        """Width on a page in CSS pixels (96 an inch), so that letters of all figures are equally large."""
-        return round(int.from_bytes(self.data[16:20], "big") * 96 / self.dpi)
-
-
-@dataclass(frozen=True)
-class Card:
-    """One headline number.
-
-    Args:
-        value: The number, as text.
-        caption: What it says.
-    """
-
-    value: str
-    caption: str
+from mris.reporting.page import Card, Picture, render_page, table_markup
 
 
 def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
@@ -181,7 +132,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         {
             "label": label,
             "figure": pictures[f"by_{i}"],
-            "tables": [_html(tables.strata_table(results, region, label)) for region in results.regions],
+            "tables": [table_markup(tables.strata_table(results, region, label)) for region in results.regions],
         }
         for i, label in enumerate(results.settings.by, start=1)
     ]
@@ -193,9 +144,8 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         }
         for i, example in enumerate(evaluation.examples, start=1)
     ]
-    source, _, _ = _TEMPLATES.loader.get_source(_TEMPLATES, "report.css")  # type: ignore[union-attr]
-    return _TEMPLATES.get_template("report.html").render(
-        css=Markup(source),
+    return render_page(
+        "report.html",
         first=results.methods[0].name,
         cohort=results.cohort,
         created=results.created.replace("T", " ").replace("+00:00", " UTC"),
@@ -210,16 +160,16 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         cards=_cards(results),
         figures=pictures,
         tables={
-            "error": [_html(tables.error_table(results, region)) for region in results.regions],
-            "difference": [_html(table) for table in tables.difference_tables(results)],
-            "cost": _html(tables.cost_table(results)) if tables.has_costs(results) else None,
+            "error": [table_markup(tables.error_table(results, region)) for region in results.regions],
+            "difference": [table_markup(table) for table in tables.difference_tables(results)],
+            "cost": table_markup(tables.cost_table(results)) if tables.has_costs(results) else None,
         },
         strata=strata,
         retrieval={
             "gallery_size": results.recalls[0].gallery_size,
             "n_queries": next(row.n_queries for row in results.recalls if row.label == ""),
             "figure": pictures["recall"],
-            "table": _html(tables.recall_table(results)),
+            "table": table_markup(tables.recall_table(results)),
         }
         if results.recalls
         else None,
@@ -331,7 +281,3 @@ def _example_picture(
 
 def _picture(name: str, figure: Figure, alt: str, caption: str, dpi: int = figures.DPI) -> Picture:
     return Picture(name, figures.png(figure, dpi), alt, caption, dpi)
-
-
-def _html(table: tables.Table) -> Markup:
-    return Markup(tables.html(table))  # tables.html escapes every text

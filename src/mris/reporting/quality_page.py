@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from mris.cohort.map_quality import LEAST_SUBJECTS, SCORES, MapQuality
 from mris.cohort.quality_check import QualityCheck
@@ -18,7 +16,7 @@ from mris.cohort.report import PrepareReport
 from mris.images.write import atomic_write
 from mris.reporting import figures, quality_figures, tables
 from mris.reporting.grid import Shades
-from mris.reporting.html import Card, Picture
+from mris.reporting.page import Card, Picture, render_page, table_markup
 from mris.reporting.tables import Cell, Table
 
 MOST_SHOWN = 40
@@ -28,9 +26,6 @@ _ROWS_A_SHEET = 8
 _N_NEAREST = 4
 _N_SAMPLE = 24
 _N_FOR_MEDIAN = 100
-_TEMPLATES = Environment(
-    loader=PackageLoader("mris.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
 
 
 class QualityFiles(NamedTuple):
@@ -103,7 +98,7 @@ def render_quality(
     checked: QualityCheck, written: QualityFiles, report: PrepareReport | None, rng: np.random.Generator
 ) -> str:
     """Fill the page: one HTML text with style and images inside, no scripts, no links outward."""
-    quality = checked.quality
+    quality, regions = checked.quality, range(len(checked.quality.regions))
     flagged = [row for row in quality.ranking if quality.flagged[row]]
     sound = np.flatnonzero(~quality.flagged)
     # Drawn among keys in order, so that the page does not depend on the order of the rows.
@@ -111,23 +106,21 @@ def render_quality(
     drawn = [drawn[place] for place in rng.permutation(len(drawn))[:_N_FOR_MEDIAN]]
     maps = checked.read(drawn)
     shades = quality_figures.shades_of(maps)
-    css, _, _ = _TEMPLATES.loader.get_source(_TEMPLATES, "report.css")  # type: ignore[union-attr]
-    return _TEMPLATES.get_template("quality.html").render(
-        css=Markup(css),
+    return render_page(
+        "quality.html",
         name=checked.name,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("mris"),
         quality=quality,
         least_subjects=LEAST_SUBJECTS,
         cards=_cards(quality, report),
-        report=report,
         files=written,
         n_flagged=len(flagged),
         n_shown=min(len(flagged), MOST_SHOWN),
         sheets=_sheets(checked, flagged[:MOST_SHOWN], quality_figures.median_map(maps), shades),
-        flagged_tables=[_html(_flagged_table(quality, flagged, region)) for region in range(len(quality.regions))],
-        summaries=[_html(_summary_table(quality, region)) for region in range(len(quality.regions))],
-        histograms=[_histogram(quality, region) for region in range(len(quality.regions))],
+        flagged_tables=[table_markup(_flagged_table(quality, flagged, region)) for region in regions],
+        summaries=[table_markup(_summary_table(quality, region)) for region in regions],
+        histograms=[_histogram(quality, region) for region in regions],
         samples=_samples(quality, drawn[:_N_SAMPLE], maps[:_N_SAMPLE], shades),
         scores=SCORES,
     )
@@ -252,7 +245,3 @@ def _summary_table(quality: MapQuality, region: int) -> Table:
         )
     header = ("score", "least", "5th percentile", "median", "95th percentile", "largest", "maps", "flagged by it")
     return Table(f"{quality.regions[region]}: the cohort's scores", header, tuple(rows))
-
-
-def _html(table: Table) -> Markup:
-    return Markup(tables.html(table))  # tables.html escapes every text
