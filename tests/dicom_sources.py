@@ -44,37 +44,47 @@ IDENTIFYING = {
 """Elements of a source that tell who it is of, where and when it was taken."""
 
 
-def write_radiograph(path: Path, pixels: np.ndarray, **elements: Any) -> Path:
-    """Write 16-bit pixels as a digital radiograph; keywords set elements, None removes one."""
+def radiograph(stored: np.ndarray, **elements: Any) -> FileDataset:
+    """An uncompressed digital radiograph of a few elements; keywords set elements, None leaves one out."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    bits = stored.dtype.itemsize * 8
+    plain = {
+        "SOPClassUID": DigitalXRayImageStorageForPresentation,
+        "SOPInstanceUID": "1.2.3.4",
+        "Rows": stored.shape[0],
+        "Columns": stored.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(stored.dtype.kind == "i"),
+        "PixelData": stored.astype(stored.dtype.newbyteorder("<")).tobytes(),
+    }
+    for keyword, value in (plain | elements).items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    if "PixelData" in dataset:
+        dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    return dataset
+
+
+def write_radiograph(path: Path, pixels: np.ndarray, **elements: Any) -> Path:
+    """Write 16-bit pixels as a radiograph that tells all of `IDENTIFYING`, and more in a private element."""
     plain = {
         "SpecificCharacterSet": "ISO_IR 100",
-        "SOPClassUID": DigitalXRayImageStorageForPresentation,
         "Modality": "DX",
         "BodyPartExamined": "KNEE",
         "Manufacturer": "Maker",
         "SeriesNumber": 1,
         "InstanceNumber": 1,
-        "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
         "PixelSpacing": [1.0, 1.0],
     }
-    for keyword, value in (IDENTIFYING | plain | elements).items():
-        if value is not None:
-            setattr(dataset, keyword, value)
+    dataset = radiograph(pixels.astype(np.uint16), **(IDENTIFYING | plain | elements))
     private = dataset.private_block(0x0011, "MAKER", create=True)
     private.add_new(0x01, "LO", "private Annegret")
-    dataset.PixelData = pixels.astype("<u2").tobytes()
-    dataset["PixelData"].VR = "OW"
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     dataset.save_as(path, enforce_file_format=True)
     return path
 

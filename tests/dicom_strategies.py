@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pydicom
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
@@ -25,6 +24,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from tests.dicom_sources import radiograph
 from tests.jpeg_lossless import jpeg_lossless
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -78,14 +78,7 @@ def pixel_data(stored: np.ndarray, bits: int, syntax: UID) -> bytes:
     if syntax == JPEGLosslessSV1:
         mask = (1 << bits) - 1
         return bytes(encapsulate([jpeg_lossless(stored.astype(np.int64) & mask, bits)]))
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3.4"
-    dataset.Rows, dataset.Columns = stored.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = stored.dtype.itemsize * 8, bits, bits - 1
-    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+    dataset = radiograph(stored, BitsStored=bits, HighBit=bits - 1)
     plugin = {RLELossless: "pydicom", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"}[syntax]
     dataset.compress(syntax, stored, encoding_plugin=plugin)
     return bytes(dataset.PixelData)

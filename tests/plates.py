@@ -4,42 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import generate_uid
+from tests.dicom_sources import radiograph
 
 
 def write_plate(path: Path, pixels: np.ndarray, **elements: Any) -> Path:
     """Write a 16-bit radiograph of 0.5 mm pixels as DICOM; keywords set elements, None removes one."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[path.name])
-    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    defaults = {
-        "SOPClassUID": meta.MediaStorageSOPClassUID,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+    plain = {
+        "SOPInstanceUID": generate_uid(entropy_srcs=[path.name]),
         "PatientID": "P-17",
         "PatientName": "Doe^Jane",
         "ViewPosition": "PA",
         "ImagerPixelSpacing": [0.5, 0.5],
-        "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
-        "PixelData": pixels.astype("<u2").tobytes(),
     }
-    for keyword, value in (defaults | elements).items():
-        if value is not None:
-            setattr(dataset, keyword, value)
-    if "PixelData" in dataset:
-        dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, enforce_file_format=True)
+    radiograph(pixels.astype(np.uint16), **(plain | elements)).save_as(path, enforce_file_format=True)
     return path
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
 from tests.archive_server import running_orthanc
+from tests.dicom_sources import radiograph
 
 from mris.cli.main import main
 
@@ -155,7 +155,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert call([*prepare, "--workers=1", "--quiet"]) == 0
     assert call(["train", str(cohort), str(folder / "run"), *TINY]) == 0
     assert call(["index", str(folder / "run"), str(cohort), str(folder / "knees.bundle"), "--quiet"]) == 0
-    write_dicom(folder / "knee.dcm", side="L")
+    pixels = np.add.outer(np.arange(64), np.arange(64) ** 2).astype(np.uint16)
+    knee = radiograph(pixels, ImageLaterality="L", PixelSpacing=[2.2, 2.2])
+    knee.save_as(folder / "knee.dcm", enforce_file_format=True)
     (folder / "ours.toml").write_text(toml_of("docs/how-to/train-on-a-gpu-or-cluster.md"))
     return folder
 
@@ -166,22 +168,6 @@ def write_table(path: Path, rows: list[list[str]]) -> None:
 
 def toml_of(page: str) -> str:
     return next(body for kind, body in _FENCE.findall((ROOT / page).read_text()) if kind == "toml")
-
-
-def write_dicom(path: Path, *, side: str) -> None:
-    """A radiograph of 64 x 64 pixels as a DICOM file with side and pixel size."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3.4"
-    dataset.Rows = dataset.Columns = 64
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 15, 0, 1
-    dataset.PhotometricInterpretation, dataset.ImageLaterality = "MONOCHROME2", side
-    dataset.PixelSpacing = [2.2, 2.2]
-    pixels = np.add.outer(np.arange(64), np.arange(64) ** 2).astype(np.uint16)
-    dataset.PixelData = pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture
