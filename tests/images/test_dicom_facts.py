@@ -65,7 +65,7 @@ def test_the_spacing_is_that_at_the_patient_and_its_source_is_told(tmp_path, ele
 @pytest.mark.parametrize(
     ("elements", "sides", "source"),
     [
-        ({"ImageLaterality": "R", "Laterality": "L"}, ("right",), "ImageLaterality"),
+        ({"ImageLaterality": "R", "Laterality": "B"}, ("right",), "ImageLaterality"),
         ({"Laterality": "L"}, ("left",), "Laterality"),
         ({"ImageLaterality": "B"}, ("right", "left"), "ImageLaterality"),
         ({"ImageLaterality": "U"}, (), ""),

@@ -25,7 +25,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import StatedSize, is_cut, stated_size
-from mris.images.dicom_facts import DicomFacts, facts_of, number, rescale
+from mris.images.dicom_facts import DicomFacts, facts_of, named_sides, number, rescale
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
 
@@ -114,7 +114,10 @@ def _check_deflated(path: Path) -> None:
 def _check_header(header: Dataset, path: Path) -> None:
     rows, columns = header.get("Rows"), header.get("Columns")
     if rows is None and columns is None:
-        raise ImageError(f"image {path}: this DICOM file holds no image (no Rows, no Columns); name an image file")
+        raise ImageError(
+            f"image {path}: this DICOM file holds no image (no Rows, no Columns), or is cut off before them; name an "
+            "image file, or copy it again"
+        )
     if not rows or not columns:
         raise ImageError(f"image {path}: Rows is {_shown(rows)} and Columns {_shown(columns)}; both must be positive")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
@@ -124,6 +127,12 @@ def _check_header(header: Dataset, path: Path) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ImageError(f"image {path}: holds {frames} frames; one is read: export the one you want")
+    bits, high = header.get("BitsStored"), header.get("HighBit")
+    if bits and high is not None and high != bits - 1:
+        raise ImageError(
+            f"image {path}: HighBit is {high} and BitsStored {bits}, but the pixels are in the lowest bits, HighBit "
+            f"{bits - 1}; export it again"
+        )
     photometric = str(header.get("PhotometricInterpretation") or "missing")
     samples = int(header.get("SamplesPerPixel") or 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
@@ -131,7 +140,17 @@ def _check_header(header: Dataset, path: Path) -> None:
             f"image {path}: PhotometricInterpretation is {_shown(photometric)} with {samples} sample(s) a pixel, but "
             "MONOCHROME1 and MONOCHROME2 with one sample are read; export it as gray"
         )
+    _check_side(header, path)
     check_pixel_count(int(rows) * int(columns), str(path))
+
+
+def _check_side(header: Dataset, path: Path) -> None:
+    """Refuse a header of which one element says right and another left: neither is believed."""
+    elements = {sides[0]: keyword for keyword, sides in named_sides(header) if len(sides) == 1}
+    if len(elements) == 2:
+        raise ImageError(
+            f"image {path}: {elements['right']} says right, and {elements['left']} says left; mend the header"
+        )
 
 
 def _shown(value: Any) -> str:
@@ -145,7 +164,10 @@ def _check_body(dataset: Dataset, path: Path) -> None:
     """Check what is there against what the header says, before anything is decoded."""
     keyword = next((word for word in ("PixelData", *_BITS_OF_FLOATS) if dataset.get(word)), None)
     if keyword is None:
-        raise ImageError(f"image {path}: this DICOM file has no pixel data; name an image file")
+        raise ImageError(
+            f"image {path}: this DICOM file has no pixel data, or is cut off before their end; name an image file, or "
+            "copy it again"
+        )
     data: bytes = dataset[keyword].value
     size = int(dataset.Rows), int(dataset.Columns)
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")

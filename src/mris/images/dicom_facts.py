@@ -75,7 +75,7 @@ def facts_of(dataset: Dataset) -> DicomFacts:
         dataset: With or without its pixels.
     """
     spacing, spacing_source = spacing_and_source(dataset)
-    sides, sides_source = _sides(dataset)
+    sides_source, sides = next(iter(named_sides(dataset)), ("", ()))
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     return DicomFacts(
         spacing=spacing,
@@ -117,6 +117,19 @@ def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
     return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
 
 
+def named_sides(dataset: Dataset) -> list[tuple[str, tuple[Side, ...]]]:
+    """Return every element that names sides, with these; the element nearest to the picture first."""
+    found: list[tuple[str, tuple[Side, ...]]] = [
+        (keyword, _sides_of_text(_plain(find(dataset, keyword))))
+        for keyword in ("ImageLaterality", "FrameLaterality", "Laterality")
+    ]
+    for region in _items(dataset, "AnatomicRegionSequence"):
+        for modifier in _items(region, "AnatomicRegionModifierSequence"):
+            sides = _LATERALITY_CODES.get(_text(modifier, "CodeValue"), ())
+            found.append(("AnatomicRegionModifierSequence", sides))
+    return [(keyword, sides) for keyword, sides in found if sides]
+
+
 def rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept of the modality transform, 1 and 0 where there is none."""
     slope, intercept = number(find(dataset, "RescaleSlope")), number(find(dataset, "RescaleIntercept"))
@@ -155,20 +168,6 @@ def _display(dataset: Dataset) -> Literal["none", "window", "lookup table"]:
     if dataset.get("VOILUTSequence"):
         return "lookup table"
     return "none" if find(dataset, "WindowCenter") in (None, "") else "window"
-
-
-def _sides(dataset: Dataset) -> tuple[tuple[Side, ...], str]:
-    """Sides the header names, by the element nearest to the picture first."""
-    for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"):
-        sides = _sides_of_text(_plain(find(dataset, keyword)))
-        if sides:
-            return sides, keyword
-    for region in _items(dataset, "AnatomicRegionSequence"):
-        for modifier in _items(region, "AnatomicRegionModifierSequence"):
-            sides = _LATERALITY_CODES.get(_text(modifier, "CodeValue"), ())
-            if sides:
-                return sides, "AnatomicRegionModifierSequence"
-    return (), ""
 
 
 def _sides_of_text(text: str) -> tuple[Side, ...]:
