@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from mris.evaluation.class_results import ClassEstimate, chance_level, class_names_of, find_estimate
 from mris.reporting.downstream_tables import METRIC_TITLES, check_methods
-from mris.reporting.figures import COLORS
+from mris.reporting.figures import COLORS, tidy
 from mris.reporting.grid import INK
 
 
@@ -38,7 +38,7 @@ def class_metric_figure(methods: Mapping[str, Sequence[ClassEstimate]], metrics:
             _draw_row(axis, find_estimate(estimates, metric), row, COLORS[row % len(COLORS)])
         axis.set_title(METRIC_TITLES[metric], fontsize=10, color=INK)
         axis.margins(x=0.12)
-        _tidy(axis, grid="x")
+        tidy(axis, grid="x")
     panels[0].set_yticks(range(len(methods)), list(methods), fontsize=9)
     panels[0].set_ylim(len(methods) - 0.5, -0.7)
     chance = Line2D([], [], color=INK, lw=1, ls="--")
@@ -79,7 +79,7 @@ def class_accuracy_figure(methods: Mapping[str, Sequence[ClassEstimate]], label:
     axis.set_ylim(-0.02, 1.02)
     axis.set_xlabel(label, fontsize=9)
     axis.set_ylabel("share classified as such", fontsize=9)
-    _tidy(axis, grid="y")
+    tidy(axis, grid="y")
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), fontsize=8, frameon=False)
     return figure
@@ -105,13 +105,3 @@ def _draw_row(axis: Axes, found: ClassEstimate, row: int, color: str) -> None:
 
 def _whisker(axis: Axes, x: tuple[float, float], y: tuple[float, float], color: str) -> None:
     axis.plot(x, y, color=color, lw=2.5, solid_capstyle="round", alpha=0.45)
-
-
-def _tidy(axis: Axes, grid: str) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color("#bbbbbb")
-    axis.tick_params(colors=INK, labelsize=8, length=3)
-    axis.grid(axis=grid, color="#e4e4e8", lw=0.8)  # type: ignore[arg-type]
-    axis.set_axisbelow(True)

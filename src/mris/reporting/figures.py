@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from io import BytesIO
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,6 +49,17 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
+def tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
+    """Leave two quiet edges and grid lines across one axis."""
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color("#bbbbbb")
+    axis.tick_params(colors=INK, labelsize=8, length=3)
+    axis.grid(axis=grid, color="#e4e4e8", lw=0.8)
+    axis.set_axisbelow(True)
+
+
 def interval_figure(results: Results, metric: str, title: str) -> Figure:
     """Show one metric of every method with its interval, a panel a region."""
     regions = results.regions
@@ -59,7 +71,7 @@ def interval_figure(results: Results, metric: str, title: str) -> Figure:
             _whisker(axis, found, row, COLORS[row % len(COLORS)])
         axis.set_title(region, fontsize=10, color=INK)
         axis.set_xlabel(title, fontsize=9)
-        _tidy(axis, grid="x")
+        tidy(axis, grid="x")
     panels[0].set_yticks(range(len(results.methods)), [method.name for method in results.methods], fontsize=9)
     panels[0].set_ylim(len(results.methods) - 0.5, -0.5)
     return figure
@@ -80,7 +92,7 @@ def strata_figure(results: Results, label: str, metric: str, title: str) -> Figu
         axis.set_xticks(range(len(strata)), [f"{s.name}\nn = {s.n_images}" for s in strata], fontsize=8)
         axis.set_title(region, fontsize=10, color=INK)
         axis.set_xlabel(label, fontsize=9)
-        _tidy(axis, grid="y")
+        tidy(axis, grid="y")
     panels[0].set_ylabel(title, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
@@ -108,7 +120,7 @@ def recall_figure(results: Results) -> Figure:
     axis.set_ylabel("share of queries that find their own", fontsize=9)
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.legend(fontsize=8, frameon=False, loc="best")
-    _tidy(axis, grid="y")
+    tidy(axis, grid="y")
     return figure
 
 
@@ -145,7 +157,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
         axis.minorticks_off()
         axis.set_title(region, fontsize=10, color=INK)
         axis.set_xlabel("people in the database", fontsize=9)
-        _tidy(axis, grid="y")
+        tidy(axis, grid="y")
     panels[0].set_ylabel(_TITLES[metric].format(unit=curve.unit), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
@@ -172,13 +184,3 @@ def _points(axis: Axes, x: np.ndarray, found: Sequence[Estimate], color: str, na
         if isfinite(row.low):
             axis.plot([place, place], [row.low, row.high], color=color, lw=2, alpha=0.45, solid_capstyle="round")
     axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=name)
-
-
-def _tidy(axis: Axes, grid: str) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color("#bbbbbb")
-    axis.tick_params(colors=INK, labelsize=8, length=3)
-    axis.grid(axis=grid, color="#e4e4e8", lw=0.8)  # type: ignore[arg-type]
-    axis.set_axisbelow(True)
