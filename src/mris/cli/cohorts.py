@@ -151,8 +151,9 @@ def check(
         stratify,
         seed,
         exclude,
+        "skip",
+        workers,
     )
-    settings = _with(settings, "skip", workers)
     if qc is None:
         report = check_cohort(manifest, settings, progress=not quiet)
         typer.echo(report.summary(most=None))
@@ -195,21 +196,19 @@ def prepare(
     """
     from mris.cohort.prepare import check_cohort, prepare_cohort
 
-    settings = _with(
-        _settings(
-            size,
-            target_size,
-            unit,
-            target_spacing,
-            percentile,
-            mirror,
-            mirror_targets,
-            region_mm,
-            fractions,
-            stratify,
-            seed,
-            exclude,
-        ),
+    settings = _settings(
+        size,
+        target_size,
+        unit,
+        target_spacing,
+        percentile,
+        mirror,
+        mirror_targets,
+        region_mm,
+        fractions,
+        stratify,
+        seed,
+        exclude,
         on_error,
         workers,
     )
@@ -232,6 +231,8 @@ def _settings(
     stratify: str | None,
     seed: int,
     exclude: Path | None,
+    on_error: Literal["stop", "skip"],
+    workers: int | None,
 ) -> "PrepareSettings":
     from mris.cohort.exclusion import read_exclusions
     from mris.cohort.prepare import PrepareSettings
@@ -251,13 +252,9 @@ def _settings(
         seed=seed,
         target_spacing=_pair("--target-spacing", target_spacing) if target_spacing else None,
         exclude=read_exclusions(exclude) if exclude else (),
+        on_error=on_error,
+        workers=workers,
     )
-
-
-def _with(settings: "PrepareSettings", on_error: Literal["stop", "skip"], workers: int | None) -> "PrepareSettings":
-    from dataclasses import replace
-
-    return replace(settings, on_error=on_error, workers=workers)
 
 
 def _pair(option: str, text: str) -> tuple[float, float]:
