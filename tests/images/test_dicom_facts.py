@@ -97,6 +97,9 @@ def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, 
         ({"PatientOrientation": ["R", "F"]}, "PA", "right"),
         ({"PatientOrientation": ["RP", "F"]}, "PA", "right"),
         ({"PatientOrientation": ["A", "F"]}, "PA", None),
+        ({"ViewPosition": None, "PatientOrientation": ["A", "F"]}, "LATERAL", None),
+        ({"ViewPosition": None, "PatientOrientation": ["L", "PH"]}, "AXIAL", "left"),
+        ({"ViewPosition": None, "PatientOrientation": ["L", "F"]}, "", "left"),
         ({"PatientOrientation": ""}, "PA", None),
         (
             {

@@ -72,10 +72,30 @@ def test_a_single_knee_takes_its_side_from_the_header(tmp_path, letter, side):
 
 
 def test_a_single_knee_without_a_side_asks_for_it():
-    with pytest.raises(ImageError, match="shows one knee, and its header does not say which; give --side"):
+    with pytest.raises(ImageError, match="one knee, at row 200, column 130, and its header does not say which; give"):
         locate_knees(BLANK, detector=finding(TWO[0]))
     (knee,) = locate_knees(BLANK, detector=finding(TWO[0]), side="right")
     assert (knee.side, knee.side_source) == ("right", "given")
+
+
+@pytest.mark.parametrize("side", [None, "left"])
+def test_one_knee_found_of_both_that_the_header_names_is_not_given_a_side(tmp_path, side):
+    # the other may hold an implant: a side by hand would name a knee that nobody has looked at
+    plate = plate_with(tmp_path, ImageLaterality="B")
+    with pytest.raises(ImageError, match="shows both knees, but only the one at row 210, column 470 is found"):
+        locate_knees(plate, detector=finding(TWO[1]), side=side)
+    with pytest.raises(ImageError, match=r"row 200, column 130 is found with a confidence of 0\.20.*or a sheet\)$"):
+        locate_knees(plate, detector=finding(dataclasses.replace(TWO[0], confidence=0.2), TWO[1]), side=side)
+    (knee,) = locate_knees(plate, centers={"left": (210, 470)})
+    assert knee.side == "left"
+
+
+def test_a_plate_without_a_knee_says_so_and_where_the_likeliest_is():
+    nothing = [
+        dataclasses.replace(found, confidence=confidence) for found, confidence in zip(TWO, (0.1, 0.2), strict=True)
+    ]
+    with pytest.raises(ImageError, match="no knee is found for sure: the likeliest, at row 210, column 470, has a"):
+        locate_knees(BLANK, detector=finding(*nothing))
 
 
 def test_a_doubtful_detection_asks_for_a_center_and_names_its_confidence():
@@ -119,6 +139,8 @@ def test_the_detector_is_not_asked_on_a_side_view_or_without_a_spacing(tmp_path)
 
     with pytest.raises(ImageError, match="the view 'LL', but knees are found on PA and AP views"):
         locate_knees(plate_with(tmp_path, ViewPosition="LL"), detector=never)
+    with pytest.raises(ImageError, match="the view 'LATERAL', but"):
+        locate_knees(plate_with(tmp_path, ViewPosition=None, PatientOrientation=["P", "F"]), detector=never)
     with pytest.raises(ImageError, match="pixel spacing is unknown"):
         locate_knees(Plate(dataclasses.replace(BLANK.image, spacing=None), "none", None), detector=never)
     with pytest.raises(AssertionError, match="asked"):

@@ -46,7 +46,8 @@ class DicomFacts:
             "lookup table" (VOI).
         sides: Sides the header names; empty if none, both for a picture of both.
         sides_source: The element that names them, "" if none does.
-        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL"), "" where absent.
+        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL"); without both, "LATERAL" or "AXIAL" where
+            rows or columns run between front and back by PatientOrientation; else "".
         row_towards: Side of the patient that lies towards the end of a row (the picture's right edge) by
             PatientOrientation; None where absent or neither left nor right.
         patient_id: PatientID; for those who ask for it, never for messages.
@@ -186,14 +187,23 @@ def _view(dataset: Dataset) -> str:
     if view:
         return view
     found = (_VIEW_CODES.get(_text(item, "CodeValue"), "") for item in _items(dataset, "ViewCodeSequence"))
-    return next((code for code in found if code), "")
+    coded = next((code for code in found if code), "")
+    if coded:
+        return coded
+    named = zip(("LATERAL", "AXIAL"), _directions(dataset), strict=False)
+    return next((view for view, direction in named if direction in ("A", "P")), "")
 
 
 def _row_towards(dataset: Dataset) -> Side | None:
+    first = next(iter(_directions(dataset)), "")
+    return {"L": "left", "R": "right"}.get(first)  # type: ignore[return-value]
+
+
+def _directions(dataset: Dataset) -> list[str]:
+    """Main direction of rows and of columns by PatientOrientation, a capital each."""
     value = dataset.get("PatientOrientation")
     directions = [value] if isinstance(value, str) else list(value or ())
-    first = str(directions[0]).strip().upper() if directions else ""
-    return {"L": "left", "R": "right"}.get(first[:1])  # type: ignore[return-value]
+    return [str(direction).strip().upper()[:1] for direction in directions]
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

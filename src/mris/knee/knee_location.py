@@ -88,7 +88,9 @@ def _detected(
 ) -> list[KneeLocation]:
     """Knees that the detector finds with enough confidence, each with a side that something names."""
     if plate.image.spacing is None:
-        raise ImageError(f"{_name(plate)}: knees are found by their size, but the pixel spacing is unknown; give it")
+        raise ImageError(
+            f"{_name(plate)}: knees are found by their size, but the pixel spacing is unknown; give it (--spacing)"
+        )
     if plate.frontal is False:
         raise ImageError(
             f"{_name(plate)}: its header names the view {plate.view!r}, but knees are found on PA and AP views; "
@@ -101,21 +103,23 @@ def _detected(
         least_confidence = MIN_CONFIDENCE if least_confidence is None else least_confidence
     found = sorted(detector(plate.image), key=lambda detection: detection.center[1])
     believed = [detection for detection in found if detection.confidence >= least_confidence]
-    single = side or plate.laterality
+    both = plate.facts is not None and len(plate.facts.sides) == 2
+    single = None if both else side or plate.laterality
     doubted = [detection for detection in found if detection not in believed]
     # A plate that is said to show one knee may leave a weak second peak unexplained; no other plate may.
     if doubted and (single is None or not believed):
-        worst = min(doubted, key=lambda detection: detection.confidence)
-        raise ImageError(
-            f"{_name(plate)}: the knee at row {worst.center[0]:.0f}, column {worst.center[1]:.0f} is found with a "
-            f"confidence of {worst.confidence:.2f}, below {least_confidence:.2f}; {_GIVE_CENTERS}"
-            + ("" if single or not believed else ", or --side if the plate shows one knee")
-        )
+        raise ImageError(f"{_name(plate)}: {_doubt(doubted, believed, least_confidence, may_be_one=not both)}")
     match believed:
         case [one]:
+            if both:
+                raise ImageError(
+                    f"{_name(plate)}: its header says that it shows both knees, but only the one at {_place(one)} is "
+                    f"found; {_GIVE_CENTERS}"
+                )
             if single is None:
                 raise ImageError(
-                    f"{_name(plate)}: shows one knee, and its header does not say which; give --side left or right"
+                    f"{_name(plate)}: shows one knee, at {_place(one)}, and its header does not say which; give --side "
+                    "left or right, or, if it shows another, the centers by hand"
                 )
             source: Literal["given", "header"] = "header" if plate.laterality else "given"
             return [KneeLocation(single, one.center, source, "detector", one.confidence)]
@@ -127,6 +131,27 @@ def _detected(
         case []:
             return []
     raise ImageError(f"{_name(plate)}: {len(believed)} knees are found, but a person has two; {_GIVE_CENTERS}")
+
+
+def _doubt(
+    doubted: "Sequence[JointDetection]", believed: "Sequence[JointDetection]", least: float, *, may_be_one: bool
+) -> str:
+    """Say which detection is not believed, and what to do."""
+    if not believed:
+        best = max(doubted, key=lambda detection: detection.confidence)
+        return (
+            f"no knee is found for sure: the likeliest, at {_place(best)}, has a confidence of {best.confidence:.2f}, "
+            f"below {least:.2f}; {_GIVE_CENTERS}"
+        )
+    worst = min(doubted, key=lambda detection: detection.confidence)
+    return (
+        f"the knee at {_place(worst)} is found with a confidence of {worst.confidence:.2f}, below {least:.2f}; "
+        f"{_GIVE_CENTERS}" + (", or --side if the plate shows one knee" if may_be_one else "")
+    )
+
+
+def _place(detection: "JointDetection") -> str:
+    return f"row {detection.center[0]:.0f}, column {detection.center[1]:.0f}"
 
 
 def _check_inside(plate: Plate, knee: KneeLocation) -> None:
