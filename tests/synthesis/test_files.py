@@ -88,6 +88,27 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
         np.testing.assert_array_equal(query.image.pixels[0], pixels)
 
 
+@pytest.mark.parametrize(
+    ("header", "said", "match"),
+    [
+        ({"ImageLaterality": "B"}, "left", r"\(ImageLaterality\) says that it shows both sides, and its middle is"),
+        ({"Laterality": "R"}, "left", r"\(Laterality\) says right, but --side says left"),
+        ({"PatientOrientation": ["R", "F"]}, "left", r"\(PatientOrientation\) says that the picture is mirrored"),
+    ],
+)
+def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(tmp_path, rng, header, said, match):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
+    with pytest.raises(ImageError, match=match):
+        read_queries(path, "knee", side=said, region_mm=140.0)
+
+
+def test_a_plate_of_both_sides_is_a_query_where_its_center_is_given_or_all_of_it_is_seen(tmp_path, rng):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), ImageLaterality="B")
+    for seen in ({"center": (3.0, 4.0), "region_mm": 140.0}, {"region_mm": None}):
+        (query,) = read_queries(path, "knee", side="left", **seen)
+        assert query.facts.side == "left"
+
+
 def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
     np.save(tmp_path / "a.npy", np.eye(4))
     (query,) = read_queries(tmp_path / "a.npy", "a", spacing=(0.2, 0.2))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mris.errors import ImageError, ManifestError
 from mris.images.dicom import read_dicom_facts
+from mris.images.dicom_facts import DicomFacts
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.knee.center_sheet import CenterSheet
@@ -98,10 +99,11 @@ def read_queries(
         region_mm: Edge of a knee's region; that of the paper if None.
 
     Raises:
-        ImageError: The file cannot be read, or its knees cannot be found.
+        ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is of the other
+            side, of both sides, or mirrored, by its header.
     """
     if knees is None:
-        return (_whole(path, stem, side, center, spacing),)
+        return (_whole(path, stem, side, center, spacing, region_mm),)
     plate = read_plate(path, spacing=spacing)
     edge = REGION_MM if region_mm is None else region_mm
     return tuple(
@@ -124,9 +126,14 @@ def read_queries(
     )
 
 
-def _whole(path: Path, stem: str, side: Side | None, center: Center | None, spacing: Spacing | None) -> FileQuery:
+def _whole(
+    path: Path, stem: str, side: Side | None, center: Center | None, spacing: Spacing | None, region_mm: float | None
+) -> FileQuery:
     image = read_image(path)
-    spacing_source = _spacing_source(path, image)
+    header = None if "::" in str(path) else read_dicom_facts(path)
+    if header is not None:
+        _check_header(path, header, side, in_the_middle=region_mm is not None and center is None)
+    spacing_source = None if image.spacing is None else "file" if header is None else header.spacing_source
     if image.spacing is None and spacing is not None:
         image, spacing_source = replace(image, spacing=spacing), "given"
     side_source = "header" if image.laterality else "given" if side else None
@@ -142,8 +149,20 @@ def _whole(path: Path, stem: str, side: Side | None, center: Center | None, spac
     return FileQuery(path, stem, image, center, facts)
 
 
-def _spacing_source(path: Path, image: Image) -> str | None:
-    if image.spacing is None:
-        return None
-    facts = None if "::" in str(path) else read_dicom_facts(path)
-    return "file" if facts is None else facts.spacing_source
+def _check_header(path: Path, header: DicomFacts, side: Side | None, *, in_the_middle: bool) -> None:
+    """Refuse a picture that its header says not to be the one region of one side, as it is looked at."""
+    if in_the_middle and len(header.sides) == 2:
+        raise ImageError(
+            f"image {path}: its header ({header.sides_source}) says that it shows both sides, and its middle is "
+            "neither; find its knees (--knees detect, --right, --left), or give --center"
+        )
+    if side is not None and len(header.sides) == 1 and side not in header.sides:
+        raise ImageError(
+            f"image {path}: its header ({header.sides_source}) says {header.sides[0]}, but --side says {side}; mend "
+            "one of them"
+        )
+    if header.row_towards == "right":
+        raise ImageError(
+            f"image {path}: its header (PatientOrientation) says that the picture is mirrored; find its knees (--knees "
+            "detect, --right, --left), which mirrors it back"
+        )
