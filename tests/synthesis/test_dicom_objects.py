@@ -228,13 +228,23 @@ def test_other_content_has_other_uids_even_if_the_pictures_are_the_same(
         assert all(re.fullmatch(r"2\.25\.[1-9]\d{0,38}", uid) for uid in uids)
 
 
-def test_a_burnt_in_name_of_the_source_is_admitted_only_where_the_source_is_drawn(
-    synthesis, derived, neighbor_maps, picture, drawn_quickly
+@pytest.mark.parametrize(
+    ("of_the_source", "drawn", "said"),
+    [("YES", True, "YES"), ("NO", True, "NO"), ("", True, None), ("YES", False, "NO"), ("", False, "NO")],
+)
+def test_the_capture_says_of_burnt_in_names_what_is_known(
+    synthesis, derived, neighbor_maps, picture, drawn_quickly, of_the_source, drawn, said
 ):
-    burnt = replace(derived, source=replace(derived.source, burned_in=True))
-    for of, drawn, said in ((burnt, picture, "YES"), (burnt, None, "NO"), (derived, picture, "NO")):
-        made = secondary_capture(synthesis, of, neighbor_maps, picture_source=drawn)
-        assert made.BurnedInAnnotation == said
+    source = replace(derived.source, burned_in=of_the_source)
+    shown = picture if drawn else None
+    made = secondary_capture(synthesis, replace(derived, source=source), neighbor_maps, picture_source=shown)
+    assert made.get("BurnedInAnnotation") == said
+
+
+@pytest.mark.parametrize(("written", "read"), [("YES", "YES"), ("NO", "NO"), ("PERHAPS", ""), ("", ""), (None, "")])
+def test_the_source_s_word_on_burnt_in_names_is_read(tmp_path, rng, written, read):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 9, (4, 4)), BurnedInAnnotation=written)
+    assert read_source_header(path).burned_in == read
 
 
 @pytest.mark.parametrize("salt", [None, b"a salt of 16 bytes or more"], ids=["identified", "de-identified"])

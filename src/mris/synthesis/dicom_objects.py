@@ -161,7 +161,9 @@ def secondary_capture(
             made[keyword] = derived.source.patient_and_study[keyword]
     made.DateOfSecondaryCapture = derived.created.strftime("%Y%m%d")
     made.TimeOfSecondaryCapture = derived.created.strftime("%H%M%S")
-    made.BurnedInAnnotation = "YES" if derived.source.burned_in and picture_source is not None else "NO"
+    burned_in = "NO" if picture_source is None else derived.source.burned_in
+    if burned_in:  # a source that does not say leaves it unsaid: letters may be burnt into a radiograph
+        made.BurnedInAnnotation = burned_in
     made.LossyImageCompression = "00"
     made.SourceImageSequence = [_reference(derived.source)]
     made.ReferencedSeriesSequence = [_series_reference(derived.source)]

@@ -71,7 +71,7 @@ class SourceHeader:
         sop_instance_uid: The source itself.
         series_instance_uid: Its series.
         body_part: BodyPartExamined, "" where absent.
-        burned_in: Whether the source says that its pixels identify the patient.
+        burned_in: BurnedInAnnotation: "YES" where its pixels identify the patient, "NO", or "" where it does not say.
         notes: What had to be left out, without the values.
     """
 
@@ -80,7 +80,7 @@ class SourceHeader:
     sop_instance_uid: str
     series_instance_uid: str
     body_part: str
-    burned_in: bool
+    burned_in: str
     notes: tuple[str, ...]
 
     @property
@@ -151,7 +151,7 @@ def read_source_header(path: Path) -> SourceHeader:
         sop_instance_uid=str(found.SOPInstanceUID),
         series_instance_uid=str(found.SeriesInstanceUID),
         body_part=str(found.get("BodyPartExamined") or ""),
-        burned_in=str(found.get("BurnedInAnnotation") or "").strip().upper() == "YES",
+        burned_in=_yes_or_no(found.get("BurnedInAnnotation")),
         notes=tuple(notes),
     )
 
@@ -164,6 +164,11 @@ def dicom_names(stem: str) -> tuple[str, str]:
         ('knee_capture.dcm', 'knee_map.dcm')
     """
     return f"{stem}_capture.dcm", f"{stem}_map.dcm"
+
+
+def _yes_or_no(value: Any) -> str:
+    text = str(value or "").strip().upper()
+    return text if text in ("YES", "NO") else ""
 
 
 def _is_allowed(keyword: str, value: Any) -> bool:
