@@ -62,7 +62,7 @@ def test_the_road_from_the_archive_to_a_map_and_back(run_cli, tiny_bundle, url, 
 def test_a_file_that_is_not_stored_costs_a_line_and_the_exit_code(refused, url, files, tmp_path):
     (tmp_path / "text.dcm").write_text("no DICOM")
     text = refused("archive", "store", url, files[0], tmp_path / "text.dcm", "--quiet")
-    assert "1 of 2 files stored" in text and "not stored: image" in text and "text.dcm" in text
+    assert "1 of 2 files stored" in text and "not stored: file" in text and "text.dcm" in text
     assert "mris: 1 file not stored; the reasons stand above" in text
 
 
@@ -78,6 +78,8 @@ def test_a_study_that_is_not_there_is_said_to_be_missing(refused, run_cli, url, 
     [
         (["fetch", "{url}", "--study", "../../etc"], "'../../etc' is no UID"),
         (["query", "{url}", "--date", "June"], "date is 'June'; give YYYYMMDD"),
+        (["query", "{url}", "--date", "20240231-"], "20240231 is no day"),
+        (["query", "{url}", "--date", "20240613-20230101"], "whose end comes before its beginning"),
         (["query", "{url}", "--study", "1.2", "--patient", "x"], "--study names one study"),
         (["query", "pacs"], "is no address; give that of its DICOMweb service"),
         (["query", "http://127.0.0.1:9/dicom-web", "--retries", "0"], "cannot be reached"),

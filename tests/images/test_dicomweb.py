@@ -124,9 +124,12 @@ def test_a_fetch_goes_on_where_it_was_interrupted(archive, stored, tmp_path):
 def test_storing_goes_on_after_a_file_that_is_none(archive, stored, tmp_path):
     (tmp_path / "text.dcm").write_text("no DICOM")
     (tmp_path / "cut.dcm").write_bytes(stored[0].read_bytes()[:-50])
-    outcomes = list(store_files(archive, [tmp_path / "text.dcm", tmp_path / "cut.dcm", tmp_path / "no.dcm", stored[0]]))
-    assert [one.problem is None for one in outcomes] == [False, False, False, True]
-    for outcome, reason in zip(outcomes, ("cannot be read as DICOM", "is cut off", "no such file"), strict=False):
+    (tmp_path / "folder").mkdir()
+    names = ("text.dcm", "cut.dcm", "no.dcm", "folder")
+    outcomes = list(store_files(archive, [*(tmp_path / name for name in names), stored[0]]))
+    assert [one.problem is None for one in outcomes] == [False, False, False, False, True]
+    reasons = ("is no DICOM file", "is cut off", "no such file", "is a folder")
+    for outcome, reason in zip(outcomes, reasons, strict=False):
         assert reason in str(outcome.problem) and outcome.path.name in str(outcome.problem)
 
 

@@ -178,12 +178,16 @@ def _whole(data: bytes) -> str | None:
 
 
 def _readable(path: Path) -> bytes:
+    if path.is_dir():
+        raise ImageError(f"file {path}: is a folder; name the files in it")
     if not path.is_file():
         raise ImageError(f"file {path}: no such file; check the path")
     if path.stat().st_size > LARGEST:
         raise ImageError(f"file {path}: is larger than the {LARGEST:,} bytes that are stored")
     with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
         data = path.read_bytes()
+        if data[128:132] != b"DICM":
+            raise ImageError(f"file {path}: is no DICOM file (no DICM at byte 128); name DICOM files alone")
         found = _whole(data)
     if found is None:
         raise ImageError(f"file {path}: is cut off, or has no SOPInstanceUID; copy or export it again")

@@ -1,5 +1,6 @@
 """Ask a DICOMweb archive what it holds (QIDO-RS, PS3.18)."""
 
+import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,4 +192,12 @@ def _values(record: Mapping[str, Any], tag: str) -> list[str]:
 def _checked_date(text: str) -> str:
     if not re.fullmatch(r"\d{8}|\d{8}-(\d{8})?|-\d{8}", text):
         raise SettingsError(f"date is {text!r}; give YYYYMMDD, or a range such as 20240101-20241231 or 20240101-")
+    days = [day for day in text.split("-") if day]
+    for day in days:
+        try:
+            datetime.date.fromisoformat(day)
+        except ValueError as error:
+            raise SettingsError(f"date is {text!r}, but {day} is no day; give YYYYMMDD") from error
+    if days != sorted(days):
+        raise SettingsError(f"date is {text!r}, whose end comes before its beginning; give the earlier day first")
     return text
