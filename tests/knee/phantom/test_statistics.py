@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from mris.knee.atlas import knee_atlas
+from mris.knee.phantom.bones import plateau_surface
 from mris.knee.phantom.fields import HEALTHY_THICKNESS_MM
 from mris.knee.phantom.population import ANNUAL_TRANSITIONS, ENRICHED_PREVALENCE, PREVALENCE
 from mris.knee.phantom.simulate import KneeState, simulate_states
@@ -201,3 +202,14 @@ def test_denuded_bone_is_zero_and_only_the_outside_of_the_atlas_is_nan(populatio
     bare = np.array([(state.thickness[mask] == 0.0).any() for state in population.baseline])
     assert not bare[population.klg < 2].any()
     assert bare[population.klg == 4].mean() > 0.6
+
+
+def test_the_joint_center_lies_within_two_millimeters_of_the_dip_between_the_tibial_spines(
+    enriched: list[KneeState],
+) -> None:
+    # The point round which KNEEL, and so the paper, cuts its regions; the picture's center is half the joint space high.
+    x, y = np.meshgrid(np.linspace(-4.0, 4.0, 41), np.linspace(-20.0, 20.0, 81))
+    dips = np.array([plateau_surface(state.shape, x, y).max(axis=0).min() for state in enriched])
+    centers = np.array([0.5 * state.placement.height for state in enriched])
+    assert abs(np.mean(dips - centers)) < 2.0
+    assert np.std(dips - centers) < 1.0
