@@ -60,6 +60,27 @@ def test_deidentified_results_hold_nothing_that_identifies_and_keep_their_pseudo
             assert not [text for text in identifying_values(pydicom.dcmread(knee)) if text.encode() in data]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (f"{IDENTIFYING['PatientID']}.dcm", "PatientID"),
+        ("annegret_knee.dcm", "PatientName"),
+        (f"{IDENTIFYING['AccessionNumber']}-2.dcm", "AccessionNumber"),
+        (f"{IDENTIFYING['SOPInstanceUID']}.dcm", "StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID"),
+        ("knee.dcm", None),
+    ],
+)
+def test_names_that_would_undo_the_deidentification_are_noted(run_cli, tiny_bundle, knee, tmp_path, name, said):
+    source = knee.rename(knee.with_name(name))
+    for flags, expected in (([], None), (["--deidentify"], said)):
+        outcome = run_cli("synthesize", tiny_bundle, source, "--out", tmp_path / "o", "--dicom", *flags, *QUICK)
+        assert outcome.code == 0, outcome.err
+        if expected is None:
+            assert "note:" not in outcome.err
+        else:
+            assert f"the results of {name} hold its {expected}; rename the file first" in outcome.err
+
+
 def test_the_source_s_picture_is_not_in_a_deidentified_capture(run_cli, tiny_bundle, knee, tmp_path, monkeypatch):
     drawn = []
     from mris.synthesis import dicom_objects

@@ -1,6 +1,7 @@
 """Patient and study of a DICOM source: what the objects that are derived from it take over."""
 
 import datetime
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +154,28 @@ def read_source_header(path: Path) -> SourceHeader:
         body_part=str(found.get("BodyPartExamined") or ""),
         burned_in=_yes_or_no(found.get("BurnedInAnnotation")),
         notes=tuple(notes),
+    )
+
+
+def identifiers_in(name: str, header: SourceHeader) -> tuple[str, ...]:
+    """Keywords of those identifiers of a source that a file's name holds; shorter ones than three signs are no sign.
+
+    Args:
+        name: Of a file, or its beginning.
+        header: Of the source.
+    """
+    of = header.patient_and_study
+    values = {
+        "PatientName": re.split(r"[\^=\s]+", str(of.PatientName)),
+        "PatientID": [str(of.PatientID)],
+        "AccessionNumber": [str(of.AccessionNumber)],
+        "StudyInstanceUID": [header.study_instance_uid],
+        "SeriesInstanceUID": [header.series_instance_uid],
+        "SOPInstanceUID": [header.sop_instance_uid],
+    }
+    found = name.casefold()
+    return tuple(
+        keyword for keyword, texts in values.items() if any(len(t) > 2 and t.casefold() in found for t in texts)
     )
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from mris.errors import ImageError, SettingsError
 from mris.images.result_names import result_stems
-from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, dicom_names, read_source_header
+from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.synthesis.outputs import Format, Query, write_synthesis
 from mris.synthesis.pictures import ValueRange, write_neighbors_picture
 from mris.synthesis.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
@@ -172,8 +172,18 @@ def _write_all(
     for query, synthesis in queries:
         query = replace(query, facts=replace(query.facts, sha256=sha256))
         written += _write(synthesizer, query, synthesis, out_dir, options)
-    headers = [query.header for query, _ in queries if query.header is not None]
-    return FileOutcome(path, written, len(queries), headers[0].notes if headers else ())
+    notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
+    if options.salt is not None:
+        notes += _notes_on_names(path, queries)
+    return FileOutcome(path, written, len(queries), tuple(notes))
+
+
+def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
+    """Say where names of results undo the de-identification of what they hold."""
+    for query, _ in queries[:1]:
+        told = () if query.header is None else identifiers_in(query.stem, query.header)
+        if told:
+            yield f"the names of the results of {path.name} hold its {', '.join(told)}; rename the file first"
 
 
 def _write(
