@@ -207,7 +207,7 @@ def test_denuded_bone_is_zero_and_only_the_outside_of_the_atlas_is_nan(populatio
 def test_the_joint_center_lies_within_two_millimeters_of_the_dip_between_the_tibial_spines(
     enriched: list[KneeState],
 ) -> None:
-    # The point round which KNEEL, and so the paper, cuts its regions; the picture's center is half the joint space high.
+    # Round that dip KNEEL, and so the paper, cuts regions; the phantom's center is half the joint space high.
     x, y = np.meshgrid(np.linspace(-4.0, 4.0, 41), np.linspace(-20.0, 20.0, 81))
     dips = np.array([plateau_surface(state.shape, x, y).max(axis=0).min() for state in enriched])
     centers = np.array([0.5 * state.placement.height for state in enriched])
