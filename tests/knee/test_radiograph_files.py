@@ -12,14 +12,15 @@ from tests.plates import pixels_of, write_plate
 
 from mris.cohort.manifest import read_manifest
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
+from mris.images.image import Image
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.images.write import write_png
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.joint_detector import JointDetection
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import KneeLocation, read_plate
-from mris.knee.radiograph_files import PlateOptions, import_plates, png_values
+from mris.knee.radiograph import KneeLocation, Plate, read_plate
+from mris.knee.radiograph_files import PlateOptions, import_plates, outside_share, png_values
 from mris.knee.region_table import COLUMNS, TABLE_FILE, read_table, write_table
 
 TWO = {"right": (200.0, 140.0), "left": (210.0, 460.0)}
@@ -102,6 +103,13 @@ def test_a_row_tells_where_everything_comes_from(tmp_path):
     # Half of 350 pixels is more than the 140.5 columns to the left of the center.
     assert float(row.outside) == pytest.approx(1 - (175 + 140.5) / 350, abs=1e-4)
     assert not {"Doe^Jane", "P-17"} & set(dataclasses.astuple(row))
+
+
+@given(row=st.floats(750, 754.0), column=st.floats(750, 754.0))
+def test_a_region_within_its_plate_has_no_share_outside(row, column):
+    # 140 / 0.1 is no whole number of pixels to a computer: the share was written as -0.0000
+    plate = Plate(Image(np.ones((1, 1505, 1505), np.float32), spacing=(0.1, 0.1)), "given", None)
+    assert f"{outside_share(plate, KneeLocation('left', (row, column), 'given', 'given'), 140.0):.4f}" == "0.0000"
 
 
 def test_a_region_of_chosen_size_keeps_its_extent(plate_file, tmp_path):

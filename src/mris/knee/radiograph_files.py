@@ -188,7 +188,7 @@ def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> Kne
         modality="" if facts is None else facts.modality,
         display="" if facts is None else facts.display,
         region_mm=f"{size_mm:g}",
-        outside=f"{_outside(plate, knee, size_mm):.4f}",
+        outside=f"{outside_share(plate, knee, size_mm):.4f}",
         value_slope="",
         value_intercept="",
     )
@@ -233,13 +233,13 @@ def png_values(pixels: Float32[np.ndarray, "h w"]) -> tuple[UInt16[np.ndarray, "
     return np.rint((pixels.astype(np.float64) - low) / slope).astype(np.uint16), slope, low
 
 
-def _outside(plate: Plate, knee: KneeLocation, size_mm: float) -> float:
-    """Share of a region's area that lies beyond the plate."""
+def outside_share(plate: Plate, knee: KneeLocation, size_mm: float) -> float:
+    """Share of a region's area that lies beyond the plate, 0 to 1."""
     inside = 1.0
     for center, length, mm in zip(knee.center, plate.image.size, plate.image.spacing or (1.0, 1.0), strict=True):
         half = size_mm / mm / 2
         inside *= (min(center + half, length - 0.5) - max(center - half, -0.5)) / (2 * half)
-    return 1.0 - inside
+    return max(0.0, 1.0 - inside)  # not -1e-16
 
 
 def _filled(region: Image) -> Image:
