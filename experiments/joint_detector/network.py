@@ -1,4 +1,4 @@
-"""The network: four scales down and up again, one heat map; about 140,000 weights."""
+"""The network: four scales down and up again, one heat map; about 300,000 weights."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ def _step(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
 class HeatMapNetwork(nn.Module):
     """From (n, 2, h, w), h and w multiples of 16, to the log odds of (n, 1, h / 2, w / 2)."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (20, 40, 60, 80)) -> None:
         super().__init__()
         a, b, c, d = widths
         self.first = nn.Sequential(_step(2, a, 2), _step(a, a))  # 4 mm

@@ -14,8 +14,8 @@ from mris.knee.joint_detector import PIXEL_MM
 from mris.knee.phantom.plate import compose_plate
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject
 
-POOL_MM = 1.6
-POOL_SHAPE = (290, 310)
+POOL_MM = 1.0
+POOL_SHAPE = (464, 496)
 _BORDER = 15
 LARGEST = (176, 208)
 """Rows and columns of the largest window: 352 x 416 mm."""
@@ -54,7 +54,7 @@ def make_pool(path: Path, seed: int, n_subjects: int, n_plates: int) -> Pool:
     if path.is_file():
         with np.load(path) as arrays:
             return Pool(arrays["plates"], arrays["centers"])
-    people = [simulate_subject(seed, i, size=128, enriched=True, max_visits=1)[:2] for i in range(n_subjects)]
+    people = [simulate_subject(seed, i, size=192, enriched=True, max_visits=1)[:2] for i in range(n_subjects)]
     rng = np.random.default_rng([seed, 77])
     plates = np.zeros((n_plates, *POOL_SHAPE), np.uint16)
     found = np.full((n_plates, 2, 2), np.nan)
@@ -68,17 +68,17 @@ def make_pool(path: Path, seed: int, n_subjects: int, n_plates: int) -> Pool:
         if right.state.knee.side == "left":
             right = people[int(rng.integers(n_subjects))][1]
         apart = rng.uniform(150.0, 260.0) / POOL_MM
-        middle, row = columns / 2 + rng.normal(0, 10), rows / 2 + rng.normal(0, 20)
+        middle, row = columns / 2 + rng.normal(0, 16) / POOL_MM, rows / 2 + rng.normal(0, 32) / POOL_MM
         pictures: dict[str, np.ndarray | None] = {"right": right.radiograph, "left": left.radiograph}
         centers = {
-            "right": (row + rng.normal(0, 2), middle - apart / 2),
-            "left": (row + rng.normal(0, 2), middle + apart / 2),
+            "right": (row + rng.normal(0, 3) / POOL_MM, middle - apart / 2),
+            "left": (row + rng.normal(0, 3) / POOL_MM, middle + apart / 2),
         }
         if rng.random() < 0.3:
             gone = ("right", "left")[int(rng.integers(2))]
             pictures[gone] = None
             del centers[gone]
-            centers = {side: (row, middle + rng.normal(0, 15)) for side in centers}
+            centers = {side: (row, middle + rng.normal(0, 24) / POOL_MM) for side in centers}
         plate = compose_plate(
             pictures["right"], pictures["left"], spacing_mm=POOL_MM, shape=POOL_SHAPE, centers=centers, rng=rng
         )
@@ -95,8 +95,10 @@ def random_plate(pool: Pool, rng: np.random.Generator, shape: tuple[int, int]) -
     """Draw one plate of that many pixels."""
     k = int(rng.integers(len(pool.plates)))
     centers = pool.centers[k][~np.isnan(pool.centers[k]).any(axis=1)]
-    kind = rng.choice(["knees", "crop", "none"], p=[0.72, 0.18, 0.10])
+    kind = rng.choice(["knees", "crop", "none"], p=[0.58, 0.22, 0.20])
     pixels, found, frame = _window(pool.plates[k], centers, shape, rng, away=kind == "none")
+    if kind == "none" and not found and rng.random() < 0.6:
+        pixels = _scene(shape, rng)
     kept, implants = [], []
     p_implant = float(rng.choice([0.0, 1.0], p=[0.78, 0.22]))
     for center in found:
@@ -107,10 +109,21 @@ def random_plate(pool: Pool, rng: np.random.Generator, shape: tuple[int, int]) -
             kept.append(center)
     if rng.random() < 0.12 and len(found):
         pixels = _hardware(pixels, found[int(rng.integers(len(found)))], frame, rng)
+    if rng.random() < 0.25:
+        away = np.ones(pixels.shape, np.float32)
+        for center in found:
+            away *= np.clip((np.hypot(*frame.leg(pixels.shape, center)) - 40.0) / 10.0, 0.0, 1.0)
+        pixels = _with_shapes(pixels, away, rng)
+    if rng.random() < 0.4:
+        pixels = _overlaid(pixels, kept, frame, rng)
+    if rng.random() < 0.3:
+        pixels = _trabeculae(pixels, frame, rng)
     visible = np.ones(pixels.shape, bool)
     inside = [c for c in kept if _is_seen(visible, c)]
     if kind == "crop" and inside:
-        pixels, visible = _pasted(pixels, inside, rng)
+        pixels, visible = _pasted(pixels, inside[int(rng.integers(len(inside)))], rng)
+    elif kind == "none" and not found and rng.random() < 0.5:  # a rectangle alone is no knee
+        pixels, visible = _pasted(pixels, tuple(rng.uniform(0.0, n - 1.0) for n in pixels.shape), rng)
     pixels = _photometry(pixels, rng)
     if rng.random() < 0.4:
         pixels, open_part = _collimated(pixels, rng)
@@ -125,6 +138,33 @@ def random_plate(pool: Pool, rng: np.random.Generator, shape: tuple[int, int]) -
     seen = tuple(c for c in kept if _is_seen(visible, c) and _contrast(clean, c) > 0.02)
     hidden = tuple(c for c in kept if c not in seen)
     return Draw(pixels.astype(np.float32), seen, tuple(implants), hidden)
+
+
+def _scene(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Shapes on an uneven or noisy ground: edges that belong to no knee."""
+    pixels = 0.4 + rng.uniform(0.0, 0.15) * _smooth(rng, shape, rng.uniform(2.0, 40.0))
+    if rng.random() < 0.5:
+        pixels = pixels + rng.uniform(0.0, 0.2) * ndimage.gaussian_filter(
+            rng.standard_normal(shape), rng.uniform(0.0, 1.5)
+        )
+    return np.clip(_with_shapes(pixels, np.ones(shape, np.float32), rng), 0.0, 1.0)
+
+
+def _with_shapes(pixels: np.ndarray, where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add ellipses and bands of any direction, as much as ``where`` (0 to 1) says."""
+    shape = pixels.shape
+    for _ in range(int(rng.integers(0, 8))):
+        center = (rng.uniform(0.0, shape[0]), rng.uniform(0.0, shape[1]))
+        x, y = Frame(angle=rng.uniform(-np.pi, np.pi)).leg(shape, center)
+        half_x, half_y = np.exp(rng.uniform(np.log(4.0), np.log(90.0), 2))
+        if rng.random() < 0.3:
+            half_y = half_x
+        if rng.random() < 0.5:
+            part = _soft((np.hypot(x / half_x, y / half_y) - 1.0) * min(half_x, half_y))
+        else:
+            part = _box(x, y, half_x, half_y)
+        pixels = pixels + rng.normal(0.0, 0.35) * part * where
+    return pixels
 
 
 def random_shape(rng: np.random.Generator) -> tuple[int, int]:
@@ -159,29 +199,45 @@ def _window(
     zoom = float(np.exp(np.clip(rng.normal(0.06, 0.12), -0.25, 0.35)))
     stretch = float(np.exp(rng.normal(0.03, 0.06)))
     flip = 1.0 if rng.random() < 0.5 else -1.0
-    anchor = centers.mean(axis=0) + rng.normal(0.0, 1.0, 2) * (22.0, 14.0)
+    anchor = centers.mean(axis=0) + rng.normal(0.0, 1.0, 2) * (35.0, 22.0) / POOL_MM
     if away:
-        anchor[0] += (1 if rng.random() < 0.5 else -1) * rng.uniform(90.0, 150.0)
+        anchor[0] += (1 if rng.random() < 0.5 else -1) * rng.uniform(145.0, 240.0) / POOL_MM
     if rng.random() < 0.3:
-        anchor = centers[int(rng.integers(len(centers)))] + rng.normal(0.0, 14.0, 2)
+        anchor = centers[int(rng.integers(len(centers)))] + rng.normal(0.0, 22.0, 2) / POOL_MM
     scale = PIXEL_MM / POOL_MM / zoom
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = scale * np.array([[cos, sin * flip / stretch], [-sin, cos * flip / stretch]])
     r, c = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
     middle = (np.asarray(shape) - 1) / 2
     bend = rng.uniform(0.0, 2.2) * np.stack([_smooth(rng, shape, rng.uniform(14.0, 40.0)) for _ in range(2)])
+    frame = Frame(-angle * flip, zoom)
+    if rng.random() < 0.7:
+        bend = bend + _arches(shape, [np.linalg.solve(matrix, c - anchor) + middle for c in centers], frame, rng)
     at = np.stack([r - middle[0], c - middle[1]]) + bend
     source = np.einsum("ij,jhw->ihw", matrix, at) + anchor[:, None, None]
     pixels = ndimage.map_coordinates(plate.astype(np.float32) / 65535.0, source, order=1, mode="nearest")
     found = []
     for center in centers:
         where = np.linalg.solve(matrix, center - anchor) + middle
-        for _ in range(3):  # undo the bend by fixed-point steps
+        for _ in range(12):  # undo the bend by fixed-point steps
             row, column = (int(np.clip(round(v), 0, n - 1)) for v, n in zip(where, shape, strict=True))
             where = np.linalg.solve(matrix, center - anchor) + middle - bend[:, row, column]
         if all(-_BORDER <= v <= n - 1 + _BORDER for v, n in zip(where, shape, strict=True)):
             found.append((float(where[0]), float(where[1])))
-    return pixels, found, Frame(-angle * flip, zoom)
+    return pixels, found, frame
+
+
+def _arches(shape: tuple[int, int], centers: list[np.ndarray], frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Bend that lifts the middle of each joint by up to 10 mm; real plateaus rise higher to the spines."""
+    bend = np.zeros((2, *shape))
+    lift, wide = rng.uniform(0.0, 10.0), rng.uniform(10.0, 24.0)
+    tall = lift * rng.uniform(1.3, 3.0) + 8.0  # no fold: the bend changes by less than a pixel a pixel
+    cos, sin = np.cos(frame.angle), np.sin(frame.angle)
+    for center in centers:
+        x, y = frame.leg(shape, (float(center[0]), float(center[1])))
+        bump = lift / frame.pixel_mm * np.exp(-((x / wide) ** 2) - (y / tall) ** 2)
+        bend += np.stack([cos * bump, -sin * bump])
+    return bend
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
@@ -240,15 +296,36 @@ def _hardware(pixels: np.ndarray, center: tuple[float, float], frame: Frame, rng
     return pixels * (1.0 - metal) + rng.uniform(0.9, 1.3) * metal
 
 
-def _pasted(
-    pixels: np.ndarray, centers: list[tuple[float, float]], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Only a rectangle round one knee is left; the rest is empty, a slope, noise, or a shifted piece of the plate."""
-    row, column = centers[int(rng.integers(len(centers)))]
+def _overlaid(
+    pixels: np.ndarray, centers: list[tuple[float, float]], frame: Frame, rng: np.random.Generator
+) -> np.ndarray:
+    """A dense patella over each femur, or a notch that lets more light through."""
+    for center in centers:
+        x, y = frame.leg(pixels.shape, center)
+        up, beside = rng.uniform(18.0, 50.0), rng.normal(0.0, 5.0)
+        patella = np.hypot((x - beside) / rng.uniform(17.0, 25.0), (y + up) / rng.uniform(17.0, 27.0))
+        pixels = pixels + rng.uniform(0.0, 0.3) / (1.0 + np.exp(rng.uniform(4.0, 20.0) * (patella - 1.0)))
+        notch = np.hypot((x - rng.normal(0.0, 2.0)) / rng.uniform(7.0, 14.0), (y + rng.uniform(5.0, 13.0)) / 8.0)
+        pixels = pixels * (1.0 - rng.uniform(0.0, 0.6) / (1.0 + np.exp(rng.uniform(4.0, 12.0) * (notch - 1.0))))
+    return pixels
+
+
+def _trabeculae(pixels: np.ndarray, frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Fine streaks along the leg, as spongy bone shows them."""
+    grain = rng.standard_normal(pixels.shape)
+    grain = ndimage.gaussian_filter(grain, (rng.uniform(0.5, 4.0), rng.uniform(0.4, 0.8)))
+    grain = ndimage.rotate(np.pad(grain, 20, mode="wrap"), np.rad2deg(frame.angle), reshape=False, order=1)[
+        20:-20, 20:-20
+    ]
+    return pixels * (1.0 + 0.08 * rng.random() ** 2 * grain / grain.std())
+
+
+def _pasted(pixels: np.ndarray, center: tuple[float, float], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Only a rectangle round a place is left; the rest is empty, a slope, noise, or a shifted piece of the plate."""
     half = rng.uniform(34.0, 75.0, 2) / PIXEL_MM
     if rng.random() < 0.6:
         half[1] = half[0]
-    middle = np.array([row, column]) + np.clip(rng.normal(0.0, 5.0, 2), -0.6 * half, 0.6 * half)
+    middle = np.asarray(center) + np.clip(rng.normal(0.0, 5.0, 2), -0.6 * half, 0.6 * half)
     top, left = np.maximum(np.round(middle - half).astype(int), 0)
     bottom, right = np.minimum(np.round(middle + half).astype(int) + 1, pixels.shape)
     crop = pixels[top:bottom, left:right]
@@ -292,8 +369,8 @@ def _is_seen(visible: np.ndarray, center: tuple[float, float]) -> bool:
 
 
 def _equalized(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Contrast made even over windows of 15 to 60 mm, as an adaptive equalisation of histograms does."""
-    size = max(3, round(rng.uniform(15.0, 60.0) / PIXEL_MM))
+    """Contrast made even over windows of 10 to 60 mm, as an adaptive equalisation of histograms does."""
+    size = max(3, round(rng.uniform(10.0, 60.0) / PIXEL_MM))
     mean = ndimage.uniform_filter(ndimage.uniform_filter(pixels, size), size)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(ndimage.uniform_filter((pixels - mean) ** 2, size), size), 0.0))
     even = 0.5 + rng.uniform(0.12, 0.3) * (pixels - mean) / (spread + rng.uniform(0.01, 0.06))
@@ -305,7 +382,7 @@ def _photometry(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     pixels = np.clip(pixels, 0.0, 1.3)
     if rng.random() < 0.3:
         pixels = pixels * (1.0 + rng.uniform(0.0, 0.15) * _smooth(rng, pixels.shape, rng.uniform(1.5, 6.0)))
-    if rng.random() < 0.35:
+    if rng.random() < 0.45:
         pixels = _equalized(pixels, rng)
     if rng.random() < 0.3:
         pixels = pixels + rng.uniform(0.3, 2.0) * (pixels - ndimage.gaussian_filter(pixels, rng.uniform(1.0, 6.0)))

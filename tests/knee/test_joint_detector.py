@@ -174,9 +174,18 @@ def test_a_plate_without_a_spacing_or_of_an_impossible_size_is_refused(plate: Im
 def test_the_peak_of_a_bell_is_found_between_the_pixels(row: float, column: float, sd: float, height: float) -> None:
     r, c = np.mgrid[:35, :45]
     heat = height * np.exp(-0.5 * ((r - row) ** 2 + (c - column) ** 2) / sd**2)
-    ((found_row, found_column, peak), *_) = heat_peaks(heat, (35 * STRIDE, 45 * STRIDE))
+    ((found_row, found_column, share), *_) = heat_peaks(heat, (35 * STRIDE, 45 * STRIDE))
     assert max(abs(found_row - row), abs(found_column - column)) < 0.12
-    assert peak == heat.max()
+    within_16_mm = 1.0 - np.exp(-0.5 * (16.0 / (STRIDE * PIXEL_MM * sd)) ** 2)
+    assert share == pytest.approx(height * (STRIDE * PIXEL_MM * sd / 6.0) ** 2 * within_16_mm, rel=0.05)
+
+
+def test_heat_spread_over_rows_has_the_share_of_a_sharp_peak_though_half_its_height() -> None:
+    r, c = np.mgrid[:40, :40]
+    sharp, spread = (np.exp(-0.5 * (((r - 20) / rows) ** 2 + ((c - 20) / 1.2) ** 2)) / rows for rows in (0.9, 1.8))
+    (one, *_), (other, *_) = (heat_peaks(0.9 * heat, (80, 80)) for heat in (sharp, spread))
+    assert spread.max() == pytest.approx(0.5 * sharp.max())
+    assert other[2] > 0.9 * one[2]
 
 
 def test_two_bells_give_two_peaks_the_higher_first_and_near_ones_only_one() -> None:
@@ -188,7 +197,7 @@ def test_two_bells_give_two_peaks_the_higher_first_and_near_ones_only_one() -> N
     far = heat_peaks(0.6 * bell(20, 15) + 0.9 * bell(25, 60), (120, 160))
     assert [(round(row), round(column)) for row, column, _ in far] == [(25, 60), (20, 15)]
     near = heat_peaks(0.6 * bell(20, 15) + 0.9 * bell(25, 25), (120, 160))
-    assert [height < 0.1 for *_, height in near] == [False, True]
+    assert [share < 0.1 for *_, share in near] == [False, True]
 
 
 def test_heat_beyond_the_plate_is_no_peak() -> None:
