@@ -135,7 +135,6 @@ def test_skipping_goes_on_after_a_file_that_is_no_dicom(run_cli, tiny_bundle, kn
     ("flags", "match"),
     [
         (["--deidentify"], "de-identification is asked for, but it is of DICOM results only"),
-        (["--dicom", "--deidentify", "--salt", "short"], "the salt has 5 bytes; give at least 16"),
         (["--knees", "detect", "--left", "1,2"], "centers are given by hand; leave out one of them"),
         (["--left", "middle"], "--left is 'middle'; give ROW,COLUMN"),
         (["--knees", "nowhere.csv"], "nowhere.csv: no such file"),
@@ -145,6 +144,19 @@ def test_skipping_goes_on_after_a_file_that_is_no_dicom(run_cli, tiny_bundle, kn
 def test_options_that_contradict_each_other_are_refused(refused, tiny_bundle, plate, tmp_path, flags, match):
     assert match in refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", *flags, *QUICK)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_short_salt_in_the_environment_is_refused(refused, tiny_bundle, plate, tmp_path, monkeypatch):
+    monkeypatch.setenv("MRIS_SALT", "short")
+    flags = ["--dicom", "--deidentify", *QUICK]
+    message = refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", *flags)
+    assert "the salt (MRIS_SALT) has 5 bytes; give at least 16" in message
+
+
+def test_a_salt_is_not_taken_from_the_command_line_where_others_could_read_it(run_cli, tiny_bundle, knee, tmp_path):
+    flags = ["--dicom", "--deidentify", "--salt", "a salt that others read", *QUICK]
+    outcome = run_cli("synthesize", tiny_bundle, knee, "--out", tmp_path / "o", *flags)
+    assert outcome.code == 2 and "No such option" in outcome.err and "--salt" in outcome.err
 
 
 def test_what_could_not_be_taken_over_is_said_without_the_value(run_cli, tiny_bundle, knee, tmp_path):

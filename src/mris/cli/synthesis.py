@@ -1,5 +1,6 @@
 """``mris synthesize``."""
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -71,15 +72,9 @@ def synthesize(
         bool, typer.Option("--dicom", help="Also write DICOM results into the study of each source (DICOM too).")
     ] = False,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="Take out of the DICOM results what identifies the person.")
+        bool,
+        typer.Option("--deidentify", help="Take out of the DICOM results what identifies the person; see MRIS_SALT."),
     ] = False,
-    salt: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MRIS_SALT",
-            help="With --deidentify: key of the replacements, 16 characters or more. Without, a random one.",
-        ),
-    ] = None,
     on_error: OnError = "stop",
     quiet: Quiet = False,
 ) -> None:
@@ -89,7 +84,9 @@ def synthesize(
     weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it.
 
     With --knees (or --right, --left) a file is a plate of one or both knees: STEM_right and STEM_left. With --dicom
-    also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values.
+    also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values. With
+    --deidentify the environment's MRIS_SALT, 16 characters or more, is the key of the replacements; without it, a
+    random one.
 
     Example: mris synthesize knees.bundle plate.dcm --out maps --knees detect --dicom
     """
@@ -111,7 +108,7 @@ def synthesize(
         formats=_formats(formats, few=few),
         pictures=few if pictures is None else pictures,
         dicom=dicom,
-        salt=_salt(salt) if deidentify else None,
+        salt=_salt() if deidentify else None,
         on_error=on_error,
     )
     opened = Bundle.open(bundle)
@@ -147,14 +144,14 @@ def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinde
     return KneeFinder() if knees == "detect" else KneeFinder(sheet=read_center_sheet(Path(knees)))
 
 
-def _salt(text: str | None) -> bytes:
+def _salt() -> bytes:
     from mris.synthesis.deidentify import LEAST_SALT, random_salt
 
-    if text is None:
-        return random_salt()
-    if len(text.encode()) < LEAST_SALT:
-        raise SettingsError(f"the salt has {len(text.encode())} bytes; give at least {LEAST_SALT} (MRIS_SALT, --salt)")
-    return text.encode()
+    # From the environment alone: what stands in a command can be read by all users of the machine.
+    salt = os.environ.get("MRIS_SALT", "").encode()
+    if salt and len(salt) < LEAST_SALT:
+        raise SettingsError(f"the salt (MRIS_SALT) has {len(salt)} bytes; give at least {LEAST_SALT}, or none")
+    return salt or random_salt()
 
 
 def _formats(text: str | None, *, few: bool) -> "tuple[Format, ...]":
