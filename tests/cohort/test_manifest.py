@@ -138,7 +138,7 @@ def test_a_wrong_header_is_refused_with_the_columns_found_and_wanted(folder: Pat
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty; it needs a header and one row a pair"),
+        (b"", "is empty; it needs a header and rows"),
         (b" \n\n ", "is empty"),
         (b"subject,timepoint,source,target\n", "has a header and no rows"),
         (b"PK\x03\x04rest of an xlsx", "is a spreadsheet or an archive; save it as CSV"),

@@ -43,24 +43,29 @@ class ManifestCells:
         return self.cells.get(column) or ("",) * len(self)
 
 
-def read_cells(path: Path) -> ManifestCells:
+def read_cells(path: Path, called: str = "manifest") -> ManifestCells:
     """Read a CSV or Parquet file; which of them it is, its first bytes tell.
+
+    Args:
+        path: The file.
+        called: What messages call it.
 
     Raises:
         ManifestError: The file is absent, empty, not text, of another format, or its header is unusable.
     """
+    file = f"{called} {str(path)!r}"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"manifest {str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise ManifestError(f"{file} cannot be read: {error.strerror or error}") from error
     if not data.strip():
-        raise ManifestError(f"manifest {str(path)!r} is empty; it needs a header and one row a pair")
+        raise ManifestError(f"{file} is empty; it needs a header and rows")
     if data.startswith(b"PK\x03\x04") or data.startswith(b"\xd0\xcf\x11\xe0"):
-        raise ManifestError(f"manifest {str(path)!r} is a spreadsheet or an archive; save it as CSV (UTF-8)")
-    header, rows, numbers = _parquet_rows(path, data) if data.startswith(b"PAR1") else _csv_rows(path, data)
-    _check_header(path, header)
+        raise ManifestError(f"{file} is a spreadsheet or an archive; save it as CSV (UTF-8)")
+    header, rows, numbers = _parquet_rows(file, data) if data.startswith(b"PAR1") else _csv_rows(file, data)
+    _check_header(file, header)
     if not rows:
-        raise ManifestError(f"manifest {str(path)!r} has a header and no rows; it needs one row a pair")
+        raise ManifestError(f"{file} has a header and no rows; it needs some")
     damage = [
         "" if len(row) == len(header) else f"{len(row)} cells under {len(header)} columns; quote a cell with commas"
         for row in rows
@@ -79,33 +84,30 @@ def read_cells(path: Path) -> ManifestCells:
 _Table = tuple[list[str], list[Sequence[str]], list[int]]
 
 
-def _csv_rows(path: Path, data: bytes) -> _Table:
+def _csv_rows(file: str, data: bytes) -> _Table:
     # The csv module and not Arrow's reader: a torn line must cost one row, under its own number, and not the file.
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestError(
-            f"manifest {str(path)!r} is not UTF-8 text (byte {error.start} is {data[error.start]:#04x}); "
-            "save it as CSV (UTF-8)"
+            f"{file} is not UTF-8 text (byte {error.start} is {data[error.start]:#04x}); save it as CSV (UTF-8)"
         ) from error
     first_line = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first_line.count)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise ManifestError(
-            f"manifest {str(path)!r} is not a CSV table: {error}; look for an unclosed quote"
-        ) from error
+        raise ManifestError(f"{file} is not a CSV table: {error}; look for an unclosed quote") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if any(cell.strip() for cell in line)]
     header = [name.strip() for name in numbered[0][1]] if numbered else []
     return header, [line for _, line in numbered[1:]], [number for number, _ in numbered[1:]]
 
 
-def _parquet_rows(path: Path, data: bytes) -> _Table:
+def _parquet_rows(file: str, data: bytes) -> _Table:
     try:
         table = pa.parquet.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"manifest {str(path)!r} is a damaged Parquet file ({error})") from error
+        raise ManifestError(f"{file} is a damaged Parquet file ({error})") from error
     columns = [[_cell_text(value) for value in column.to_pylist()] for column in table.columns]
     rows: list[Sequence[str]] = list(zip(*columns, strict=True))
     return list(table.column_names), rows, list(range(2, len(rows) + 2))
@@ -122,12 +124,10 @@ def _cell_text(value: Any) -> str:
     return str(value)
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _check_header(file: str, header: Sequence[str]) -> None:
     unnamed = [place for place, name in enumerate(header, start=1) if not name]
     if unnamed:
-        raise ManifestError(
-            f"manifest {str(path)!r}: column {unnamed[0]} has no name; name or remove it (pandas: to_csv(index=False))"
-        )
+        raise ManifestError(f"{file}: column {unnamed[0]} has no name; name or remove it (pandas: to_csv(index=False))")
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
-        raise ManifestError(f"manifest {str(path)!r} has the column {repeated[0]!r} twice; each name may stand once")
+        raise ManifestError(f"{file} has the column {repeated[0]!r} twice; each name may stand once")

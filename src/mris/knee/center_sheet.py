@@ -81,7 +81,7 @@ def read_center_sheet(path: str | Path) -> CenterSheet:
             f"sheet {file}: no such file; give a sheet in the form of {KEYPOINTS_SHEET} of the OAI study"
         )
     rows = read_keypoints(file)
-    cells = read_cells(file)
+    cells = read_cells(file, "sheet")
     visits = file.parent / VISITS_SHEET
     return CenterSheet(
         file,

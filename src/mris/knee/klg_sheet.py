@@ -72,7 +72,7 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
     if reading not in get_args(Reading):
         raise SettingsError(f"reading is {reading!r}; choose one of {', '.join(get_args(Reading))}")
     file = Path(path)
-    cells = read_cells(file)
+    cells = read_cells(file, "sheet")
     absent = [name for name in _SHEET_COLUMNS if name not in cells.columns]
     if absent:
         raise ManifestError(

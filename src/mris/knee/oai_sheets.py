@@ -197,7 +197,7 @@ def _read_sheet(
     file: Path, columns: Sequence[str], entry_of: Callable[[Mapping[str, str], _Found], _Entry]
 ) -> tuple[_Entry, ...]:
     """Rows of a sheet; all bad ones are named at once."""
-    cells = read_cells(file)
+    cells = read_cells(file, "sheet")
     absent = [name for name in columns if name not in cells.columns]
     if absent:
         raise ManifestError(

@@ -111,7 +111,7 @@ def knee_files(paths: Sequence[Path], side: Side | None = None, index: Path | No
 
 
 def _from_index(index: Path, paths: Sequence[Path]) -> tuple[KneeFile, ...]:
-    cells = read_cells(index)
+    cells = read_cells(index, "index")
     missing = [name for name in INDEX_COLUMNS if name not in cells.columns]
     if missing:
         raise ManifestError(f"index {str(index)!r} has no column {missing[0]!r}; it needs {', '.join(INDEX_COLUMNS)}")
