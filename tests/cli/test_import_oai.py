@@ -163,7 +163,7 @@ def test_missing_files_are_counted_listed_and_left_out(
     lost.unlink()
     outcome = run_cli(*importing(folder), tmp_path / "out")
     assert outcome.code == 0
-    assert "left out, no tibial map: 1 pairs" in outcome.out
+    assert "left out, no tibial map: 1 pair" in outcome.out
     assert f"P00001/0/left: no tibial map ({lost})" in outcome.out
     report = json.loads((tmp_path / "out" / "import.json").read_text())
     assert report["left_out"] == [{"key": "P00001/0/left", "reasons": {"no tibial map": str(lost)}}]
@@ -197,7 +197,7 @@ def test_broken_sheets_are_refused(written: Path, refused: Callable[..., str], t
     shutil.copytree(written / "sheets" / "test_set", sheets / "train_set" / "fold1")
     shutil.copy(written / "sheets" / "test_set" / "xray_keypoints.csv", centers)
     message = refused("import", "oai", "--sheets", sheets, "--dry-run", "--quiet")
-    assert "1 patients are in two folds: P00001 in fold1 and test_set" in message
+    assert "1 patient in two folds: P00001 in fold1 and test_set" in message
     (sheets / "KLG_score.csv").unlink()
     assert "KLG_score.csv" in refused("import", "oai", "--sheets", sheets, "--dry-run", "--val-fold", "none", "--quiet")
 

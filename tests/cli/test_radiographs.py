@@ -36,7 +36,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 def test_centers_by_hand_give_two_regions_a_table_and_a_picture(run_cli, plate: Path, tmp_path: Path) -> None:
     outcome = run_cli("radiograph", plate, "--out", tmp_path / "out", *HAND, "--overlay", "--subject", "S1")
     assert outcome.code == 0, outcome
-    assert "2 knees of 1 plates, 0 of 1 skipped" in outcome.out
+    assert "2 knees of 1 plate, 0 of 1 skipped" in outcome.out
     assert [(row["subject"], row["side"], row["source"]) for row in table(tmp_path / "out")] == [
         ("S1", "right", "plate_right.png"),
         ("S1", "left", "plate_left.png"),
@@ -68,9 +68,20 @@ def test_a_doubted_knee_is_refused_or_skipped_and_counted(
     single = write_plate(tmp_path / "single.dcm", pixels_of(seed=1), Laterality="R")
     outcome = run_cli("radiograph", plate, single, "--out", tmp_path / "out", "--quiet", "--on-error", "skip")
     assert outcome.code == 0
-    assert "1 knees of 1 plates, 1 of 2 skipped" in outcome.out
+    assert "1 knee of 1 plate, 1 of 2 skipped" in outcome.out
     assert "skipped: image" in outcome.err
     assert [row["side"] for row in table(tmp_path / "out")] == ["right"]
+
+
+def test_a_sheet_of_centers_that_is_refused_is_called_a_sheet(refused, plate: Path, tmp_path: Path) -> None:
+    for content, reason in (
+        (b"", "is empty"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"a,a\n1,2\n", "the column 'a' twice"),
+    ):
+        (tmp_path / "centers.csv").write_bytes(content)
+        message = refused("radiograph", plate, "--centers", tmp_path / "centers.csv", "--out", tmp_path / "out")
+        assert message.startswith("mris: sheet ") and reason in message and "manifest" not in message
 
 
 def test_a_sheet_is_read_by_patient_and_month(run_cli, plate: Path, tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_no_pair_left_is_an_error_that_says_why(layout: Path) -> None:
 def test_a_patient_in_two_folds_is_named(layout: Path) -> None:
     for name in ("mri_xray.csv", "xray_keypoints.csv"):
         shutil.copy(layout / "sheets/test_set" / name, layout / "sheets/train_set/fold1" / name)
-    with pytest.raises(SubjectLeakError, match=r"1 patients are in two folds: 0901 in fold1 and test_set"):
+    with pytest.raises(SubjectLeakError, match=r"1 patient in two folds: 0901 in fold1 and test_set"):
         survey(layout)
 
 

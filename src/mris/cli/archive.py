@@ -8,6 +8,7 @@ import typer
 
 from mris.cli.options import Quiet
 from mris.errors import ArchiveError, SettingsError
+from mris.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +77,7 @@ def query(
         instances = query_instances(archive, study, modalities=_names(modality))
         for instance in instances:
             _print_line(instance.modality, instance.kind, instance.series_uid, instance.uid)
-        typer.echo(f"{_counted(len(instances), 'instance')}", err=True)
+        typer.echo(counted(len(instances), "instance"), err=True)
         return
     studies = query_studies(
         archive,
@@ -89,7 +90,7 @@ def query(
     for record in studies:
         _print_line(record.patient_id, record.date, ",".join(record.modalities), record.description, record.uid)
     reached = f"; there may be more than {MOST_STUDIES}: ask for less" if len(studies) >= MOST_STUDIES else ""
-    typer.echo(f"{_counted(len(studies), 'study')}{reached}", err=True)
+    typer.echo(f"{counted(len(studies), 'study')}{reached}", err=True)
 
 
 @archive_app.command("fetch")
@@ -131,9 +132,9 @@ def fetch(
         n_new += outcome.problem is None and not outcome.was_there
         n_there += outcome.was_there
     were = f", {n_there} were there" if n_there else ""
-    typer.echo(f"{n_new} of {_counted(len(instances), 'instance')} fetched into {out}{were}")
+    typer.echo(f"{n_new} of {counted(len(instances), 'instance')} fetched into {out}{were}")
     if n_failed:
-        raise ArchiveError(f"{_counted(n_failed, 'instance')} could not be fetched; the reasons stand above")
+        raise ArchiveError(f"{counted(n_failed, 'instance')} could not be fetched; the reasons stand above")
 
 
 @archive_app.command("store")
@@ -166,9 +167,9 @@ def store(
             typer.echo(f"not stored: {outcome.problem}", err=True)
         elif outcome.warning is not None:
             typer.echo(f"note: {outcome.path} is stored, but {outcome.warning}", err=True)
-    typer.echo(f"{n_stored} of {_counted(len(files), 'file')} stored in {archive.url}")
+    typer.echo(f"{n_stored} of {counted(len(files), 'file')} stored in {archive.url}")
     if n_stored < len(files):
-        raise ArchiveError(f"{_counted(len(files) - n_stored, 'file')} not stored; the reasons stand above")
+        raise ArchiveError(f"{counted(len(files) - n_stored, 'file')} not stored; the reasons stand above")
 
 
 def _connected(
@@ -197,8 +198,3 @@ def _names(text: str | None) -> list[str]:
 def _print_line(*cells: str) -> None:
     """A line of a table; what an archive says must not move the cursor or start another line."""
     typer.echo("\t".join("".join(c if c.isprintable() else " " for c in cell) for cell in cells))
-
-
-def _counted(count: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"

@@ -21,6 +21,7 @@ from mris.cli.options import (
     TrainingSeed,
 )
 from mris.errors import SettingsError
+from mris.wording import counted
 
 baseline_app = typer.Typer(
     no_args_is_help=True,
@@ -139,6 +140,6 @@ def synthesize(
             n_done += 1
         else:
             typer.echo(f"skipped: {outcome.problem}", err=True)
-    typer.echo(f"{n_done} of {len(files)} files predicted into {out}")
+    typer.echo(f"{n_done:,} of {counted(len(files), 'file')} predicted into {out}")
     if n_done == 0:
         raise SettingsError("no file could be used; the reasons stand above")

@@ -7,6 +7,7 @@ import typer
 
 from mris.cli.options import BundlePath, Quiet
 from mris.errors import BundleError, DatabaseError
+from mris.wording import counted
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
 
@@ -46,7 +47,8 @@ def index(
             export_encoder(DualEncoder.load(folder), Path(temporary) / str(i)) for i, folder in enumerate(folders)
         ]
         bundle = build_bundle(exported, opened, out or run / "bundle", splits=_names(splits), progress=not quiet)
-    typer.echo(f"bundle {bundle.id}: {len(bundle.keys)} targets of {len(set(bundle.subjects))} subjects, {bundle.path}")
+    subjects = counted(len(set(bundle.subjects)), "subject")
+    typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
 
 
 def encoder_folders(run: Path) -> list[Path]:
@@ -80,7 +82,7 @@ def list_entries(
 
     opened = Bundle.open(bundle)
     counts = Counter(opened.subjects.tolist())
-    typer.echo(f"bundle {opened.id}: {len(opened.keys)} targets of {len(counts)} subjects")
+    typer.echo(f"bundle {opened.id}: {counted(len(opened.keys), 'target')} of {counted(len(counts), 'subject')}")
     for member in opened.members:
         typer.echo(f"  {member.name}: {', '.join(member.encoder.regions)}; encoder {member.encoder.fingerprint[:16]}")
     if subjects:
@@ -103,7 +105,7 @@ def add(
     from mris.synthesis.bundle import Bundle
 
     added = Bundle.open(bundle).add(Cohort.open(cohort).split(*_names(splits)), progress=not quiet)
-    typer.echo(f"added {added} targets")
+    typer.echo(f"added {counted(added, 'target')}")
 
 
 @bundle_app.command("remove")
@@ -124,7 +126,7 @@ def remove(
     removed = opened.remove(subjects)
     if purge:
         opened.purge()
-    typer.echo(f"removed {removed} targets of {len(set(subjects))} subjects")
+    typer.echo(f"removed {counted(removed, 'target')} of {counted(len(set(subjects)), 'subject')}")
     if not purge:
         typer.echo(f"earlier versions still hold their bytes; mris bundle purge {bundle} takes them off the disk")
 

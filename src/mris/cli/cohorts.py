@@ -8,6 +8,7 @@ import typer
 
 from mris.cli.options import Quiet
 from mris.errors import CohortError, SettingsError
+from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.cohort.prepare import PrepareSettings
@@ -92,7 +93,7 @@ def phantom(
         layout={"plain": PLAIN, "oai": OAI}[layout],
         extraction=extraction,
     )
-    typer.echo(f"{report.n_pairs} pairs of {report.n_subjects} subjects: {report.manifest}")
+    typer.echo(f"{counted(report.n_pairs, 'pair')} of {counted(report.n_subjects, 'subject')}: {report.manifest}")
 
 
 def check(
@@ -161,7 +162,9 @@ def check(
         report = check_quality_of_manifest(manifest, settings, qc, qc_threshold, progress=not quiet)
     n_faulty = report.n_dropped - report.n_excluded
     if n_faulty:
-        raise CohortError(f"{n_faulty} of {report.n_rows} rows cannot be used; mend them, or prepare --on-error skip")
+        raise CohortError(
+            f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
+        )
 
 
 def prepare(

@@ -7,6 +7,7 @@ import typer
 
 from mris.cli.options import LeftCenter, OnError, PixelSpacing, Quiet, RightCenter, joint_centers
 from mris.errors import ImageError, SettingsError
+from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.knee.radiograph_files import PlateOutcome
@@ -101,7 +102,9 @@ def radiograph(
         typer.echo(_line(outcome), err=outcome.problem is not None)
     rows = [row for outcome in outcomes for row in outcome.knees]
     n_done = sum(bool(outcome.knees) for outcome in outcomes)
-    counts = f"{len(rows)} knees of {n_done} plates, {len(plates) - n_done} of {len(plates)} skipped"
+    counts = (
+        f"{counted(len(rows), 'knee')} of {counted(n_done, 'plate')}, {len(plates) - n_done} of {len(plates)} skipped"
+    )
     if not rows:
         raise ImageError("no plate could be used; the reasons stand above")
     if dry_run:

@@ -21,6 +21,7 @@ from mris.cli.options import (
     parse_center,
 )
 from mris.errors import ImageError, SettingsError
+from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.synthesis.outputs import Format
@@ -126,8 +127,8 @@ def synthesize(
             typer.echo(f"skipped: {outcome.problem}", err=True)
         for note in outcome.notes:
             typer.echo(f"note: {note}", err=True)
-    found = "" if options.knees is None else f", {n_queries} knee{'' if n_queries == 1 else 's'},"
-    typer.echo(f"{n_done} of {len(files)} files{found} synthesized into {out}")
+    found = "" if options.knees is None else f", {counted(n_queries, 'knee')},"
+    typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:
         raise ImageError("no file could be used; the reasons stand above")
 

@@ -21,6 +21,7 @@ from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
 from mris.errors import CohortError
 from mris.types import AtlasMask, Sources, Targets
+from mris.wording import counted
 
 
 class PairBatch(NamedTuple):
@@ -307,14 +308,16 @@ class Cohort:
         spacing = header.target_spacing
         size = "" if spacing is None else f", {spacing[0]:.4g} x {spacing[1]:.4g} mm a pixel"
         lines = [
-            f"{len(self)} pairs of {len(set(self.subjects))} subjects in {self.path}",
+            f"{counted(len(self), 'pair')} of {counted(len(set(self.subjects)), 'subject')} in {self.path}",
             f"  source {header.source_shape}, target {header.target_shape} in {header.unit}{size}",
             f"  regions: {', '.join(self.regions)}; sides: {_counts(self.sides) if any(self.sides) else 'none'}",
             f"  baseline pairs: {int(self.is_baseline.sum())}; splits: {header.split_rule}",
         ]
         for name in sorted(set(self.splits)):
             inside = self.splits == name
-            lines.append(f"  {name}: {int(inside.sum())} pairs, {len(set(self.subjects[inside]))} subjects")
+            lines.append(
+                f"  {name}: {counted(int(inside.sum()), 'pair')}, {counted(len(set(self.subjects[inside])), 'subject')}"
+            )
         lines += [f"  {name}: {_distribution(self.label(name))}" for name in header.labels]
         covered = self.atlas_mask.reshape(len(self.regions), -1).mean(axis=1)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(self.regions, covered, strict=True))

@@ -15,6 +15,7 @@ from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.report import Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
+from mris.wording import counted
 
 _REQUIRED = ("subject", "timepoint", "source")
 _OPTIONAL = ("side", "split", "spacing", "center_row", "center_col")
@@ -104,7 +105,9 @@ class Manifest:
         if not errors:
             return
         count = len(rows_with_errors(errors))
-        head = f"{self.path}: {count} of {self.n_rows} rows cannot be used; mend them, or use --on-error skip"
+        head = (
+            f"{self.path}: {count:,} of {counted(self.n_rows, 'row')} cannot be used; mend them, or use --on-error skip"
+        )
         kind = SubjectLeakError if all(problem.rule == _LEAK for problem in errors) else ManifestError
         raise kind("\n  ".join([head, *listed(errors)]))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mris.errors import CohortError
+from mris.wording import counted
 
 _SHOWN = 20
 
@@ -83,9 +84,9 @@ class PrepareReport:
         Returns:
             Counts, notes and problems.
         """
-        lines = [f"{self.n_kept} of {self.n_rows} rows kept, {self.n_dropped} dropped"]
+        lines = [f"{self.n_kept:,} of {counted(self.n_rows, 'row')} kept, {self.n_dropped:,} dropped"]
         lines += [
-            f"  {name}: {count} rows, {self.subjects_by_split.get(name, 0)} subjects"
+            f"  {name}: {counted(count, 'row')}, {counted(self.subjects_by_split.get(name, 0), 'subject')}"
             for name, count in self.rows_by_split.items()
         ]
         lines += [f"  dropped, {rule}: {count}" for rule, count in self.counts_by_rule.items()]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mris.errors import SettingsError, SubjectLeakError
+from mris.wording import counted
 
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Shares of the subjects when nothing else is asked."""
@@ -54,8 +55,8 @@ def split_by_subject(
     wanted = [name for name, share in shares.items() if share > 0]
     if len(ranked) < len(wanted):
         raise SettingsError(
-            f"{_subjects(len(ranked))} cannot fill {len(wanted)} splits ({', '.join(wanted)}), since a subject "
-            "is never divided; add subjects, or ask for fewer splits"
+            f"{counted(len(ranked), 'subject')} cannot fill {len(wanted)} splits ({', '.join(wanted)}), since a "
+            "subject is never divided; add subjects, or ask for fewer splits"
         )
     members: dict[str, list[str]] = defaultdict(list)
     for subject in ranked:
@@ -73,8 +74,8 @@ def split_by_subject(
     empty = [name for name in wanted if filled[name] == 0]
     if empty:
         raise SettingsError(
-            f"split {empty[0]!r} ({float(shares[empty[0]]):.3g} of {_subjects(len(ranked))}) would have no subject; "
-            "raise its fraction, add subjects, or give a split column in the manifest"
+            f"split {empty[0]!r} ({float(shares[empty[0]]):.3g} of {counted(len(ranked), 'subject')}) would have no "
+            "subject; raise its fraction, add subjects, or give a split column in the manifest"
         )
     return np.array([place[name] for name in names], dtype=np.str_)
 
@@ -161,7 +162,3 @@ def _stratum_counts(
     for name in sorted(open_to_one_more, key=deficit, reverse=True)[:left_over]:
         counts[name] += 1
     return counts
-
-
-def _subjects(count: int) -> str:
-    return f"{count} subject" if count == 1 else f"{count} subjects"

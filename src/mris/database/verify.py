@@ -11,6 +11,7 @@ from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.table import Entries, entry_checksums, entry_schema, numpy_entries, scan
 from mris.errors import DatabaseError
 from mris.types import AtlasMask
+from mris.wording import counted
 
 _NORM_TOLERANCE = 1e-3
 
@@ -39,7 +40,7 @@ class VerifyReport:
     def summary(self) -> str:
         """The report in a few lines."""
         verdict = "whole" if self.ok else f"{len(self.problems)} problem(s)"
-        lines = [f"{self.path}: {self.n_entries} entries of {self.n_subjects} subjects: {verdict}"]
+        lines = [f"{self.path}: {counted(self.n_entries, 'entry')} of {counted(self.n_subjects, 'subject')}: {verdict}"]
         return "\n".join(lines + [f"  {problem}" for problem in self.problems])
 
 

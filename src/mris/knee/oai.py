@@ -23,6 +23,7 @@ from mris.knee.oai_counts import PAPER_COUNTS, SplitCounts, counts_table
 from mris.knee.oai_files import MAP_FILES, find_plate, map_folder, missing_of, plate_file
 from mris.knee.oai_pairs import NO_VALIDATION, OaiPair, pairs_of_folds, shortened
 from mris.knee.oai_sheets import OFFICIAL_FOLDS, month_number, read_folds
+from mris.wording import counted
 
 GRADES_SHEET = "KLG_score.csv"
 MANIFEST_FILE, REPORT_FILE = "manifest.csv", "import.json"
@@ -101,7 +102,7 @@ class OaiSurvey:
         if self.spacings:
             found = ", ".join(f"{spacing} mm: {count:,}" for spacing, count in self.spacings.items())
             lines.append(f"plates by pixel spacing: {found}")
-        lines += [f"left out, {reason}: {count:,} pairs" for reason, count in self.reasons.items()]
+        lines += [f"left out, {reason}: {counted(count, 'pair')}" for reason, count in self.reasons.items()]
         lines += [
             f"  {pair.key}: {'; '.join(f'{reason} ({found})' for reason, found in pair.reasons.items())}"
             for pair in self.left_out[:_SHOWN]
@@ -227,7 +228,8 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
         found = ", ".join(f"{reason}: {count:,}" for reason, count in survey.reasons.items())
         first = "; ".join(f"{reason} {where}" for reason, where in survey.left_out[0].reasons.items())
         raise ManifestError(
-            f"none of {len(survey.pairs):,} pairs can be used ({found}); the first, {survey.left_out[0].key}: {first}; "
+            f"none of {counted(len(survey.pairs), 'pair')} can be used ({found}); the first, "
+            f"{survey.left_out[0].key}: {first}; "
             "check the folders named for radiographs and thickness"
         )
     folder = Path(out)

@@ -10,6 +10,7 @@ from mris.cohort.split import leaking_subjects
 from mris.errors import SettingsError, SubjectLeakError
 from mris.knee.klg_sheet import GradedVisits
 from mris.knee.oai_sheets import TEST_SET, Fold, month_number
+from mris.wording import counted
 
 NO_VALIDATION = "none"
 
@@ -84,7 +85,7 @@ def _check_folds(folds: Sequence[Fold], val_fold: str) -> None:
     if leaks:
         named = [f"{patient} in {' and '.join(found)}" for patient, found in sorted(leaks.items())]
         raise SubjectLeakError(
-            f"{len(leaks)} patients are in two folds: {shortened(named)}; a patient belongs to one fold: "
+            f"{counted(len(leaks), 'patient')} in two folds: {shortened(named)}; a patient belongs to one fold: "
             "fetch the sheets again"
         )
 

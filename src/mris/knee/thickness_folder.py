@@ -30,6 +30,7 @@ from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
+from mris.wording import counted
 
 METHOD_VERSION = 1
 """Raised whenever the same segmentation would give another map."""
@@ -97,7 +98,7 @@ class ThicknessReport:
         flagged = [result for result in self.results if result.flags]
         reused = sum(result.reused for result in self.results)
         verb = "have maps" if self.table else "can be read"
-        lines = [f"{n - len(failed)} of {n} knees {verb}, {len(failed)} failed, {len(flagged)} flagged"]
+        lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {len(failed)} failed, {len(flagged)} flagged"]
         if reused:
             lines.append(f"  {reused} were there before")
         lines += [f"  flagged {result.knee.key}: {'; '.join(result.flags)}" for result in flagged]

@@ -31,6 +31,7 @@ from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIA
 from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
+from mris.wording import counted
 
 MODEL_VERSION = 1
 """Raised whenever the same seed would give other pictures."""
@@ -109,8 +110,8 @@ class PhantomReport:
         """One line for people."""
         grades = "/".join(str(count) for count in self.baseline_grades)
         return (
-            f"{self.manifest}: {self.n_pairs} pairs of {self.n_subjects} subjects ({self.n_reused} found complete); "
-            f"knees of KLG 0/1/2/3/4 at baseline: {grades}"
+            f"{self.manifest}: {counted(self.n_pairs, 'pair')} of {counted(self.n_subjects, 'subject')} "
+            f"({self.n_reused} found complete); knees of KLG 0/1/2/3/4 at baseline: {grades}"
         )
 
 
