@@ -73,6 +73,22 @@ def test_a_doubted_knee_is_refused_or_skipped_and_counted(
     assert [row["side"] for row in table(tmp_path / "out")] == ["right"]
 
 
+@pytest.mark.parametrize("row_towards", ["L", "R"])
+def test_a_plate_that_says_it_is_upside_down_is_cut_by_no_command(
+    refused, tiny_bundle: Path, tmp_path: Path, row_towards: str
+) -> None:
+    path = write_plate(tmp_path / "turned.dcm", pixels_of(), PatientOrientation=[row_towards, "H"])
+    centers = ("--right", "200,140", "--left", "210,460", "--quiet")
+    (tmp_path / "manifest.csv").write_text(f"subject,timepoint,source,target\nA,0,{path},{path}\n")
+    for command in (
+        ("radiograph", path, "--out", tmp_path / "out", *centers),
+        ("synthesize", tiny_bundle, path, "--out", tmp_path / "out", *centers),
+        ("prepare", tmp_path / "manifest.csv", tmp_path / "cohort", "--fractions", "train=1", "--quiet"),
+    ):
+        message = refused(*command)
+        assert "turned.dcm: its header (PatientOrientation) says that the picture is upside down" in message
+
+
 def test_a_sheet_of_centers_that_is_refused_is_called_a_sheet(refused, plate: Path, tmp_path: Path) -> None:
     for content, reason in (
         (b"", "is empty"),

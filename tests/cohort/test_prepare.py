@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.plates import pixels_of, write_plate
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareReport, PrepareSettings, check_cohort, prepare_cohort
@@ -238,6 +239,20 @@ def test_sides_are_mirrored_where_asked_and_targets_only_if_asked(
     np.testing.assert_array_equal(sources.read_targets(), plain.read_targets())
     np.testing.assert_array_equal(both.read_targets()[right], plain.read_targets()[right][..., ::-1])
     assert both.header.mirror_targets
+
+
+def test_a_plate_that_says_it_is_mirrored_is_dropped_with_the_reason_and_not_cut_as_it_is(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    for index, towards in enumerate(("LEFT", "RIGHT")):
+        study.rows[index]["source"] = f"{towards}.dcm"
+        write_plate(study.folder / f"{towards}.dcm", pixels_of((40, 60)), PatientOrientation=[towards[0], "F"])
+    report = _prepared(study, replace(settings, **SKIP))
+    (problem,) = report.problems
+    assert (problem.row, problem.column, problem.rule) == (3, "source", "mirrored source")
+    assert "RIGHT.dcm: its header (PatientOrientation) says that the picture is mirrored; cut" in problem.reason
+    assert report.n_kept == 19
 
 
 def _cohort(study: Study, settings: PrepareSettings, name: str) -> Cohort:

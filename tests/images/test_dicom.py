@@ -273,6 +273,20 @@ def test_a_stream_that_states_another_size_than_the_header_is_not_decoded(pydico
         read_image(tmp_path / "liar.dcm")
 
 
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(["L", "F"], True), (["R", "F"], True), (["A", "F"], True), (["L", "P"], True), (["L", "PH"], True), ("", True),
+     (["L", "H"], False), (["R", "H"], False), (["A", "H"], False), (["L", "HA"], False)],
+)  # fmt: skip
+def test_a_picture_is_refused_exactly_where_its_header_says_that_it_is_upside_down(make_dicom, orientation, upright):
+    path = make_dicom(STORED, PatientOrientation=orientation)
+    if upright:
+        np.testing.assert_array_equal(read_image(path).pixels[0], STORED)
+    else:
+        with pytest.raises(ImageError, match=r"\(PatientOrientation\) says that the picture is upside down"):
+            read_image(path)
+
+
 def test_a_deflate_bomb_is_refused(make_dicom, tmp_path, monkeypatch):
     monkeypatch.setattr("mris.images.dicom._LARGEST_INFLATED", 1 << 25)
     dataset = pydicom.dcmread(make_dicom(STORED))

@@ -142,6 +142,13 @@ def without_spacing(top: Path) -> None:
     dataset.save_as(path)
 
 
+def orient(top: Path, *directions: str) -> None:
+    path = top / "radiographs/0.C.2/0901/2004/000000/001"
+    dataset = pydicom.dcmread(path)
+    dataset.PatientOrientation = list(directions)
+    dataset.save_as(path)
+
+
 def remove_femoral(top: Path) -> None:
     (top / "thickness/0901/MR_SAG_3D_DESS/LEFT_KNEE/ENROLLMENT/avsm/FC_2d_thickness.npy").unlink()
 
@@ -176,6 +183,8 @@ LEFT_AT_BOTH_VISITS = ["0901/0/left", "0901/12/left"]
         (remove_plate, {"no plate": 2}, BOTH, "plates"),
         (break_plate, {"unreadable plate": 2}, BOTH, None),
         (without_spacing, {"plate without pixel spacing": 2}, BOTH, None),
+        (lambda top: orient(top, "R", "F"), {"mirrored plate": 2}, BOTH, None),
+        (lambda top: orient(top, "L", "H"), {"unreadable plate": 2}, BOTH, None),
         (remove_femoral, {"no femoral map": 1}, ["0901/0/left"], "maps"),
         (remove_all_maps, {"no femoral map": 2, "no tibial map": 2}, LEFT_AT_BOTH_VISITS, "maps"),
         (remove_row_of_centers, {"no joint center": 2}, BOTH, "centers"),
@@ -211,6 +220,13 @@ def test_the_message_on_a_broken_plate_names_the_file_and_the_reason(layout: Pat
     break_plate(layout)
     (first, _) = survey(layout).left_out
     assert "0901/2004/000000/001 is no DICOM file" in first.reasons["unreadable plate"]
+
+
+@pytest.mark.parametrize(("directions", "said"), [("RF", "mirrored"), ("LH", "upside down"), ("RH", "upside down")])
+def test_a_plate_that_is_not_as_if_the_patient_faced_the_reader_says_so(layout: Path, directions, said) -> None:
+    orient(layout, *directions)
+    (reason,) = survey(layout).left_out[0].reasons.values()
+    assert "0901/2004/000000/001" in reason and f"PatientOrientation) says that the picture is {said}" in reason
 
 
 def test_a_plate_cut_in_its_header_is_left_out_with_its_reason(layout: Path) -> None:

@@ -93,6 +93,7 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
     [
         ({"ImageLaterality": "B"}, "left", r"\(ImageLaterality\) says that it shows both sides, and its middle is"),
         ({"Laterality": "R"}, "left", r"\(Laterality\) says right, but --side says left"),
+        ({"PatientOrientation": ["L", "H"]}, "left", r"\(PatientOrientation\) says that the picture is upside down"),
         ({"PatientOrientation": ["R", "F"]}, "left", r"\(PatientOrientation\) says that the picture is mirrored"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from mris.cohort.manifest import ManifestRow
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
+from mris.images.dicom import read_dicom_facts
 from mris.images.image import Image, usable_spacing
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, mirror, prepare_source, resize_target, resized_spacing
@@ -172,11 +174,23 @@ def _read_source(
     if row.side and image.laterality and row.side != image.laterality:
         reason = f"the file says {image.laterality}, the manifest says {row.side}; the manifest is believed"
         problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
+    if _is_mirrored(row.source):
+        reason = (
+            f"image {image.origin}: its header (PatientOrientation) says that the picture is mirrored; cut its knees "
+            "out by mris radiograph, which mirrors it back, and name these regions as sources"
+        )
+        problems.append(Problem(row.row, row.key, "source", reason, "mirrored source"))
+        return None
     try:
         return prepare_source(image, settings.source, side=row.side or None, center=row.center)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
+
+
+def _is_mirrored(path: str) -> bool:
+    facts = read_dicom_facts(Path(path)) if Path(path).is_file() else None  # not "file.npz::key"
+    return facts is not None and facts.row_towards == "right"
 
 
 def _read_targets(

@@ -25,7 +25,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import StatedSize, is_cut, stated_size
-from mris.images.dicom_facts import DicomFacts, facts_of, named_sides, number, rescale
+from mris.images.dicom_facts import DicomFacts, facts_of, is_upside_down, named_sides, number, rescale
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
 
@@ -45,7 +45,8 @@ def read_dicom(path: Path) -> Image:
     it ends in ``.dcm``.
 
     Raises:
-        ImageError: If the file is damaged, truncated, colored, has several frames or no pixels, or cannot be decoded.
+        ImageError: If the file is damaged, truncated, colored, upside down by its header, has several frames or no
+            pixels, or cannot be decoded.
     """
     with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
         force = not _has_preamble(path)
@@ -141,6 +142,11 @@ def _check_header(header: Dataset, path: Path) -> None:
             "MONOCHROME1 and MONOCHROME2 with one sample are read; export it as gray"
         )
     _check_side(header, path)
+    if is_upside_down(header):
+        raise ImageError(
+            f"image {path}: its header (PatientOrientation) says that the picture is upside down, its columns running "
+            "towards the head; turn the picture and export it again, or mend the header"
+        )
     check_pixel_count(int(rows) * int(columns), str(path))
 
 

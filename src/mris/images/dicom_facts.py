@@ -131,6 +131,11 @@ def named_sides(dataset: Dataset) -> list[tuple[str, tuple[Side, ...]]]:
     return [(keyword, sides) for keyword, sides in found if sides]
 
 
+def is_upside_down(dataset: Dataset) -> bool:
+    """Whether columns run towards the head by PatientOrientation, which they do in no picture that stands upright."""
+    return _directions(dataset)[1:] == ["H"]
+
+
 def rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept of the modality transform, 1 and 0 where there is none."""
     slope, intercept = number(find(dataset, "RescaleSlope")), number(find(dataset, "RescaleIntercept"))

@@ -77,6 +77,10 @@ def find_plate(path: Path) -> FoundPlate:
             size = int(header.Rows), int(header.Columns)
     except ImageError as error:
         return FoundPlate(None, None, (UNREADABLE_PLATE, str(error)))
+    if facts.row_towards == "right":
+        said = "its header (PatientOrientation) says that the picture is mirrored"
+        reason = f"{path}: {said}; mirror it back, or mend the header"
+        return FoundPlate(size, None, ("mirrored plate", reason))
     if facts.spacing is None:
         return FoundPlate(size, None, ("plate without pixel spacing", str(path)))
     return FoundPlate(size, facts.spacing[0], None)
