@@ -184,6 +184,16 @@ def test_what_an_import_needs_is_said(written: Path, refused: Callable[..., str]
     assert not (tmp_path / "out").exists()
 
 
+def test_an_existing_folder_is_kept_from_an_import_with_another_result(
+    written: Path, run_cli: Callable[..., object], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli(*importing(written), out).code == run_cli(*importing(written), out).code == 0
+    message = refused(*importing(written), out, "--val-fold", "none")
+    assert f"{out} holds an import with another result" in message
+    assert "no import wrote it; choose another folder" in refused(*importing(written), written)
+
+
 def test_broken_sheets_are_refused(written: Path, refused: Callable[..., str], tmp_path: Path) -> None:
     sheets = tmp_path / "sheets"
     shutil.copytree(written / "sheets", sheets)

@@ -293,15 +293,45 @@ def test_a_folder_that_is_none_is_named(whole: Path) -> None:
         survey_oai(whole / "sheets", whole / "nowhere")
 
 
-def test_an_import_is_replaced_and_a_manifest_of_others_is_not(whole: Path, tmp_path: Path) -> None:
-    found = survey(whole)
-    first = write_oai_manifest(found, tmp_path / "out").read_bytes()
-    assert write_oai_manifest(found, tmp_path / "out").read_bytes() == first
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "manifest.csv").write_text("mine")
-    with pytest.raises(OutputError, match=r"manifest.csv exists and no import wrote it; choose another folder"):
-        write_oai_manifest(found, tmp_path / "mine")
-    assert (tmp_path / "mine" / "manifest.csv").read_text() == "mine"
+def test_the_same_import_may_run_again_whole_or_interrupted(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = write_oai_manifest(survey(whole), out).read_bytes()
+    assert write_oai_manifest(survey(whole), out).read_bytes() == first
+    (out / "manifest.csv").unlink()
+    (out / ".manifest.csv.0123456789ab.tmp.csv").touch()
+    assert write_oai_manifest(survey(whole), out).read_bytes() == first
+    monkeypatch.chdir(whole)
+    assert write_oai_manifest(survey(Path()), out).read_bytes() == first
+
+
+def test_a_folder_of_other_files_is_no_place_for_an_import(whole: Path, tmp_path: Path) -> None:
+    for name in ("manifest.csv", "notes.txt"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(OutputError, match=r"holds files and no import wrote it; choose another folder"):
+            write_oai_manifest(survey(whole), folder)
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mine")]
+    (tmp_path / "notes" / "import.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"import.json is damaged \('grade_rule'\); choose another folder"):
+        write_oai_manifest(survey(whole), tmp_path / "notes")
+
+
+@pytest.mark.parametrize("other", ["grades", "val_fold", "a center", "a map"])
+def test_an_import_with_another_result_is_not_replaced(layout: Path, tmp_path: Path, other: str) -> None:
+    out = tmp_path / "out"
+    write_oai_manifest(survey(layout), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    if other == "a center":
+        edited(layout / "sheets/test_set/xray_keypoints.csv", '0901,00_MONTH,"[12, 20]"', '0901,00_MONTH,"[13, 20]"')
+    if other == "a map":
+        remove_femoral(layout)
+    options = {"grades": {"reading": "37-first"}, "val_fold": {"val_fold": "fold1"}}.get(other, {})
+    with pytest.raises(OutputError, match=r"holds an import with another result .*; choose another folder, or remove"):
+        write_oai_manifest(survey(layout, **options), out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 @pytest.mark.data

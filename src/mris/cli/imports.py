@@ -21,7 +21,11 @@ def register(application: typer.Typer) -> None:
 @app.command("oai")
 def import_oai(
     out: Annotated[
-        Path | None, typer.Argument(help="New folder for manifest.csv and import.json; not needed with --dry-run.")
+        Path | None,
+        typer.Argument(
+            help="Folder for manifest.csv and import.json: new, empty, or of the same import; not needed with "
+            "--dry-run."
+        ),
     ] = None,
     sheets: Annotated[
         Path, typer.Option(help="Folder with test_set/, train_set/fold1/ to fold5/ and KLG_score.csv.")

@@ -5,6 +5,8 @@ missing is left out, counted, and listed with the reason.
 """
 
 import csv
+import io
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +33,9 @@ COLUMNS = (
     "subject", "timepoint", "side", "source", "target_femoral", "target_tibial", "center_row", "center_col", "split",
     "fold", "klg",
 )  # fmt: skip
+
+_TOLD = ("grade_rule", "val_fold", "counts", "left_out_by_reason")
+"""What two accounts of one import agree in; folders may be spelled otherwise, and the software be newer."""
 
 _SHOWN = 8
 _Item = TypeVar("_Item")
@@ -212,7 +217,7 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
 
     Args:
         survey: Of sheets, radiographs and maps.
-        out: Folder to make; an earlier import in it is replaced.
+        out: A new or empty folder, or one in which the same import was interrupted or finished.
 
     Returns:
         Path of the manifest.
@@ -220,7 +225,8 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
     Raises:
         SettingsError: The survey has not looked for the files.
         ManifestError: No pair is left.
-        OutputError: The folder holds a manifest that no import wrote, or the system refuses to write.
+        OutputError: The folder holds files that no import wrote, or an import with another result; or the system
+            refuses to write.
     """
     if survey.radiographs is None or survey.thickness is None:
         raise SettingsError("a manifest needs the folders of radiographs and of thickness maps; name both")
@@ -232,16 +238,36 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
             f"{survey.left_out[0].key}: {first}; "
             "check the folders named for radiographs and thickness"
         )
-    folder = Path(out)
-    manifest = folder / MANIFEST_FILE
-    if manifest.exists() and not (folder / REPORT_FILE).is_file():
-        raise OutputError(f"{manifest} exists and no import wrote it; choose another folder")
-    write_json(folder / REPORT_FILE, survey.to_json())
-    with atomic_write(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_row_of(pair, survey.radiographs, survey.thickness) for pair in survey.kept)
-    return manifest
+    folder, report = Path(out), survey.to_json()
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    writer.writerows(_row_of(pair, survey.radiographs, survey.thickness) for pair in survey.kept)
+    data = table.getvalue().encode()
+    _check_folder(folder, report, data)
+    write_json(folder / REPORT_FILE, report)
+    with atomic_write(folder / MANIFEST_FILE) as temporary:
+        temporary.write_bytes(data)
+    return folder / MANIFEST_FILE
+
+
+def _check_folder(folder: Path, report: Mapping[str, Any], manifest: bytes) -> None:
+    """Refuse a folder that holds anything but this import, whole or interrupted."""
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return
+    if not (folder / REPORT_FILE).is_file():
+        raise OutputError(f"{folder} holds files and no import wrote it; choose another folder")
+    try:
+        earlier = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        same = all(earlier[name] == report[name] for name in _TOLD)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{folder / REPORT_FILE} is damaged ({error}); choose another folder") from error
+    written = folder / MANIFEST_FILE
+    if not same or (written.exists() and written.read_bytes() != manifest):
+        raise OutputError(
+            f"{folder} holds an import with another result (other files, sheets, grades or validation fold); choose "
+            "another folder, or remove this one"
+        )
 
 
 def _tracked(items: Sequence[_Item], title: str, shown: bool) -> Iterable[_Item]:
