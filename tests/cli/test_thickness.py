@@ -56,7 +56,7 @@ def test_a_real_knee_goes_in_and_maps_and_a_table_come_out(run_cli, data_dir: Pa
     command = ["thickness", source, "--atlas", data_dir / "oai_atlas", "--out", tmp_path, "--workers=1", "--quiet"]
     outcome = run_cli(*command)
     assert outcome.code == 0, outcome
-    assert "1 of 1 knees have maps, 0 failed, 0 flagged" in outcome.out
+    assert "1 of 1 knee has maps, 0 failed, 0 flagged" in outcome.out
     assert {path.name for path in (tmp_path / "9251077_R_96m_seg").iterdir()} == {
         "FC_2d_thickness.npy", "TC_2d_thickness.npy", "preview.png", "record.json",
     }  # fmt: skip

@@ -97,7 +97,8 @@ class ThicknessReport:
         failed = [result for result in self.results if result.error]
         flagged = [result for result in self.results if result.flags]
         reused = sum(result.reused for result in self.results)
-        verb = "have maps" if self.table else "can be read"
+        have = "has" if n == 1 else "have"
+        verb = f"{have} maps" if self.table else "can be read"
         lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {len(failed)} failed, {len(flagged)} flagged"]
         if reused:
             lines.append(f"  {reused} were there before")
