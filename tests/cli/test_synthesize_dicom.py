@@ -96,7 +96,7 @@ def test_a_plate_with_centers_by_hand_gives_both_knees(run_cli, tiny_bundle, pla
     where = ["--right", "150,95", "--left", "160,290"]
     outcome = run_cli("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", *where, "--dicom", *QUICK)
     assert outcome.code == 0, outcome.err
-    assert "1 of 1 files, 2 knees, synthesized" in outcome.out
+    assert "1 of 1 file, 2 knees, synthesized" in outcome.out
     maps = [pydicom.dcmread(tmp_path / "o" / f"plate_{side}_map.dcm") for side in ("right", "left")]
     sides = [one.SharedFunctionalGroupsSequence[0].FrameAnatomySequence[0].FrameLaterality for one in maps]
     assert sides == ["R", "L"] and maps[0].SOPInstanceUID != maps[1].SOPInstanceUID
@@ -105,13 +105,28 @@ def test_a_plate_with_centers_by_hand_gives_both_knees(run_cli, tiny_bundle, pla
     assert record["query"]["center"] == [160.0, 290.0] and record["query"]["center_source"] == "given"
 
 
+def test_a_region_of_which_more_than_a_quarter_is_outside_the_plate_is_noted_once(
+    run_cli, tiny_bundle, plate, tmp_path
+):
+    flags = ["--right", "5,5", "--left", "160,290", *QUICK]
+    outcome = run_cli("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", *flags)
+    assert outcome.code == 0, outcome.err
+    records = {
+        side: json.loads((tmp_path / "o" / f"plate_{side}_provenance.json").read_text()) for side in ("right", "left")
+    }
+    assert 0.7 < records["right"]["query"]["outside"] < 0.75 and records["left"]["query"]["outside"] <= 0.25
+    (note,) = [line for line in outcome.err.splitlines() if line.startswith("note: ")]
+    share = f"{records['right']['query']['outside']:.0%}"
+    assert note == f"note: {share} of the region of the right knee lies outside plate.dcm; check its center"
+
+
 def test_a_plate_with_a_sheet_of_centers_gives_its_knees(run_cli, tiny_bundle, plate, tmp_path):
     sheet = tmp_path / "centers.csv"
     row = f'{IDENTIFYING["PatientID"]},00_MONTH,,"[290, 160]"'
     sheet.write_text(f"patient_id,month,keypoint_right,keypoint_left\n{row}\n")
     outcome = run_cli("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", "--knees", sheet, *QUICK)
     assert outcome.code == 0, outcome.err
-    assert "1 of 1 files, 1 knee, synthesized" in outcome.out
+    assert "1 of 1 file, 1 knee, synthesized" in outcome.out
     assert not (tmp_path / "o" / "plate_right.npz").exists() and (tmp_path / "o" / "plate_left.npz").exists()
 
 

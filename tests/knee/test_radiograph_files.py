@@ -19,8 +19,8 @@ from mris.images.write import write_png
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.joint_detector import JointDetection
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import KneeLocation, Plate, read_plate
-from mris.knee.radiograph_files import PlateOptions, import_plates, outside_share, png_values
+from mris.knee.radiograph import KneeLocation, Plate, outside_share, read_plate
+from mris.knee.radiograph_files import PlateOptions, import_plates, png_values
 from mris.knee.region_table import COLUMNS, TABLE_FILE, read_table, write_table
 
 TWO = {"right": (200.0, 140.0), "left": (210.0, 460.0)}

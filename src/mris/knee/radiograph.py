@@ -148,3 +148,12 @@ def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM
     if plate.mirrored:
         image, column = replace(image, pixels=mirror(image.pixels)), image.size[1] - 1 - column
     return replace(crop_region_mm(image, size_mm, (row, column)), laterality=location.side)
+
+
+def outside_share(plate: Plate, knee: KneeLocation, size_mm: float) -> float:
+    """Share of a region's area that lies beyond the plate, 0 to 1."""
+    inside = 1.0
+    for center, length, mm in zip(knee.center, plate.image.size, plate.image.spacing or (1.0, 1.0), strict=True):
+        half = size_mm / mm / 2
+        inside *= (min(center + half, length - 0.5) - max(center - half, -0.5)) / (2 * half)
+    return max(0.0, 1.0 - inside)  # not -1e-16

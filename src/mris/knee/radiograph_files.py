@@ -21,7 +21,7 @@ from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, read_plate
+from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 
 _LARGEST = (1 << 16) - 1
@@ -231,15 +231,6 @@ def png_values(pixels: Float32[np.ndarray, "h w"]) -> tuple[UInt16[np.ndarray, "
         return pixels.astype(np.uint16), 1.0, 0.0
     slope = (high - low) / _LARGEST or 1.0
     return np.rint((pixels.astype(np.float64) - low) / slope).astype(np.uint16), slope, low
-
-
-def outside_share(plate: Plate, knee: KneeLocation, size_mm: float) -> float:
-    """Share of a region's area that lies beyond the plate, 0 to 1."""
-    inside = 1.0
-    for center, length, mm in zip(knee.center, plate.image.size, plate.image.spacing or (1.0, 1.0), strict=True):
-        half = size_mm / mm / 2
-        inside *= (min(center + half, length - 0.5) - max(center - half, -0.5)) / (2 * half)
-    return max(0.0, 1.0 - inside)  # not -1e-16
 
 
 def _filled(region: Image) -> Image:

@@ -21,6 +21,9 @@ from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 N_PICTURED = 8
 """Neighbors on a picture."""
 
+MUCH_OUTSIDE = 0.25
+"""Share of a region outside its plate beyond which that is noted."""
+
 
 @dataclass(frozen=True)
 class FileOptions:
@@ -173,9 +176,18 @@ def _write_all(
         query = replace(query, facts=replace(query.facts, sha256=sha256))
         written += _write(synthesizer, query, synthesis, out_dir, options)
     notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
+    notes += _notes_on_regions(path, queries)
     if options.salt is not None:
         notes += _notes_on_names(path, queries)
     return FileOutcome(path, written, len(queries), tuple(notes))
+
+
+def _notes_on_regions(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
+    """Say which regions lie outside their plate to a good part, as where a center is wrong."""
+    for query, _ in queries:
+        side, outside = query.facts.side, query.facts.outside
+        if outside is not None and outside > MUCH_OUTSIDE:
+            yield f"{outside:.0%} of the region of the {side} knee lies outside {path.name}; check its center"
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Query:
         center_source: What names the center: "given", "sheet" or "detector"; None if nothing does.
         confidence: The detector's, 0 to 1, or None.
         spacing_source: Where the pixel spacing comes from: "given", "file" or a DICOM element; None if it is unknown.
+        outside: Share of a knee's region that lies outside its plate, 0 to 1; None for other queries.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Query:
     center_source: str | None = None
     confidence: float | None = None
     spacing_source: str | None = None
+    outside: float | None = None
 
 
 def write_synthesis(

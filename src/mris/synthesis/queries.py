@@ -12,7 +12,7 @@ from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees
-from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, read_plate
+from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.synthesis.outputs import Query
 
 Side = Literal["left", "right"]
@@ -120,6 +120,7 @@ def read_queries(
                 center_source=knee.center_source,
                 confidence=knee.confidence,
                 spacing_source=plate.spacing_source,
+                outside=round(outside_share(plate, knee, edge), 4),
             ),
         )
         for knee in knees.locate(plate, path, side)
