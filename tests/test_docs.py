@@ -124,9 +124,10 @@ def call(arguments: list[str]) -> int:
 
 
 def masked(line: str) -> str:
-    """A line without numbers, checksums and emphasis, which depend on the size of a cohort."""
+    """A line without numbers, plurals after them, checksums and emphasis, which depend on the size of a cohort."""
     line = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b", "#", line)
-    return re.sub(r"[+\-−]?\d[\d.,]*", "#", line.replace("*", "")).strip()
+    line = re.sub(r"[+\-−]?\d[\d.,]*", "#", line.replace("*", "")).strip()
+    return re.sub(r"# (\w+)s\b", r"# \1", line)
 
 
 def check_shown(shown: tuple[str, ...], printed: str, command: str) -> None:
