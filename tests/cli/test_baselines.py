@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from tests.dicom_sources import write_radiograph
 
 from mris.evaluation.results import read_results
 
@@ -39,6 +40,18 @@ def test_a_baseline_predicts_files(run_cli, refused, tiny_ridge: Path, tmp_path:
     assert np.isfinite(image.get_fdata()).any() and np.isnan(image.get_fdata()).any()
     assert json.loads((tmp_path / "out" / "good.json").read_text())["method"] == "embedding-ridge"
     assert "no file could be used" in refused("baseline", "synthesize", tiny_ridge, tmp_path / "bad.npy", *skipping)
+
+
+def test_a_baseline_refuses_a_plate_that_says_to_be_mirrored_or_of_another_side(
+    refused, run_cli, tiny_ridge: Path, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4000, (40, 40))
+    ask = ["baseline", "synthesize", tiny_ridge, "--out", tmp_path / "out", "--quiet"]
+    mirrored = write_radiograph(tmp_path / "mirrored.dcm", pixels, PatientOrientation=["R", "F"])
+    assert "says that the picture is mirrored" in refused(*ask, mirrored)
+    right = write_radiograph(tmp_path / "right.dcm", pixels, ImageLaterality="R")
+    assert "says right, but --side says left" in refused(*ask, right, "--side", "left")
+    assert run_cli(*ask, right).code == 0
 
 
 def test_what_cannot_be_trained_costs_one_line(

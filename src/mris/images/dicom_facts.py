@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+from mris.errors import ImageError
 from mris.images.image import Spacing, side_name, usable_spacing
 
 Side = Literal["left", "right"]
@@ -94,6 +96,36 @@ def facts_of(dataset: Dataset) -> DicomFacts:
         row_towards=_row_towards(dataset),
         patient_id=_text(dataset, "PatientID"),
     )
+
+
+def refuse_other_view(path: Path, facts: DicomFacts, side: Side | None, *, in_the_middle: bool) -> None:
+    """Refuse a picture that its header says not to be the one region of one side, as it is looked at.
+
+    Args:
+        path: For the message.
+        facts: What the header says.
+        side: What the caller says; None if nothing.
+        in_the_middle: Whether the region is cut from the middle of the picture.
+
+    Raises:
+        ImageError: The header says the other side; both sides, of which the middle is neither; or a mirrored picture.
+    """
+    if in_the_middle and len(facts.sides) == 2:
+        raise ImageError(
+            f"image {path}: its header ({facts.sides_source}) says that it shows both sides, and its middle is "
+            "neither; give the center, let mris synthesize find its knees (--knees detect, --right, --left), or cut "
+            "them out by mris radiograph"
+        )
+    if side is not None and len(facts.sides) == 1 and side not in facts.sides:
+        raise ImageError(
+            f"image {path}: its header ({facts.sides_source}) says {facts.sides[0]}, but --side says {side}; mend "
+            "one of them"
+        )
+    if facts.row_towards == "right":
+        raise ImageError(
+            f"image {path}: its header (PatientOrientation) says that the picture is mirrored; let mris synthesize "
+            "find its knees (--knees detect, --right, --left), or cut them out by mris radiograph: both mirror it back"
+        )
 
 
 def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mris.errors import ImageError, ManifestError
 from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import DicomFacts
+from mris.images.dicom_facts import refuse_other_view
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.knee.center_sheet import CenterSheet
@@ -133,7 +133,7 @@ def _whole(
     image = read_image(path)
     header = None if "::" in str(path) else read_dicom_facts(path)
     if header is not None:
-        _check_header(path, header, side, in_the_middle=region_mm is not None and center is None)
+        refuse_other_view(path, header, side, in_the_middle=region_mm is not None and center is None)
     spacing_source = None if image.spacing is None else "file" if header is None else header.spacing_source
     if image.spacing is None and spacing is not None:
         image, spacing_source = replace(image, spacing=spacing), "given"
@@ -148,22 +148,3 @@ def _whole(
         spacing_source=spacing_source,
     )
     return FileQuery(path, stem, image, center, facts)
-
-
-def _check_header(path: Path, header: DicomFacts, side: Side | None, *, in_the_middle: bool) -> None:
-    """Refuse a picture that its header says not to be the one region of one side, as it is looked at."""
-    if in_the_middle and len(header.sides) == 2:
-        raise ImageError(
-            f"image {path}: its header ({header.sides_source}) says that it shows both sides, and its middle is "
-            "neither; find its knees (--knees detect, --right, --left), or give --center"
-        )
-    if side is not None and len(header.sides) == 1 and side not in header.sides:
-        raise ImageError(
-            f"image {path}: its header ({header.sides_source}) says {header.sides[0]}, but --side says {side}; mend "
-            "one of them"
-        )
-    if header.row_towards == "right":
-        raise ImageError(
-            f"image {path}: its header (PatientOrientation) says that the picture is mirrored; find its knees (--knees "
-            "detect, --right, --left), which mirrors it back"
-        )
