@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cohort: Cohort, run: Path, tm
     whole, resumed = (read_metrics(folder / "metrics.csv") for folder in (run, interrupted))
     for a, b in zip(whole, resumed, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_a_run_that_ran_out_of_patience_trains_no_further_when_it_is_resumed(cohort: Cohort, tmp_path: Path) -> None:
+    """Killed between its last epoch and the writing of the encoder."""
+    settings = TINY.model_copy(update={"epochs": 20, "patience": 1})
+    stopped = train_encoders(cohort, tmp_path / "run", settings=settings, seed=1, progress=False)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert len(rows) < 20, "it never ran out of patience"
+    shutil.rmtree(tmp_path / "run" / "encoder")
+    resumed = train_encoders(cohort, tmp_path / "run", settings=settings, seed=1, resume=True, progress=False)
+    assert read_metrics(tmp_path / "run" / "metrics.csv") == rows
+    assert weights_equal(stopped, resumed)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import lightning
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -53,6 +53,19 @@ def draw_curves(rows: list[Row], path: Path) -> None:
             axes.legend(fontsize="small")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that lasts: a run that had stopped for lack of progress trains no further when it is resumed."""
+
+    @property
+    def state_key(self) -> str:
+        """The name under which checkpoints of `EarlyStopping` itself keep the count, so that those can be resumed."""
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Stop before the first epoch where the checkpoint's count is full: Lightning forgets that it had stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class MetricsLog(Callback):

@@ -12,12 +12,12 @@ from pathlib import Path
 import lightning
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
 
 from mris.errors import SettingsError, TrainingError
-from mris.training.callbacks import MetricsLog
+from mris.training.callbacks import MetricsLog, Patience
 from mris.training.checkpoints import SafetensorsIO
 from mris.training.precision import Numerics
 
@@ -140,7 +140,7 @@ def fit(
         checkpoint.FILE_EXTENSION = ".safetensors"
     callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal)]
     if settings.patience is not None and settings.monitor is not None:
-        callbacks.append(EarlyStopping(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
+        callbacks.append(Patience(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
     with quiet_lightning():
         trainer = lightning.Trainer(
             accelerator=settings.accelerator,
