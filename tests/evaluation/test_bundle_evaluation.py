@@ -8,7 +8,7 @@ import pytest
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
-from mris.errors import BundleError, SettingsError
+from mris.errors import BundleError, SettingsError, SubjectLeakError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import SynthesizerPredictor
@@ -173,3 +173,23 @@ def test_a_bundle_that_lacks_a_region_is_refused(knees: Cohort, combined: Bundle
         evaluate_bundle(
             combined, knees, bundles={"femur": bundle_of(("femoral",))}, references=False, n_bootstrap=5, progress=False
         )
+
+
+def test_queries_of_people_whom_a_bundle_was_trained_on_are_refused_by_name(
+    knees: Cohort, combined: Bundle, bundle_of: CheapBundle
+) -> None:
+    """The same pairs under other splits: no subject is in two of them, and yet the encoders know the queries."""
+    swapped = np.where(knees.splits == "train", "test", np.where(knees.splits == "test", "train", knees.splits))
+    others = knees.with_splits(swapped)
+    seen = sorted(set(knees.split("train").subjects.tolist()))
+    message = f"bundle 'MRIS' was made with training pairs of {len(seen)} subjects of the queries: {seen[0]}, {seen[1]}"
+    with pytest.raises(SubjectLeakError, match=message):
+        evaluate_bundle(combined, others, references=False, progress=False)
+
+
+def test_people_added_to_a_bundle_after_training_may_be_queries(knees: Cohort, bundle_of: CheapBundle) -> None:
+    bundle = bundle_of(("femoral", "tibial"))
+    for member in bundle.members:
+        member.database.add(knees.split("test"), member.encoder, progress=False)
+    evaluation = evaluate_bundle(bundle, knees, references=False, n_bootstrap=5, progress=False)
+    assert evaluation.results.cohort.n_images == len(knees.split("test"))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mris.cohort.cohort import Cohort
-from mris.errors import SettingsError
+from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Predictor
 from mris.evaluation.prevalence import Prevalences
@@ -15,6 +15,7 @@ from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle, check_encoder_fits
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
+from mris.wording import counted
 
 METHOD_NAME = "MRIS"
 
@@ -68,7 +69,8 @@ def evaluate_bundle(
     Raises:
         SettingsError: Two methods have one name, or a name is empty; see also `mris.evaluation.evaluate.evaluate`.
         CohortError: A split, label or region is absent.
-        SubjectLeakError: A query's subject is in the split "train".
+        SubjectLeakError: A query's subject is in the split "train", or was when a bundle was made: its encoders have
+            been trained on that person, and leaving out their entries does not undo it.
         BundleError: The cohort was prepared otherwise than the one that a bundle was made of.
 
     Example:
@@ -86,6 +88,8 @@ def evaluate_bundle(
         for member in opened.members:
             check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
+    for title, opened in named.items():
+        _check_unseen(title, opened, queries)
     methods: dict[str, Predictor | BatchSynthesizer] = {
         title: opened.synthesizer(n_neighbors, one_per_subject=one_per_subject) for title, opened in named.items()
     }
@@ -131,3 +135,17 @@ def check_names(what: str, names: Sequence[str]) -> None:
             raise SettingsError(
                 f"two {what}s are named {name!r}; their numbers could not be told apart: give each a name of its own"
             )
+
+
+def _check_unseen(name: str, bundle: Bundle, queries: Cohort) -> None:
+    """Refuse queries of people whose pairs a bundle holds as training pairs."""
+    trained_on: set[str] = set()
+    for member in bundle.members:
+        trained_on.update(member.database.subjects[member.database.splits == "train"].tolist())
+    seen = sorted(trained_on.intersection(queries.subjects.tolist()))
+    if seen:
+        more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+        raise SubjectLeakError(
+            f"bundle {name!r} was made with training pairs of {counted(len(seen), 'subject')} of the queries: "
+            f"{', '.join(seen[:5])}{more}; evaluate it on the splits that its encoders were trained with"
+        )
