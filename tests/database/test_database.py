@@ -297,6 +297,12 @@ def test_settings_that_cannot_work_are_refused(database):
         database.read_targets([6])
 
 
+@pytest.mark.parametrize("name", [9000099, np.int64(9000099), b"S01", float("nan")])
+def test_an_exclusion_that_is_no_text_is_refused_because_it_would_exclude_nobody(database, name):
+    with pytest.raises(SettingsError, match="no text, and would exclude nobody"):
+        database.search(database.embeddings[:2], 2, exclude_subjects=[None, name])
+
+
 def test_a_full_disk_while_adding_leaves_the_database_as_it_was(database, make_cohort, encoder, rng, monkeypatch):
     more = make_cohort(["S05", "S06"], rng=rng, name="more")
 

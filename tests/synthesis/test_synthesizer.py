@@ -164,6 +164,11 @@ def test_exclusions_must_be_as_many_as_sources(synthesizer, cohort, excluded):
         list(synthesizer.stream(cohort.read_sources([0, 1]), exclude_subjects=excluded))
 
 
+def test_a_number_in_place_of_a_subject_is_refused_by_a_stream_too(synthesizer, cohort):
+    with pytest.raises(SettingsError, match=r"exclude_subjects has 7, no text"):
+        list(synthesizer.stream(cohort.read_sources([0]), exclude_subjects=[7]))
+
+
 def test_nobody_left_to_ask_is_an_error_not_an_empty_image(tmp_path, cohort, encoder):
     database = EmbeddingDatabase.build(tmp_path / "one.lance", cohort.select([0, 1]), encoder, progress=False)
     with pytest.raises(DatabaseError, match=r"no neighbor is left.*'S00'"):

@@ -1,5 +1,6 @@
 """What must hold before entries meet a database: same encoder, same targets, new keys, unit vectors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Shaped
 
 from mris.cohort.cohort import Cohort
 from mris.database.header import DatabaseHeader
-from mris.errors import DatabaseError, EncoderMismatchError
+from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.types import Embeddings, Encoder
 
 _NORM_TOLERANCE = 1e-3
@@ -45,6 +46,20 @@ def checked_queries(queries: Embeddings, header: DatabaseHeader, path: Path) -> 
         )
     check_unit_norm(queries, "query")
     return queries
+
+
+def check_excluded(subjects: Sequence[str | None], n_queries: int) -> None:
+    """Raise SettingsError unless there is one subject (or None) for each query: another type would exclude nobody."""
+    if isinstance(subjects, str) or len(subjects) != n_queries:
+        raise SettingsError(
+            f"exclude_subjects has {len(subjects)} entries for {n_queries} queries; "
+            "give one subject (or None) for each query"
+        )
+    for name in subjects:
+        if name is not None and not isinstance(name, str):
+            raise SettingsError(
+                f"exclude_subjects has {name!r}, no text, and would exclude nobody; give subjects such as {str(name)!r}"
+            )
 
 
 def check_encoder(encoder: Encoder, header: DatabaseHeader, path: Path) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Int64, Shaped
 import mris
 from mris.cohort.cohort import Cohort
 from mris.database import approximate
-from mris.database.checks import check_cohort, check_encoder, check_new_keys, checked_queries
+from mris.database.checks import check_cohort, check_encoder, check_excluded, check_new_keys, checked_queries
 from mris.database.embed import embedded_entries, write_all
 from mris.database.header import HEADER_FILE, MASK_FILE, TABLE_FOLDER, DatabaseHeader, read_header
 from mris.database.neighbors import Neighbors
@@ -221,19 +221,14 @@ class EmbeddingDatabase(StoredEntries):
             The neighbors, best first, ties by ascending row; padded where fewer than k are admissible.
 
         Raises:
-            SettingsError: A number or a length cannot work.
+            SettingsError: A number, a length or an excluded subject cannot work.
             DatabaseError: Queries have another dimension or are no unit vectors, or there is no index to use.
         """
         if n_neighbors < 1:
             raise SettingsError(f"n_neighbors is {n_neighbors}; it must be at least 1")
         queries = checked_queries(queries, self.header, self.path)
-        if isinstance(exclude_subjects, str) or (
-            exclude_subjects is not None and len(exclude_subjects) != len(queries)
-        ):
-            raise SettingsError(
-                f"exclude_subjects has {len(exclude_subjects or ())} entries for {len(queries)} queries; "
-                "give one subject (or None) for each query"
-            )
+        if exclude_subjects is not None:
+            check_excluded(exclude_subjects, len(queries))
         if exact is False and not self.has_index:
             raise DatabaseError(f"database {self.path} has no index; call create_index() first, or search exactly")
         if exact is None:

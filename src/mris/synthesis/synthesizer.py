@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, repeat
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -126,22 +127,19 @@ class BatchSynthesizer(ABC):
             One synthesis a source.
 
         Raises:
-            SettingsError: The two iterables differ in length, or the batch size is below 1.
+            SettingsError: The two iterables differ in length, a subject is no text, or the batch size is below 1.
             ImageError: An array is no prepared source, or of another shape than the others.
         """
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; give at least 1")
         end = object()
-        excluded: Iterator[str | object | None] = (
-            repeat(None) if exclude_subjects is None else chain(exclude_subjects, repeat(end))
-        )
+        excluded: Iterator[Any] = repeat(None) if exclude_subjects is None else chain(exclude_subjects, repeat(end))
         left = iter(sources)
         while batch := list(islice(left, batch_size)):
             names = list(islice(excluded, len(batch)))
-            if end in names:
+            if any(name is end for name in names):
                 raise SettingsError("exclude_subjects ended before the sources; give one subject (or None) a source")
-            subjects = [name if isinstance(name, str) else None for name in names]
-            yield from self.synthesize(_stacked(batch), subjects)
+            yield from self.synthesize(_stacked(batch), names)
         if exclude_subjects is not None and next(excluded) is not end:
             raise SettingsError("exclude_subjects is longer than the sources; give one subject (or None) a source")
 
