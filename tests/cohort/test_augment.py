@@ -45,6 +45,19 @@ def test_rotation_agrees_with_scipy_on_a_smooth_image_that_is_not_square() -> No
     assert min(np.abs(turned - oracle).max() for oracle in oracles) < 0.02
 
 
+def test_a_shift_moves_an_image_by_at_most_the_asked_share_of_its_side() -> None:
+    h, w = 40, 64
+    spots = torch.zeros(200, 1, h, w)
+    spots[:, 0, 20, 32] = 1
+    moving = draw_augmentation((200, 1, h, w), Augmentation(**{**STILL, "translation": 0.25}), torch.Generator())
+    moved = apply_augmentation(spots, moving)[:, 0]
+    rows = (moved.sum(dim=2) @ torch.arange(h, dtype=torch.float32)) / moved.sum(dim=(1, 2)) - 20
+    columns = (moved.sum(dim=1) @ torch.arange(w, dtype=torch.float32)) / moved.sum(dim=(1, 2)) - 32
+    for found, side in ((rows, h), (columns, w)):
+        assert found.abs().max() <= 0.25 * side + 0.01
+        assert found.min() < -0.2 * side and found.max() > 0.2 * side
+
+
 def test_contrast_keeps_the_mean_and_noise_has_the_asked_size() -> None:
     batch = images(64)
     contrast = draw_augmentation(tuple(batch.shape), Augmentation(**{**STILL, "contrast": 0.5}), torch.Generator())

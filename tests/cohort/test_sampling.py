@@ -55,6 +55,13 @@ def test_epochs_differ_and_the_same_epoch_repeats() -> None:
     assert plan(3) == plan(3) != plan(4)
 
 
+def test_people_meet_others_in_every_epoch_with_one_pair_a_subject_too() -> None:
+    subjects = np.array([f"S{i:02d}" for i in range(24)])
+    first = [set(epoch_batches(subjects, 8, sampler="subject", seed=0, epoch=epoch)[0].tolist()) for epoch in range(20)]
+    assert len({frozenset(members) for members in first}) == 20
+    assert set.union(*first) == set(range(24))
+
+
 def test_a_cohort_smaller_than_a_batch_is_one_batch_and_one_subject_is_refused() -> None:
     assert len(epoch_batches(np.array(["a", "b", "c"]), 64, sampler="pair", seed=0, epoch=0)) == 1
     with pytest.raises(TrainingError, match="at least 2 subjects"):
