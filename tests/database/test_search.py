@@ -159,6 +159,28 @@ def test_the_index_finds_nearly_all_that_the_exact_search_finds(indexed_database
     np.testing.assert_allclose(exact.similarities[both], approximate.similarities[both], atol=1e-5)
 
 
+def test_one_of_each_subject_looks_on_where_the_nearest_are_all_of_one_person(tmp_path, make_cohort, rng):
+    """Of 60 entries the 40 nearest are one person's: twice as many as asked for are not enough."""
+    angles = np.concatenate([rng.uniform(0, 0.2, 40), rng.uniform(1, 1.5, 20)])
+    targets = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(60, 1, 1, 2)
+
+    class Plane:
+        fingerprint, regions = "f" * 64, ("one",)
+
+        def encode_targets(self, targets):
+            flat = targets.reshape(len(targets), -1)
+            return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
+
+    subjects = ["S00"] * 40 + [f"S{i:02d}" for i in range(1, 21)]
+    cohort = make_cohort(subjects, rng=rng, regions=["one"], size=(1, 2), targets=targets.astype(np.float32))
+    database = EmbeddingDatabase.build(tmp_path / "d", cohort, Plane(), progress=False)
+    database.create_index("IVF_FLAT")
+    query = np.array([[1.0, 0.0]], dtype=np.float32)
+    exact, found = (database.search(query, 4, one_per_subject=True, exact=exact) for exact in (True, False))
+    assert exact.counts.tolist() == [4]
+    assert found.rows.tolist() == exact.rows.tolist()
+
+
 def test_a_small_database_is_searched_exactly_even_with_an_index(indexed_database, monkeypatch):
     monkeypatch.setattr("mris.database.approximate.indexed_search", lambda *_, **__: pytest.fail("used the index"))
     assert indexed_database.search(indexed_database.embeddings[:3], 1).rows[:, 0].tolist() == [0, 1, 2]

@@ -7,6 +7,7 @@ from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import CohortError, SettingsError, SubjectLeakError
+from mris.evaluation.bootstrap import resample_counts
 from mris.evaluation.evaluate import Evaluation, evaluate, target_range
 from mris.evaluation.image_error import METRICS
 from mris.evaluation.pictures import choose_examples
@@ -166,6 +167,43 @@ def test_a_method_cannot_better_its_error_by_leaving_out_what_is_hard(test_view:
     results = evaluate({"shy": shy, "bold": mean}, test_view, training=training, n_bootstrap=5, progress=False).results
     assert results.estimate("shy", "rmse").value == pytest.approx(results.estimate("bold", "rmse").value)
     assert results.estimate("shy", "coverage").value < 0.5
+
+
+def _people_drawn(view: Cohort, n_resamples: int = 200) -> list[np.ndarray]:
+    """Positions of the images of each resample: those of the drawn people, as often as they were drawn."""
+    names = np.unique(view.subjects)
+    counts = resample_counts(len(names), n_resamples, np.random.default_rng(0))
+    own = [np.flatnonzero(view.subjects == name) for name in names]
+    return [np.concatenate([np.tile(rows, n) for rows, n in zip(own, line, strict=True)]) for line in counts]
+
+
+def test_intervals_of_differences_and_shares_are_those_of_people_drawn_one_by_one(
+    evaluation: Evaluation, test_view: Cohort
+) -> None:
+    per_image = evaluation.per_image
+    one, other = (
+        per_image.values[per_image.methods.index(name), -1, :, METRICS.index("mae")]
+        for name in ("mean map", "PCA k-NN")
+    )
+    means = np.array([(one[rows].mean(), other[rows].mean()) for rows in _people_drawn(test_view)])
+    found = next(
+        row
+        for row in evaluation.results.differences
+        if (row.method, row.reference, row.region, row.metric, row.label)
+        == ("mean map", "PCA k-NN", "combined", "mae", "")
+    )
+    gaps = means[:, 0] - means[:, 1]
+    assert (found.low, found.high) == pytest.approx(np.quantile(gaps, [0.025, 0.975]), abs=1e-9)
+    shares = gaps / means[:, 1]  # each resample by its own reference
+    assert (found.relative_low, found.relative_high) == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=1e-9)
+
+
+def test_intervals_of_recall_are_those_of_the_queries_people(evaluation: Evaluation, test_view: Cohort) -> None:
+    ranks = evaluation.per_image.ranks["field"]
+    drawn = [ranks[rows][ranks[rows] > 0] for rows in _people_drawn(test_view)]
+    for found in (row for row in evaluation.results.recalls if row.label == ""):
+        recalls = [np.mean(here <= found.k) for here in drawn]
+        assert (found.low, found.high) == pytest.approx(np.quantile(recalls, [0.025, 0.975]), abs=1e-9)
 
 
 def test_recall_counts_baseline_visits_of_both_sides(evaluation: Evaluation) -> None:
@@ -329,6 +367,16 @@ def test_recall_without_a_baseline_visit_is_refused(test_view: Cohort, training:
     with pytest.raises(CohortError, match="none of 24 images is a baseline visit"):
         evaluate(mean, later, training=training, retrieval={"field": encoder}, n_bootstrap=5, progress=False)
     assert evaluate(mean, later, training=training, n_bootstrap=5, progress=False).results.recalls == ()
+
+
+@pytest.mark.parametrize(("least", "greatest", "expected"), [(2, 3, 3), (-1, 3, 4), (-4, -1, 3)])
+def test_the_range_of_values_begins_at_zero_or_below(
+    make_cohort, rng, least: int, greatest: int, expected: int
+) -> None:
+    targets = np.full((2, 1, 8, 8), least, dtype=np.float32)
+    targets[:, :, 4:] = greatest
+    cohort = make_cohort(rng.random((2, 1, 8, 8)), targets, subjects=["a", "b"], splits=["train"] * 2, regions=["t"])
+    assert target_range(cohort) == expected
 
 
 def test_targets_of_one_value_have_no_range(make_cohort, rng: np.random.Generator) -> None:
