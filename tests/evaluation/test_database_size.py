@@ -207,6 +207,28 @@ def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_sa
     assert curve.shown_regions == ("map",)
 
 
+def test_an_image_without_a_pixel_leaves_the_others_with_their_own_people(make_cohort, rng) -> None:
+    """The interval of a curve draws people one by one; the first image, which has no pixel, shifts nobody's code."""
+    targets = np.zeros((7, 1, 8, 8), dtype=np.float32)
+    targets[3:] = np.array([np.nan, 1, 2, 4], dtype=np.float32).reshape(4, 1, 1, 1)
+    cohort = make_cohort(
+        rng.random((7, 1, 8, 8)),
+        targets,
+        subjects=["a", "b", "c", "d", "e", "f", "f"],
+        timepoints=["0"] * 6 + ["12"],
+        splits=["train"] * 3 + ["test"] * 4,
+        regions=["map"],
+    )
+    views = cohort.split("train"), cohort.split("test")
+    (point,) = _curve([_Constant(("map",))], views, seed=2, shares=[1.0], n_draws=1).line("M", "mae")
+    order = np.random.default_rng(2)
+    draw_subsets(views[0].subjects, [3], 1, order)
+    counts = resample_counts(3, 40, order).tolist()
+    means = [np.mean([1.0] * e + [2.0, 4.0] * f) for _, e, f in counts if e + f]
+    assert point.value == pytest.approx(7 / 3)
+    assert (point.low, point.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
 def test_shares_that_are_the_same_number_of_people_have_the_same_numbers(views, encoder) -> None:
     curve = _curve([encoder], views, shares=(0.09, 0.01, 0.02))
     points = curve.line("M", "median")
