@@ -1,5 +1,6 @@
 """A manifest is checked before any image is opened, and every fault costs one clear line."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,28 @@ def test_an_empty_split_or_side_column_is_none(folder: Path) -> None:
     assert [row.key for row in manifest.rows] == ["1/0", "2/0"]
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_paths_find_their_files_as_windows_and_macos_write_them(folder: Path, form: str, separator: str) -> None:
+    stored = "NFD" if form == "NFC" else "NFC"
+    (folder / unicodedata.normalize(stored, "Köln")).mkdir()
+    file = folder / unicodedata.normalize(stored, "Köln") / unicodedata.normalize(stored, "rö 1.npy")
+    np.save(file, np.ones((2, 2)))
+    written = unicodedata.normalize(form, separator.join(["Köln", "rö 1.npy"]))
+    manifest = read_manifest(_written(folder, "subject,timepoint,source,target", f"1,0,{written},x.npy"))
+    assert manifest.problems == ()
+    assert Path(manifest.rows[0].source).samefile(file)
+
+
+def test_a_file_that_is_there_as_written_goes_before_another_spelling(folder: Path) -> None:
+    (folder / "a").mkdir()
+    for name in ("a\\x.npy", "a/x.npy"):
+        np.save(folder / name, np.ones((2, 2)))
+    manifest = read_manifest(_written(folder, "subject,timepoint,source,target", "1,0,a\\x.npy,no\\y.npy"))
+    assert manifest.all_rows[0].source == str(folder / "a\\x.npy")
+    assert manifest.problems[0].reason == f"there is no file {folder / 'no'}\\y.npy"
+
+
 def test_a_leak_is_found_even_where_the_other_row_has_lost_its_file(folder: Path) -> None:
     manifest = read_manifest(_written(folder, HEADER, *GOOD, "007,V10,L,no.npy,y.npy,2,test"))
     assert {rule for _, _, rule in _found(manifest)} == {"missing file", "subject in two splits"}
@@ -114,11 +137,11 @@ def test_row_numbers_are_those_of_a_spreadsheet_also_after_blank_lines(folder: P
     [
         (
             "subject,timepoint,source",
-            r"lacks the column 'target or target_<region>'.* Found: subject, timepoint, source",
+            r"lacks the column 'target or target_<region>'\. Found: subject, timepoint, source",
         ),
         ("Subject,timepoint,source,target", "did you mean 'Subject' for 'subject'"),
         ("subject,timepoint,sorce,target", "did you mean 'sorce' for 'source'"),
-        ("a,b", "lacks the column 'subject' and 'timepoint' and 'source' and 'target or"),
+        ("a,b", "lacks the columns 'subject', 'timepoint', 'source', 'target or"),
         ("subject,timepoint,source,target,target", "has the column 'target' twice"),
         (",subject,timepoint,source,target", r"column 1 has no name; .*index=False"),
         ("subject,timepoint,source,target,target_a", "has both 'target' and 'target_a'"),

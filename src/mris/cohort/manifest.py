@@ -3,8 +3,9 @@
 import difflib
 import math
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -233,8 +234,22 @@ class _RowReader:
 
     def _located(self, text: str) -> str:
         """Make a path absolute; the manifest's folder is where relative ones start."""
-        path = Path(text).expanduser() if text.startswith("~/") else Path(text)
-        return str(self.folder / path) if text else ""
+        if not text:
+            return ""
+        spellings = [str(self.folder / _expanded(spelling)) for spelling in _spellings(text)]
+        return next((located for located in spellings if _is_file(located)), spellings[0])
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """Write a path in all ways: Windows parts folders by a backslash, and macOS parts "ö" into "o" and its dots."""
+    yield text
+    for slashed in (text, text.replace("\\", "/")):
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, slashed)
+
+
+def _expanded(text: str) -> Path:
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
 def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -248,7 +263,8 @@ def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
         guesses = {name: _similar(name.split(" ")[0], spare) for name in missing}
         hints = "".join(f"; did you mean {guess!r} for {name!r}?" for name, guess in guesses.items() if guess)
         raise ManifestError(
-            f"manifest {str(file)!r} lacks the column {' and '.join(map(repr, missing))}{hints} "
+            f"manifest {str(file)!r} lacks the {'column' if len(missing) == 1 else 'columns'} "
+            f"{', '.join(map(repr, missing))}{hints}{'' if hints else '.'} "
             f"Found: {', '.join(columns)}. Wanted: {', '.join(wanted)}, and perhaps {', '.join(_OPTIONAL)}"
         )
     if "target" in columns and named:
