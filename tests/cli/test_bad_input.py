@@ -230,6 +230,15 @@ def test_a_dry_run_writes_nothing(run_cli, tiny_cohort_path: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_of_few_steps_is_told_with_epochs_that_make_enough(
+    run_cli, tiny_cohort_path: Path, tmp_path: Path
+) -> None:
+    dry = ("train", tiny_cohort_path, tmp_path / "run", "--dry-run")
+    said = run_cli(*dry, "--epochs", "14", "--set", "batch_size=1000").err
+    assert said.startswith("note: 14 steps of training in all, 1 an epoch") and "--epochs 600" in said
+    assert run_cli(*dry, "--epochs", "600", "--set", "batch_size=1000").err == ""
+
+
 def test_fewer_subjects_than_a_batch_still_train(run_cli, tiny_cohort_path: Path, tmp_path: Path) -> None:
     arguments = [*TINY, "--set", "batch_size=64"]
     assert run_cli("train", tiny_cohort_path, tmp_path / "run", *arguments).code == 0

@@ -1,7 +1,8 @@
 """``mris train``."""
 
+from math import ceil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +16,17 @@ from mris.cli.options import (
     TrainingDryRun,
     TrainingSeed,
 )
+from mris.wording import counted
+
+if TYPE_CHECKING:
+    from mris.cohort.cohort import Cohort
+    from mris.metric.settings import TrainSettings
+
+FEW_STEPS = 200
+"""A training of fewer steps is told to be short."""
+
+USUAL_STEPS = 600
+"""About what the preset `small` takes on the pairs of `mris demo`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,6 +91,8 @@ def train(
         for folder, group in groups:
             typer.echo(f"would train on {', '.join(group)} into {folder}, seed {seed}, with")
         typer.echo(describe_settings(chosen))
+    _note_few_steps(opened, chosen)
+    if dry_run:
         return
     from mris.metric.train import train_encoders
 
@@ -88,3 +102,17 @@ def train(
             again = True  # let the trainer say what is missing
         train_encoders(opened, folder, settings=chosen, regions=group, seed=seed, resume=again, progress=not quiet)
         typer.echo(f"trained {', '.join(group)}: {folder}")
+
+
+def _note_few_steps(cohort: "Cohort", settings: "TrainSettings") -> None:
+    """Tell where the epochs of a preset, chosen for thousands of pairs, are few steps on a small cohort."""
+    subjects = cohort.subjects[cohort.splits == "train"]
+    drawn = len(set(subjects)) if settings.sampler == "subject" else len(subjects)
+    each = max(1, drawn // settings.batch_size)  # a remainder smaller than a batch is left for another epoch
+    total = each * settings.epochs
+    if len(subjects) and total < FEW_STEPS:
+        typer.echo(
+            f"note: {counted(total, 'step')} of training in all, {each} an epoch, since the cohort is small; so few "
+            f"teach little: try --epochs {ceil(USUAL_STEPS / each)}",
+            err=True,
+        )
