@@ -310,12 +310,24 @@ def test_a_split_is_stratified_by_the_label_of_the_first_visit(
 def test_what_is_given_and_not_used_is_told(make_study: MakeStudy, settings: PrepareSettings) -> None:
     study = make_study()
     for row in study.rows:
-        row |= {"center_row": "4", "center_col": "5", "split": "train"}
+        row |= {"center_row": "4", "center_col": "5", "split": "train" if row["subject"] != "000" else "val"}
     report = check_cohort(study.manifest, replace(settings, stratify="klg"), progress=False)
     assert [note.split(",")[0] for note in report.notes] == [
         "center_row and center_col are not used",
         "nothing is stratified by 'klg'",
     ]
+
+
+def test_what_spreadsheets_make_of_a_table_is_told(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study(n_visits=1)
+    for index, row in enumerate(study.rows):
+        row |= {"timepoint": "24.03.2019", "age": f'"{40 + index},5"', "split": ["Training", "Test"][index % 2]}
+    report = check_cohort(study.manifest, settings, progress=False)
+    assert report.notes == (
+        "the column 'split' holds 'Test', 'Training' and no 'train' or 'val', which mris train needs",
+        "timepoints such as '24.03.2019' are put in order by the day; write dates as 2024-12-31",
+        "label 'age' is taken as text, since its numbers have a comma ('40,5'); write a point",
+    )
 
 
 def test_one_subject_cannot_be_split_unless_the_manifest_says_how(

@@ -54,6 +54,19 @@ def typed_labels(cells: ManifestCells, names: Sequence[str]) -> tuple[dict[str, 
     return kinds, [tuple(column[index] for column in columns) for index in range(len(cells))]
 
 
+def number_with_comma(texts: Sequence[str]) -> str | None:
+    """Give the first number that is written with a comma, if all texts are numbers once commas are points.
+
+    Example:
+        >>> number_with_comma(["42", "42,5"]), number_with_comma(["A, B", "42,5"])
+        ('42,5', None)
+    """
+    present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
+    if not all(_is_float(text.replace(",", ".", 1)) for text in present):
+        return None
+    return next((text for text in present if "," in text), None)
+
+
 def _value(cell: str, kind: LabelKind) -> Label:
     if kind == "text":
         return cell or None

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mris.cohort import work_folder
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
+from mris.cohort.labels import number_with_comma
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
 from mris.cohort.pair import PreparedPair
 from mris.cohort.pair import PrepareSettings as PrepareSettings
@@ -19,6 +20,7 @@ from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import Problem as Problem
 from mris.cohort.report import listed, read_report, rows_with_errors
+from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
 from mris.errors import CohortError
@@ -299,7 +301,24 @@ def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str]) -> tupl
         notes.append("center_row and center_col are not used, since no region (region_mm) is cut out")
     if plan.manifest.has_split and settings.stratify:
         notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
-    return tuple(notes)
+    return (*notes, *_oddities(plan.manifest))
+
+
+def _oddities(manifest: Manifest) -> Iterator[str]:
+    """Tell what spreadsheets and habits make of a table that is sound and perhaps not what its author means."""
+    given = {row.split for row in manifest.rows} if manifest.has_split else {"train", "val"}
+    missing = [repr(name) for name in ("train", "val") if name not in given]
+    if given and missing:
+        found = ", ".join(map(repr, sorted(given)))
+        yield f"the column 'split' holds {found} and no {' or '.join(missing)}, which mris train needs"
+    date = next((row.timepoint for row in manifest.rows if begins_with_day(row.timepoint)), None)
+    if date:
+        yield f"timepoints such as {date!r} are put in order by the day; write dates as 2024-12-31"
+    for position, (name, kind) in enumerate(manifest.labels.items()):
+        texts = [str(row.labels[position] or "") for row in manifest.rows] if kind == "text" else []
+        comma = number_with_comma(texts)
+        if comma:
+            yield f"label {name!r} is taken as text, since its numbers have a comma ({comma!r}); write a point"
 
 
 class _Advance:

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _DIGITS = re.compile(r"(\d+)")
+_DAY_FIRST = re.compile(r"\d{1,2}([-. ])(\d{1,2}\1\d{4}|[^\W\d]{3,}\1\d{2,4})")
 
 _Part = tuple[int, float, str]
 TimepointOrder = tuple[bool, tuple[_Part, ...], str]
@@ -35,6 +36,16 @@ def timepoint_order(name: str) -> TimepointOrder:
     pieces = [piece for piece in _DIGITS.split(text) if piece]
     parts = tuple((0, float(piece), "") if piece.isdecimal() else (1, 0.0, piece.casefold()) for piece in pieces)
     return any(part[0] == 0 for part in parts), parts, name
+
+
+def begins_with_day(name: str) -> bool:
+    """Whether a timepoint is a date as spreadsheets write it, "24.03.2019" or "24-Mar-19", whose order is not time's.
+
+    Example:
+        >>> [begins_with_day(name) for name in ("24.03.2019", "24-Mar-19", "2019-03-24", "V00", "0.5")]
+        [True, True, False, False, False]
+    """
+    return _DAY_FIRST.fullmatch(name) is not None
 
 
 def first_visits(groups: Sequence[tuple[str, ...]], timepoints: Sequence[str]) -> Bool[np.ndarray, " n"]:
