@@ -59,7 +59,7 @@ def check_run_folder(run: Path, description: dict[str, Any], *, resume: bool) ->
     for name, value in description.items():
         if earlier.get(name) != value:
             raise TrainingError(
-                f"run {run} was started with another {name} ({_difference(earlier.get(name), value)}); "
+                f"run {run} was started with {'other' if name.endswith('s') else 'another'} {name} ({_difference(earlier.get(name), value)}); "
                 "resume it with the same, or start a new run"
             )
 
