@@ -91,7 +91,8 @@ def train(
         for folder, group in groups:
             typer.echo(f"would train on {', '.join(group)} into {folder}, seed {seed}, with")
         typer.echo(describe_settings(chosen))
-    _note_few_steps(opened, chosen)
+    if not resume:  # a run goes on with the epochs it was started with
+        _note_few_steps(opened, chosen)
     if dry_run:
         return
     from mris.metric.train import train_encoders

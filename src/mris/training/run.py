@@ -58,8 +58,9 @@ def check_run_folder(run: Path, description: dict[str, Any], *, resume: bool) ->
         raise TrainingError(f"{run} holds no run to resume ({file.name} is missing or damaged)") from error
     for name, value in description.items():
         if earlier.get(name) != value:
+            other = "other" if name.endswith("s") else "another"
             raise TrainingError(
-                f"run {run} was started with {'other' if name.endswith('s') else 'another'} {name} ({_difference(earlier.get(name), value)}); "
+                f"run {run} was started with {other} {name} ({_difference(earlier.get(name), value)}); "
                 "resume it with the same, or start a new run"
             )
 
