@@ -35,21 +35,23 @@ def dots(study: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     return (65535 * plate).astype(np.uint16), centers
 
 
-@given(seed=st.integers(0, 10_000))
-@settings(deadline=None, max_examples=60)
 def test_turned_bent_and_lifted_a_joint_stays_under_its_label(
-    study: SimpleNamespace, dots: tuple[np.ndarray, np.ndarray], seed: int
+    study: SimpleNamespace, dots: tuple[np.ndarray, np.ndarray]
 ) -> None:
     plate, centers = dots
-    pixels, found, _ = study.plates._window(plate, centers, (120, 160), np.random.default_rng(seed), away=False)
-    for row, column in found:
-        if not (8 <= row <= 111 and 8 <= column <= 151):
-            continue
-        top, left = round(row) - 6, round(column) - 6
-        part = pixels[top : top + 13, left : left + 13]
-        rows, columns = np.indices(part.shape)
-        seen = np.array([(part * rows).sum() + top * part.sum(), (part * columns).sum() + left * part.sum()])
-        assert np.hypot(*(seen / part.sum() - (row, column))) * PIXEL_MM < 2.0
+    errors = []
+    for seed in range(100):
+        pixels, found, _ = study.plates._window(plate, centers, (120, 160), np.random.default_rng(seed), away=False)
+        for row, column in found:
+            if not (8 <= row <= 111 and 8 <= column <= 151):
+                continue
+            top, left = round(row) - 6, round(column) - 6
+            part = pixels[top : top + 13, left : left + 13]
+            rows, columns = np.indices(part.shape)
+            seen = np.array([(part * rows).sum() / part.sum() + top, (part * columns).sum() / part.sum() + left])
+            errors.append(np.hypot(*(seen - (row, column))) * PIXEL_MM)
+    assert len(errors) > 100
+    assert np.mean(errors) < 0.5 and max(errors) < 2.0
 
 
 def test_what_is_taught_is_found_where_it_was_asked_for(study: SimpleNamespace) -> None:
