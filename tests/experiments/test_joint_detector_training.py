@@ -56,7 +56,8 @@ def test_turned_bent_and_lifted_a_joint_stays_under_its_label(
 
 def test_what_is_taught_is_found_where_it_was_asked_for(study: SimpleNamespace) -> None:
     draw = study.plates.Draw(np.zeros((80, 120), np.float32), ((31.0, 20.5), (40.0, 99.0)), (), ())
-    heat, weight = study.train.heat_target(draw, 6.0, (80 // STRIDE, 120 // STRIDE))
+    taught = study.train.tomllib.loads((FOLDER / "settings.toml").read_text())["target_mm"]  # as heat_peaks expects it
+    heat, weight = study.train.heat_target(draw, taught, (80 // STRIDE, 120 // STRIDE))
     peaks = sorted(heat_peaks(heat, (80, 120)), key=lambda peak: peak[1])
     for (row, column, share), center in zip(peaks, draw.centers, strict=True):
         assert np.allclose([STRIDE * row + 0.5, STRIDE * column + 0.5], center, atol=0.4)
