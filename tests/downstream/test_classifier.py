@@ -61,5 +61,5 @@ def test_another_label_is_not_taken_for_the_same_run(tmp_path: Path) -> None:
     labeled = made_maps(16, 0)
     train_classifier(labeled, tmp_path / "run", TINY, seed=1, progress=False)
     swapped = LabeledMaps(labeled.maps, 1 - labeled.classes, labeled.subjects, 2)
-    with pytest.raises(TrainingError, match="another maps"):
+    with pytest.raises(TrainingError, match="was started with other maps"):
         train_classifier(swapped, tmp_path / "run", TINY, seed=1, resume=True, progress=False)
