@@ -51,6 +51,13 @@ def test_distances_on_the_circle_are_those_seen_by_eye() -> None:
     assert distances[0].tolist() == pytest.approx([0, 0.5, 1, 2], abs=1e-6)
 
 
+def test_mixed_precision_leaves_distances_their_precision() -> None:
+    sources, targets = torch.randn(2, 40, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = cosine_distances(sources, targets)
+    assert torch.equal(mixed, cosine_distances(sources, targets))
+
+
 def test_a_perfect_pair_costs_nothing_so_the_diagonal_is_not_in_the_sum() -> None:
     loss = CrossModalTripletLoss(0.1, "sum")
     assert loss(on_circle(0, 90), on_circle(0, 90), torch.tensor([0, 1])).item() == 0.0

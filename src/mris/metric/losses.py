@@ -11,8 +11,13 @@ Reduction = Literal["mean", "sum"]
 
 
 def cosine_distances(sources: Float[Tensor, "n d"], targets: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Distance of every source to every target, 1 - cosine similarity, in [0, 2] (Eq. 1)."""
-    return 1 - nn.functional.normalize(sources, dim=1) @ nn.functional.normalize(targets, dim=1).T
+    """Distance of every source to every target, 1 - cosine similarity, in [0, 2] (Eq. 1).
+
+    Under autocast too it has the precision of the embeddings: bfloat16 would err by some thousandths near 1, and
+    neighbors differ by less.
+    """
+    with torch.autocast(sources.device.type, enabled=False):
+        return 1 - nn.functional.normalize(sources, dim=1) @ nn.functional.normalize(targets, dim=1).T
 
 
 def valid_negatives(anchors: Int[Tensor, " n"], candidates: Int[Tensor, " m"]) -> Bool[Tensor, "n m"]:
