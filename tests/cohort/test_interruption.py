@@ -33,10 +33,12 @@ def _small_appends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def study(make_study: MakeStudy) -> Study:
-    """20 pairs; the files of four cannot be used, one in each append and the last one of all."""
+    """20 pairs; the files of four cannot be used, one in each append and the last one of all; two maps are larger."""
     study = make_study()
     for row in (1, 5, 13, 19):
         study.put(row, "source", np.zeros((4, 4)))
+    for row in (3, 14):
+        study.put(row, "target_femoral", np.ones((16, 16)))
     return study
 
 
@@ -204,7 +206,7 @@ def test_a_finished_cohort_is_left_as_it_is(study: Study, skipping: PrepareSetti
     before = {path: path.stat().st_mtime_ns for path in study.out.rglob("*") if path.is_file()}
     again = prepare_cohort(study.manifest, study.out, replace(skipping, workers=2), progress=False)
     assert {path: path.stat().st_mtime_ns for path in study.out.rglob("*") if path.is_file()} == before
-    assert again.notes == ("the cohort was already finished; nothing was done",)
+    assert again.notes == (*first.notes, "the cohort was already finished; nothing was done")
     assert again.problems == first.problems
 
 

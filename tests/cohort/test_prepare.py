@@ -187,6 +187,7 @@ def test_after_a_stop_before_the_first_stored_pair_a_mended_manifest_begins_anew
     assert (report.n_rows, report.n_kept, report.problems) == (19, 19, ())
     assert len(Cohort.open(study.out)) == 19
     assert not (study.out / "problems.jsonl").exists()
+    assert not (study.out / "target_sizes.jsonl").exists()
 
 
 def test_a_cohort_without_a_usable_file_is_refused(make_study: MakeStudy, settings: PrepareSettings) -> None:
@@ -358,6 +359,32 @@ def test_one_subject_cannot_be_split_unless_the_manifest_says_how(
 def test_settings_that_cannot_work_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         PrepareSettings(**{"source": SourcePreparation(size=(8, 8)), "target_size": (6, 6), **values})  # type: ignore[arg-type]
+
+
+def test_targets_of_another_size_than_the_commonest_of_their_region_are_counted_in_a_note(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    for row in (0, 7):
+        study.put(row, "target_tibial", np.ones((16, 8)))
+    study.put(9, "target_tibial", np.ones((4, 8)))
+    for row in range(20):
+        study.put(row, "target_femoral", np.ones((5, 5)))  # a region may have a frame of its own
+    study.put(3, "source", np.eye(30, 20))  # sources of all sizes are what people have
+    checked = check_cohort(study.manifest, settings, progress=False)
+    (note,) = checked.notes
+    assert note.startswith("3 of 20 maps in column 'target_tibial' have another size than the commonest, 8x8 pixels;")
+    assert "first: row 2 (000/V00) with 16x8; all are stretched to 6x6" in note
+    assert checked.n_dropped == 0
+    assert _prepared(study, settings) == checked
+
+
+def test_a_dropped_pair_says_nothing_of_the_sizes_of_targets(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    study.put(4, "source", np.zeros((4, 4)))
+    study.put(4, "target_tibial", np.ones((16, 8)))
+    report = check_cohort(study.manifest, settings, progress=False)
+    assert (report.n_dropped, report.notes) == (1, ())
 
 
 def test_twenty_problems_are_shown_and_the_others_counted() -> None:

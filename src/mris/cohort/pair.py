@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float16, Float32
@@ -95,6 +95,7 @@ class PreparedPair:
         target: Shape (r, h, w), NaN where there is no value; None likewise.
         target_spacing: Row and column spacing in mm of the stored target, NaN where no file says.
         problems: What was found.
+        file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
     """
 
     row: ManifestRow
@@ -102,6 +103,7 @@ class PreparedPair:
     target: Float16[np.ndarray, "r h w"] | None
     target_spacing: tuple[float, float]
     problems: tuple[Problem, ...]
+    file_sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -144,13 +146,14 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     whole = [target for target in targets if target is not None]
-    stacked = np.stack([pixels for pixels, _ in whole]).astype(np.float16)
-    spacings = {spacing for _, spacing in whole}
+    stacked = np.stack([target.pixels for target in whole]).astype(np.float16)
+    spacings = {target.spacing for target in whole}
     if len(spacings) > 1:
         reason = f"the regions have different pixel sizes in mm ({sorted(spacings)}); none is recorded for this pair"
         problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
     spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
-    return PreparedPair(row, source.astype(np.float16), stacked, spacing, tuple(problems))
+    file_sizes = tuple(target.file_size for target in whole)
+    return PreparedPair(row, source.astype(np.float16), stacked, spacing, tuple(problems), file_sizes)
 
 
 def read_map(
@@ -158,11 +161,29 @@ def read_map(
 ) -> Float16[np.ndarray, "r h w"] | None:
     """Read a row's targets alone, as the cohort would store them; None where `read_pair` reports an error in one."""
     targets = _read_targets(row, regions, settings, [])
-    whole = [target[0] for target in targets if target is not None]
+    whole = [target.pixels for target in targets if target is not None]
     return np.stack(whole).astype(np.float16) if len(whole) == len(targets) else None
 
 
+def target_columns(regions: Sequence[str]) -> tuple[str, ...]:
+    """Name the columns of a manifest that hold the targets of its regions.
+
+    Example:
+        >>> target_columns(("femoral", "tibial"))
+        ('target_femoral', 'target_tibial')
+    """
+    return ("target",) if tuple(regions) == ("target",) else tuple(f"target_{region}" for region in regions)
+
+
 _NO_SPACING = (float("nan"), float("nan"))
+
+
+class _Target(NamedTuple):
+    """A target as it is stored, and the rows and columns that its file has."""
+
+    pixels: Float32[np.ndarray, "h w"]
+    spacing: tuple[float, float]
+    file_size: tuple[int, int]
 
 
 def _read_source(
@@ -195,16 +216,16 @@ def _is_mirrored(path: str) -> bool:
 
 def _read_targets(
     row: ManifestRow, regions: Sequence[str], settings: PrepareSettings, problems: list[Problem]
-) -> list[tuple[Float32[np.ndarray, "h w"], tuple[float, float]] | None]:
+) -> list[_Target | None]:
     return [
-        _read_target(row, path, "target" if regions == ("target",) else f"target_{region}", settings, problems)
-        for path, region in zip(row.targets, regions, strict=True)
+        _read_target(row, path, column, settings, problems)
+        for path, column in zip(row.targets, target_columns(regions), strict=True)
     ]
 
 
 def _read_target(
     row: ManifestRow, path: str, column: str, settings: PrepareSettings, problems: list[Problem]
-) -> tuple[Float32[np.ndarray, "h w"], tuple[float, float]] | None:
+) -> _Target | None:
     image = _opened(row, path, column, None, problems)
     if image is None:
         return None
@@ -230,7 +251,8 @@ def _read_target(
     if settings.mirror_targets and (row.side or image.laterality) in settings.source.mirror_sides:
         target = mirror(target)
     spacing = image.spacing or settings.target_spacing
-    return target, _NO_SPACING if spacing is None else resized_spacing(spacing, image.shape, target.shape)
+    stored = _NO_SPACING if spacing is None else resized_spacing(spacing, image.shape, target.shape)
+    return _Target(target, stored, image.size)
 
 
 def _opened(

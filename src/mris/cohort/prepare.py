@@ -14,12 +14,13 @@ from mris.cohort import work_folder
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
 from mris.cohort.labels import number_with_comma
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
-from mris.cohort.pair import PreparedPair
+from mris.cohort.pair import PreparedPair, target_columns
 from mris.cohort.pair import PrepareSettings as PrepareSettings
 from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import Problem as Problem
 from mris.cohort.report import listed, read_report, rows_with_errors
+from mris.cohort.target_sizes import TargetSizes, notes_on_sizes
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
@@ -124,6 +125,7 @@ def check_cohort(
     n_channels: int | None = None
     problems = list(manifest.problems)
     kept: list[ManifestRow] = []
+    sizes: list[TargetSizes] = []
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
         for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None):
             checked = _of_equal_channels(pair, n_channels)
@@ -131,11 +133,12 @@ def check_cohort(
             if checked.source is not None:
                 n_channels = n_channels or checked.source.shape[0]
                 kept.append(checked.row)
+                sizes.append(TargetSizes.of(checked))
                 if watch is not None:
                     watch(checked)
             advance(1)
     splits = [plan.splits[row.row] for row in kept]
-    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits))
+    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits, sizes))
 
 
 @dataclass
@@ -151,6 +154,7 @@ class _Work:
     problems: list[Problem] = field(default_factory=list)
     waiting: list[PreparedPair] = field(default_factory=list)
     found: list[Problem] = field(default_factory=list)
+    sizes: list[TargetSizes] = field(default_factory=list)
 
     def resume(self) -> None:
         """Find out how far an earlier run came: every row up to the table's last one is decided."""
@@ -158,6 +162,7 @@ class _Work:
         self.last_row = done[-1] if done else 0
         self.n_channels = self.writer.n_channels(self.settings.source.size)
         self.problems = work_folder.keep_problems(self.folder, self.last_row)
+        self.sizes = work_folder.keep_sizes(self.folder, self.last_row)
         dropped = rows_with_errors(self.problems)
         decided = [row.row for row in self.plan.manifest.rows if row.row <= self.last_row and row.row not in dropped]
         if decided != done:
@@ -196,11 +201,11 @@ class _Work:
         shape = (len(self.plan.manifest.regions), *self.settings.target_size)
         mask = self.writer.valid_pixels("train" if "train" in splits else None).reshape(shape)
         write_npz(self.folder / ATLAS_MASK_FILE, mask=mask)
-        notes = _notes(self.plan, self.settings, splits)
+        notes = _notes(self.plan, self.settings, splits, self.sizes)
         report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
         write_json(self.folder / REPORT_FILE, report.to_json())
         write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
-        (self.folder / work_folder.PROBLEMS_FILE).unlink(missing_ok=True)
+        work_folder.tidy(self.folder)
         return report
 
     def _append(self) -> None:
@@ -208,11 +213,14 @@ class _Work:
         if errors and self.settings.on_error == "stop":
             head = f"{self.plan.manifest.path}: files cannot be used; mend them, or use --on-error skip"
             raise CohortError("\n  ".join([head, *listed(errors)]))
-        # Problems first: once a row is in the table, all before it must be accounted for.
+        sizes = [TargetSizes.of(pair) for pair in self.waiting]
+        # These first: once a row is in the table, all before it must be accounted for.
         work_folder.add_problems(self.folder, self.found)
+        work_folder.add_sizes(self.folder, sizes)
         if self.waiting:
             self.writer.append(self.waiting, [self.plan.splits[pair.row.row] for pair in self.waiting])
         self.problems += self.found
+        self.sizes += sizes
         self.found, self.waiting = [], []
 
     def _rows_per_append(self) -> int:
@@ -295,12 +303,15 @@ def _report(
     )
 
 
-def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str]) -> tuple[str, ...]:
+def _notes(
+    plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: Sequence[TargetSizes]
+) -> tuple[str, ...]:
     notes = [f"split {name!r} has lost all its rows" for name in sorted(set(plan.splits.values()) - set(splits))]
     if settings.source.region_mm is None and any(row.center for row in plan.manifest.rows):
         notes.append("center_row and center_col are not used, since no region (region_mm) is cut out")
     if plan.manifest.has_split and settings.stratify:
         notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
+    notes += notes_on_sizes(sizes, target_columns(plan.manifest.regions), settings.target_size)
     return (*notes, *_oddities(plan.manifest))
 
 

@@ -5,20 +5,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
+from mris.cohort.target_sizes import TargetSizes
 from mris.errors import CohortError, OutputError
 from mris.images.write import atomic_write, write_json
 
 PROBLEMS_FILE = "problems.jsonl"
+SIZES_FILE = "target_sizes.jsonl"
 LOCK_FILE = ".lock"
-_OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, PROBLEMS_FILE, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
+_LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
+_OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
+_Record = TypeVar("_Record", Problem, TargetSizes)
 
 
 @dataclass(frozen=True)
@@ -141,45 +145,73 @@ def add_problems(folder: Path, problems: Sequence[Problem]) -> None:
     Raises:
         OutputError: The disk is full or refuses.
     """
-    if not problems:
+    _add_lines(folder / PROBLEMS_FILE, [asdict(problem) for problem in problems])
+
+
+def keep_problems(folder: Path, last_row: int) -> list[Problem]:
+    """Forget the problems of rows after `last_row`, which will be read again, and give the others."""
+    return _keep_lines(folder / PROBLEMS_FILE, last_row, lambda record: Problem(**record))
+
+
+def add_sizes(folder: Path, found: Sequence[TargetSizes]) -> None:
+    """Append the sizes of target files, and wait until they are on the disk.
+
+    Raises:
+        OutputError: The disk is full or refuses.
+    """
+    _add_lines(folder / SIZES_FILE, [asdict(sizes) for sizes in found])
+
+
+def keep_sizes(folder: Path, last_row: int) -> list[TargetSizes]:
+    """Forget the sizes of rows after `last_row`, which will be read again, and give the others."""
+    return _keep_lines(folder / SIZES_FILE, last_row, TargetSizes.from_json)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only a resumed preparation would have needed; the report tells of it."""
+    for name in _LINES_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _add_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    if not records:
         return
-    text = "".join(json.dumps(asdict(problem)) + "\n" for problem in problems)
+    text = "".join(json.dumps(record) + "\n" for record in records)
     try:
-        with (folder / PROBLEMS_FILE).open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(
-            f"cannot write {folder / PROBLEMS_FILE}: {error.strerror or error}; what was written before is intact: "
+            f"cannot write {path}: {error.strerror or error}; what was written before is intact: "
             "free some space and run the same command again, it resumes"
         ) from error
 
 
-def keep_problems(folder: Path, last_row: int) -> list[Problem]:
-    """Forget the problems of rows after `last_row`, which will be read again, and give the others.
+def _keep_lines(path: Path, last_row: int, read: Callable[[dict[str, Any]], _Record]) -> list[_Record]:
+    """Give the records of rows up to `last_row`, and leave only them in the file.
 
-    A torn last line is one of those: problems reach the disk before the rows that follow them.
+    A torn last line is none of those: records reach the disk before the rows that they are of.
     """
-    path = folder / PROBLEMS_FILE
     kept = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                problem = Problem(**json.loads(line))
-            except (ValueError, TypeError):
+                record = read(json.loads(line))
+            except (ValueError, TypeError, KeyError):
                 continue
-            if problem.row <= last_row:
-                kept.append(problem)
+            if record.row <= last_row:
+                kept.append(record)
     with atomic_write(path) as temporary:
-        temporary.write_text("".join(json.dumps(asdict(problem)) + "\n" for problem in kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(asdict(record)) + "\n" for record in kept), encoding="utf-8")
     return kept
 
 
 def _clear(folder: Path) -> None:
     # The order matters: killed at any point, what remains is a whole cohort, or a folder that counts as fresh.
     try:
-        for name in (PROGRESS_FILE, HEADER_FILE, REPORT_FILE, PROBLEMS_FILE, ATLAS_MASK_FILE):
+        for name in (PROGRESS_FILE, HEADER_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE):
             (folder / name).unlink(missing_ok=True)
         if (folder / TABLE_FILE).exists():
             shutil.rmtree(folder / TABLE_FILE)
