@@ -45,6 +45,11 @@ def test_a_table_of_scores_leaves_out_its_flagged_rows(tmp_path: Path, delimiter
     assert _listed(tmp_path, "key,note\nP1/0,\nP2/0,\n") == ("P1/0", "P2/0")
 
 
+def test_a_first_line_for_excel_is_no_name_and_no_header(tmp_path: Path) -> None:
+    assert _listed(tmp_path, "sep=;\nkey;flagged\nP1/0;1\nP2/0;0\n") == ("P1/0",)
+    assert _listed(tmp_path, "sep=;\nP1/0\nP2/0\n") == ("P1/0", "P2/0")
+
+
 def test_a_list_of_comments_is_a_list_of_nothing_but_an_empty_file_is_a_mishap(tmp_path: Path) -> None:
     assert _listed(tmp_path, "# none stands out\n") == ()
     with pytest.raises(ManifestError, match="is empty; give one key a line"):

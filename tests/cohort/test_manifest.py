@@ -197,6 +197,16 @@ def test_dialects_of_csv_are_read_alike(folder: Path, delimiter: str, mark: str,
     ]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line", ["sep={}\n", "SEP={}\r\n", '\ufeff"sep={}"\n'])
+def test_a_first_line_for_excel_names_the_delimiter_and_is_no_row(folder: Path, delimiter: str, line: str) -> None:
+    table = [row.replace(",", delimiter) for row in [HEADER, *GOOD, "009,V00,L,no.npy,y.npy,2,test"]]
+    (folder / "m.csv").write_bytes((line.format(delimiter) + "\n".join(table)).encode())
+    manifest = read_manifest(folder / "m.csv")
+    assert [row.key for row in manifest.rows] == ["007/V00/left", "007/V00/right", "008/V00/right"]
+    assert _found(manifest) == [(5, "source", "missing file")]  # Excel shows the header as row 1
+
+
 def test_parquet_says_the_same_as_csv(folder: Path) -> None:
     table = pa.table(
         {

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mris.cohort.manifest_file import without_separator_line
 from mris.errors import ManifestError
 
 _COMMENT = re.compile(r"\s#.*")
@@ -41,6 +42,7 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         ) from error
     if not text.strip():
         raise ManifestError(f"exclusion list {str(file)!r} is empty; give one key a line, or leave the option out")
+    text, _ = without_separator_line(text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if lines and _is_header(lines[0]):
         return canonical_names(_of_table(file, lines))

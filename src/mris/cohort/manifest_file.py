@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow.parquet
 from mris.errors import ManifestError
 
 _DELIMITERS = (",", ";", "\t")
+_SEPARATOR_LINE = re.compile(r'\A"?sep=([,;|\t])"?(?:\r?\n|\Z)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,25 @@ def read_cells(path: Path, called: str = "manifest") -> ManifestCells:
     )
 
 
+def without_separator_line(text: str) -> tuple[str, str | None]:
+    r"""Take off a first line that tells Excel how cells are parted; Excel does not count it as a row.
+
+    Args:
+        text: Of a CSV file.
+
+    Returns:
+        The text without such a line, and the delimiter that it names, or None.
+
+    Example:
+        >>> without_separator_line("sep=;\nsubject;source")
+        ('subject;source', ';')
+        >>> without_separator_line("subject;source")
+        ('subject;source', None)
+    """
+    found = _SEPARATOR_LINE.match(text)
+    return (text, None) if found is None else (text[found.end() :], found[1])
+
+
 _Table = tuple[list[str], list[Sequence[str]], list[int]]
 
 
@@ -92,8 +113,9 @@ def _csv_rows(file: str, data: bytes) -> _Table:
         raise ManifestError(
             f"{file} is not UTF-8 text (byte {error.start} is {data[error.start]:#04x}); save it as CSV (UTF-8)"
         ) from error
+    text, declared = without_separator_line(text)
     first_line = text.split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=first_line.count)
+    delimiter = declared or max(_DELIMITERS, key=first_line.count)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
