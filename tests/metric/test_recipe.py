@@ -1,6 +1,7 @@
 """What the recipe says is what a step, an epoch and its validation do."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import torch
 from mris.cohort.cohort import Cohort
 from mris.metric.data import Judged, PairsData
 from mris.metric.encoders import DualEncoder, EncoderSpec
-from mris.metric.module import MetricModule
+from mris.metric.module import YARDSTICK, MetricModule
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error
 from mris.training.pairs import Batch
@@ -28,7 +29,7 @@ def cohort(tiny_cohort_path: Path) -> Cohort:
 def module(cohort: Cohort) -> MetricModule:
     network = {"width": 8, "embedding_dim": 4}
     spec = EncoderSpec.for_cohort(cohort.header, regions=cohort.regions, target_scale=3.0, **network)
-    nothing = Judged(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, dtype=torch.bool))
+    nothing = Judged(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1), torch.ones(1, dtype=torch.bool))
     module = MetricModule(DualEncoder(spec), SETTINGS, nothing, seed=5)
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     return module
@@ -147,3 +148,26 @@ def test_the_error_that_chooses_an_epoch_is_that_of_a_plain_loop_over_pixels() -
     assert filled, "no pixel is without a neighbor"
     found = retrieval_error(*(torch.from_numpy(a) for a in (queries, truths, gallery, targets, mask)), n_neighbors=3)
     assert found == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_the_yardstick_of_validation_is_the_error_of_the_mean_of_all_training_targets_also_of_those_out_of_the_gallery(
+    make_cohort: Callable[..., Cohort], rng: np.random.Generator
+) -> None:
+    """Targets with holes, visits that are not in the gallery, a gallery of few."""
+    subjects = [f"S{row // 2}" for row in range(24)]
+    targets = rng.uniform(0.5, 3.0, (24, 2, 8, 8)).astype(np.float32)
+    targets[rng.random(targets.shape) < 0.3] = np.nan
+    splits = ["train"] * 16 + ["val"] * 8
+    cohort = make_cohort(subjects, rng=rng, split=splits, targets=targets)
+    data = PairsData(cohort, ("tibial",), SETTINGS.model_copy(update={"gallery_limit": 3}), seed=0)
+    spec = EncoderSpec.for_cohort(cohort.header, regions=("tibial",), target_scale=3.0, width=8, embedding_dim=4)
+    logged: dict[str, float] = {}
+    module = MetricModule(DualEncoder(spec), SETTINGS, data.judged, seed=0)
+    module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign]
+    module.embedded = {name: [torch.ones(n, 4)] for name, n in (("sources", 8), ("targets", 8), ("gallery", 3))}
+    module.on_validation_epoch_end()
+
+    tibial, inside = targets[:, 1], cohort.atlas_mask[1]
+    mean = np.nanmean(tibial[:16], axis=0)
+    each = [np.nanmean(np.abs(truth - mean)[inside]) for truth in tibial[16:]]
+    assert logged[YARDSTICK] == pytest.approx(np.mean(each), rel=1e-5)

@@ -66,6 +66,14 @@ def test_a_run_leaves_encoder_metrics_curves_settings_and_versions(run: Path) ->
     assert {"loss/train", "error/val", "recall/val@1"} <= rows[0].keys()
 
 
+def test_every_row_of_a_run_holds_the_error_of_the_mean_map_which_no_epoch_changes(cohort: Cohort, run: Path) -> None:
+    train, val, inside = cohort.split("train"), cohort.split("val"), cohort.atlas_mask
+    mean = np.nanmean(train.read_targets()[:, inside], axis=0)
+    of_mean = np.nanmean(np.abs(val.read_targets()[:, inside] - mean), axis=1).mean()
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["error/val@mean_map"] for row in rows] == pytest.approx([of_mean] * len(rows), rel=1e-5)
+
+
 def test_no_file_of_a_run_is_a_pickle(run: Path) -> None:
     for path in run.rglob("*"):
         if path.is_file():

@@ -61,8 +61,8 @@ def train(
     """Train a source and a target encoder into one embedding space.
 
     After every epoch the validation subjects judge: recall over all of them, and the error of synthesis from
-    training targets, which chooses the checkpoint. RUN then holds encoder/, run.json, metrics.csv, curves.png,
-    tensorboard/ and checkpoints/.
+    training targets, which chooses the checkpoint; beside it stands the error of the mean training map. RUN then holds
+    encoder/, run.json, metrics.csv, curves.png, tensorboard/ and checkpoints/.
 
     Examples:
       mris train cohort run --seed 1

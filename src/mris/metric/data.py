@@ -18,10 +18,18 @@ MOST_JUDGED_PIXELS = 8192
 
 @dataclass(frozen=True)
 class Judged:
-    """Targets that validation compares, at a fixed evenly spaced choice of pixels inside the atlas mask."""
+    """Targets that validation compares, at a fixed evenly spaced choice of pixels inside the atlas mask.
+
+    Attributes:
+        truths: targets of the validation pairs, NaN where they have no value.
+        gallery: training targets that a synthesis is averaged from, at most one of each subject.
+        mean_map: mean of the finite values of all training targets, the answer of who knows nothing about a query.
+        mask: where a target can have a value.
+    """
 
     truths: Float[Tensor, "n p"]
     gallery: Float[Tensor, "m p"]
+    mean_map: Float[Tensor, " p"]
     mask: Bool[Tensor, " p"]
 
 
@@ -55,6 +63,7 @@ class PairsData(lightning.LightningDataModule):
         self.judged = Judged(
             truths=_pixels(val, np.arange(len(val)), regions, chosen),
             gallery=_pixels(train, self.gallery_rows, regions, chosen),
+            mean_map=_mean_pixels(train, regions, chosen),
             mask=torch.ones(len(chosen), dtype=torch.bool),
         )
 
@@ -83,3 +92,15 @@ def _pixels(
         for part in in_order(len(rows), 256)
     ]
     return torch.from_numpy(np.concatenate(parts))
+
+
+def _mean_pixels(view: Cohort, regions: Sequence[str], chosen: Int[np.ndarray, " p"]) -> Float[Tensor, " p"]:
+    """Mean over all images of the values that are finite, 0 where there is none; never all images in memory."""
+    total = torch.zeros(len(chosen), dtype=torch.float64)
+    count = torch.zeros(len(chosen), dtype=torch.int64)
+    for rows in in_order(len(view), 256):
+        pixels = _pixels(view, rows, regions, chosen)
+        known = pixels.isfinite()
+        total += torch.where(known, pixels, 0.0).sum(dim=0, dtype=torch.float64)
+        count += known.sum(dim=0)
+    return (total / count.clamp(min=1)).float()

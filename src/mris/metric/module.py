@@ -12,10 +12,12 @@ from mris.metric.data import Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
-from mris.metric.validation import recall_at, retrieval_error
+from mris.metric.validation import recall_at, retrieval_error, synthesis_error
+from mris.training.callbacks import MEAN_MAP
 from mris.training.pairs import Batch, step_chance
 
 MONITOR = "error/val"
+YARDSTICK = MONITOR + MEAN_MAP
 
 
 class MetricModule(lightning.LightningModule):
@@ -33,6 +35,7 @@ class MetricModule(lightning.LightningModule):
         self.encoder, self.settings, self.judged, self.seed = encoder, settings, judged, seed
         self.loss = CrossModalTripletLoss(settings.margin, settings.reduction)
         self.embedded: dict[str, list[Tensor]] = {}
+        self.mean_map_error = synthesis_error(judged.mean_map.expand_as(judged.truths), judged.truths, judged.mask)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Augment the sources, embed both sides, compare."""
@@ -63,7 +66,10 @@ class MetricModule(lightning.LightningModule):
                 self.embedded["gallery"].append(self.encoder.target(batch.targets).float().cpu())
 
     def on_validation_epoch_end(self) -> None:
-        """Rank the whole validation gallery, and synthesize each validation target from training targets."""
+        """Rank the whole validation gallery, and synthesize each validation target from training targets.
+
+        Beside the error of this synthesis stands that of the mean training map, the same in every epoch.
+        """
         sources, targets, gallery = (torch.cat(parts) for parts in self.embedded.values())
         self.embedded = {}
         for k, recall in recall_at(sources, targets).items():
@@ -71,6 +77,7 @@ class MetricModule(lightning.LightningModule):
         judged = self.judged
         error = retrieval_error(sources, judged.truths, gallery, judged.gallery, judged.mask, self.settings.n_neighbors)
         self.log(MONITOR, error, prog_bar=True)
+        self.log(YARDSTICK, self.mean_map_error, prog_bar=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
         """Clip each encoder's gradients by itself, as the paper's authors do."""

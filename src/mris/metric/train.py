@@ -43,8 +43,8 @@ def train_encoders(
     """Train a source and a target encoder by the subject-aware triplet loss (Chen & Niethammer 2023, Eq. 2).
 
     After every epoch the encoders are judged on the split "val": recall among all its pairs, and the mean absolute
-    error of synthesis from training targets. The epoch with the smallest error is kept; recall measures identity, not
-    synthesis, and does not choose.
+    error of synthesis from training targets, beside that of the mean training map. The epoch with the smallest error is
+    kept; recall measures identity, not synthesis, and does not choose.
 
     Args:
         cohort: prepared pairs with splits "train" and "val".

@@ -33,10 +33,9 @@ def retrieval_error(
     mask: Bool[Tensor, " p"],
     n_neighbors: int = 20,
 ) -> float:
-    """Mean absolute error of k-NN synthesis (Eq. 4), in the targets' unit.
+    """Mean absolute error of k-NN synthesis (Eq. 4), in the targets' unit; see `synthesis_error`.
 
-    Per query the mean over pixels where the truth has a value and `mask` allows one, then the mean over queries. A
-    pixel that no neighbor knows takes the gallery's mean.
+    A pixel that no neighbor knows takes the gallery's mean.
 
     Args:
         queries: embeddings of the sources.
@@ -54,6 +53,24 @@ def retrieval_error(
     mean = values.sum(dim=0) / known.sum(dim=0).clamp(min=1)
     norm = weights @ known.float()
     synthesis = torch.where(norm > 0, weights @ values / norm.clamp(min=1e-12), mean)
+    return synthesis_error(synthesis, truths, mask)
+
+
+def synthesis_error(synthesis: Float[Tensor, "n p"], truths: Float[Tensor, "n p"], mask: Bool[Tensor, " p"]) -> float:
+    """Mean absolute error of synthesized targets, in the targets' unit.
+
+    Per target the mean over pixels where the truth has a value and `mask` allows one, then the mean over targets.
+
+    Args:
+        synthesis: what is judged, pixels flattened, with a value at every such pixel.
+        truths: the targets themselves, NaN where they have no value.
+        mask: where a target can have a value.
+
+    Example:
+        >>> truths = torch.tensor([[1.0, 2.0], [3.0, torch.nan]])
+        >>> synthesis_error(torch.full((2, 2), 2.0), truths, torch.tensor([True, True]))
+        0.75
+    """
     judged = truths.isfinite() & mask
     errors = torch.where(judged, (synthesis - truths).abs(), 0.0).sum(dim=1) / judged.sum(dim=1).clamp(min=1)
     return float(errors[judged.any(dim=1)].mean())

@@ -13,6 +13,9 @@ from mris.images.write import atomic_write
 
 Row = dict[str, float]
 
+MEAN_MAP = "@mean_map"
+"""Ends the name of the same metric of the mean training map, a yardstick that no epoch changes."""
+
 
 def read_metrics(path: Path) -> list[Row]:
     """Read ``metrics.csv``: one dictionary an epoch, empty cells left out; an absent file is an empty list."""
@@ -31,8 +34,8 @@ def write_metrics(path: Path, rows: list[Row]) -> None:
         writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
 
 
-def draw_curves(rows: list[Row], path: Path) -> None:
-    """Draw every metric that is not a constant over epochs: one panel a metric group (the part before ``/``)."""
+def curves_figure(rows: list[Row]) -> Figure:
+    """Draw every metric over epochs: one panel a metric group (the part before ``@``), the mean map's a dashed line."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in ("epoch", "seconds"):
@@ -44,6 +47,10 @@ def draw_curves(rows: list[Row], path: Path) -> None:
     for panel, (group, names) in enumerate(groups.items(), start=1):
         axes = figure.add_subplot(lines, columns, panel)
         for name in names:
+            if name.endswith(MEAN_MAP):
+                yardstick = next(row[name] for row in reversed(rows) if name in row)
+                axes.axhline(yardstick, color="0.4", linestyle="--", label="mean map")
+                continue
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None, label=name)
         axes.set_title(group)
@@ -51,6 +58,12 @@ def draw_curves(rows: list[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize="small")
+    return figure
+
+
+def draw_curves(rows: list[Row], path: Path) -> None:
+    """Write `curves_figure` as a PNG, atomically."""
+    figure = curves_figure(rows)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
