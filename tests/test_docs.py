@@ -335,12 +335,16 @@ def test_every_field_of_a_file_is_in_the_reference(world: Path, tmp_path: Path) 
     assert call(["synthesize", str(bundle), str(source), "--side=left", f"--out={maps}", "--quiet"]) == 0
     evaluate = ["evaluate", str(bundle), str(world / "cohort"), "--by=klg", f"--out={report}", "--bootstrap=20"]
     assert call([*evaluate, "--quiet"]) == 0
+    ridge = ["baseline", "train", str(world / "cohort"), str(tmp_path / "ridge"), "--method=embedding-ridge"]
+    assert call([*ridge, f"--encoder={world / 'run'}"]) == 0
     member = next((bundle / "members").iterdir())
     files = {
         "cohort.json": world / "cohort" / "cohort.json",
         "report.json": world / "cohort" / "report.json",
         "run.json": world / "run" / "run.json",
         "encoder.json": member / "encoder.json",
+        "baseline.json": tmp_path / "ridge" / "baseline" / "baseline.json",
+        "training_subjects.json": tmp_path / "ridge" / "baseline" / "training_subjects.json",
         "bundle.json": bundle / "bundle.json",
         "database.json": member / "database" / "database.json",
         "provenance.json": maps / "00_left_provenance.json",

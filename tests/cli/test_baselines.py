@@ -1,15 +1,26 @@
-"""``mris baseline train | synthesize``, and ``mris evaluate --baseline``."""
+"""``mris baseline train | synthesize | remove``, and ``mris evaluate --baseline``."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 from tests.dicom_sources import write_radiograph
 
+from mris.cohort.cohort import Cohort
 from mris.evaluation.results import read_results
 
 TINY_NETWORK = ["--set", "width=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
+JUDGE = ["--bootstrap", "10", "--quiet", "--no-references"]
+
+
+@pytest.fixture
+def copied_ridge(tiny_ridge: Path, tmp_path: Path) -> Path:
+    """A baseline that a test may change."""
+    return shutil.copytree(tiny_ridge, tmp_path / "ridge")
 
 
 def test_a_baseline_stands_beside_the_bundle_with_its_cost(
@@ -69,3 +80,86 @@ def test_what_cannot_be_trained_costs_one_line(
     outcome = run_cli(*train, "--method", "transunet", "--dry-run")
     assert outcome.code == 0 and "would train transunet" in outcome.out
     assert not run.exists()
+
+
+def test_a_baseline_that_was_trained_on_the_queries_is_refused_though_the_bundle_is_not(
+    run_cli,
+    refused,
+    tiny_manifest: Callable[..., Path],
+    tiny_bundle: Path,
+    tiny_run: Path,
+    tiny_cohort_path: Path,
+    tmp_path: Path,
+) -> None:
+    """The same people, divided by another seed: nothing in the cohort to judge on tells whom the baseline saw."""
+    manifest, other, run = tiny_manifest(tmp_path), tmp_path / "other", tmp_path / "run"
+    sizes = ["--size", "16", "--target-size", "16", "--workers", "1", "--quiet"]
+    assert run_cli("prepare", manifest, other, *sizes, "--seed", "5").code == 0
+    assert run_cli("baseline", "train", other, run, "--method", "embedding-ridge", "--encoder", tiny_run).code == 0
+    queries = set(Cohort.open(tiny_cohort_path).split("test").subjects)
+    seen = sorted(queries.intersection(Cohort.open(other).split("train").subjects))
+    assert seen, "the two divisions must differ for this test"
+    out = tmp_path / "out"
+    said = refused("evaluate", tiny_bundle, tiny_cohort_path, "--baseline", f"ridge={run}", "--out", out, *JUDGE)
+    assert f"method 'ridge' was made with training pairs of {len(seen)} subject" in said and seen[0] in said
+    assert not out.exists()
+
+
+def test_a_baseline_of_before_its_people_were_recorded_is_judged_with_a_note(
+    run_cli, refused, tiny_bundle: Path, tiny_cohort_path: Path, tiny_ridge: Path, copied_ridge: Path, tmp_path: Path
+) -> None:
+    (copied_ridge / "baseline" / "training_subjects.json").unlink()
+    judge = ["evaluate", tiny_bundle, tiny_cohort_path, "--out", tmp_path / "out", *JUDGE]
+    outcome = run_cli(*judge, "--baseline", f"older={copied_ridge}", "--baseline", f"newer={tiny_ridge}")
+    assert outcome.code == 0, outcome
+    notes = [line for line in outcome.err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1 and "the training people of baseline 'older' are unknown" in notes[0]
+    assert "does not say whom it was trained on" in refused("baseline", "remove", copied_ridge, "S000")
+
+
+def test_a_person_is_removed_from_the_record_and_from_nothing_else(run_cli, refused, copied_ridge: Path) -> None:
+    folder = copied_ridge / "baseline"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first, second, *others = json.loads(before["training_subjects.json"])["subjects"]
+    assert "has no training subject 'nobody'; nothing was removed" in refused(
+        "baseline", "remove", copied_ridge, first, "nobody"
+    )
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    outcome = run_cli("baseline", "remove", copied_ridge, first, second, first)
+    assert (outcome.code, outcome.out) == (0, "removed 2 training subjects\n")
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    changed = after.pop("training_subjects.json")
+    assert json.loads(changed)["subjects"] == others
+    assert first.encode() not in changed and second.encode() not in changed
+    assert after.items() < before.items() and len(after) == len(before) - 1
+
+
+def test_a_finished_run_that_is_resumed_does_not_bring_a_removed_person_back(
+    run_cli, tiny_cohort_path: Path, tiny_run: Path, copied_ridge: Path
+) -> None:
+    record = copied_ridge / "baseline" / "training_subjects.json"
+    first = json.loads(record.read_text())["subjects"][0]
+    assert run_cli("baseline", "remove", copied_ridge, first).code == 0
+    again = ["baseline", "train", tiny_cohort_path, copied_ridge, "--method", "embedding-ridge", "--encoder", tiny_run]
+    assert run_cli(*again, "--resume").code == 0
+    assert first not in record.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"format_version": 1}', "is damaged"),
+        ('{"format_version": 1, "subjects": "S000"}', "subjects are no list of names"),
+        ('{"format_version": 1, "subjects": [17]}', "subjects are no list of names"),
+        ('{"format_version": 99, "subjects": []}', "format_version 99; this software reads 1"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_not_taken_for_an_absent_one(
+    refused, tiny_bundle: Path, tiny_cohort_path: Path, copied_ridge: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    (copied_ridge / "baseline" / "training_subjects.json").write_text(text)
+    judge = ["evaluate", tiny_bundle, tiny_cohort_path, "--out", tmp_path / "out", *JUDGE]
+    assert message in refused(*judge, "--baseline", f"ridge={copied_ridge}")
+    assert message in refused("baseline", "remove", copied_ridge, "S000")

@@ -32,7 +32,7 @@ def test_all_commands_of_the_road_are_there() -> None:
     knee = {"radiograph", "thickness", "import oai"}
     bundle = {f"bundle {name}" for name in ("list", "add", "remove", "purge", "verify")}
     archive = {f"archive {name}" for name in ("query", "fetch", "store")}
-    assert road | knee | bundle | archive | {"baseline train", "baseline synthesize"} == set(ALL)
+    assert road | knee | bundle | archive | {"baseline train", "baseline synthesize", "baseline remove"} == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)

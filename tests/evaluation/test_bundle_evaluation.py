@@ -187,6 +187,37 @@ def test_queries_of_people_whom_a_bundle_was_trained_on_are_refused_by_name(
         evaluate_bundle(combined, others, references=False, progress=False)
 
 
+class TrainedMean:
+    """The mean map of a cohort, which says whom it was averaged over, or does not know."""
+
+    def __init__(self, knees: Cohort, training_subjects: frozenset[str] | None) -> None:
+        self._mean, self.training_subjects = MeanMap.fit(knees.split("train")), training_subjects
+
+    def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
+        return self._mean.predict(sources, subjects=subjects)
+
+
+def test_queries_of_people_whom_another_method_was_trained_on_are_refused_in_the_same_words(
+    knees: Cohort, combined: Bundle
+) -> None:
+    seen = sorted(set(knees.split("test").subjects.tolist()))[1]
+    leaky = TrainedMean(knees, frozenset({seen, *knees.split("train").subjects.tolist()}))
+    message = (
+        f"method 'mean' was made with training pairs of 1 subject of the queries: {seen}; evaluate it on the splits"
+    )
+    with pytest.raises(SubjectLeakError, match=message):
+        evaluate_bundle(combined, knees, others={"mean": leaky}, references=False, progress=False)
+
+
+def test_a_method_that_saw_only_others_or_does_not_know_whom_is_judged(knees: Cohort, combined: Bundle) -> None:
+    others = {
+        "saw others": TrainedMean(knees, frozenset(knees.split("train").subjects.tolist())),
+        "does not know": TrainedMean(knees, None),
+    }
+    evaluation = evaluate_bundle(combined, knees, others=others, references=False, n_bootstrap=5, progress=False)
+    assert [method.name for method in evaluation.results.methods] == ["MRIS", *others]
+
+
 def test_people_added_to_a_bundle_after_training_may_be_queries(knees: Cohort, bundle_of: CheapBundle) -> None:
     bundle = bundle_of(("femoral", "tibial"))
     for member in bundle.members:

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from mris.baselines.predictor import BASELINE_FOLDER, GRAPH_FILE, BaselineCard, sha256_of, write_card
+from mris.baselines.training_subjects import write_training_subjects
 from mris.cohort.cohort import Cohort
 from mris.training.export import export_network
 
@@ -20,7 +21,7 @@ def write_baseline(
     Args:
         run: the run's folder; ``baseline/`` is written below it.
         network: maps (n, c, h, w) to (n, r, H, W).
-        cohort: what it was trained on: shapes, regions, unit, preparation, atlas mask.
+        cohort: what it was trained on: shapes, regions, unit, preparation, atlas mask, subjects of the split "train".
         method: its name.
         target_scale: the answer times this is in the unit.
         training_seconds: wall time of the training.
@@ -54,5 +55,6 @@ def write_baseline(
         training_seconds=training_seconds,
         sha256=sha256_of(folder / GRAPH_FILE),
     )
+    write_training_subjects(folder, cohort.split("train").subjects)
     write_card(folder, card, cohort.atlas_mask)
     return folder

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mris.baselines.training_subjects import read_training_subjects
 from mris.cohort.cohort import Cohort
 from mris.errors import BundleError, CohortError, SettingsError
 from mris.images.transforms import SourcePreparation
@@ -58,10 +59,18 @@ class Baseline:
         card: what it is.
         network: its exported network.
         mask: (r, h, w) where a target can have a value; the answer is NaN elsewhere.
+        training_subjects: people it was trained on; None where that is unknown.
     """
 
-    def __init__(self, card: BaselineCard, network: OnnxNetwork, mask: AtlasMask) -> None:
+    def __init__(
+        self,
+        card: BaselineCard,
+        network: OnnxNetwork,
+        mask: AtlasMask,
+        training_subjects: frozenset[str] | None = None,
+    ) -> None:
         self.card, self.network, self.mask = card, network, mask
+        self.training_subjects = training_subjects
 
     @property
     def name(self) -> str:
@@ -125,6 +134,20 @@ def write_card(folder: Path, card: BaselineCard, mask: AtlasMask) -> None:
     write_json(folder / CARD_FILE, {"format_version": FORMAT_VERSION, **asdict(card)})
 
 
+def baseline_folder(run: str | Path) -> Path:
+    """Find the folder of a finished baseline, given a run's folder or that one itself.
+
+    Raises:
+        BundleError: there is none.
+    """
+    folder = Path(run)
+    if not (folder / CARD_FILE).is_file():
+        folder = folder / BASELINE_FOLDER
+    if not (folder / CARD_FILE).is_file():
+        raise BundleError(f"{str(run)!r} holds no finished baseline; train one with mris baseline train")
+    return folder
+
+
 def open_baseline(run: str | Path) -> Baseline:
     """Open the baseline of a finished run (the run's folder, or its ``baseline`` folder).
 
@@ -137,12 +160,8 @@ def open_baseline(run: str | Path) -> Baseline:
         ...
         mris.errors.BundleError: 'no such run' holds no finished baseline; train one with mris baseline train
     """
-    folder = Path(run)
-    if not (folder / CARD_FILE).is_file():
-        folder = folder / BASELINE_FOLDER
+    folder = baseline_folder(run)
     path = folder / CARD_FILE
-    if not path.is_file():
-        raise BundleError(f"{str(run)!r} holds no finished baseline; train one with mris baseline train")
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         version = values.pop("format_version")
@@ -159,7 +178,7 @@ def open_baseline(run: str | Path) -> Baseline:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
         raise BundleError(f"{folder} is damaged ({type(error).__name__}: {error}); train the baseline again") from error
     network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
-    return Baseline(card, network, mask)
+    return Baseline(card, network, mask, read_training_subjects(folder))
 
 
 def sha256_of(path: Path) -> str:

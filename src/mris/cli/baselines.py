@@ -1,4 +1,4 @@
-"""``mris baseline train | synthesize``: methods to compare retrieval with."""
+"""``mris baseline train | synthesize | remove``: methods to compare retrieval with."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -143,3 +143,21 @@ def synthesize(
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')} predicted into {out}")
     if n_done == 0:
         raise SettingsError("no file could be used; the reasons stand above")
+
+
+@baseline_app.command("remove")
+def remove(
+    run: Annotated[Path, typer.Argument(help="A finished run of mris baseline train.")],
+    subjects: Annotated[list[str], typer.Argument(help="Subjects to remove.")],
+) -> None:
+    """Remove people from the list of whom a baseline was trained on.
+
+    The network stays as it is, and an evaluation no longer knows that it has seen them.
+
+    Example: mris baseline remove unet 9001104 9001897
+    """
+    from mris.baselines.predictor import baseline_folder
+    from mris.baselines.training_subjects import remove_training_subjects
+
+    removed = remove_training_subjects(baseline_folder(run), subjects)
+    typer.echo(f"removed {counted(removed, 'training subject')}")

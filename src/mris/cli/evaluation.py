@@ -156,15 +156,24 @@ def parse_prevalence(rules: list[str]) -> dict[str, dict[str, float]]:
 
 
 def open_baselines(runs: list[tuple[str, Path]], cohort: "Cohort") -> tuple[dict[str, "Predictor"], dict[str, "Cost"]]:
-    """Open runs of ``mris baseline train``, and say what is known of their cost; nothing is imported for none."""
+    """Open runs of ``mris baseline train``, and say what is known of their cost; nothing is imported for none.
+
+    One that does not say whom it was trained on is noted: nobody can tell whether the queries are among them.
+    """
     if not runs:
         return {}, {}
     from mris.baselines.predictor import open_baseline
     from mris.evaluation.results import Cost
 
     opened = {name: open_baseline(path) for name, path in runs}
-    for baseline in opened.values():
+    for name, baseline in opened.items():
         baseline.check_fits(cohort)
+        if baseline.training_subjects is None:
+            typer.echo(
+                f"note: the training people of baseline {name!r} are unknown, and the queries may be among them; train "
+                "it again to have that checked",
+                err=True,
+            )
     costs = {
         name: Cost(n_parameters=baseline.n_parameters, training_seconds=baseline.card.training_seconds)
         for name, baseline in opened.items()

@@ -7,7 +7,7 @@ import numpy as np
 from mris.cohort.cohort import Cohort
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.evaluate import Evaluation, evaluate
-from mris.evaluation.predictor import Predictor
+from mris.evaluation.predictor import Predictor, Trained
 from mris.evaluation.prevalence import Prevalences
 from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
@@ -69,8 +69,9 @@ def evaluate_bundle(
     Raises:
         SettingsError: Two methods have one name, or a name is empty; see also `mris.evaluation.evaluate.evaluate`.
         CohortError: A split, label or region is absent.
-        SubjectLeakError: A query's subject is in the split "train", or was when a bundle was made: its encoders have
-            been trained on that person, and leaving out their entries does not undo it.
+        SubjectLeakError: A query's subject is in the split "train", or was when a bundle was made or another method
+            trained, where the method says so: networks have seen that person, and leaving out entries of a database
+            does not undo it.
         BundleError: The cohort was prepared otherwise than the one that a bundle was made of.
 
     Example:
@@ -89,7 +90,10 @@ def evaluate_bundle(
             check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
     for title, opened in named.items():
-        _check_unseen(title, opened, queries)
+        _check_unseen(f"bundle {title!r}", _training_subjects(opened), queries)
+    for title, method in (others or {}).items():
+        if isinstance(method, Trained):
+            _check_unseen(f"method {title!r}", method.training_subjects or frozenset(), queries)
     methods: dict[str, Predictor | BatchSynthesizer] = {
         title: opened.synthesizer(n_neighbors, one_per_subject=one_per_subject) for title, opened in named.items()
     }
@@ -137,15 +141,18 @@ def check_names(what: str, names: Sequence[str]) -> None:
             )
 
 
-def _check_unseen(name: str, bundle: Bundle, queries: Cohort) -> None:
-    """Refuse queries of people whose pairs a bundle holds as training pairs."""
-    trained_on: set[str] = set()
-    for member in bundle.members:
-        trained_on.update(member.database.subjects[member.database.splits == "train"].tolist())
+def _training_subjects(bundle: Bundle) -> frozenset[str]:
+    """People whose pairs a bundle holds as training pairs."""
+    databases = [member.database for member in bundle.members]
+    return frozenset().union(*(database.subjects[database.splits == "train"].tolist() for database in databases))
+
+
+def _check_unseen(what: str, trained_on: frozenset[str], queries: Cohort) -> None:
+    """Refuse queries of people whom a method was trained on."""
     seen = sorted(trained_on.intersection(queries.subjects.tolist()))
     if seen:
         more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
         raise SubjectLeakError(
-            f"bundle {name!r} was made with training pairs of {counted(len(seen), 'subject')} of the queries: "
-            f"{', '.join(seen[:5])}{more}; evaluate it on the splits that its encoders were trained with"
+            f"{what} was made with training pairs of {counted(len(seen), 'subject')} of the queries: "
+            f"{', '.join(seen[:5])}{more}; evaluate it on the splits that it was trained with"
         )

@@ -26,6 +26,15 @@ class Predictor(Protocol):
         """
 
 
+@runtime_checkable
+class Trained(Protocol):
+    """A method that can say whose pairs it was trained on, so that none of them becomes a query."""
+
+    @property
+    def training_subjects(self) -> frozenset[str] | None:
+        """Subjects of the training pairs; None where they are unknown."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why a synthesis looks as it does.
