@@ -389,7 +389,7 @@ def test_a_dropped_pair_says_nothing_of_the_sizes_of_targets(make_study: MakeStu
 
 def test_twenty_problems_are_shown_and_the_others_counted() -> None:
     problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(38, 0, problems).summary()
+    text = PrepareReport(39, 1, problems).summary()
     assert "dropped, missing file: 38" in text
     assert text.endswith("... and 18 more")
     assert text.count("is gone") == 20
@@ -397,9 +397,61 @@ def test_twenty_problems_are_shown_and_the_others_counted() -> None:
 
 def test_all_problems_are_shown_to_who_asks() -> None:
     problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(38, 0, problems).summary(most=None)
+    text = PrepareReport(39, 1, problems).summary(most=None)
     assert text.count("is gone") == 38
     assert "more" not in text
+
+
+def test_a_column_without_a_single_file_costs_one_line_and_every_row_still_counts(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(regions=("tibial",))
+    for row in study.rows:
+        row |= {"source": f"moved/{row['source']}", "target_tibial": f"moved/{row['target_tibial']}"}
+    study.rows[4]["source"] = ""
+    with pytest.raises(ManifestError) as refused:
+        _prepared(study, settings)
+    report = check_cohort(study.manifest, settings, progress=False)
+    assert (report.n_rows, report.n_kept, len(report.problems)) == (20, 0, 40)
+    assert report.counts_by_rule == {"missing file": 20, "empty source": 1}
+    moved = study.folder / "moved"
+    assert refused.value.args[0].splitlines()[1:] == [
+        "  all 19 files of column 'source' are missing; is the folder right? First: row 2 (000/V00), "
+        f"source: there is no file {moved / 'source_000_0.npy'}",
+        "  all 20 files of column 'target_tibial' are missing; is the folder right? First: row 2 (000/V00), "
+        f"target_tibial: there is no file {moved / 'tibial_000_0.npy'}",
+        "  row 6 (002/V00), source: the cell is empty; every row needs a value",
+    ]
+    assert [line.strip() for line in report.summary(most=None).splitlines()[-3:]] == [
+        line.strip() for line in refused.value.args[0].splitlines()[1:]
+    ]
+
+
+def test_a_single_file_that_is_there_has_the_others_listed_one_by_one(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    for row in study.rows[1:]:
+        row["source"] = "no.npy"
+    (study.folder / study.rows[0]["source"]).write_bytes(b"")  # there, and no image
+    one_split = replace(settings, fractions={"train": 1.0})
+    summary = check_cohort(study.manifest, one_split, progress=False).summary(most=None)
+    assert summary.count("there is no file") == 19
+    assert "all 19" not in summary
+
+
+def test_an_excluded_row_is_no_reason_to_list_the_missing_files_of_all_others(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    for row in study.rows[1:]:
+        row["source"] = "no.npy"
+    without_first = replace(settings, exclude=("000/V00",))
+    summary = check_cohort(study.manifest, without_first, progress=False).summary(most=None)
+    assert summary.count("there is no file") == 1
+    assert "all 19 files of column 'source' are missing" in summary
+    with pytest.raises(ManifestError, match="all 19 files of column 'source' are missing"):
+        _prepared(study, without_first)
 
 
 def test_unknown_paths_are_no_part_of_a_cohort(make_study: MakeStudy, settings: PrepareSettings) -> None:

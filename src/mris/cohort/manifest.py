@@ -13,7 +13,7 @@ from mris.cohort.exclusion import excluding_name, require_matches
 from mris.cohort.header import OWN_COLUMNS, label_column
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.report import Problem, dropped_rows, listed, rows_with_errors
+from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
 from mris.wording import counted
@@ -100,7 +100,7 @@ class Manifest:
 
         Raises:
             SubjectLeakError: A subject is in two splits (and nothing else is wrong).
-            ManifestError: Lists all problems (the first twenty in full).
+            ManifestError: Lists all problems (see `listed`; the first twenty in full).
         """
         errors = [problem for problem in self.problems if problem.severity == "error"]
         if not errors:
@@ -110,7 +110,8 @@ class Manifest:
             f"{self.path}: {count:,} of {counted(self.n_rows, 'row')} cannot be used; mend them, or use --on-error skip"
         )
         kind = SubjectLeakError if all(problem.rule == _LEAK for problem in errors) else ManifestError
-        raise kind("\n  ".join([head, *listed(errors)]))
+        looked_at = self.n_rows - len(self.excluded_rows)
+        raise kind("\n  ".join([head, *listed(errors, n_rows=looked_at)]))
 
 
 _LEAK = "subject in two splits"
@@ -210,7 +211,7 @@ class _RowReader:
             problems.append(Problem(row.row, row.key, column, reason, rule))
 
         if self.cells.damage[index]:
-            report("(row)", self.cells.damage[index], "malformed row")
+            report("(row)", self.cells.damage[index], MALFORMED_ROW)
             return row, problems
         for name in (*_REQUIRED, *self.target_columns, *(["split"] if self.has_split else [])):
             if not text[name]:
@@ -223,7 +224,7 @@ class _RowReader:
             report("side", f"{found}; give left, right, L or R", "unknown side")
         for name, located in zip(("source", *self.target_columns), (row.source, *row.targets), strict=True):
             if located and not _is_file(located):
-                report(name, f"there is no file {located}", "missing file")
+                report(name, f"there is no file {located}", MISSING_FILE)
         try:
             row = replace(
                 row, spacing=_spacing(text["spacing"]), center=_center(text["center_row"], text["center_col"])

@@ -2,13 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mris.errors import CohortError
 from mris.wording import counted
+
+MISSING_FILE = "missing file"
+MALFORMED_ROW = "malformed row"
+"""The rules of a cell that names a file which is not there, and of a row whose cells cannot be trusted."""
 
 _SHOWN = 20
 
@@ -79,7 +83,7 @@ class PrepareReport:
         """Tell the whole in a few lines of text.
 
         Args:
-            most: Problems to list, one line each; the others are counted. None lists all.
+            most: Problems to list, one line each (see `listed`); the others are counted. None lists all.
 
         Returns:
             Counts, notes and problems.
@@ -91,7 +95,7 @@ class PrepareReport:
         ]
         lines += [f"  dropped, {rule}: {count}" for rule, count in self.counts_by_rule.items()]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines + listed(self.problems, most)) if self.problems else "\n".join(lines)
+        return "\n".join(lines + listed(self.problems, most, n_rows=self.n_rows))
 
     def to_json(self) -> dict[str, Any]:
         """Give the report as plain JSON values."""
@@ -110,14 +114,44 @@ class PrepareReport:
         )
 
 
-def listed(problems: Sequence[Problem], most: int | None = _SHOWN) -> list[str]:
-    """Give one line for each problem, up to `most` (None: all), and one that tells how many more there are."""
-    lines = [
-        ("" if problem.severity == "error" else f"{problem.severity}: ") + str(problem) for problem in problems[:most]
-    ]
-    if most is not None and len(problems) > most:
-        lines.append(f"... and {len(problems) - most} more")
-    return lines
+def listed(problems: Sequence[Problem], most: int | None = _SHOWN, *, n_rows: int | None = None) -> list[str]:
+    """Give one line for each problem, up to `most` (None: all), and one that tells how many more there are.
+
+    Args:
+        problems: In the order of the rows.
+        most: Lines to give.
+        n_rows: Rows of the whole table: a column of which every file is missing then costs one line, since the cause
+            is one. None lists each.
+    """
+    lines = list(_lines(problems, {} if n_rows is None else _columns_without_files(problems, n_rows)))
+    return lines if most is None or len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+
+
+def _lines(problems: Sequence[Problem], without_files: Mapping[str, int]) -> Iterator[str]:
+    told: set[str] = set()
+    for problem in problems:
+        if problem.rule != MISSING_FILE or problem.column not in without_files:
+            yield ("" if problem.severity == "error" else f"{problem.severity}: ") + str(problem)
+        elif problem.column not in told:
+            told.add(problem.column)
+            count = without_files[problem.column]
+            yield f"all {count:,} files of column {problem.column!r} are missing; is the folder right? First: {problem}"
+
+
+def _columns_without_files(problems: Sequence[Problem], n_rows: int) -> dict[str, int]:
+    """Count the missing files of each column of which no file is there; more than one, for one is told as it is."""
+    missing = Counter(problem.column for problem in problems if problem.rule == MISSING_FILE)
+    found = {}
+    for column, count in missing.items():
+        # Nobody looked for the file of a row that is torn or excluded, or of an empty cell.
+        unseen = {
+            problem.row
+            for problem in problems
+            if problem.severity == "excluded" or problem.rule in (MALFORMED_ROW, f"empty {column}")
+        }
+        if 1 < count == n_rows - len(unseen):
+            found[column] = count
+    return found
 
 
 def read_report(path: Path) -> PrepareReport:
