@@ -20,6 +20,7 @@ from mris.images.transforms import SourcePreparation
 from mris.metric.encoders import DualEncoder
 from mris.metric.settings import TrainSettings, preset
 from mris.metric.train import train_encoders
+from mris.training import callbacks
 from mris.training.callbacks import read_metrics
 
 TINY = TrainSettings(
@@ -72,6 +73,15 @@ def test_every_row_of_a_run_holds_the_error_of_the_mean_map_which_no_epoch_chang
     of_mean = np.nanmean(np.abs(val.read_targets()[:, inside] - mean), axis=1).mean()
     rows = read_metrics(run / "metrics.csv")
     assert [row["error/val@mean_map"] for row in rows] == pytest.approx([of_mean] * len(rows), rel=1e-5)
+
+
+def test_a_run_draws_its_errors_in_the_unit_of_the_cohorts_targets(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str | None] = []
+    monkeypatch.setattr(callbacks, "draw_curves", lambda rows, path, unit: drawn.append(unit))
+    train_encoders(cohort, tmp_path / "run", settings=TINY.model_copy(update={"epochs": 1}), progress=False)
+    assert drawn == [cohort.header.unit]
 
 
 def test_no_file_of_a_run_is_a_pickle(run: Path) -> None:

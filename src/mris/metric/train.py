@@ -94,7 +94,17 @@ def train_encoders(
     if leads and not resume:  # last: what is refused leaves no folder
         write_run_file(run, description)
     module = MetricModule(encoder, settings, data.judged, seed)
-    state = fit_run(module, data, run, settings, monitor=MONITOR, prefix="encoder.", resume=resume, progress=progress)
+    state = fit_run(
+        module,
+        data,
+        run,
+        settings,
+        monitor=MONITOR,
+        prefix="encoder.",
+        resume=resume,
+        progress=progress,
+        unit=cohort.header.unit,
+    )
     encoder.load_state_dict(state)
     encoder.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     if process_rank() == 0:

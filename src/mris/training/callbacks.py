@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mris.images.write import atomic_write
 
@@ -34,8 +35,15 @@ def write_metrics(path: Path, rows: list[Row]) -> None:
         writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
 
 
-def curves_figure(rows: list[Row]) -> Figure:
-    """Draw every metric over epochs: one panel a metric group (the part before ``@``), the mean map's a dashed line."""
+def curves_figure(rows: list[Row], unit: str | None = None) -> Figure:
+    """Draw every metric over epochs: one panel a metric group (the part before ``@``), the mean map's a dashed line.
+
+    Epochs count from 1, as in the lines that a run prints.
+
+    Args:
+        rows: what `read_metrics` gives, epochs counted from 0.
+        unit: unit of the targets, and so of every ``error``, such as ``"mm"``.
+    """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in ("epoch", "seconds"):
@@ -51,19 +59,30 @@ def curves_figure(rows: list[Row]) -> Figure:
                 yardstick = next(row[name] for row in reversed(rows) if name in row)
                 axes.axhline(yardstick, color="0.4", linestyle="--", label="mean map")
                 continue
-            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None, label=name)
         axes.set_title(group)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel(_measure(group.split("/")[0], unit))
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize="small")
     return figure
 
 
-def draw_curves(rows: list[Row], path: Path) -> None:
+def _measure(kind: str, unit: str | None) -> str:
+    """Name a vertical axis by the part of its metrics' names before ``/``."""
+    names = {
+        "error": f"mean absolute error ({unit or 'unit of the targets'})",
+        "recall": "share that find their own target",
+    }
+    return names.get(kind, kind)
+
+
+def draw_curves(rows: list[Row], path: Path, unit: str | None = None) -> None:
     """Write `curves_figure` as a PNG, atomically."""
-    figure = curves_figure(rows)
+    figure = curves_figure(rows, unit)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -84,10 +103,10 @@ class Patience(EarlyStopping):
 class MetricsLog(Callback):
     """Keep ``metrics.csv`` and ``curves.png`` of a run up to date, one row an epoch, also across a resume."""
 
-    def __init__(self, folder: Path, *, announce: bool) -> None:
+    def __init__(self, folder: Path, *, announce: bool, unit: str | None = None) -> None:
         self.path = folder / "metrics.csv"
         self.curves = folder / "curves.png"
-        self.announce = announce
+        self.announce, self.unit = announce, unit
         self.rows: list[Row] = []
         self.started = 0.0
         self.validated = False
@@ -123,4 +142,4 @@ class MetricsLog(Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Draw the curves of the whole run."""
         if trainer.is_global_zero and self.rows:
-            draw_curves(self.rows, self.curves)
+            draw_curves(self.rows, self.curves, self.unit)

@@ -80,6 +80,7 @@ def fit_run(
     prefix: str,
     resume: bool,
     progress: bool,
+    unit: str | None = None,
 ) -> dict[str, Tensor]:
     """Train, and return the chosen weights of the part of the module whose names begin with `prefix`.
 
@@ -92,6 +93,7 @@ def fit_run(
         prefix: such as ``"encoder."``; taken off the names.
         resume: continue, if an epoch was finished.
         progress: show bars or lines.
+        unit: unit of the targets, for the axis of errors.
 
     Raises:
         TrainingError: the loss stopped being finite, or the training was interrupted.
@@ -107,6 +109,7 @@ def fit_run(
         num_nodes=recipe.num_nodes,
         validate_every=min(recipe.validate_every, recipe.epochs),
         progress=progress,
+        unit=unit,
     )
     if settings.numerics.channels_last:
         module.to(memory_format=torch.channels_last)

@@ -36,6 +36,7 @@ class FitSettings:
         accelerator, devices, num_nodes: as Lightning names them; more than one device trains with DDP.
         validate_every: epochs between validations.
         progress: show progress bars (on a terminal) or a line an epoch (elsewhere).
+        unit: unit of the targets, which ``curves.png`` writes beside errors; None where there is none to tell.
     """
 
     epochs: int
@@ -47,6 +48,7 @@ class FitSettings:
     num_nodes: int = 1
     validate_every: int = 1
     progress: bool = True
+    unit: str | None = None
 
 
 def process_rank() -> int:
@@ -138,7 +140,7 @@ def fit(
         )
     for checkpoint in checkpoints:
         checkpoint.FILE_EXTENSION = ".safetensors"
-    callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal)]
+    callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal, unit=settings.unit)]
     if settings.patience is not None and settings.monitor is not None:
         callbacks.append(Patience(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
     with quiet_lightning():
