@@ -120,8 +120,15 @@ def _distributions(sides: Shaped[np.ndarray, " N"], labels: Sequence[Mapping[str
             columns.setdefault(name, []).append("missing" if value is None else value)
     lines = []
     for name, values in columns.items():
-        counts = Counter(str(value) for value in values)
+        counts = Counter(values)
         if 0 < len(counts) <= min(12, len(values) // 2):
-            shares = ", ".join(f"{value}: {count}" for value, count in sorted(counts.items()))
+            # Numbers by size, before words: 10 comes after 2.
+            ordered = sorted(counts.items(), key=lambda item: (isinstance(item[0], str), item[0]))
+            shares = ", ".join(f"{_written(value)}: {count}" for value, count in ordered)
             lines.append(f"| {name.replace('|', '/')} | {shares.replace('|', '/')} |")
     return lines
+
+
+def _written(value: Any) -> str:
+    """Write a value of a label; a table keeps grades as floats, but a grade is a whole number."""
+    return f"{value + 0.0:.15g}" if isinstance(value, float) else str(value)  # no "-0"
