@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from mris.synthesis.bundle import Bundle
+
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 COMMANDS = ("phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo", "bundle")
 
@@ -335,6 +337,40 @@ def test_an_excluded_subject_is_never_a_neighbor_and_weights_sum_to_one(
     assert run_cli(*arguments, "--exclude-subject", subject, "--out", tmp_path / "b").code == 0
     again = json.loads((tmp_path / "b" / "query_provenance.json").read_text())
     assert subject not in {neighbor["subject"] for neighbor in again["contributions"][0]["neighbors"]}
+
+
+def test_more_neighbors_than_the_bundle_has_cost_a_note_and_the_provenance_says_how_many(
+    run_cli, tiny_bundle: Path, query: Path, tmp_path: Path
+) -> None:
+    arguments = ["synthesize", tiny_bundle, query, "--formats", "npz", "--no-pictures", "--quiet", "--out", tmp_path]
+    subjects = Bundle.open(tiny_bundle).subjects.tolist()
+    n_people, one = len(set(subjects)), ["--one-per-subject"]
+    for options, used, held in (
+        ([], len(subjects), f"{len(subjects)} entries"),
+        (one, n_people, f"{n_people} subjects"),
+        (
+            [*one, "--exclude-subject", subjects[0]],
+            n_people - 1,
+            f"{n_people - 1} subjects without subject {subjects[0]!r}",
+        ),
+    ):
+        outcome = run_cli(*arguments, "-k", "500", *options)
+        assert outcome.code == 0
+        assert outcome.err == f"note: k is 500, cut to {used}: bundle {tiny_bundle} holds {held}\n"
+        record = json.loads((tmp_path / "query_provenance.json").read_text())
+        assert record["settings"]["n_neighbors"] == 500
+        assert [part["n_neighbors"] for part in record["contributions"]] == [used]
+    assert run_cli(*arguments, "-k", n_people, *one).err == ""
+
+
+def test_an_evaluation_with_more_neighbors_than_the_bundle_has_says_so(
+    run_cli, tiny_bundle: Path, tiny_cohort_path: Path, tmp_path: Path
+) -> None:
+    options = ["--n-neighbors", "500", "--no-references", "--bootstrap", "10", "--quiet", "--out", tmp_path]
+    outcome = run_cli("evaluate", tiny_bundle, tiny_cohort_path, *options)
+    assert outcome.code == 0
+    n_entries = len(Bundle.open(tiny_bundle).keys)
+    assert f"note: k is 500, cut to {n_entries}: bundle {tiny_bundle} holds {n_entries} entries\n" in outcome.err
 
 
 def test_nonsense_options_of_synthesis_cost_one_line(refused, tiny_bundle: Path, query: Path, tmp_path: Path) -> None:

@@ -74,6 +74,15 @@ def test_opened_again_it_synthesizes_the_same(combined, cohort):
     )
 
 
+def test_the_most_neighbors_are_those_that_an_endless_k_finds(combined, separate, cohort):
+    source = cohort.read_sources([13])[0]
+    for bundle in (combined, separate):
+        for one_per_subject, excluded, most in ((False, None, 12), (True, None, 6), (False, "PERSON02", 10)):
+            synthesis = bundle.synthesizer(99, one_per_subject=one_per_subject)(source, exclude_subject=excluded)
+            assert [part.n_neighbors for part in synthesis.contributions] == [most] * len(bundle.members)
+            assert bundle.most_neighbors(one_per_subject=one_per_subject, exclude_subject=excluded) == most
+
+
 def test_a_synthesis_of_one_member_has_its_neighbors_and_the_bundles_name(combined, cohort):
     synthesis = combined.synthesizer(n_neighbors=4)(cohort.read_sources([13])[0])
     assert synthesis.bundle_id == combined.id

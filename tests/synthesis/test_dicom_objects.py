@@ -158,6 +158,11 @@ def test_the_header_says_that_it_is_synthesized_and_has_no_patient_geometry(file
     assert "no patient geometry" in pydicom.dcmread(files[1]).ContentDescription
 
 
+def test_the_header_counts_the_neighbors_that_were_averaged_and_not_those_asked_for(synthesis, derived):
+    asked_for_more = replace(synthesis, settings=SynthesisSettings(20))
+    assert "3 neighbors, similarity weights" in parametric_map(asked_for_more, derived).DerivationDescription
+
+
 def test_the_map_s_frame_of_reference_is_the_atlas_s_and_not_the_source_s(synthesis, derived, tmp_path, rng):
     other = write_radiograph(tmp_path / "b.dcm", rng.integers(0, 9, (5, 5)), SOPInstanceUID="1.2.3", PatientID="else")
     of_other = DerivedFrom(read_source_header(other), "left")

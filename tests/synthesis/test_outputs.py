@@ -78,6 +78,7 @@ def test_the_provenance_names_neighbors_weights_settings_and_bundle(synthesis, t
         assert sum(one["weight"] for one in neighbors) == pytest.approx(1)
         assert all(-1 <= one["similarity"] <= 1 for one in neighbors)
         assert part["encoder"] == expected.fingerprint
+        assert part["n_neighbors"] == len(neighbors) == 4
     assert "mris" in record["software"] and "T" in record["created"]
 
 
@@ -86,7 +87,8 @@ def test_padding_is_not_a_neighbor(synthesizer, cohort):
         synthesizer.members[0].encoder, synthesizer.members[0].database, n_neighbors=50
     )
     record = provenance(few(cohort.read_sources([0])[0]))
-    assert len(record["contributions"][0]["neighbors"]) == 8
+    assert record["settings"]["n_neighbors"] == 50
+    assert record["contributions"][0]["n_neighbors"] == len(record["contributions"][0]["neighbors"]) == 8
     json.dumps(record, allow_nan=False)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, OnePerSubject, Quiet
+from mris.cli.options import BundlePath, OnePerSubject, Quiet, note_few_neighbors
 from mris.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def evaluate(
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
+    for judged in (opened, *more.values()):
+        note_few_neighbors(judged, n_neighbors, one_per_subject=one_per_subject)
     check_writable_folder(folder)
     evaluation = evaluate_bundle(
         opened,

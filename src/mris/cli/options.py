@@ -1,11 +1,15 @@
 """Arguments and options that several commands take, each declared once, and how their texts are read."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mris.errors import SettingsError
+from mris.wording import counted
+
+if TYPE_CHECKING:
+    from mris.synthesis.bundle import Bundle
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
@@ -42,6 +46,17 @@ TrainingSeed = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; equals an uninterrupted one.")]
 TrainingDryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and leave.")]
 QuietTraining = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]  # neither bars nor lines
+
+
+def note_few_neighbors(
+    bundle: "Bundle", n_neighbors: int, *, one_per_subject: bool, exclude_subject: str | None = None
+) -> None:
+    """Say on stderr where a bundle cannot give as many neighbors as are asked for."""
+    most = bundle.most_neighbors(one_per_subject=one_per_subject, exclude_subject=exclude_subject)
+    if 0 < most < n_neighbors:  # with none, synthesis is refused
+        held = counted(most, "subject" if one_per_subject else "entry")
+        others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
+        typer.echo(f"note: k is {n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True)
 
 
 def joint_centers(right: str | None, left: str | None) -> dict[Literal["left", "right"], tuple[float, float]]:

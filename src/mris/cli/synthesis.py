@@ -18,6 +18,7 @@ from mris.cli.options import (
     SourceFiles,
     SourceSide,
     joint_centers,
+    note_few_neighbors,
     parse_center,
 )
 from mris.errors import ImageError, SettingsError
@@ -115,6 +116,7 @@ def synthesize(
     opened = Bundle.open(bundle)
     if exclude_subject is not None and exclude_subject not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
+    note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
     synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0

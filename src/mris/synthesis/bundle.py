@@ -127,6 +127,11 @@ class Bundle:
         """Subject of each entry, (N,) strings."""
         return self.members[0].database.subjects
 
+    def most_neighbors(self, *, one_per_subject: bool = False, exclude_subject: str | None = None) -> int:
+        """Tell how many neighbors a query can have at most, whatever k is."""
+        admitted = self.subjects[self.subjects != exclude_subject]
+        return len(np.unique(admitted) if one_per_subject else admitted)
+
     def synthesizer(
         self,
         n_neighbors: int = 20,

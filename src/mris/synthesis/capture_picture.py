@@ -70,7 +70,7 @@ def capture_pixels(
                 draw_map(panel, values, "viridis", *limits, synthesis.spacing)
             page.label(strip, f"neighbors\n{region}")
             strip += 1
-    return page.pixels(caption, n_neighbors=int(synthesis.contributions[0].neighbors.counts[0]))
+    return page.pixels(caption, n_neighbors=synthesis.contributions[0].n_neighbors)
 
 
 class _Page:

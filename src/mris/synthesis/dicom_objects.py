@@ -24,6 +24,7 @@ from mris.synthesis.capture_picture import WARNING, capture_pixels
 from mris.synthesis.dicom_source import PATIENT_AND_STUDY, DerivedFrom, SourceHeader
 from mris.synthesis.pictures import ValueRange, value_limits
 from mris.synthesis.synthesis import Synthesis
+from mris.wording import counted
 
 CAPTURE_SERIES, MAP_SERIES = 9101, 9102
 """Series numbers of the Secondary Capture and the Parametric Map."""
@@ -210,7 +211,8 @@ def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
     parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}"]
     if derived.side:
         parts.append(f"{derived.side} side" + (", map mirrored" if synthesis.mirrored else ""))
-    parts.append(f"{synthesis.settings.n_neighbors} neighbors, {synthesis.settings.weights} weights")
+    neighbors = counted(synthesis.contributions[0].n_neighbors, "neighbor")
+    parts.append(f"{neighbors}, {synthesis.settings.weights} weights")
     parts.append(f"mris {mris.__version__}, bundle {(synthesis.bundle_id or 'none')[:16]}")
     return "; ".join(parts)
 

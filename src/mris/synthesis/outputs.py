@@ -142,7 +142,7 @@ def provenance(synthesis: Synthesis, query: Query | None = None) -> dict[str, An
 
 
 def _contribution_record(part: Contribution) -> dict[str, Any]:
-    count = int(part.neighbors.counts[0])
+    count = part.n_neighbors
     columns = zip(
         part.neighbors.keys[0, :count].tolist(),
         part.neighbors.subjects[0, :count].tolist(),
@@ -154,6 +154,7 @@ def _contribution_record(part: Contribution) -> dict[str, Any]:
         "regions": part.regions,
         "encoder": part.fingerprint,
         "database_version": part.database_version,
+        "n_neighbors": count,
         "neighbors": [
             {"key": key, "subject": subject, "similarity": similarity, "weight": weight}
             for key, subject, similarity, weight in columns

@@ -57,6 +57,11 @@ class Contribution:
     fingerprint: str
     database_version: int
 
+    @property
+    def n_neighbors(self) -> int:
+        """How many neighbors were averaged: k, or as many as the database could give."""
+        return int(self.neighbors.counts[0])
+
 
 @dataclass(frozen=True)
 class Synthesis:
