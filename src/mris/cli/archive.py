@@ -125,7 +125,8 @@ def fetch(
         raise ArchiveError(f"archive {archive.url}: has no instance{kinds} in study {study}; look with archive query")
     n_new = n_there = n_failed = 0
     outcomes = fetch_instances(archive, instances, out)
-    for outcome in track(outcomes, "Fetching", total=len(instances), console=_console(), disable=quiet):
+    bar = track(outcomes, "Fetching", total=len(instances), console=_console(), disable=quiet, transient=True)
+    for outcome in bar:
         if outcome.problem is not None:
             n_failed += 1
             typer.echo(f"not fetched: {outcome.problem}", err=True)
@@ -161,7 +162,9 @@ def store(
 
     archive = _connected(url, user, ca_file, insecure, timeout, retries)
     n_stored = 0
-    for outcome in track(store_files(archive, files), "Storing", total=len(files), console=_console(), disable=quiet):
+    outcomes = store_files(archive, files)
+    bar = track(outcomes, "Storing", total=len(files), console=_console(), disable=quiet, transient=True)
+    for outcome in bar:
         n_stored += outcome.problem is None
         if outcome.problem is not None:
             typer.echo(f"not stored: {outcome.problem}", err=True)

@@ -96,7 +96,8 @@ def radiograph(
         check_writable_folder(out)
     outcomes: list[PlateOutcome] = []
     console = Console(stderr=True)
-    progress = track(import_plates(plates, out, options), "Locating", len(plates), console=console, disable=quiet)
+    found = import_plates(plates, out, options)
+    progress = track(found, "Locating", len(plates), console=console, disable=quiet, transient=True)
     for outcome in progress:
         outcomes.append(outcome)
         typer.echo(_line(outcome), err=outcome.problem is not None)

@@ -121,14 +121,15 @@ def synthesize(
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
-    for outcome in track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet):
+    bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
+    for outcome in bar:
         if outcome.problem is None:
             n_done += 1
             n_queries += outcome.n_queries
         else:
-            typer.echo(f"skipped: {outcome.problem}", err=True)
+            console.out(f"skipped: {outcome.problem}", highlight=False)  # above the bar; typer.echo writes into it
         for note in outcome.notes:
-            typer.echo(f"note: {note}", err=True)
+            console.out(f"note: {note}", highlight=False)
     found = "" if options.knees is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:

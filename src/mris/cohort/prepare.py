@@ -350,5 +350,5 @@ def _bar(title: str, total: int, shown: bool) -> Iterator[_Advance]:
         yield _Advance(None, total)
         return
     columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Advance(bar, total)
