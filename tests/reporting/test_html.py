@@ -1,10 +1,15 @@
 import csv
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -18,6 +23,25 @@ from mris.reporting.figures import png
 from mris.reporting.html import draw, render, write_evaluation, write_per_image
 from mris.reporting.page import Picture
 from mris.reporting.panels import example_figure, shared_scales
+
+_BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+_MEASURE = """
+<script>
+const seen = document.documentElement.clientWidth;
+const name = e => `${e.tagName} ${e.textContent.slice(0, 40)}`;
+const sticksOut = e => e.getBoundingClientRect().right > seen + 1;
+const scrolls = e => e !== null && getComputedStyle(e).overflowX === "auto" && !sticksOut(e);
+const all = selector => [...document.querySelectorAll(selector)];
+document.body.innerHTML = "<output>" + JSON.stringify({
+  sideways: document.documentElement.scrollWidth - seen,
+  cutText: all("h1, h2, h3, p, caption, figcaption, .card, nav a").filter(sticksOut).map(name),
+  cutTables: all("table").filter(e => sticksOut(e) && !scrolls(e.parentElement)).map(name),
+  cutFigures: all("img").filter(e => sticksOut(e) && !scrolls(e.parentElement)).map(e => e.alt),
+  hiddenTables: all("table").filter(e => e.scrollWidth > e.parentElement.clientWidth + 1).map(name),
+}) + "</output>";
+</script>
+"""
 
 _VOID = {"meta", "img", "br", "link", "input"}
 
@@ -89,6 +113,31 @@ def test_the_page_is_whole_without_any_other_file(folder: Path) -> None:
     assert all(image["alt"] for image in page.images)
     assert not page.tags & {"script", "link", "iframe"}
     assert not re.search(r"https?://|@import|url\(", text)
+
+
+def _measured(page: str, width: int, folder: Path) -> dict[str, Any]:
+    """What a browser tells of a page in a window so many pixels wide."""
+    assert _BROWSER is not None
+    (folder / "page.html").write_text(page.replace("</body>", f"{_MEASURE}</body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    command = [_BROWSER, *flags, f"--window-size={width},900", "--dump-dom", (folder / "page.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return dict(json.loads(unescape(re.search(r"<output>(.*)</output>", shown, re.DOTALL)[1])))  # type: ignore[index]
+
+
+@pytest.mark.skipif(_BROWSER is None, reason="no Chromium or Chrome to look at the page with")
+@pytest.mark.parametrize("width", [400, 1100])
+def test_no_word_table_or_picture_is_out_of_reach_in_a_narrow_window(folder: Path, tmp_path: Path, width: int) -> None:
+    found = _measured((folder / "report.html").read_text(), width, tmp_path)
+    hidden = found.pop("hiddenTables")
+    assert found == {"sideways": 0, "cutText": [], "cutTables": [], "cutFigures": []}
+    assert bool(hidden) == (width == 400), "what is wider than a phone scrolls; at 1,100 pixels nothing need"
+
+
+def test_no_line_break_divides_the_interval_of_a_headline_number(folder: Path) -> None:
+    cards = re.findall(r'<div class="card">(.*?)</div>', (folder / "report.html").read_text())
+    intervals = [interval for card in cards for interval in re.findall(r"\[.*?\]", card)]
+    assert len(intervals) == 2 and not any(" " in interval for interval in intervals)
 
 
 def test_the_page_says_mask_gallery_chance_and_who_is_not_in_training(folder: Path, evaluation: Evaluation) -> None:

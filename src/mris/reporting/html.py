@@ -196,13 +196,13 @@ def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
 def _cards(results: Results) -> list[Card]:
     first, region, unit = results.methods[0].name, results.regions[-1], results.cohort.unit
     error = results.estimate(first, "median")
-    ends = f"[{tables.number(error.low)}, {tables.number(error.high)}]"
+    ends = _unbroken(tables.number(error.low), tables.number(error.high))
     cards = [Card(f"{tables.number(error.value)} {unit}", f"median absolute error of {first}, {region} {ends}")]
     cards += [
         Card(
             f"{tables.signed(100 * row.relative, 1)} %",
             f"median error against {row.reference} "
-            f"[{tables.signed(100 * row.relative_low, 1)}, {tables.signed(100 * row.relative_high, 1)}]",
+            f"{_unbroken(tables.signed(100 * row.relative_low, 1), tables.signed(100 * row.relative_high, 1))}",
         )
         for row in results.differences
         if (row.method, row.region, row.label, row.metric) == (first, region, "", "median")
@@ -218,6 +218,11 @@ def _cards(results: Results) -> list[Card]:
             )
         )
     return cards
+
+
+def _unbroken(low: str, high: str) -> str:
+    """Write an interval that no line break divides."""
+    return f"[{low},\N{NO-BREAK SPACE}{high}]"
 
 
 def comparison_pictures(evaluation: Evaluation, scales: panels.Scales) -> list[Picture]:
