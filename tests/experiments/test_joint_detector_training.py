@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mris.knee.joint_detector import MIN_CONFIDENCE, PIXEL_MM, STRIDE, heat_peaks
+from mris.knee.phantom.bones import FAR, Body, eminence_dip
+from mris.knee.phantom.projection import Canvas
+from mris.knee.phantom.radiograph import expose
+from mris.knee.phantom.simulate import simulate_subject
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "experiments" / "joint_detector"
@@ -52,6 +57,30 @@ def test_turned_bent_and_lifted_a_joint_stays_under_its_label(
             errors.append(np.hypot(*(seen - (row, column))) * PIXEL_MM)
     assert len(errors) > 100
     assert np.mean(errors) < 0.5 and max(errors) < 2.0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_wire_laid_into_the_dip_between_the_spines_shows_where_the_label_says(
+    study: SimpleNamespace, side: str
+) -> None:
+    size = 560
+    for subject in range(8):
+        left, right = simulate_subject(5, subject, size=32, max_visits=1)[:2]
+        visit = left if side == "left" else right
+        state = visit.state
+        view = replace(state.view, roll=3.0 * state.view.roll, scatter=0.0, photons=1e7)
+        lateral, up = eminence_dip(state.shape)
+        canvas = Canvas(size, view, 0.5 * state.placement.height)
+        y = np.linspace(-3.0, 3.0, 5)
+        x, _ = canvas.columns(y)
+        floor = np.where(np.abs(x - lateral) < 1.0, up - 1.0, FAR)
+        canvas.add(Body(floor, np.where(floor < FAR, up + 1.0, -FAR)), y, 1.0)
+        seen = 1.0 - expose(canvas.total(), view, size, np.random.default_rng(0))
+        seen = np.where(seen > 0.5 * seen.max(), seen, 0.0)[:, :: 1 if side == "left" else -1]
+        rows, columns = np.indices(seen.shape)
+        middle = (np.array([(seen * rows).sum(), (seen * columns).sum()]) / seen.sum() - (size - 1) / 2) * 140.0 / size
+        label = study.plates.eminence_mm(replace(visit, state=replace(state, view=view)))
+        assert np.hypot(*(middle - label)) < 0.3
 
 
 def test_what_is_taught_is_found_where_it_was_asked_for(study: SimpleNamespace) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from mris.knee import joint_detector
 from mris.knee.atlas import knee_atlas
-from mris.knee.phantom.bones import plateau_surface
+from mris.knee.phantom.bones import eminence_dip
 from mris.knee.phantom.fields import HEALTHY_THICKNESS_MM
 from mris.knee.phantom.population import ANNUAL_TRANSITIONS, ENRICHED_PREVALENCE, PREVALENCE
 from mris.knee.phantom.simulate import KneeState, simulate_states
@@ -204,12 +205,11 @@ def test_denuded_bone_is_zero_and_only_the_outside_of_the_atlas_is_nan(populatio
     assert bare[population.klg == 4].mean() > 0.6
 
 
-def test_the_joint_center_lies_within_two_millimeters_of_the_dip_between_the_tibial_spines(
+def test_the_dip_between_the_tibial_spines_lies_as_far_above_the_joint_center_as_the_detector_takes_it_to(
     enriched: list[KneeState],
 ) -> None:
     # Round that dip KNEEL, and so the paper, cuts regions; the phantom's center is half the joint space high.
-    x, y = np.meshgrid(np.linspace(-4.0, 4.0, 41), np.linspace(-20.0, 20.0, 81))
-    dips = np.array([plateau_surface(state.shape, x, y).max(axis=0).min() for state in enriched])
+    dips = np.array([eminence_dip(state.shape)[1] for state in enriched])
     centers = np.array([0.5 * state.placement.height for state in enriched])
-    assert abs(np.mean(dips - centers)) < 2.0
+    assert np.mean(dips - centers) == pytest.approx(joint_detector._EMINENCE_MM, abs=0.1)
     assert np.std(dips - centers) < 1.0

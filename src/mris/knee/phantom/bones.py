@@ -153,6 +153,17 @@ def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
     return np.asarray(s * (medial * (1.0 - side) + lateral * side + ridge + spines + tilt))
 
 
+def eminence_dip(shape: BoneShape) -> tuple[float, float]:
+    """Where the tibia's outline is lowest between the tips of its spines, the middle of the intercondylar eminence.
+
+    Returns:
+        Millimeters towards the lateral side, and up.
+    """
+    x = shape.scale * shape.spine_separation * np.linspace(-1.0, 1.0, 61)
+    outline = plateau_surface(shape, *np.meshgrid(x, np.linspace(-10.0, 10.0, 41))).max(axis=0)
+    return float(x[outline.argmin()]), float(outline.min())
+
+
 _FEMUR_RATIO = np.array([0.0, 0.50, 0.52, 0.55, 0.60, 0.68, 0.78, 0.88, 0.95, 0.985, 1.0])
 _FEMUR_HEIGHT = np.array([FAR, FAR, 84.0, 70.0, 60.0, 52.0, 46.0, 41.0, 36.0, 31.0, 22.0])
 _TIBIA_RATIO = np.array([0.0, 0.46, 0.48, 0.51, 0.56, 0.65, 0.76, 0.87, 0.95, 0.985, 1.0])
