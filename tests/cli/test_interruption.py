@@ -6,9 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from mris.cli import entry
 
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 
@@ -57,6 +60,40 @@ def test_a_killed_index_or_evaluation_leaves_no_half_result_and_runs_again(
     assert run_cli("bundle", "verify", header).code == 0
     assert run_cli("bundle", "verify", folder).code == 0
     assert (report / "report.html").is_file()
+
+
+# A file of a library's name goes before the library; Ctrl-C comes while it loads. Tests in the background ignore it.
+_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); signal.raise_signal(signal.SIGINT)"
+_COMPILED = (
+    f"try:\n    {_CTRL_C}\nexcept KeyboardInterrupt as stop:\n    raise ImportError('not initialized') from stop"
+)
+
+
+@pytest.mark.parametrize("code", [_CTRL_C, _COMPILED])
+@pytest.mark.parametrize("library", ["typer", "pyarrow"])
+def test_ctrl_c_while_libraries_load_costs_one_line(tmp_path: Path, library: str, code: str) -> None:
+    (tmp_path / f"{library}.py").write_text(code)
+    command = "import sys\nfrom mris.cli.entry import main\nsys.argv = ['mris', 'check', 'pairs.csv']\nmain()\n"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "mris: interrupted\n")
+
+
+def test_the_command_starts_where_ctrl_c_is_caught() -> None:
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["scripts"] == {"mris": "mris.cli.entry:main"}
+
+
+def test_an_exit_code_and_an_error_of_a_command_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["mris", "check", "absent.csv"])
+    with pytest.raises(SystemExit) as leaving:
+        entry.main()
+    assert leaving.value.code == 2
+    monkeypatch.setitem(sys.modules, "mris.cli.main", None)
+    with pytest.raises(ImportError, match="halted"):
+        entry.main()
 
 
 def test_a_run_that_died_before_its_first_epoch_resumes_to_the_same_encoder(
