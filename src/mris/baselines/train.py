@@ -126,7 +126,17 @@ def train_baseline(
         module = TranslationModule(network, settings, mask, seed)
     if leads and not resume:  # last: what is refused leaves no folder
         write_run_file(run, description)
-    state = fit_run(module, data, run, settings, monitor=MONITOR, prefix="network.", resume=resume, progress=progress)
+    state = fit_run(
+        module,
+        data,
+        run,
+        settings,
+        monitor=MONITOR,
+        prefix="network.",
+        resume=resume,
+        progress=progress,
+        unit=cohort.header.unit,
+    )
     network.load_state_dict(state)
     network.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     if leads:

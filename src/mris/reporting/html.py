@@ -201,7 +201,7 @@ def _cards(results: Results) -> list[Card]:
     cards += [
         Card(
             f"{tables.signed(100 * row.relative, 1)} %",
-            f"median error against {row.reference} "
+            f"median error against {row.reference}, below 0 is better "
             f"{_unbroken(tables.signed(100 * row.relative_low, 1), tables.signed(100 * row.relative_high, 1))}",
         )
         for row in results.differences

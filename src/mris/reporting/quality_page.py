@@ -18,6 +18,7 @@ from mris.reporting import figures, quality_figures, tables
 from mris.reporting.grid import Shades
 from mris.reporting.page import Card, Picture, render_page, table_markup
 from mris.reporting.tables import Cell, Table
+from mris.wording import counted
 
 MOST_SHOWN = 40
 """Flagged maps on contact sheets; the table and the CSV have all."""
@@ -116,6 +117,7 @@ def render_quality(
         cards=_cards(quality, report),
         files=written,
         n_flagged=len(flagged),
+        flagged_maps=counted(len(flagged), "map"),
         n_shown=min(len(flagged), MOST_SHOWN),
         sheets=_sheets(checked, flagged[:MOST_SHOWN], quality_figures.median_map(maps), shades),
         flagged_tables=[table_markup(_flagged_table(quality, flagged, region)) for region in regions],
@@ -180,7 +182,7 @@ def _samples(
             f"sample_{region}",
             figures.png(quality_figures.sample_sheet(maps[:, region], titles, shades, quality.unit)),
             f"Maps drawn at random, {name}",
-            f"{name}: {len(rows)} maps drawn at random among those not flagged ({quality.unit}).",
+            f"{name}: {counted(len(rows), 'map')} drawn at random among those not flagged ({quality.unit}).",
         )
         for region, name in enumerate(quality.regions)
     ]
