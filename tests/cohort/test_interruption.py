@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -313,6 +314,41 @@ if __name__ == "__main__":
     settings = prepare.PrepareSettings(SourcePreparation(size=(8, 8)), (6, 6), workers=2, on_error="skip")
     prepare.prepare_cohort(Path(sys.argv[1], "manifest.csv"), Path(sys.argv[1], "out"), settings, progress=False)
 """
+
+
+CTRL_C_IN_WORKERS = """
+import signal, sys
+if any("spawn_main" in argument for argument in sys.orig_argv):
+    signal.raise_signal(signal.SIGINT)
+else:  # tests in the background ignore Ctrl-C, and so would all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Ctrl-C cannot be held back on this system")
+def test_ctrl_c_while_workers_load_is_left_to_their_parent(study: Study) -> None:
+    (study.folder / "script.py").write_text(WITH_WORKERS)
+    (study.folder / "sitecustomize.py").write_text(CTRL_C_IN_WORKERS)  # the first that a new process loads
+    assert study.manifest.is_file()
+    done = subprocess.run(
+        [sys.executable, str(study.folder / "script.py"), str(study.folder)],
+        env=os.environ | {"PYTHONPATH": str(study.folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (study.out / "cohort.json").is_file()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Ctrl-C cannot be held back on this system")
+def test_the_parent_of_workers_hears_ctrl_c() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with workers.WorkerPool(1) as pool:
+        in_worker = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert signal.SIGINT in in_worker - before
 
 
 @pytest.mark.slow

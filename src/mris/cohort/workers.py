@@ -1,5 +1,6 @@
 """Pairs read by several processes, handed back in the manifest's order."""
 
+import contextlib
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -7,15 +8,18 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import parent_process
+from typing import ParamSpec, TypeVar
 
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, PrepareSettings, read_pairs
 from mris.errors import CohortError
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _ROWS_PER_TASK = 8
 _ROWS_WORTH_A_WORKER = 32  # to start a process costs as much as to read some dozen images
 
@@ -43,8 +47,7 @@ def prepared_pairs(
         for task in tasks:
             yield from read_pairs(task, regions, settings, keep_pixels)
         return
-    # Spawned, never forked: the parent has Lance open, whose threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    pool = WorkerPool(workers)
     try:
         waiting: deque[Future[list[PreparedPair]]] = deque()
         pending = iter(tasks)
@@ -67,6 +70,35 @@ def prepared_pairs(
 def _worth(n_rows: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, n_rows // _ROWS_WORTH_A_WORKER))
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Processes that leave Ctrl-C to their parent from their first moment on.
+
+    They are spawned, never forked: the parent has Lance open, whose threads do not survive a fork.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        """Make a pool of so many processes, each started when it has work."""
+        super().__init__(n_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Hand on a task, for which a process may start; see `ProcessPoolExecutor.submit`."""
+        with _ctrl_c_waits():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back; a process that starts meanwhile does so for good, as it begins by loading libraries."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def start_worker() -> None:

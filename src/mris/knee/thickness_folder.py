@@ -8,10 +8,8 @@ import csv
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -22,7 +20,7 @@ import numpy as np
 from rich.progress import track
 
 import mris
-from mris.cohort.workers import start_worker
+from mris.cohort.workers import WorkerPool
 from mris.errors import ImageError, OutputError
 from mris.images.write import atomic_write, check_writable_folder, write_json
 from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
@@ -168,7 +166,7 @@ def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> 
     if workers <= 1:
         yield from map(make, knees)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    pool = WorkerPool(workers)
     try:
         yield from pool.map(make, knees)
     except BrokenProcessPool as error:

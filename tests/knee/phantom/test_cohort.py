@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mris.cohort import workers
 from mris.errors import OutputError, SettingsError
 from mris.knee.atlas import REGIONS, knee_atlas
 from mris.knee.phantom import cohort, simulate_subject, write_phantom
@@ -240,6 +241,6 @@ def test_a_killed_call_leaves_no_worker_and_is_finished_by_the_next(
 
 
 def test_a_worker_that_dies_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "start_worker", os.abort)
+    monkeypatch.setattr(workers, "start_worker", os.abort)
     with pytest.raises(OutputError, match=r"a process that simulates knees died .* run again with fewer workers"):
         write_phantom(tmp_path / "knees", n_subjects=3, size=SIZE, workers=2, progress=False)

@@ -7,12 +7,10 @@ Each subject's files are followed by a small record of its rows; a subject witho
 import csv
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +22,7 @@ import PIL.Image
 from rich.progress import track
 
 import mris
-from mris.cohort.workers import start_worker
+from mris.cohort.workers import WorkerPool
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
@@ -259,9 +257,8 @@ def _written(
         for index in indices:
             yield write(index)
         return
-    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(indices)), context, initializer=start_worker) as pool:
+        with WorkerPool(min(workers, len(indices))) as pool:
             yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
     except BrokenProcessPool as error:
         raise OutputError(
