@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 
 from mris.cli.main import app
 
@@ -53,6 +54,13 @@ def test_every_option_is_explained(name: str) -> None:
     for parameter in ALL[name].params:
         if parameter.name not in ("help", "quiet"):
             assert getattr(parameter, "help", None), f"mris {name}: {parameter.name}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_word_of_the_help_is_taken_for_markup(name: str) -> None:
+    texts = [ALL[name].help, *(getattr(parameter, "help", None) for parameter in ALL[name].params)]
+    for text in filter(None, texts):
+        assert Text.from_markup(text).plain == text
 
 
 def test_without_a_command_the_help_is_shown(run_cli) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Manifest = Annotated[
     Path,
     typer.Argument(
-        help="CSV or Parquet with columns subject, timepoint, [side], source, target (or one target_<region> a "
-        "region), [split], [spacing], [center_row, center_col]; every other column is a label."
+        help="CSV or Parquet with columns subject, timepoint, source, target (or one target_<region> a region), and "
+        "perhaps side, split, spacing, center_row, center_col; every other column is a label."
     ),
 ]
 Size = Annotated[str, typer.Option(help="Pixels of the prepared source: one number, or ROWSxCOLUMNS.")]
