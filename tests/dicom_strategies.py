@@ -4,6 +4,7 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pydicom
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
@@ -24,7 +26,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from tests.dicom_sources import radiograph
+from tests.dicom_sources import IDENTIFYING, radiograph
 from tests.jpeg_lossless import jpeg_lossless
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -114,6 +116,29 @@ def image_elements(
     ]
 
 
+def identified_file(
+    changes: Mapping[str, bytes | None], *, vrs: Mapping[str, bytes] | None = None, syntax: UID = ExplicitVRLittleEndian
+) -> bytes:
+    """A radiograph of a person who does not exist, as bytes, so that an element may hold what no library writes.
+
+    Args:
+        changes: Values by keyword, None for none, in place of those of `IDENTIFYING`.
+        vrs: Other types than the elements have.
+        syntax: A native one.
+    """
+    texts = {key: str(value).encode() for key, value in IDENTIFYING.items()}
+    texts |= {"SpecificCharacterSet": b"ISO_IR 192", "BodyPartExamined": b"KNEE"}
+    elements = {element.tag: element for element in _sound((33, 64), (16, 12), False, 0, syntax)}
+    for keyword, value in (texts | dict(changes)).items():
+        tag = tag_for_keyword(keyword)
+        assert tag is not None, keyword
+        elements.pop(tag, None)
+        if value is not None:
+            vr = (vrs or {}).get(keyword, dictionary_VR(tag).encode())
+            elements[tag] = Element(tag, vr, _even(value, b"\0" if vr == b"UI" else b" "))
+    return file_bytes([elements[tag] for tag in sorted(elements)], syntax)
+
+
 def file_bytes(elements: list[Element], syntax: UID | str, *, preamble: bool = True) -> bytes:
     """Write elements as a file; a data set in big endian, implicit or deflated where the syntax says so."""
     uid = str(syntax).encode()
@@ -139,8 +164,8 @@ def _short(tag: int, value: int) -> Element:
     return Element(tag, b"US", struct.pack("<H", value))
 
 
-def _even(value: bytes) -> bytes:
-    return value + b" " * (len(value) % 2)
+def _even(value: bytes, padding: bytes = b" ") -> bytes:
+    return value + padding * (len(value) % 2)
 
 
 def _written(element: Element, order: str, *, explicit: bool) -> bytes:

@@ -1,6 +1,7 @@
 """``mris synthesize`` of a hospital's files: DICOM results, de-identification, plates of both knees."""
 
 import json
+import warnings
 
 import numpy as np
 import pydicom
@@ -115,9 +116,9 @@ def test_a_region_of_which_more_than_a_quarter_is_outside_the_plate_is_noted_onc
         side: json.loads((tmp_path / "o" / f"plate_{side}_provenance.json").read_text()) for side in ("right", "left")
     }
     assert 0.7 < records["right"]["query"]["outside"] < 0.75 and records["left"]["query"]["outside"] <= 0.25
-    (note,) = [line for line in outcome.err.splitlines() if line.startswith("note: ")]
+    (note,) = [line for line in outcome.err.splitlines() if "plate.dcm" in line]
     share = f"{records['right']['query']['outside']:.0%}"
-    assert note == f"note: {share} of the region of the right knee lies outside plate.dcm; check its center"
+    assert note == f"note: plate.dcm: {share} of the region of the right knee lies outside the plate; check its center"
 
 
 def test_a_plate_with_a_sheet_of_centers_gives_its_knees(run_cli, tiny_bundle, plate, tmp_path):
@@ -183,6 +184,60 @@ def test_what_could_not_be_taken_over_is_said_without_the_value(run_cli, tiny_bu
     assert outcome.code == 0
     assert "note: PatientBirthDate of knee.dcm is no value that DICOM allows" in outcome.err
     assert "17.9.53" not in outcome.err + outcome.out
+
+
+def odd_knee(path, rng, **odd):
+    """A knee whose header holds values that no library would write."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return write_radiograph(path, rng.integers(0, 4000, (20, 20)), ImageLaterality="L", **odd)
+
+
+@pytest.mark.parametrize("flags", [[], ["--deidentify"]], ids=["identified", "de-identified"])
+def test_two_names_for_one_patient_and_a_date_that_is_none_cost_a_note_each_and_no_warning_of_a_library(
+    run_cli, tiny_bundle, knee, tmp_path, rng, recwarn, flags
+):
+    odd = {"PatientName": "Meier^Hans\\Meier^Jo", "ReferringPhysicianName": "Obermann", "StudyDate": "2024.06.13"}
+    source = odd_knee(tmp_path / "odd.dcm", rng, **odd)
+    outcome = run_cli("synthesize", tiny_bundle, source, knee, "--out", tmp_path / "o", "--dicom", *flags, *QUICK)
+    assert outcome.code == 0 and "2 of 2 files synthesized" in outcome.out, outcome.err
+    notes = [line.split()[1] for line in outcome.err.splitlines() if line.startswith("note: ")]
+    assert notes == ["PatientName", "StudyDate"]
+    assert not [one for value in odd.values() for one in value.split("\\") if one in outcome.err]
+    assert not [one for one in recwarn if issubclass(one.category, UserWarning)]
+
+
+def test_a_source_of_two_studies_is_skipped_and_the_others_are_not(run_cli, tiny_bundle, knee, tmp_path, rng):
+    source = odd_knee(tmp_path / "odd.dcm", rng, StudyInstanceUID="1.2.3\\1.2.4")
+    flags = ["--dicom", "--on-error", "skip", *QUICK]
+    outcome = run_cli("synthesize", tiny_bundle, source, knee, "--out", tmp_path / "o", *flags)
+    assert outcome.code == 0 and "1 of 2 files synthesized" in outcome.out, outcome.err
+    assert "odd.dcm: its header lacks StudyInstanceUID, or has several" in outcome.err
+
+
+def test_objects_that_cannot_be_made_cost_their_file_alone_and_nothing_of_it_is_written(
+    run_cli, refused, tiny_bundle, plate, knee, tmp_path, monkeypatch
+):
+    from mris.synthesis import dicom_files
+
+    real = dicom_files.parametric_map
+
+    def made(synthesis, derived, **named):
+        if derived.source.path == plate and derived.side == "left":  # the second knee of the plate
+            raise TypeError("Invalid type for a person name.")
+        return real(synthesis, derived, **named)
+
+    monkeypatch.setattr(dicom_files, "parametric_map", made)
+    found = ["--right", "150,95", "--left", "160,290", "--dicom", *QUICK]
+    outcome = refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "stop", *found)
+    assert "plate.dcm: DICOM results cannot be made of its header and its map (TypeError)" in outcome
+    again = write_radiograph(tmp_path / "again.dcm", np.arange(300 * 390).reshape(300, 390), SOPInstanceUID="1.2.3")
+    flags = [*found, "--on-error", "skip"]
+    outcome = run_cli("synthesize", tiny_bundle, plate, again, "--out", tmp_path / "skip", *flags)
+    assert outcome.code == 0 and "1 of 2 files, 2 knees, synthesized" in outcome.out, outcome.err
+    assert "skipped: image" in outcome.err
+    for folder in ("stop", "skip"):
+        assert not list((tmp_path / folder).glob("plate*"))
 
 
 def test_a_missing_package_is_named_before_the_work(refused, tiny_bundle, knee, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.dicom_sources import IDENTIFYING, identifying_values, write_radiograph
+from tests.tiny_synthesis import tiny_synthesis
 
 from mris.errors import SettingsError
 from mris.synthesis.deidentify import (
@@ -23,7 +24,6 @@ from mris.synthesis.deidentify import (
 )
 from mris.synthesis.dicom_objects import parametric_map, secondary_capture
 from mris.synthesis.dicom_source import DerivedFrom, read_source_header
-from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 
 pytest.importorskip("highdicom")
 
@@ -32,13 +32,7 @@ SALT = b"the salt of a study that keeps it"
 
 @pytest.fixture(scope="module")
 def synthesis():
-    from mris.database.neighbors import Neighbors
-
-    image = np.arange(2 * 9 * 8, dtype=np.float32).reshape(2, 9, 8)
-    names = np.array([["A", "B"]])
-    neighbors = Neighbors(names, names, np.arange(2)[None], np.ones((1, 2), np.float32), np.array([2]))
-    part = Contribution(("femoral", "tibial"), neighbors, np.full(2, 0.5, np.float32), "f" * 64, 1)
-    return Synthesis(image, image, part.regions, "mm", (0.5, 0.5), (part,), SynthesisSettings(2))
+    return tiny_synthesis()
 
 
 @pytest.fixture(scope="module")

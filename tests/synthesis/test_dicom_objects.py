@@ -15,7 +15,7 @@ from tests.dicom_sources import IDENTIFYING, write_radiograph
 from mris.database.neighbors import Neighbors
 from mris.errors import ImageError
 from mris.synthesis.capture_picture import capture_pixels
-from mris.synthesis.dicom_files import write_dicom_objects
+from mris.synthesis.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.synthesis.dicom_objects import parametric_map, secondary_capture
 from mris.synthesis.dicom_source import PATIENT_AND_STUDY, DerivedFrom, read_source_header
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
@@ -72,7 +72,8 @@ def picture():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, synthesis, derived, neighbor_maps, picture):
-    return write_dicom_objects(tmp_path_factory.mktemp("out"), "knee", synthesis, derived, neighbor_maps, picture)
+    encoded = encoded_dicom_objects("knee", synthesis, derived, neighbor_maps, picture)
+    return write_dicom_objects(tmp_path_factory.mktemp("out"), encoded)
 
 
 @pytest.fixture
@@ -212,9 +213,9 @@ def test_no_key_and_no_subject_of_the_database_is_in_the_objects(files, synthesi
     assert len(drawn) > 10 and not [text for text in drawn if "KEY" in text or "SUBJECT" in text]
 
 
-def test_the_same_content_gives_the_same_bytes(files, synthesis, derived, neighbor_maps, picture, tmp_path):
-    again = write_dicom_objects(tmp_path, "knee", synthesis, derived, neighbor_maps, picture)
-    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in files]
+def test_the_same_content_gives_the_same_bytes(files, synthesis, derived, neighbor_maps, picture):
+    again = encoded_dicom_objects("knee", synthesis, derived, neighbor_maps, picture)
+    assert again == {path.name: path.read_bytes() for path in files}
 
 
 def test_other_content_has_other_uids_even_if_the_pictures_are_the_same(
@@ -260,7 +261,8 @@ def test_the_validators_of_other_makers_find_no_error(
     if not (shutil.which("dciodvfy") and shutil.which("dcmdump") and shutil.which("dcm2pnm")):
         pytest.skip("dciodvfy (dicom3tools) or dcmdump and dcm2pnm (dcmtk) are not installed")
     sized = replace(synthesis, spacing=spacing)
-    capture, values = write_dicom_objects(tmp_path / "v", "knee", sized, derived, neighbor_maps, picture, salt=salt)
+    encoded = encoded_dicom_objects("knee", sized, derived, neighbor_maps, picture, salt=salt)
+    capture, values = write_dicom_objects(tmp_path, encoded)
     for path in (capture, values):
         found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
         lines = (found.stdout + found.stderr).splitlines()

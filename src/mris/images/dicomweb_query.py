@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pydicom import config
 from pydicom.uid import UID
 
 from mris.errors import ArchiveError, SettingsError
@@ -169,7 +170,7 @@ def _study(record: Mapping[str, Any]) -> StudyRecord:
 
 
 def _class_name(record: Mapping[str, Any]) -> str:
-    return UID(_text(record, "00080016")).name.replace(" Storage", "")
+    return UID(_text(record, "00080016"), config.IGNORE).name.replace(" Storage", "")
 
 
 def _uid(archive: Archive, record: Mapping[str, Any], tag: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mris.errors import ImageError
 
-_FAULTS: tuple[type[Exception], ...] = (
+LIBRARY_FAULTS: tuple[type[Exception], ...] = (
     ArithmeticError,  # sizes of zero, overflow
     AssertionError,
     AttributeError,
@@ -44,7 +44,7 @@ def library_faults_as_image_error(path: Path, kind: str, *further: type[Exceptio
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             yield
-    except (*_FAULTS, *further) as error:
+    except (*LIBRARY_FAULTS, *further) as error:
         printable = "".join(sign if sign.isprintable() else " " for sign in str(error))  # a file's bytes may be in it
         reason = " ".join(printable.split())[:200] or type(error).__name__
         raise ImageError(f"image {path}: cannot be read as {kind}: {reason}; copy or export it again") from error

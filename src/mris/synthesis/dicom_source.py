@@ -2,18 +2,17 @@
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.valuerep import DA, TM
 
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
+from mris.synthesis.dicom_values import allowed_texts, texts_of
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -56,9 +55,19 @@ _EMPTY_IF_ABSENT = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+_TRIAL_SUBJECT = (
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
 _EMPTY_IN_A_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
 _REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-_READ = (*PATIENT_AND_STUDY, *_REFERENCE, "BodyPartExamined", "BurnedInAnnotation", "SpecificCharacterSet")
+_VALUES = (*(key for key in PATIENT_AND_STUDY if key not in _REFERENCE), "BodyPartExamined", "BurnedInAnnotation")
+_READ = (*_VALUES, *_REFERENCE, "SpecificCharacterSet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +75,9 @@ class SourceHeader:
     """What a derived object needs of its source.
 
     Attributes:
-        patient_and_study: The elements of `PATIENT_AND_STUDY` that the source has, those that every object needs
-            added empty; text in UTF-8.
+        path: Its file.
+        patient_and_study: The elements of `PATIENT_AND_STUDY` that the source has with a value that DICOM allows,
+            those that every object needs added empty; text in UTF-8.
         sop_class_uid: Kind of the source.
         sop_instance_uid: The source itself.
         series_instance_uid: Its series.
@@ -76,6 +86,7 @@ class SourceHeader:
         notes: What had to be left out, without the values.
     """
 
+    path: Path
     patient_and_study: Dataset
     sop_class_uid: str
     sop_instance_uid: str
@@ -110,7 +121,8 @@ class DerivedFrom:
 def read_source_header(path: Path) -> SourceHeader:
     """Read patient, study and identity of a DICOM image; pixels are not read.
 
-    A value that the standard does not allow (a date that is none, an unknown sex) is left empty and noted.
+    A value that the standard does not allow (a date that is none, an unknown sex, a number that is too long) is left
+    empty and noted. So is a UID of a wrong form, but it is kept: without it the objects could not refer to the source.
 
     Args:
         path: The DICOM file of the source.
@@ -123,36 +135,27 @@ def read_source_header(path: Path) -> SourceHeader:
             found = pydicom.dcmread(
                 path, stop_before_pixels=True, specific_tags=list(_READ), force=path.suffix.lower() == ".dcm"
             )
-            found.decode()
+            uids, wrong_uids = _uids(found, path)
+            values, wrong = _values(found)
+            notes = [
+                *(_note(keyword, path, "kept, since the results must refer to it") for keyword in wrong_uids),
+                *(_note(key, path, "left empty" if key in _EMPTY_IF_ABSENT else "left out") for key in wrong),
+                *_without_halves(values, path),
+            ]
+            patient_and_study = _patient_and_study(values | {"StudyInstanceUID": (uids["StudyInstanceUID"],)})
     except InvalidDicomError as error:
         raise ImageError(
             f"image {path}: is no DICOM file, so DICOM results have no patient and study; leave out --dicom, or give "
             "the DICOM original"
         ) from error
-    missing = [keyword for keyword in _REFERENCE if not str(found.get(keyword) or "").strip()]
-    if missing:
-        raise ImageError(
-            f"image {path}: its header lacks {', '.join(missing)}, so DICOM results cannot refer to it; export it "
-            "again from the archive, or leave out --dicom"
-        )
-    kept, notes = Dataset(), []
-    required = _EMPTY_IF_ABSENT + (_EMPTY_IN_A_TRIAL if "ClinicalTrialSponsorName" in found else ())
-    kept.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in PATIENT_AND_STUDY:
-        value = found.get(keyword)
-        if value is None or not _is_allowed(keyword, value):
-            if value is not None:
-                notes.append(f"{keyword} of {path.name} is no value that DICOM allows; it is left empty")
-            value = "" if keyword in required else None
-        if value is not None:
-            setattr(kept, keyword, value)
     return SourceHeader(
-        patient_and_study=kept,
-        sop_class_uid=str(found.SOPClassUID),
-        sop_instance_uid=str(found.SOPInstanceUID),
-        series_instance_uid=str(found.SeriesInstanceUID),
-        body_part=str(found.get("BodyPartExamined") or ""),
-        burned_in=_yes_or_no(found.get("BurnedInAnnotation")),
+        path=path,
+        patient_and_study=patient_and_study,
+        sop_class_uid=uids["SOPClassUID"],
+        sop_instance_uid=uids["SOPInstanceUID"],
+        series_instance_uid=uids["SeriesInstanceUID"],
+        body_part=values.get("BodyPartExamined", ("",))[0],
+        burned_in=values.get("BurnedInAnnotation", ("",))[0],
         notes=tuple(notes),
     )
 
@@ -189,26 +192,76 @@ def dicom_names(stem: str) -> tuple[str, str]:
     return f"{stem}_capture.dcm", f"{stem}_map.dcm"
 
 
-def _yes_or_no(value: Any) -> str:
-    text = str(value or "").strip().upper()
-    return text if text in ("YES", "NO") else ""
+def _note(keyword: str, path: Path, done: str) -> str:
+    return f"{keyword} of {path.name} is no value that DICOM allows; it is {done}"
 
 
-def _is_allowed(keyword: str, value: Any) -> bool:
-    if keyword == "PatientSex":
-        return str(value) in ("", "M", "F", "O")
-    if keyword in ("PatientBirthDate", "StudyDate"):
-        return _parses(DA, value)
-    if keyword == "StudyTime":
-        return _parses(TM, value)
-    if keyword in ("PatientSize", "PatientWeight"):
-        return isinstance(value, float | int)
-    return isinstance(value, str) or keyword.endswith("Name") or keyword == "PatientID"
+def _uids(found: Dataset, path: Path) -> tuple[dict[str, str], list[str]]:
+    """What the objects refer to, and which of these UIDs have a wrong form.
+
+    Raises:
+        ImageError: One is missing, or there are several for one.
+    """
+    uids, missing, wrong = {}, [], []
+    for keyword in _REFERENCE:
+        try:
+            (uids[keyword],) = texts_of(found, keyword)
+        except ValueError:
+            missing.append(keyword)
+            continue
+        try:
+            allowed_texts(found, keyword)
+        except ValueError:
+            wrong.append(keyword)
+    if missing:
+        raise ImageError(
+            f"image {path}: its header lacks {', '.join(missing)}, or has several, so DICOM results cannot refer to "
+            "it; export it again from the archive, or leave out --dicom"
+        )
+    return uids, wrong
 
 
-def _parses(kind: Callable[[str], datetime.date | datetime.time | None], value: Any) -> bool:
-    try:
-        kind(str(value))
-    except ValueError:
-        return False
-    return True
+def _values(found: Dataset) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The allowed values by keyword, and the keywords of elements whose values are not."""
+    values, wrong = {}, []
+    for keyword in _VALUES:
+        try:
+            texts = allowed_texts(found, keyword)
+        except ValueError:
+            wrong.append(keyword)
+        else:
+            if texts:
+                values[keyword] = texts
+    return values, wrong
+
+
+def _without_halves(values: dict[str, tuple[str, ...]], path: Path) -> list[str]:
+    """Take out what DICOM does not allow without an element that is not there; what was taken out."""
+    notes = []
+    subject = [keyword for keyword in _TRIAL_SUBJECT if keyword in values]
+    needed = [key for key in ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID") if key not in values]
+    if not {"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"} & set(values):
+        needed.append("ClinicalTrialSubjectID")
+    if subject and needed:
+        notes.append(f"the clinical trial of {path.name} lacks {', '.join(needed)}; it is left out")
+        for keyword in subject:
+            del values[keyword]
+    if values.get("PatientIdentityRemoved") == ("YES",) and "DeidentificationMethod" not in values:
+        notes.append(f"PatientIdentityRemoved of {path.name} has no DeidentificationMethod beside it; it is left out")
+        del values["PatientIdentityRemoved"]
+    return notes
+
+
+def _patient_and_study(values: Mapping[str, tuple[str, ...]]) -> Dataset:
+    made = Dataset()
+    made.SpecificCharacterSet = "ISO_IR 192"
+    required = {*_EMPTY_IF_ABSENT}
+    if "ClinicalTrialSponsorName" in values:
+        required |= {*_EMPTY_IN_A_TRIAL}
+    if "ClinicalTrialTimePointDescription" in values:
+        required.add("ClinicalTrialTimePointID")
+    for keyword in PATIENT_AND_STUDY:
+        texts = values.get(keyword, ("",) if keyword in required else ())
+        if texts:
+            setattr(made, keyword, texts[0] if len(texts) == 1 else list(texts))
+    return made

@@ -1,7 +1,7 @@
 """From files to files: read queries, synthesize them in batches, write maps, provenance, pictures and DICOM."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -83,6 +83,7 @@ class _Prepared:
     stem: str
     facts: Query
     source: Float32[np.ndarray, "c h w"]
+    mirrored: bool
     header: SourceHeader | None
 
 
@@ -123,13 +124,22 @@ def synthesize_files(
                     raise ImageError(f"image {alike[0].path}: {error}") from error
                 problems |= {query.path: f"image {query.path}: {error}" for query in alike}
                 continue
-            synthesized += zip(alike, syntheses, strict=True)
+            for query, synthesis in zip(alike, syntheses, strict=True):
+                mirrored = query.mirrored and synthesizer.mirrors_targets
+                synthesized.append((query, replace(synthesis, mirrored=mirrored)))
         for path, _ in batch:
             of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
             if path in problems:
                 yield FileOutcome(path, problem=problems[path])
+                continue
+            try:
+                objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
+            except ImageError as error:
+                if options.on_error == "stop":
+                    raise
+                yield FileOutcome(path, problem=str(error))
             else:
-                yield _write_all(synthesizer, path, of_file, out_dir, options)
+                yield _write_all(synthesizer, path, of_file, objects, out_dir, options)
 
 
 def _read(
@@ -159,22 +169,25 @@ def _read(
 
 
 def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: SourceHeader | None) -> _Prepared:
-    source = synthesizer.prepare(query.image, side=query.facts.side, center=query.center)
-    return _Prepared(query.path, query.stem, query.facts, source, header)
+    side, preparation = query.facts.side, synthesizer.preparation
+    source = synthesizer.prepare(query.image, side=side, center=query.center)
+    mirrored = preparation is not None and side in preparation.mirror_sides
+    return _Prepared(query.path, query.stem, query.facts, source, mirrored, header)
 
 
 def _write_all(
     synthesizer: BatchSynthesizer,
     path: Path,
     queries: Sequence[tuple[_Prepared, Synthesis]],
+    objects: Sequence[Mapping[str, bytes]],
     out_dir: Path,
     options: FileOptions,
 ) -> FileOutcome:
     sha256 = _sha256(path)
     written: tuple[Path, ...] = ()
-    for query, synthesis in queries:
+    for (query, synthesis), encoded in zip(queries, objects, strict=True):
         query = replace(query, facts=replace(query.facts, sha256=sha256))
-        written += _write(synthesizer, query, synthesis, out_dir, options)
+        written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
     notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
     notes += _notes_on_regions(path, queries)
     if options.salt is not None:
@@ -198,27 +211,37 @@ def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) 
             yield f"the names of the results of {path.name} hold its {', '.join(told)}; rename the file first"
 
 
+def _dicom_objects(
+    synthesizer: BatchSynthesizer, query: _Prepared, synthesis: Synthesis, options: FileOptions
+) -> Mapping[str, bytes]:
+    if query.header is None:
+        return {}
+    from mris.synthesis.dicom_files import encoded_dicom_objects
+
+    return encoded_dicom_objects(
+        query.stem,
+        synthesis,
+        DerivedFrom(query.header, query.facts.side, query.mirrored),
+        synthesizer.neighbor_maps(synthesis, N_PICTURED),
+        query.source,
+        salt=options.salt,
+        value_range=options.value_range,
+    )
+
+
 def _write(
-    synthesizer: BatchSynthesizer, query: _Prepared, synthesis: Synthesis, out_dir: Path, options: FileOptions
+    synthesizer: BatchSynthesizer,
+    query: _Prepared,
+    synthesis: Synthesis,
+    encoded: Mapping[str, bytes],
+    out_dir: Path,
+    options: FileOptions,
 ) -> tuple[Path, ...]:
-    side, preparation = query.facts.side, synthesizer.preparation
-    mirrored = preparation is not None and side in preparation.mirror_sides
-    if mirrored and synthesizer.mirrors_targets:
-        synthesis = replace(synthesis, mirrored=True)
     objects: tuple[Path, ...] = ()
-    if query.header is not None:
+    if encoded:
         from mris.synthesis.dicom_files import write_dicom_objects
 
-        objects = write_dicom_objects(
-            out_dir,
-            query.stem,
-            synthesis,
-            DerivedFrom(query.header, side, mirrored),
-            synthesizer.neighbor_maps(synthesis, N_PICTURED),
-            query.source,
-            salt=options.salt,
-            value_range=options.value_range,
-        )
+        objects = write_dicom_objects(out_dir, encoded)
     written = write_synthesis(
         synthesis,
         out_dir,
@@ -226,7 +249,7 @@ def _write(
         options.formats,
         query=query.facts,
         value_range=options.value_range,
-        beside=[path.name for path in objects],
+        beside=list(encoded),
     )
     if options.pictures:
         picture = out_dir / f"{query.stem}_neighbors.png"

@@ -1,0 +1,15 @@
+"""A map of a few pixels, for tests of what is said about it."""
+
+import numpy as np
+
+from mris.database.neighbors import Neighbors
+from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
+
+
+def tiny_synthesis() -> Synthesis:
+    """Two regions of 9 x 8 pixels, from two neighbors."""
+    image = np.arange(2 * 9 * 8, dtype=np.float32).reshape(2, 9, 8)
+    names = np.array([["A", "B"]])
+    neighbors = Neighbors(names, names, np.arange(2)[None], np.ones((1, 2), np.float32), np.array([2]))
+    part = Contribution(("femoral", "tibial"), neighbors, np.full(2, 0.5, np.float32), "f" * 64, 1)
+    return Synthesis(image, image, part.regions, "mm", (0.5, 0.5), (part,), SynthesisSettings(2))
