@@ -110,7 +110,7 @@ GOOD = {
     "NIfTI of one slice": lambda f: volume(f / "x.nii.gz", (16, 16, 1)),
     "some NaN": lambda f: saved(f / "x.npy", np.where(PIXELS > 0.9, np.nan, PIXELS)),
     "float64, another size": lambda f: saved(f / "x.npy", RNG.random((40, 31))),
-    "DICOM, JPEG 2000": lambda f: Path(shutil.copy(get_testdata_file("JPEG2000.dcm"), f / "x.dcm")),
+    "DICOM, JPEG 2000": lambda f: Path(shutil.copy(get_testdata_file("MR_small_jp2klossless.dcm"), f / "x.dcm")),
     "DICOM, run lengths": lambda f: Path(shutil.copy(get_testdata_file("MR_small_RLE.dcm"), f / "x.dcm")),
 }
 

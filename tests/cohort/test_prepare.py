@@ -13,6 +13,7 @@ from tests.plates import pixels_of, write_plate
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareReport, PrepareSettings, check_cohort, prepare_cohort
 from mris.cohort.report import Problem
+from mris.cohort.writer import PairWriter
 from mris.errors import CohortError, ManifestError, SettingsError
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source, resize_target
@@ -377,6 +378,55 @@ def test_targets_of_another_size_than_the_commonest_of_their_region_are_counted_
     assert "first: row 2 (000/V00) with 16x8; all are stretched to 6x6" in note
     assert checked.n_dropped == 0
     assert _prepared(study, settings) == checked
+
+
+@pytest.mark.parametrize("n_kept", [20, 7])
+def test_the_header_tells_how_many_mm_whole_sources_show_also_after_an_interruption(
+    make_study: MakeStudy, settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch, n_kept: int
+) -> None:
+    # what is cut out in mm and stored as a picture has pixels of another size on each plate, and one extent
+    study = make_study()
+    for index, row in enumerate(study.rows):
+        study.put(index, "source", np.random.default_rng(index).random((50 + index % 2, 60)))
+        row["spacing"] = f"{100 / (50 + index % 2)} x 2"
+    if n_kept < 20:
+        monkeypatch.setattr("mris.cohort.prepare.ROWS_PER_APPEND", n_kept)
+        keep = PairWriter.append
+        monkeypatch.setattr(PairWriter, "append", lambda *a: (keep(*a), (_ for _ in ()).throw(KeyboardInterrupt))[0])
+        with pytest.raises(KeyboardInterrupt):
+            _prepared(study, settings)
+        monkeypatch.setattr(PairWriter, "append", keep)
+    report = _prepared(study, settings)
+    assert report.n_kept == 20 and not report.notes
+    assert Cohort.open(study.out).header.source.extent_mm == (100.0, 120.0)
+
+
+def test_a_cohort_of_regions_records_their_size_alone(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    for row in study.rows:
+        row["spacing"] = "1"
+    _prepared(study, replace(settings, source=SourcePreparation((8, 8), region_mm=7.0)))
+    source = Cohort.open(study.out).header.source
+    assert (source.region_mm, source.extent_mm, source.edge_mm) == (7.0, None, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "note"),
+    [
+        ("1.4", "sources show areas of different size: 12 x 10 mm (row 2, 000/V00) and 16.8 x 14 mm (row 5, 001/V10)"),
+        ("", "the pixel spacing of 1 of 20 sources is unknown, so it is not recorded how many mm they show"),
+    ],
+)
+def test_sources_that_show_areas_of_different_size_are_noted_and_give_no_extent(
+    make_study: MakeStudy, settings: PrepareSettings, spacing: str, note: str
+) -> None:
+    study = make_study()
+    for index, row in enumerate(study.rows):
+        row["spacing"] = spacing if index == 3 else "1"
+    (found,) = _prepared(study, settings).notes
+    assert found.startswith(note)
+    assert Cohort.open(study.out).header.source.extent_mm is None
+    assert "extent_mm" not in json.loads((study.out / "cohort.json").read_text())["source"]  # as older cohorts
 
 
 def test_a_dropped_pair_says_nothing_of_the_sizes_of_targets(make_study: MakeStudy, settings: PrepareSettings) -> None:

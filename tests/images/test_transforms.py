@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mris.errors import ImageError, SettingsError
 from mris.images.image import Image
 from mris.images.transforms import (
     SourcePreparation,
+    check_extent,
     crop_region_mm,
     mirror,
     prepare_source,
@@ -370,3 +372,35 @@ def test_a_gradient_over_a_wide_plate_stays_a_gradient():
     plate = Image(np.tile(np.arange(3520, dtype=np.float32), (1, 1000, 1)))
     prepared = prepare_source(plate, SourcePreparation((64, 64)))
     assert np.all(np.diff(prepared[0], axis=1) >= 0)
+
+
+def test_a_whole_image_of_another_extent_than_the_cohort_s_is_refused(radiograph):
+    def shown(rows, columns):
+        return replace(radiograph, spacing=(rows / radiograph.size[0], columns / radiograph.size[1]))
+
+    trained = SourcePreparation((16, 16), extent_mm=(100.0, 100.0))
+    check_extent(shown(101, 99), trained)
+    check_extent(replace(radiograph, spacing=None), trained)
+    with pytest.raises(ImageError, match="shows 140 x 140 mm, but the encoders were trained on pictures of 100 x"):
+        check_extent(shown(140, 140), trained)
+    check_extent(shown(430, 350), SourcePreparation((16, 16), region_mm=140.0))  # of which a region is cut
+
+
+def test_where_the_cohort_s_extent_is_unknown_a_picture_too_wide_for_one_knee_is_a_plate(radiograph):
+    unknown = SourcePreparation((16, 16))
+    for width in (140, 300):
+        check_extent(replace(radiograph, spacing=(1.0, width / radiograph.size[1])), unknown)
+    with pytest.raises(ImageError, match=r"one knee are at most 300 mm wide; if it is a plate.*--knees detect"):
+        check_extent(replace(radiograph, spacing=(1.0, 350 / radiograph.size[1])), unknown)
+
+
+def test_an_extent_is_kept_and_is_the_edge_of_a_region_only_where_it_is_square():
+    square = SourcePreparation((16, 16), extent_mm=[100.0, 100.4])
+    assert SourcePreparation.from_dict(square.to_dict()).extent_mm == (100.0, 100.4)
+    assert square.edge_mm == 100.0
+    assert SourcePreparation((16, 16), extent_mm=(300.0, 240.0)).edge_mm is None
+    assert SourcePreparation((16, 16), region_mm=140.0).edge_mm == 140.0
+    assert "extent_mm" not in SourcePreparation((16, 16)).to_dict()  # as cohorts and encoders had it
+    for wrong in ((1.0,), (0.0, 1.0), "ab", 3.0):
+        with pytest.raises(SettingsError, match="extent_mm is"):
+            SourcePreparation((16, 16), extent_mm=wrong)

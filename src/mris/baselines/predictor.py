@@ -12,7 +12,7 @@ import numpy as np
 from mris.baselines.training_subjects import read_training_subjects
 from mris.cohort.cohort import Cohort
 from mris.errors import BundleError, CohortError, SettingsError
-from mris.images.transforms import SourcePreparation
+from mris.images.transforms import SourcePreparation, alike
 from mris.images.write import write_json, write_npz
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import AtlasMask, Sources, Targets
@@ -114,13 +114,17 @@ class Baseline:
             CohortError: regions, sizes, unit or preparation differ.
         """
         header, card = cohort.header, self.card
-        for what, ours, theirs in (
+        pairs: list[tuple[str, object, object]] = [
             ("regions", card.regions, header.regions),
             ("source size", card.source_shape, header.source_shape),
             ("target size", card.target_shape, header.target_shape),
             ("unit", card.unit, header.unit),
             ("preparation", self.preparation, header.source),
-        ):
+        ]
+        extents = self.preparation.extent_mm, header.source.extent_mm
+        if not alike(*extents):
+            pairs.append(("sources that show (mm)", *extents))
+        for what, ours, theirs in pairs:
             if ours != theirs:
                 raise CohortError(
                     f"baseline {card.method!r} was trained with {what} {ours}, cohort {cohort.path.name!r} has "

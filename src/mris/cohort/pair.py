@@ -16,7 +16,15 @@ from mris.errors import ImageError, SettingsError
 from mris.images.dicom import read_dicom_facts
 from mris.images.image import Image, usable_spacing
 from mris.images.read import read_image
-from mris.images.transforms import SourcePreparation, mirror, prepare_source, resize_target, resized_spacing
+from mris.images.transforms import (
+    Extent,
+    SourcePreparation,
+    extent_of,
+    mirror,
+    prepare_source,
+    resize_target,
+    resized_spacing,
+)
 
 LARGEST_VALUE = float(np.finfo(np.float16).max)
 """Largest value that a cohort can store: 65504."""
@@ -96,6 +104,7 @@ class PreparedPair:
         target_spacing: Row and column spacing in mm of the stored target, NaN where no file says.
         problems: What was found.
         file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
+        extent_mm: Height and width of the source's file in mm, None where its spacing is unknown.
     """
 
     row: ManifestRow
@@ -104,6 +113,7 @@ class PreparedPair:
     target_spacing: tuple[float, float]
     problems: tuple[Problem, ...]
     file_sizes: tuple[tuple[int, int], ...] = ()
+    extent_mm: Extent | None = None
 
     @property
     def failed(self) -> bool:
@@ -153,7 +163,9 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
     spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
     file_sizes = tuple(target.file_size for target in whole)
-    return PreparedPair(row, source.astype(np.float16), stacked, spacing, tuple(problems), file_sizes)
+    return PreparedPair(
+        row, source.pixels.astype(np.float16), stacked, spacing, tuple(problems), file_sizes, source.extent_mm
+    )
 
 
 def read_map(
@@ -178,6 +190,13 @@ def target_columns(regions: Sequence[str]) -> tuple[str, ...]:
 _NO_SPACING = (float("nan"), float("nan"))
 
 
+class _Source(NamedTuple):
+    """A source as it is stored, and height and width in mm of its file."""
+
+    pixels: Float32[np.ndarray, "c h w"]
+    extent_mm: Extent | None
+
+
 class _Target(NamedTuple):
     """A target as it is stored, and the rows and columns that its file has."""
 
@@ -186,9 +205,7 @@ class _Target(NamedTuple):
     file_size: tuple[int, int]
 
 
-def _read_source(
-    row: ManifestRow, settings: PrepareSettings, problems: list[Problem]
-) -> Float32[np.ndarray, "c h w"] | None:
+def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Problem]) -> _Source | None:
     image = _opened(row, row.source, "source", row.spacing, problems)
     if image is None:
         return None
@@ -203,10 +220,11 @@ def _read_source(
         problems.append(Problem(row.row, row.key, "source", reason, "mirrored source"))
         return None
     try:
-        return prepare_source(image, settings.source, side=row.side or None, center=row.center)
+        pixels = prepare_source(image, settings.source, side=row.side or None, center=row.center)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
+    return _Source(pixels, extent_of(image))
 
 
 def _is_mirrored(path: str) -> bool:

@@ -20,11 +20,12 @@ from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import Problem as Problem
 from mris.cohort.report import listed, read_report, rows_with_errors
-from mris.cohort.target_sizes import TargetSizes, notes_on_sizes
+from mris.cohort.target_sizes import FileSizes, notes_on_extents, notes_on_sizes
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
 from mris.errors import CohortError
+from mris.images.transforms import SourcePreparation, common_extent
 from mris.images.write import write_json, write_npz
 
 ROWS_PER_APPEND = 256
@@ -125,7 +126,7 @@ def check_cohort(
     n_channels: int | None = None
     problems = list(manifest.problems)
     kept: list[ManifestRow] = []
-    sizes: list[TargetSizes] = []
+    sizes: list[FileSizes] = []
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
         for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None):
             checked = _of_equal_channels(pair, n_channels)
@@ -133,7 +134,7 @@ def check_cohort(
             if checked.source is not None:
                 n_channels = n_channels or checked.source.shape[0]
                 kept.append(checked.row)
-                sizes.append(TargetSizes.of(checked))
+                sizes.append(FileSizes.of(checked))
                 if watch is not None:
                     watch(checked)
             advance(1)
@@ -154,7 +155,7 @@ class _Work:
     problems: list[Problem] = field(default_factory=list)
     waiting: list[PreparedPair] = field(default_factory=list)
     found: list[Problem] = field(default_factory=list)
-    sizes: list[TargetSizes] = field(default_factory=list)
+    sizes: list[FileSizes] = field(default_factory=list)
 
     def resume(self) -> None:
         """Find out how far an earlier run came: every row up to the table's last one is decided."""
@@ -213,7 +214,7 @@ class _Work:
         if errors and self.settings.on_error == "stop":
             head = f"{self.plan.manifest.path}: files cannot be used; mend them, or use --on-error skip"
             raise CohortError("\n  ".join([head, *listed(errors)]))
-        sizes = [TargetSizes.of(pair) for pair in self.waiting]
+        sizes = [FileSizes.of(pair) for pair in self.waiting]
         # These first: once a row is in the table, all before it must be accounted for.
         work_folder.add_problems(self.folder, self.found)
         work_folder.add_sizes(self.folder, sizes)
@@ -233,12 +234,19 @@ class _Work:
     def _all_problems(self) -> list[Problem]:
         return sorted([*self.plan.manifest.problems, *self.problems], key=lambda problem: problem.row)
 
+    def _source(self) -> SourcePreparation:
+        """How sources were prepared and, where they are whole, how many mm all of them show."""
+        source = self.settings.source
+        if source.region_mm is not None:
+            return source
+        return replace(source, extent_mm=common_extent([sizes.extent_mm for sizes in self.sizes]))
+
     def _header(self, n_pairs: int) -> CohortHeader:
         manifest, settings = self.plan.manifest, self.settings
         return CohortHeader(
             regions=manifest.regions,
             unit=settings.unit,
-            source=settings.source,
+            source=self._source(),
             source_shape=(self.n_channels or 1, *settings.source.size),
             target_shape=(len(manifest.regions), *settings.target_size),
             target_spacing=self.writer.target_spacing(),
@@ -303,14 +311,14 @@ def _report(
     )
 
 
-def _notes(
-    plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: Sequence[TargetSizes]
-) -> tuple[str, ...]:
+def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: Sequence[FileSizes]) -> tuple[str, ...]:
     notes = [f"split {name!r} has lost all its rows" for name in sorted(set(plan.splits.values()) - set(splits))]
     if settings.source.region_mm is None and any(row.center for row in plan.manifest.rows):
         notes.append("center_row and center_col are not used, since no region (region_mm) is cut out")
     if plan.manifest.has_split and settings.stratify:
         notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
+    if settings.source.region_mm is None:
+        notes += notes_on_extents(sizes, settings.source.size)
     notes += notes_on_sizes(sizes, target_columns(plan.manifest.regions), settings.target_size)
     return (*notes, *_oddities(plan.manifest))
 

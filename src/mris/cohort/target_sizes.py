@@ -1,40 +1,50 @@
-"""Tells of targets whose files have another size than the rest, since all are stretched to one."""
+"""Tells of files that have another size than the rest, since all are stretched to one."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mris.cohort.pair import PreparedPair
+from mris.images.transforms import Extent, common_extent
 from mris.wording import counted
 
 
 @dataclass(frozen=True)
-class TargetSizes:
-    """The sizes of one pair's target files.
+class FileSizes:
+    """The sizes of one pair's files.
 
     Attributes:
         row: Row of the manifest.
         key: The pair's key.
-        sizes: Rows and columns of each file, in the order of the regions.
+        sizes: Rows and columns of each target file, in the order of the regions.
+        extent_mm: Height and width of the source in mm, None where its spacing is unknown.
     """
 
     row: int
     key: str
     sizes: tuple[tuple[int, int], ...]
+    extent_mm: Extent | None = None
 
     @classmethod
-    def of(cls, pair: PreparedPair) -> "TargetSizes":
+    def of(cls, pair: PreparedPair) -> "FileSizes":
         """Take them from a pair that was read."""
-        return cls(pair.row.row, pair.row.key, pair.file_sizes)
+        return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "TargetSizes":
+    def from_json(cls, values: Mapping[str, Any]) -> "FileSizes":
         """Read what `dataclasses.asdict` gave."""
-        return cls(values["row"], values["key"], tuple((rows, columns) for rows, columns in values["sizes"]))
+        extent = values.get("extent_mm")  # unknown to the first versions
+        return cls(
+            values["row"],
+            values["key"],
+            tuple((rows, columns) for rows, columns in values["sizes"]),
+            None if extent is None else (extent[0], extent[1]),
+        )
 
 
-def notes_on_sizes(found: Sequence[TargetSizes], columns: Sequence[str], stored: tuple[int, int]) -> Iterator[str]:
+def notes_on_sizes(found: Sequence[FileSizes], columns: Sequence[str], stored: tuple[int, int]) -> Iterator[str]:
     """Note for each column how many of its targets have another size than the commonest, and which is the first.
 
     Regions are not compared with each other: each may have a frame of its own.
@@ -45,7 +55,7 @@ def notes_on_sizes(found: Sequence[TargetSizes], columns: Sequence[str], stored:
         stored: Rows and columns that all are stretched to.
 
     Example:
-        >>> pairs = [TargetSizes(row, f"S{row}/0", ((8, 8),)) for row in (2, 3)] + [TargetSizes(4, "S4/0", ((16, 8),))]
+        >>> pairs = [FileSizes(row, f"S{row}/0", ((8, 8),)) for row in (2, 3)] + [FileSizes(4, "S4/0", ((16, 8),))]
         >>> next(notes_on_sizes(pairs, ["target"], (6, 6))).partition(";")[0]
         "1 of 3 maps in column 'target' has another size than the commonest, 8x8 pixels"
     """
@@ -62,6 +72,39 @@ def notes_on_sizes(found: Sequence[TargetSizes], columns: Sequence[str], stored:
             f"{_written(first.sizes[place])}; all are stretched to {_written(stored)}, which fits only if they show "
             "the same area"
         )
+
+
+def notes_on_extents(found: Sequence[FileSizes], stored: tuple[int, int]) -> Iterator[str]:
+    """Note why a cohort of whole sources has no one extent, where some of them have one.
+
+    Args:
+        found: Every pair that is kept.
+        stored: Rows and columns that all are stretched to.
+
+    Example:
+        >>> pairs = [FileSizes(row, f"S{row}/0", (), (mm, mm)) for row, mm in ((2, 140.0), (3, 98.0))]
+        >>> next(notes_on_extents(pairs, (64, 64))).partition(":")[0]
+        'sources show areas of different size'
+    """
+    known = [(math.prod(pair.extent_mm), pair) for pair in found if pair.extent_mm is not None]
+    if not known or common_extent([pair.extent_mm for pair in found]) is not None:
+        return
+    if len(known) < len(found):
+        yield (
+            f"the pixel spacing of {len(found) - len(known):,} of {counted(len(found), 'source')} is unknown, so it is "
+            "not recorded how many mm they show"
+        )
+        return
+    (_, least), (_, largest) = min(known, key=lambda one: one[0]), max(known, key=lambda one: one[0])
+    shown = " and ".join(
+        f"{pair.extent_mm[0]:.4g} x {pair.extent_mm[1]:.4g} mm (row {pair.row}, {pair.key})"
+        for pair in (least, largest)
+        if pair.extent_mm is not None
+    )
+    yield (
+        f"sources show areas of different size: {shown}; all are stretched to {_written(stored)}, and it is not "
+        "recorded how many mm they show"
+    )
 
 
 def _written(size: tuple[int, int]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
-from mris.cohort.target_sizes import TargetSizes
+from mris.cohort.target_sizes import FileSizes
 from mris.errors import CohortError, OutputError
 from mris.images.write import atomic_write, write_json
 
@@ -22,7 +22,7 @@ SIZES_FILE = "target_sizes.jsonl"
 LOCK_FILE = ".lock"
 _LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
 _OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
-_Record = TypeVar("_Record", Problem, TargetSizes)
+_Record = TypeVar("_Record", Problem, FileSizes)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def keep_problems(folder: Path, last_row: int) -> list[Problem]:
     return _keep_lines(folder / PROBLEMS_FILE, last_row, lambda record: Problem(**record))
 
 
-def add_sizes(folder: Path, found: Sequence[TargetSizes]) -> None:
+def add_sizes(folder: Path, found: Sequence[FileSizes]) -> None:
     """Append the sizes of target files, and wait until they are on the disk.
 
     Raises:
@@ -162,9 +162,9 @@ def add_sizes(folder: Path, found: Sequence[TargetSizes]) -> None:
     _add_lines(folder / SIZES_FILE, [asdict(sizes) for sizes in found])
 
 
-def keep_sizes(folder: Path, last_row: int) -> list[TargetSizes]:
+def keep_sizes(folder: Path, last_row: int) -> list[FileSizes]:
     """Forget the sizes of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / SIZES_FILE, last_row, TargetSizes.from_json)
+    return _keep_lines(folder / SIZES_FILE, last_row, FileSizes.from_json)
 
 
 def tidy(folder: Path) -> None:

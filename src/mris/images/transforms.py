@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,15 @@ from mris.errors import ImageError, SettingsError
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
 
 _LEAST_VALID_WEIGHT = 0.5
+EXTENT_TOLERANCE = 0.05
+"""Extents that differ by less than this share are alike: rounding to pixels, and magnification that no file states."""
+
+WIDEST_KNEE_MM = 300.0
+"""Cassettes for one knee are at most 24 x 30 cm: what is wider is taken for a plate of both."""
+
+Extent = tuple[float, float]
+"""Height and width in mm of what an image shows."""
+
 _ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
 
 
@@ -27,6 +36,8 @@ class SourcePreparation:
         percentile: In (0, 100]; this percentile of each channel maps to ``percentile / 100``.
         mirror_sides: Sides that are mirrored left to right, such as ``("right",)``, so that all sides look alike.
         region_mm: Edge of the square region, in mm, that is cut out round the center; None keeps the whole image.
+        extent_mm: Height and width in mm of the whole images of a cohort, where all are alike; None if they are not, or
+            their spacing is unknown. It is found, not chosen, and so takes no part in a comparison: see `alike`.
 
     Raises:
         SettingsError: If a value cannot work.
@@ -41,6 +52,7 @@ class SourcePreparation:
     percentile: float = 99.0
     mirror_sides: tuple[str, ...] = ()
     region_mm: float | None = None
+    extent_mm: Extent | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _checked_size(self.size))
@@ -50,10 +62,22 @@ class SourcePreparation:
             if not _is_number(self.region_mm) or self.region_mm <= 0:
                 raise SettingsError(f"region_mm is {self.region_mm!r}, but must be a positive number of mm, or None")
             object.__setattr__(self, "region_mm", float(self.region_mm))
+        if self.extent_mm is not None:
+            object.__setattr__(self, "extent_mm", _checked_extent(self.extent_mm))
+
+    @property
+    def edge_mm(self) -> float | None:
+        """Edge in mm of the square that the encoders see: the region's, or that of square whole images."""
+        if self.region_mm is not None or self.extent_mm is None:
+            return self.region_mm
+        height, width = self.extent_mm
+        return height if alike((height, height), (height, width)) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dictionary that JSON can hold."""
-        return asdict(self) | {"size": list(self.size), "mirror_sides": list(self.mirror_sides)}
+        """Return a plain dictionary that JSON can hold; an unknown extent is left out."""
+        values = asdict(self) | {"size": list(self.size), "mirror_sides": list(self.mirror_sides)}
+        del values["extent_mm"]
+        return values if self.extent_mm is None else values | {"extent_mm": list(self.extent_mm)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SourcePreparation":
@@ -64,13 +88,67 @@ class SourcePreparation:
         """
         if not isinstance(values, Mapping):
             raise SettingsError(f"source preparation is {values!r}, but must be a table of settings")
-        known = [field.name for field in fields(cls)]
+        known = [one.name for one in fields(cls)]
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
             raise SettingsError(f"source preparation has unknown settings {unknown}; known are {known}")
         if "size" not in values:
             raise SettingsError("source preparation lacks 'size' (rows, columns)")
         return cls(**values)
+
+
+def extent_of(image: Image) -> Extent | None:
+    """Return height and width in mm of what an image shows; None if its spacing is unknown."""
+    if image.spacing is None:
+        return None
+    return image.size[0] * image.spacing[0], image.size[1] * image.spacing[1]
+
+
+def alike(one: Extent | None, other: Extent | None) -> bool:
+    """Whether two extents differ by no more than `EXTENT_TOLERANCE`, or one of them is unknown.
+
+    Example:
+        >>> alike((140.0, 140.0), (139.9, 140.2)), alike((100.0, 100.0), (140.0, 140.0)), alike(None, (9.0, 9.0))
+        (True, False, True)
+    """
+    if one is None or other is None:
+        return True
+    return all(abs(a - b) <= EXTENT_TOLERANCE * max(a, b) for a, b in zip(one, other, strict=True))
+
+
+def common_extent(extents: Sequence[Extent | None]) -> Extent | None:
+    """Return the median of extents, to 0.1 mm; None unless all are known and alike.
+
+    Example:
+        >>> common_extent([(99.92, 99.92), (100.04, 100.04), (99.96, 99.96)])
+        (100.0, 100.0)
+    """
+    known = [extent for extent in extents if extent is not None]
+    if not known or len(known) < len(extents):
+        return None
+    height, width = (round(float(length), 1) for length in np.median(known, axis=0))
+    return (height, width) if all(alike(extent, (height, width)) for extent in known) else None
+
+
+def check_extent(image: Image, settings: SourcePreparation) -> None:
+    """Refuse a whole image that shows more, or less, than those that the encoders were trained on.
+
+    Raises:
+        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is too wide for one knee.
+    """
+    found = extent_of(image)
+    if settings.region_mm is not None or found is None:
+        return
+    if settings.extent_mm is None:
+        fits, rule = found[1] <= WIDEST_KNEE_MM, f"pictures of one knee are at most {WIDEST_KNEE_MM:g} mm wide"
+    else:
+        fits = alike(found, settings.extent_mm)
+        rule = f"the encoders were trained on pictures of {_written(settings.extent_mm)} mm"
+    if not fits:
+        raise ImageError(
+            f"image {image.origin}: shows {_written(found)} mm, but {rule}; if it is a plate, let mris synthesize find "
+            "its knees (--knees detect, --right, --left), or cut them out by mris radiograph; else check its spacing"
+        )
 
 
 def prepare_source(
@@ -309,6 +387,17 @@ def _checked_size(size: Any) -> tuple[int, int]:
     if len(numbers) != 2 or len(size) != 2:
         raise SettingsError(f"size is {size!r}, but must be rows and columns, two whole numbers from 1 to 8192")
     return int(numbers[0]), int(numbers[1])
+
+
+def _checked_extent(extent: Any) -> Extent:
+    numbers = [n for n in extent if _is_number(n) and n > 0] if isinstance(extent, list | tuple) else []
+    if len(numbers) != 2 or len(extent) != 2:
+        raise SettingsError(f"extent_mm is {extent!r}, but must be height and width, two positive numbers, or None")
+    return float(numbers[0]), float(numbers[1])
+
+
+def _written(extent: Extent) -> str:
+    return " x ".join(f"{length:.4g}" for length in extent)
 
 
 def _checked_sides(sides: Any) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.verify import VerifyReport
 from mris.errors import BundleError, DatabaseError
+from mris.images.transforms import alike
 from mris.images.write import atomic_directory, atomic_write, write_json
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
@@ -342,12 +343,15 @@ def check_encoder_fits(encoder: OnnxEncoder, cohort: Cohort) -> None:
     """
     card, header = encoder.card, cohort.header
     cohort.region_channels(card.regions)
-    pairs = {
+    pairs: dict[str, tuple[object, object]] = {
         "source shape": (card.source_shape, header.source_shape),
         "source preparation": (card.preparation, header.source),
         "target size": (card.target_shape[1:], header.target_shape[1:]),
         "unit": (card.unit, header.unit),
     }
+    extents = card.preparation.extent_mm, header.source.extent_mm
+    if not alike(*extents):
+        pairs["what sources show (mm)"] = extents
     for name, (ours, theirs) in pairs.items():
         if ours != theirs:
             raise BundleError(

@@ -86,7 +86,12 @@ def model_card(
         evaluation: What is known of its error.
     """
     preparation = cards[0].preparation
-    region = "whole image" if preparation.region_mm is None else f"{preparation.region_mm:g} mm region"
+    if preparation.region_mm is not None:
+        region = f"{preparation.region_mm:g} mm region"
+    elif preparation.extent_mm is not None:
+        region = "whole image of {:g} x {:g} mm".format(*preparation.extent_mm)
+    else:
+        region = "whole image of unknown extent"
     return _TEXT.format(
         identity=identity,
         created=created,

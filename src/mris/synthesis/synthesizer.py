@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from mris.database.database import EmbeddingDatabase
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.image import Image, side_name
-from mris.images.transforms import SourcePreparation, prepare_source
+from mris.images.transforms import SourcePreparation, check_extent, prepare_source
 from mris.synthesis.average import average_rows
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
@@ -97,7 +97,7 @@ class BatchSynthesizer(ABC):
         """Prepare an image as the encoder was trained to see it; a prepared array is only checked.
 
         Raises:
-            ImageError: See `mris.images.transforms.prepare_source`.
+            ImageError: See `mris.images.transforms.check_extent` and `prepare_source`.
             SettingsError: The encoder does not say how images are prepared.
         """
         if not isinstance(image, Image):
@@ -107,6 +107,7 @@ class BatchSynthesizer(ABC):
                 "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
                 "that is prepared already"
             )
+        check_extent(image, self.preparation)
         return prepare_source(image, self.preparation, side=side, center=center)
 
     def stream(
