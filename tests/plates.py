@@ -31,10 +31,10 @@ def item(**elements: Any) -> Dataset:
     return dataset
 
 
-def region_with(code: str) -> Sequence:
-    """An AnatomicRegionSequence of a knee whose modifier has a code."""
-    modifier = item(CodeValue=code, CodingSchemeDesignator="SCT", CodeMeaning="a side")
-    return Sequence([item(CodeValue="72696002", AnatomicRegionModifierSequence=Sequence([modifier]))])
+def region_with(*modifiers: str) -> Sequence:
+    """An AnatomicRegionSequence of a knee whose modifiers have these codes."""
+    items = [item(CodeValue=code, CodingSchemeDesignator="SCT", CodeMeaning="a side") for code in modifiers]
+    return Sequence([item(CodeValue="72696002", AnatomicRegionModifierSequence=Sequence(items))])
 
 
 def pixels_of(shape: tuple[int, int] = (400, 600), seed: int = 0) -> np.ndarray:

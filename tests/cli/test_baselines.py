@@ -63,6 +63,10 @@ def test_a_baseline_refuses_a_plate_that_says_to_be_mirrored_or_of_another_side(
     right = write_radiograph(tmp_path / "right.dcm", pixels, ImageLaterality="R")
     assert "says right, but --side says left" in refused(*ask, right, "--side", "left")
     assert run_cli(*ask, right).code == 0
+    both = write_radiograph(tmp_path / "both.dcm", pixels, ImageLaterality="B")
+    assert "shows both sides" in refused(*ask, both, "--side", "left")
+    wide = write_radiograph(tmp_path / "wide.dcm", pixels, ImageLaterality="L", PixelSpacing=[9.0, 9.0])
+    assert "shows 360 x 360 mm, but pictures of one knee are at most 300 mm wide" in refused(*ask, wide)
 
 
 def test_what_cannot_be_trained_costs_one_line(

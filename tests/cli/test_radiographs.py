@@ -57,6 +57,14 @@ def test_the_detector_is_asked_by_default_and_what_is_assumed_is_said(
     assert "the view is not stated and taken for frontal" in second
 
 
+def test_what_deserves_a_look_is_said_of_each_plate(run_cli, plate: Path, tmp_path: Path) -> None:
+    off = run_cli("radiograph", plate, "--out", tmp_path / "out", "--right", "100,40", "--quiet").out.splitlines()[0]
+    assert "of the region of the right knee lies outside the plate; check its center" in off
+    side = write_plate(tmp_path / "side.dcm", pixels_of(), ViewPosition="LL")
+    line = run_cli("radiograph", side, "--out", tmp_path / "out", "--left", "200,300", "--quiet").out.splitlines()[0]
+    assert "its header names the view 'LL', but knees are seen on PA and AP views" in line
+
+
 def test_a_doubted_knee_is_refused_or_skipped_and_counted(
     run_cli, refused, detections, plate: Path, tmp_path: Path
 ) -> None:

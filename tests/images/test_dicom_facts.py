@@ -53,6 +53,28 @@ def facts_with(tmp_path, **elements):
             "NominalScannedPixelSpacing",
         ),
         ({"ImagerPixelSpacing": None}, None, "none"),
+        # A scanned film likewise ...
+        (
+            {
+                "ImagerPixelSpacing": None,
+                "NominalScannedPixelSpacing": [0.5, 0.5],
+                "PixelSpacing": [0.5, 0.5],
+                "EstimatedRadiographicMagnificationFactor": 1.25,
+            },
+            (0.4, 0.4),
+            "PixelSpacing / magnification",
+        ),
+        # ... and of a PixelSpacing alone nobody knows whether it was corrected; it is by definition at the patient.
+        (
+            {
+                "ImagerPixelSpacing": None,
+                "PixelSpacing": [0.5, 0.5],
+                "EstimatedRadiographicMagnificationFactor": 1.25,
+            },
+            (0.5, 0.5),
+            "PixelSpacing (magnification not used)",
+        ),
+        ({"ImagerPixelSpacing": None, "PixelSpacing": [0.5, 0.5]}, (0.5, 0.5), "PixelSpacing"),
     ],
 )  # fmt: skip
 def test_the_spacing_is_that_at_the_patient_and_its_source_is_told(tmp_path, elements, spacing, source):
@@ -79,6 +101,11 @@ def test_the_spacing_is_that_at_the_patient_and_its_source_is_told(tmp_path, ele
         ),
         ({"AnatomicRegionSequence": region_with("G-A101")}, ("left",), "AnatomicRegionModifierSequence"),
         ({"AnatomicRegionSequence": region_with("1234")}, (), ""),
+        (
+            {"AnatomicRegionSequence": region_with(codes.SCT.Left.value, codes.SCT.Right.value)},
+            ("right", "left"),
+            "AnatomicRegionModifierSequence",
+        ),
     ],
 )
 def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, sides, source):
@@ -115,6 +142,14 @@ def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, 
                 "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.AnteroPosterior.value)]),
             },
             "AP",
+            None,
+        ),
+        (
+            {
+                "ViewPosition": None,
+                "ViewCodeSequence": Sequence([item(CodeValue="399173006", CodeMeaning="left lateral")]),
+            },
+            "LEFT LATERAL",
             None,
         ),
     ],

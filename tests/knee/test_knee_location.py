@@ -11,7 +11,7 @@ from tests.plates import pixels_of, write_plate
 from mris.errors import ImageError
 from mris.images.image import Image
 from mris.knee.joint_detector import MIN_CONFIDENCE, JointDetection
-from mris.knee.knee_location import LEAST_DISTANCE_MM, locate_knees
+from mris.knee.knee_location import LEAST_DISTANCE_MM, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints
 from mris.knee.radiograph import Plate, read_plate
 
@@ -151,9 +151,15 @@ def test_the_detector_is_not_asked_on_a_side_view_or_without_a_spacing(tmp_path)
     ("arguments", "match"),
     [
         ({"centers": {"left": (200, 300)}}, r"header \(ImageLaterality\) says that it shows the right knee alone"),
-        ({"centers": {"left": (200, 470), "right": (200, 130)}}, "right and left are located by given"),
-        ({"detector": finding(*TWO)}, "right and left are located by detector"),
-        ({"detector": finding(TWO[0]), "side": "left"}, "header"),
+        ({"detector": finding(*TWO)}, "right and left are located by detector; .*give both centers by hand"),
+        (
+            {"detector": finding(TWO[0]), "side": "left"},
+            r"--side says left, but its header \(ImageLaterality\) says right",
+        ),
+        (
+            {"centers": {"left": (200, 470), "right": (200, 130)}, "side": "left"},
+            "--side says that it shows the left knee",
+        ),
         ({"centers": {"right": (200, 300)}, "side": "left"}, "--side says that it shows the left knee alone"),
         ({"keypoints": PlateKeypoints("17", "00_MONTH", None, (200.0, 470.0))}, "left is located by sheet"),
     ],
@@ -161,6 +167,56 @@ def test_the_detector_is_not_asked_on_a_side_view_or_without_a_spacing(tmp_path)
 def test_what_header_position_and_caller_say_must_agree(tmp_path, arguments, match):
     with pytest.raises(ImageError, match=match):
         locate_knees(plate_with(tmp_path, ImageLaterality="R"), **arguments)
+
+
+def test_both_centers_by_hand_are_believed_against_a_header_of_one_side_with_a_note(tmp_path):
+    # the header often names the side that was examined, and two knees are not one by mistake
+    plate = plate_with(tmp_path, ImageLaterality="R")
+    knees = locate_knees(plate, centers={"left": (200, 430), "right": (200, 170)})
+    assert sides_and_columns(knees) == [("right", 170), ("left", 430)]
+    (note,) = notes_on_plate(plate, knees, 140.0)
+    assert note == "its header (ImageLaterality) says right alone; both are taken as given"
+    with pytest.raises(ImageError, match="swapped"):
+        locate_knees(plate, centers={"right": (200, 430), "left": (200, 170)})
+
+
+@pytest.mark.parametrize(
+    "view",
+    "OBL OBLIQUE LAO RAO MERCHANT PATELLA SKY SKYLINE TUNNEL LAT AP_LAT PA_OBLIQUE AXIAL LL".split(),  # noqa: SIM905
+)
+def test_no_side_is_read_from_the_position_of_knees_that_are_not_seen_from_the_front(tmp_path, view):
+    with pytest.raises(ImageError, match=f"the view '{view}', but knees are found on PA and AP views"):
+        locate_knees(plate_with(tmp_path, ViewPosition=view), detector=finding(*TWO))
+
+
+@pytest.mark.parametrize(
+    ("view", "notes"),
+    [
+        ("PA", ()),
+        ("AP_STANDING", ()),
+        (None, ("the view is not stated and taken for frontal",)),
+        ("YY", ("the view 'YY' is not known and taken for frontal",)),
+    ],
+)
+def test_a_view_that_is_taken_for_frontal_is_noted(tmp_path, view, notes):
+    plate = plate_with(tmp_path, ViewPosition=view)
+    inside = [dataclasses.replace(found, center=(200.0, column)) for found, column in zip(TWO, (170, 430), strict=True)]
+    assert notes_on_plate(plate, locate_knees(plate, detector=finding(*inside)), 140.0) == notes
+    by_hand = locate_knees(plate, centers={"right": (200, 170), "left": (200, 430)})
+    assert notes_on_plate(plate, by_hand, 140.0) == ()
+
+
+def test_centers_by_hand_on_a_view_from_the_side_are_noted(tmp_path):
+    plate = plate_with(tmp_path, ViewPosition="LL")
+    (note,) = notes_on_plate(plate, locate_knees(plate, centers={"left": (200, 300)}), 140.0)
+    assert note == "its header names the view 'LL', but knees are seen on PA and AP views"
+
+
+def test_a_region_mostly_off_the_plate_is_noted_and_one_a_little_off_is_not(tmp_path):
+    plate = plate_with(tmp_path)
+    off, on = locate_knees(plate, centers={"right": (50, 50), "left": (200, 430)})
+    (note,) = notes_on_plate(plate, (off, on), 140.0)
+    assert note.endswith("% of the region of the right knee lies outside the plate; check its center")
 
 
 def test_one_side_for_a_plate_of_two_knees_is_a_contradiction():

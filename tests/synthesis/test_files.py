@@ -88,26 +88,30 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
         np.testing.assert_array_equal(query.image.pixels[0], pixels)
 
 
+@pytest.mark.parametrize("region_mm", [140.0, None])
 @pytest.mark.parametrize(
     ("header", "said", "match"),
     [
-        ({"ImageLaterality": "B"}, "left", r"\(ImageLaterality\) says that it shows both sides, and its middle is"),
+        ({"ImageLaterality": "B"}, "left", r"\(ImageLaterality\) says that it shows both sides, and.*--knees detect"),
+        ({"ImageLaterality": "B"}, None, r"\(ImageLaterality\) says that it shows both sides, and.*--knees detect"),
+        ({"ViewPosition": "LL", "ImageLaterality": "B"}, "left", r"names the view 'LL', but knees are .*--right"),
         ({"Laterality": "R"}, "left", r"\(Laterality\) says right, but --side says left"),
         ({"PatientOrientation": ["L", "H"]}, "left", r"\(PatientOrientation\) says that the picture is upside down"),
         ({"PatientOrientation": ["R", "F"]}, "left", r"\(PatientOrientation\) says that the picture is mirrored"),
     ],
 )
-def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(tmp_path, rng, header, said, match):
+def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(tmp_path, rng, header, said, match, region_mm):
+    # whatever the encoders see: to those without a region, a plate would be one knee on the wrong scale
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
-        read_queries(path, "knee", side=said, region_mm=140.0)
+        read_queries(path, "knee", side=said, region_mm=region_mm)
 
 
-def test_a_plate_of_both_sides_is_a_query_where_its_center_is_given_or_all_of_it_is_seen(tmp_path, rng):
-    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), ImageLaterality="B")
-    for seen in ({"center": (3.0, 4.0), "region_mm": 140.0}, {"region_mm": None}):
-        (query,) = read_queries(path, "knee", side="left", **seen)
-        assert query.facts.side == "left"
+@pytest.mark.parametrize("header", [{"ImageLaterality": "B"}, {"ViewPosition": "LL"}])
+def test_a_plate_of_both_sides_or_of_another_view_is_a_query_where_its_center_is_given(tmp_path, rng, header):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
+    (query,) = read_queries(path, "knee", side="left", center=(3.0, 4.0), region_mm=140.0)
+    assert query.facts.side == "left"
 
 
 def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
@@ -142,6 +146,47 @@ def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthe
     (expected,) = synthesizer.synthesize(source[None], [None])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
     assert outcome.n_queries == 2
+
+
+def test_encoders_of_whole_images_get_a_region_of_the_size_that_these_showed(plate, make_synthesizer, tmp_path):
+    synthesizer = make_synthesizer(extent_mm=(100.0, 100.0))
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    region = SourcePreparation(size=(8, 8), mirror_sides=("right",), region_mm=100.0)
+    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    (expected,) = synthesizer.synthesize(source[None], [None])
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
+    record = json.loads((tmp_path / "out" / "plate_left_provenance.json").read_text())
+    assert record["query"]["region_mm"] == 100.0 and outcome.n_queries == 2
+
+
+@pytest.mark.parametrize("extent", [(100.0, 100.0), None])
+def test_a_plate_is_not_one_knee_of_encoders_that_see_whole_images(make_synthesizer, tmp_path, rng, extent):
+    # both knees under a header that says left: only its width tells
+    path = write_radiograph(tmp_path / "p.dcm", rng.integers(0, 4000, (300, 390)), ImageLaterality="L")
+    synthesizer = make_synthesizer(extent_mm=extent)
+    with pytest.raises(ImageError, match=r"shows 300 x 390 mm, but .*--knees detect"):
+        list(synthesize_files(synthesizer, [path], tmp_path / "out", QUIET))
+
+
+def test_what_deserves_a_look_is_noted_and_in_the_provenance(make_synthesizer, tmp_path, rng):
+    pixels = rng.integers(0, 4000, (300, 390))
+    stated = write_radiograph(tmp_path / "stated.dcm", pixels, ViewPosition="PA")
+    silent = write_radiograph(tmp_path / "silent.dcm", pixels)
+    side = write_radiograph(tmp_path / "side.dcm", pixels, ViewPosition="LL")
+    synthesizer = make_synthesizer(region_mm=140.0)
+
+    def notes_and_query(path, knees):
+        (outcome,) = synthesize_files(synthesizer, [path], tmp_path / "out", replace(QUIET, knees=knees))
+        return outcome.notes, json.loads((tmp_path / "out" / f"{path.stem}_left_provenance.json").read_text())["query"]
+
+    notes, query = notes_and_query(stated, FINDER)
+    assert (notes, query["notes"], query["view"], query["region_mm"]) == ((), [], "PA", 140.0)
+    notes, query = notes_and_query(silent, FINDER)
+    assert notes == ("silent.dcm: the view is not stated and taken for frontal",)
+    assert (query["notes"], query["view"]) == (["the view is not stated and taken for frontal"], None)
+    notes, query = notes_and_query(side, KneeFinder({"left": LEFT}))
+    assert notes == ("side.dcm: its header names the view 'LL', but knees are seen on PA and AP views",)
+    assert query["view"] == "LL"
 
 
 def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate, make_synthesizer, tmp_path, rng):

@@ -58,13 +58,16 @@ def test_an_unknown_spacing_stays_unknown(synthesis, tmp_path):
 
 
 def test_the_provenance_names_neighbors_weights_settings_and_bundle(synthesis, tmp_path):
-    query = Query("a.dcm", "ab", "left", "position", (12.0, 30.5), "detector", 0.75, "PixelSpacing", 0.125)
+    query = Query(
+        "a.dcm", "ab", "left", "position", (12.0, 30.5), "detector", 0.75, "PixelSpacing", 0.125, 140.0, "PA", ("look",)
+    )
     write_synthesis(synthesis, tmp_path, "knee", ("npz",), query=query, beside=["knee_map.dcm"])
     record = json.loads((tmp_path / "knee_provenance.json").read_text())
     assert record["bundle"] == synthesis.bundle_id and record["files"] == ["knee.npz", "knee_map.dcm"]
     assert record["query"] == {
         **{"name": "a.dcm", "sha256": "ab", "side": "left", "side_source": "position", "center": [12.0, 30.5]},
         **{"center_source": "detector", "confidence": 0.75, "spacing_source": "PixelSpacing", "outside": 0.125},
+        **{"region_mm": 140.0, "view": "PA", "notes": ["look"]},
     }
     assert record["settings"] == {
         **{"n_neighbors": 4, "weights": "similarity", "temperature": 0.1},

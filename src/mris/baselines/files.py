@@ -15,7 +15,7 @@ from mris.images.dicom import read_dicom_facts
 from mris.images.dicom_facts import refuse_other_view
 from mris.images.read import read_image
 from mris.images.result_names import result_stems
-from mris.images.transforms import prepare_source
+from mris.images.transforms import check_extent, prepare_source
 from mris.images.write import write_json, write_nifti
 
 
@@ -52,8 +52,8 @@ def predict_files(
 
     Raises:
         SettingsError: two files would write the same results, or a result would replace a query.
-        ImageError: a file cannot be used, or by its header shows another side, both, or a mirrored picture, and
-            `on_error` is "stop".
+        ImageError: a file cannot be used, or by its header shows another side, both, a view that is not frontal, or a
+            mirrored picture, and `on_error` is "stop".
         OutputError: the disk refuses.
     """
     out = Path(out_dir)
@@ -68,10 +68,11 @@ def predict_files(
             image = read_image(path)
             facts = None if "::" in str(path) else read_dicom_facts(path)
             if facts is not None:
-                refuse_other_view(path, facts, side, in_the_middle=preparation.region_mm is not None)
+                refuse_other_view(path, facts, side)
             if image.spacing is None and spacing is not None:
                 image = replace(image, spacing=spacing)
             own_side = image.laterality or side
+            check_extent(image, preparation)
             source = prepare_source(image, preparation, side=own_side)
             (target,) = baseline.predict(source[np.newaxis])
         except ImageError as error:

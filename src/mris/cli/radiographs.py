@@ -126,11 +126,9 @@ def _line(outcome: "PlateOutcome") -> str:
         parts.append(f"{row.side} at {float(row.plate_row):.0f},{float(row.plate_col):.0f} ({row.center_source}{sure})")
     first = outcome.knees[0]
     notes = [f"side by {first.side_source}", f"spacing by {first.spacing_source}"]
-    if first.side_source == "position" and not first.view:
-        notes.append("the view is not stated and taken for frontal")
     if first.mirrored_back == "1":
         notes.append("mirrored back")
-    return f"{outcome.path}: {'; '.join(parts)}; {', '.join(notes)}"
+    return "; ".join([f"{outcome.path}: {parts[0]}", *parts[1:], ", ".join(notes), *outcome.notes])
 
 
 def _month(text: str) -> str:

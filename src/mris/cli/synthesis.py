@@ -95,6 +95,7 @@ def synthesize(
     from rich.console import Console
     from rich.progress import track
 
+    from mris.knee.radiograph import REGION_MM
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
 
@@ -117,6 +118,13 @@ def synthesize(
     if exclude_subject is not None and exclude_subject not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
+    preparation = opened.members[0].encoder.card.preparation
+    if options.knees is not None and preparation.region_mm is None and preparation.extent_mm is None:
+        typer.echo(
+            f"note: the bundle does not tell how many mm its sources show; regions of {REGION_MM:g} mm are cut, and "
+            "their scale is wrong if it was made of others",
+            err=True,
+        )
     synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0

@@ -1,6 +1,7 @@
 """What the header of a DICOM image says beside its pixels: spacing, side, view, and the transforms it asks for."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,12 @@ _LATERALITY_CODES: dict[str, tuple[Side, ...]] = {
 _VIEW_CODES = {"399348003": "AP", "272479007": "PA", "R-10206": "AP", "R-10214": "PA", "R-40888": "PA"}
 """The two frontal views of projection radiography, SNOMED CT and RT (PS3.16, CID 4010)."""
 
+_FRONTAL = {"AP", "PA", "FRONTAL"}
+_LATERAL = {"LL", "RL", "LLD", "RLD", "LAT", "LATERAL", "ML", "LM", "MEDIOLATERAL", "LATEROMEDIAL", "SAGITTAL"}
+_OBLIQUE = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
+_AXIAL = {"AXIAL", "TANGENTIAL", "SKY", "SKYLINE", "SUNRISE", "MERCHANT", "LAURIN", "PATELLA", "TUNNEL", "NOTCH"}
+"""Words for views of a knee: DICOM's terms (PS3.3, C.8.7.1; PS3.16, CID 4010) and the usual ones."""
+
 
 @dataclass(frozen=True)
 class DicomFacts:
@@ -37,7 +44,8 @@ class DicomFacts:
     Attributes:
         spacing: Row and column spacing in mm at the patient, as far as the file says; None if it does not.
         spacing_source: Where it comes from: "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", or
-            "none"; with " / magnification" where it was divided by EstimatedRadiographicMagnificationFactor.
+            "none"; with " / magnification" where it was divided by EstimatedRadiographicMagnificationFactor, and with
+            " (magnification not used)" where it may or may not have been corrected for that.
         calibration: PixelSpacingCalibrationType ("GEOMETRY", "FIDUCIAL"), "" where absent.
         photometric: PhotometricInterpretation; MONOCHROME1 is inverted on reading.
         bits_stored: BitsStored, 0 where absent.
@@ -48,8 +56,8 @@ class DicomFacts:
             "lookup table" (VOI).
         sides: Sides the header names; empty if none, both for a picture of both.
         sides_source: The element that names them, "" if none does.
-        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL"); without both, "LATERAL" or "AXIAL" where
-            rows or columns run between front and back by PatientOrientation; else "".
+        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL", "OBLIQUE"); without both, "LATERAL" or
+            "AXIAL" where rows or columns run between front and back by PatientOrientation; else "".
         row_towards: Side of the patient that lies towards the end of a row (the picture's right edge) by
             PatientOrientation; None where absent or neither left nor right.
         patient_id: PatientID; for those who ask for it, never for messages.
@@ -98,23 +106,42 @@ def facts_of(dataset: Dataset) -> DicomFacts:
     )
 
 
-def refuse_other_view(path: Path, facts: DicomFacts, side: Side | None, *, in_the_middle: bool) -> None:
-    """Refuse a picture that its header says not to be the one region of one side, as it is looked at.
+def is_frontal(view: str) -> bool | None:
+    """Whether a view is frontal (PA, AP); None if it is not named, or in words of its own.
+
+    Example:
+        >>> is_frontal("PA"), is_frontal("AP/LAT"), is_frontal("STANDING"), is_frontal("")
+        (True, False, None, None)
+    """
+    words = set(re.split(r"[^A-Z]+", view.upper()))
+    if words & (_LATERAL | _OBLIQUE | _AXIAL):
+        return False
+    return True if words & _FRONTAL else None
+
+
+def refuse_other_view(path: Path, facts: DicomFacts, side: Side | None, *, center_given: bool = False) -> None:
+    """Refuse a picture that its header says not to be one knee, of one side, as it is looked at.
 
     Args:
         path: For the message.
         facts: What the header says.
         side: What the caller says; None if nothing.
-        in_the_middle: Whether the region is cut from the middle of the picture.
+        center_given: Whether a person says where in the picture the knee is.
 
     Raises:
-        ImageError: The header says the other side; both sides, of which the middle is neither; or a mirrored picture.
+        ImageError: The header says the other side; or a mirrored picture; or, where no center is given, both sides or a
+            view that is not frontal.
     """
-    if in_the_middle and len(facts.sides) == 2:
+    if is_frontal(facts.view) is False and not center_given:
         raise ImageError(
-            f"image {path}: its header ({facts.sides_source}) says that it shows both sides, and its middle is "
-            "neither; give the center, let mris synthesize find its knees (--knees detect, --right, --left), or cut "
-            "them out by mris radiograph"
+            f"image {path}: its header names the view {facts.view!r}, but knees are seen on PA and AP views; mend the "
+            "header, or cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)"
+        )
+    if len(facts.sides) == 2 and not center_given:
+        raise ImageError(
+            f"image {path}: its header ({facts.sides_source}) says that it shows both sides, and neither the whole nor "
+            "its middle is one knee; give the center, let mris synthesize find its knees (--knees detect, --right, "
+            "--left), or cut them out by mris radiograph"
         )
     if side is not None and len(facts.sides) == 1 and side not in facts.sides:
         raise ImageError(
@@ -131,21 +158,26 @@ def refuse_other_view(path: Path, facts: DicomFacts, side: Side | None, *, in_th
 def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
     """Return the spacing at the patient in mm, as far as the file says, and which element it comes from.
 
-    PixelSpacing first. A projection radiograph whose PixelSpacing repeats its ImagerPixelSpacing, without a
-    PixelSpacingCalibrationType, gives the spacing at the detector (PS3.3, 10.7.1.3); as ImagerPixelSpacing always
-    does. At the detector, the patient is larger by EstimatedRadiographicMagnificationFactor where that is given.
+    PixelSpacing first. A PixelSpacing without a PixelSpacingCalibrationType that repeats ImagerPixelSpacing or
+    NominalScannedPixelSpacing is at the detector (PS3.3, 10.7.1.1); as ImagerPixelSpacing always is. There, the patient
+    is smaller by EstimatedRadiographicMagnificationFactor where that is given. Without these three elements "it cannot
+    be determined whether or not correction or calibration have been performed": PixelSpacing, by its definition a
+    distance in the patient, is then taken as it is, and a factor that is not used is told.
     """
     pixel = usable_spacing(find(dataset, "PixelSpacing"))
     imager = usable_spacing(dataset.get("ImagerPixelSpacing"))
-    at_detector = pixel is None or (pixel == imager and not _text(dataset, "PixelSpacingCalibrationType"))
-    if pixel is not None and not at_detector:
-        return pixel, "PixelSpacing"
-    spacing, source = (pixel, "PixelSpacing") if pixel is not None else (imager, "ImagerPixelSpacing")
-    if spacing is None:
-        scanned = usable_spacing(dataset.get("NominalScannedPixelSpacing"))
-        return scanned, "none" if scanned is None else "NominalScannedPixelSpacing"
+    scanned = usable_spacing(dataset.get("NominalScannedPixelSpacing"))
     magnification = number(dataset.get("EstimatedRadiographicMagnificationFactor"))
     if magnification is None or magnification <= 0 or magnification == 1:
+        magnification = None
+    calibrated = bool(_text(dataset, "PixelSpacingCalibrationType"))
+    if pixel is not None and (calibrated or pixel not in (imager, scanned)):
+        undecided = not calibrated and imager is None and scanned is None and magnification is not None
+        return pixel, "PixelSpacing" + (" (magnification not used)" if undecided else "")
+    spacing, source = (pixel, "PixelSpacing") if pixel is not None else (imager, "ImagerPixelSpacing")
+    if spacing is None:
+        return scanned, "none" if scanned is None else "NominalScannedPixelSpacing"
+    if magnification is None:
         return spacing, source
     return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
 
@@ -157,9 +189,9 @@ def named_sides(dataset: Dataset) -> list[tuple[str, tuple[Side, ...]]]:
         for keyword in ("ImageLaterality", "FrameLaterality", "Laterality")
     ]
     for region in _items(dataset, "AnatomicRegionSequence"):
-        for modifier in _items(region, "AnatomicRegionModifierSequence"):
-            sides = _LATERALITY_CODES.get(_text(modifier, "CodeValue"), ())
-            found.append(("AnatomicRegionModifierSequence", sides))
+        modifiers = _items(region, "AnatomicRegionModifierSequence")
+        named = {side for one in modifiers for side in _LATERALITY_CODES.get(_text(one, "CodeValue"), ())}
+        found.append(("AnatomicRegionModifierSequence", tuple(sorted(named, reverse=True))))
     return [(keyword, sides) for keyword, sides in found if sides]
 
 
@@ -223,10 +255,10 @@ def _view(dataset: Dataset) -> str:
     view = _text(dataset, "ViewPosition").upper()
     if view:
         return view
-    found = (_VIEW_CODES.get(_text(item, "CodeValue"), "") for item in _items(dataset, "ViewCodeSequence"))
-    coded = next((code for code in found if code), "")
-    if coded:
-        return coded
+    for item in _items(dataset, "ViewCodeSequence"):
+        coded = _VIEW_CODES.get(_text(item, "CodeValue")) or _text(item, "CodeMeaning").upper()
+        if coded:
+            return coded
     named = zip(("LATERAL", "AXIAL"), _directions(dataset), strict=False)
     return next((view for view, direction in named if direction in ("A", "P")), "")
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mris.errors import ImageError
-from mris.images.dicom_facts import Side
+from mris.images.dicom_facts import Side, is_frontal
 from mris.images.image import Image
-from mris.knee.radiograph import Center, KneeLocation, Plate
+from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, Plate, outside_share
 
 if TYPE_CHECKING:
     from mris.knee.joint_detector import JointDetection
@@ -83,6 +83,47 @@ def locate_knees(
     return tuple(knees)
 
 
+def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) -> tuple[str, ...]:
+    """Say what of a plate whose knees are located deserves a look.
+
+    Args:
+        plate: The plate.
+        knees: As `locate_knees` gave them.
+        size_mm: Edge of their regions.
+
+    Example:
+        >>> import numpy as np
+        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)), "given", None)
+        >>> notes_on_plate(plate, locate_knees(plate, centers={"right": (0, 150)}), 140.0)
+        ('50% of the region of the right knee lies outside the plate; check its center',)
+    """
+    notes = list(notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
+    if plate.laterality is not None and len(knees) == 2:
+        notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
+    for knee in knees:
+        outside = outside_share(plate, knee, size_mm)
+        if outside > MUCH_OUTSIDE:
+            share = f"{outside:.0%} of the region of the {knee.side} knee"
+            notes.append(f"{share} lies outside the plate; check its center")
+    return tuple(notes)
+
+
+def notes_on_view(view: str, *, by_position: bool = False) -> tuple[str, ...]:
+    """Say what of a plate's view deserves a look.
+
+    Args:
+        view: As the header names it, "" if it does not.
+        by_position: Whether sides come from the knees' position, which is that of a frontal view.
+    """
+    match is_frontal(view):
+        case True:
+            return ()
+        case False:
+            return (f"its header names the view {view!r}, but knees are seen on PA and AP views",)
+    found = f"the view {view!r} is not known" if view else "the view is not stated"
+    return (f"{found} and taken for frontal",) if by_position else ()
+
+
 def _detected(
     plate: Plate, side: Side | None, detector: Detector | None, least_confidence: float | None
 ) -> list[KneeLocation]:
@@ -95,6 +136,11 @@ def _detected(
         raise ImageError(
             f"{_name(plate)}: its header names the view {plate.view!r}, but knees are found on PA and AP views; "
             + _GIVE_CENTERS
+        )
+    if side is not None and plate.laterality not in (None, side):
+        raise ImageError(
+            f"{_name(plate)}: --side says {side}, but its header ({_sides_source(plate)}) says {plate.laterality}; "
+            "mend one of them"
         )
     if detector is None or least_confidence is None:
         from mris.knee.joint_detector import MIN_CONFIDENCE, detect_joints
@@ -173,11 +219,13 @@ def _check_sides(plate: Plate, knees: Sequence[KneeLocation], side: Side | None)
             f"{_name(plate)}: --side says that it shows the {side} knee alone, but {found} "
             f"{'is' if len(knees) == 1 else 'are'} located by {knees[0].center_source}; mend one of them"
         )
-    if plate.laterality is not None and [knee.side for knee in knees] != [plate.laterality]:
-        element = plate.facts.sides_source if plate.facts is not None else "header"
+    # A header often tells the examination's side, not the picture's; but a single knee by hand may be the wrong one.
+    both_by_hand = len(knees) == 2 and all(knee.side_source == "given" for knee in knees)
+    if plate.laterality is not None and [knee.side for knee in knees] != [plate.laterality] and not both_by_hand:
         raise ImageError(
-            f"{_name(plate)}: its header ({element}) says that it shows the {plate.laterality} knee alone, but {found} "
-            f"{'is' if len(knees) == 1 else 'are'} located by {knees[0].center_source}; mend the header or the centers"
+            f"{_name(plate)}: its header ({_sides_source(plate)}) says that it shows the {plate.laterality} knee "
+            f"alone, but {found} {'is' if len(knees) == 1 else 'are'} located by {knees[0].center_source}; mend the "
+            "header, or, if it shows both, give both centers by hand (--right ROW,COLUMN --left ROW,COLUMN)"
         )
 
 
@@ -199,6 +247,10 @@ def _check_pair(plate: Plate, knees: Sequence[KneeLocation]) -> None:
             f"{_name(plate)}: the right knee (column {right[1]:g}) stands at the {found} of the left one (column "
             f"{left[1]:g}) in the picture, but {rule}; are the centers swapped?"
         )
+
+
+def _sides_source(plate: Plate) -> str:
+    return "header" if plate.facts is None else plate.facts.sides_source
 
 
 def _name(plate: Plate) -> str:

@@ -1,14 +1,13 @@
 """A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee."""
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from mris.errors import ImageError
 from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import DicomFacts, Side
+from mris.images.dicom_facts import DicomFacts, Side, is_frontal
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
@@ -19,8 +18,8 @@ Center = tuple[float, float]
 REGION_MM = 140.0
 """Edge of the square region round a knee's center that the paper's encoders see."""
 
-_OTHER_VIEWS = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "ML", "LM", "AXIAL", "SKYLINE", "SUNRISE"}
-"""Views of a knee that are not frontal: DICOM's terms (PS3.3, C.8.7.1) and the usual words."""
+MUCH_OUTSIDE = 0.25
+"""Share of a region outside its plate beyond which that is noted, as where a center is wrong."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,7 @@ class Plate:
     @property
     def frontal(self) -> bool | None:
         """Whether the header names a frontal view (PA, AP); None if it names no view, or one in words of its own."""
-        words = set(re.split(r"[^A-Z]+", self.view))
-        if words & {"PA", "AP"}:
-            return True
-        return False if words & _OTHER_VIEWS else None
+        return is_frontal(self.view)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
 from mris.images.write import write_png
 from mris.knee.center_sheet import CenterSheet
-from mris.knee.knee_location import Detector, locate_knees
+from mris.knee.knee_location import Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
@@ -69,10 +69,11 @@ class PlateOptions:
 
 @dataclass(frozen=True)
 class PlateOutcome:
-    """What became of one plate: a row for each knee, or why there is none."""
+    """What became of one plate: a row for each knee and what deserves a look, or why there is none."""
 
     path: Path
     knees: tuple[KneeRow, ...] = ()
+    notes: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -102,7 +103,7 @@ def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions)
     keys: dict[tuple[str, str, str], Path] = {}
     for path, stem in named:
         try:
-            yield PlateOutcome(path, _import_plate(path, stem, out, options, owners, keys))
+            yield _import_plate(path, stem, out, options, owners, keys)
         except (ImageError, ManifestError) as error:
             if options.on_error == "stop":
                 raise
@@ -116,7 +117,7 @@ def _import_plate(
     options: PlateOptions,
     owners: Mapping[str, str],
     keys: dict[tuple[str, str, str], Path],
-) -> tuple[KneeRow, ...]:
+) -> PlateOutcome:
     plate = read_plate(path, spacing=options.spacing)
     keypoints = _keypoints(path, plate, options)
     if plate.image.spacing is None:
@@ -160,7 +161,7 @@ def _import_plate(
         )
     if options.overlay and not options.dry_run:
         write_png(out / f"{stem}_overlay.png", draw_locations(plate, knees, options.size_mm))
-    return tuple(rows)
+    return PlateOutcome(path, tuple(rows), notes_on_plate(plate, knees, options.size_mm))
 
 
 def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:

@@ -21,9 +21,6 @@ from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 N_PICTURED = 8
 """Neighbors on a picture."""
 
-MUCH_OUTSIDE = 0.25
-"""Share of a region outside its plate beyond which that is noted."""
-
 
 @dataclass(frozen=True)
 class FileOptions:
@@ -147,7 +144,7 @@ def _read(
 ) -> tuple[list[_Prepared], dict[Path, str]]:
     prepared: list[_Prepared] = []
     problems: dict[Path, str] = {}
-    region_mm = None if synthesizer.preparation is None else synthesizer.preparation.region_mm
+    region_mm = None if synthesizer.preparation is None else synthesizer.preparation.edge_mm
     for path, stem in batch:
         try:
             queries = read_queries(
@@ -189,18 +186,17 @@ def _write_all(
         query = replace(query, facts=replace(query.facts, sha256=sha256))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
     notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
-    notes += _notes_on_regions(path, queries)
+    notes += _notes_on_plate(path, queries)
     if options.salt is not None:
         notes += _notes_on_names(path, queries)
     return FileOutcome(path, written, len(queries), tuple(notes))
 
 
-def _notes_on_regions(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
-    """Say which regions lie outside their plate to a good part, as where a center is wrong."""
-    for query, _ in queries:
-        side, outside = query.facts.side, query.facts.outside
-        if outside is not None and outside > MUCH_OUTSIDE:
-            yield f"{outside:.0%} of the region of the {side} knee lies outside {path.name}; check its center"
+def _notes_on_plate(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
+    """Say what of a plate deserves a look."""
+    for query, _ in queries[:1]:
+        for note in query.facts.notes:
+            yield f"{path.name}: {note}"
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:

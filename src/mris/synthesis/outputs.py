@@ -35,6 +35,10 @@ class Query:
         confidence: The detector's, 0 to 1, or None.
         spacing_source: Where the pixel spacing comes from: "given", "file" or a DICOM element; None if it is unknown.
         outside: Share of a knee's region that lies outside its plate, 0 to 1; None for other queries.
+        region_mm: Edge of the square in mm that was cut out, or that whole images show in the encoders' cohort; None if
+            that is unknown.
+        view: View that a DICOM header names; None if it names none.
+        notes: What deserves a look.
     """
 
     name: str
@@ -46,6 +50,9 @@ class Query:
     confidence: float | None = None
     spacing_source: str | None = None
     outside: float | None = None
+    region_mm: float | None = None
+    view: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def write_synthesis(

@@ -11,7 +11,7 @@ from mris.images.dicom_facts import refuse_other_view
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.knee.center_sheet import CenterSheet
-from mris.knee.knee_location import Detector, locate_knees
+from mris.knee.knee_location import Detector, locate_knees, notes_on_plate, notes_on_view
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.synthesis.outputs import Query
 
@@ -96,16 +96,19 @@ def read_queries(
         center: Center of the region of a file that is one query.
         spacing: Pixel spacing in mm where the file states none.
         knees: How the knees of a plate are found; None takes the file for one image.
-        region_mm: Edge of a knee's region; that of the paper if None.
+        region_mm: Edge of the square in mm that the encoders see; None if it is unknown, and then knees of a plate get
+            that of the paper.
 
     Raises:
-        ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is of the other
-            side, of both sides, or mirrored, by its header.
+        ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is, by its
+            header, of the other side, of both sides, not frontal, or mirrored.
     """
     if knees is None:
         return (_whole(path, stem, side, center, spacing, region_mm),)
     plate = read_plate(path, spacing=spacing)
     edge = REGION_MM if region_mm is None else region_mm
+    found = knees.locate(plate, path, side)
+    notes = notes_on_plate(plate, found, edge)
     return tuple(
         FileQuery(
             path,
@@ -121,9 +124,12 @@ def read_queries(
                 confidence=knee.confidence,
                 spacing_source=plate.spacing_source,
                 outside=round(outside_share(plate, knee, edge), 4),
+                region_mm=edge,
+                view=plate.view or None,
+                notes=notes,
             ),
         )
-        for knee in knees.locate(plate, path, side)
+        for knee in found
     )
 
 
@@ -133,7 +139,8 @@ def _whole(
     image = read_image(path)
     header = None if "::" in str(path) else read_dicom_facts(path)
     if header is not None:
-        refuse_other_view(path, header, side, in_the_middle=region_mm is not None and center is None)
+        refuse_other_view(path, header, side, center_given=center is not None)
+    view = "" if header is None else header.view
     spacing_source = None if image.spacing is None else "file" if header is None else header.spacing_source
     if image.spacing is None and spacing is not None:
         image, spacing_source = replace(image, spacing=spacing), "given"
@@ -146,5 +153,8 @@ def _whole(
         center=center,
         center_source=None if center is None else "given",
         spacing_source=spacing_source,
+        region_mm=region_mm,
+        view=view or None,
+        notes=notes_on_view(view),
     )
     return FileQuery(path, stem, image, center, facts)
