@@ -1,9 +1,12 @@
 """Baselines are trained by the trainer of the encoders, on the same pairs, and predict without torch."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ import torch
 from mris.baselines.embedding_ridge import train_embedding_ridge
 from mris.baselines.mean_map import MeanMap
 from mris.baselines.module import masked_l1
-from mris.baselines.predictor import open_baseline
+from mris.baselines.predictor import Baseline, open_baseline
 from mris.baselines.settings import METHODS, BaselineSettings, Method, preset
 from mris.baselines.train import train_baseline
 from mris.cohort.cohort import Cohort
@@ -149,6 +152,13 @@ def test_a_damaged_replaced_or_unfitting_baseline_is_refused(
     baseline.check_fits(cohort)
     with pytest.raises(CohortError, match=r"source size \(1, 32, 32\)"):
         baseline.check_fits(Cohort.open(tiny_cohort_path))
+    header = json.loads(Path(shutil.copytree(cohort.path, tmp_path / "other") / "cohort.json").read_text())
+    header["source"]["extent_mm"] = [140.0, 140.0]
+    (tmp_path / "other" / "cohort.json").write_text(json.dumps(header))
+    baseline.check_fits(Cohort.open(tmp_path / "other"))  # its own is unknown
+    card = replace(baseline.card, preparation=baseline.card.preparation | {"extent_mm": [100.0, 100.0]})
+    with pytest.raises(CohortError, match=r"sources that show \(mm\) \(100\.0, 100\.0\), cohort 'other' has \(140\.0"):
+        Baseline(card, baseline.network, baseline.mask).check_fits(Cohort.open(tmp_path / "other"))
     folder = tmp_path / "run" / "baseline"
     network = folder / "network.onnx"
     network.write_bytes(network.read_bytes()[:-1] + b"x")

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError, CohortError, DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.image import Image
@@ -247,6 +248,21 @@ def test_what_contradicts_is_refused_and_leaves_nothing(tmp_path, cohort, make_c
     with pytest.raises(BundleError, match="no encoder"):
         build_bundle([], cohort, out, progress=False)
     assert not out.exists() and not list(tmp_path.glob(".new*"))
+
+
+def test_a_cohort_whose_sources_show_another_extent_than_the_encoder_s_is_refused(tmp_path, cohort, export_linear):
+    header = json.loads((cohort.path / "cohort.json").read_text())
+    encoder = export_linear(cohort, preparation=header["source"] | {"extent_mm": [100.0, 100.0]})
+    build_bundle([encoder], cohort, tmp_path / "of_unknown.bundle", progress=False)  # as earlier cohorts
+
+    def bundle_of(edge):
+        header["source"]["extent_mm"] = [edge, edge]
+        (cohort.path / "cohort.json").write_text(json.dumps(header))
+        build_bundle([encoder], Cohort.open(cohort.path), tmp_path / f"{edge}.bundle", progress=False)
+
+    bundle_of(101.0)
+    with pytest.raises(BundleError, match=r"differ in what sources show \(mm\): \(100\.0, 100\.0\) and \(140\.0, 140"):
+        bundle_of(140.0)
 
 
 def test_an_existing_bundle_is_refused(combined, cohort, tmp_path):
