@@ -1,18 +1,25 @@
-"""Reads thousands of spoiled DICOM files and counts what becomes of each: an image, a reason, or a fault of ours.
+"""Reads thousands of spoiled DICOM files, makes DICOM objects of each, and counts what becomes of it.
 
 Run: python -m benchmarks.fuzz_dicom [--cases N] [--seed N] [--keep FOLDER]
 
 Cases are drawn by Hypothesis from tests/dicom_strategies.py: radiographs of 8 to 16 bit, signed and not, native,
 deflated, RLE, JPEG (baseline, lossless), JPEG-LS and JPEG 2000, with lies in their elements (sizes, depths, lengths,
 types, private and nested sequences, tables); small files that announce pictures of gigabytes; the files that pydicom
-ships, cut, or with bytes changed, taken out or put in; compressed streams with bytes changed. Nothing is downloaded.
+ships, cut, or with bytes changed, taken out or put in; compressed streams with bytes changed; sound pixels under a
+header of patient, study, side and spacing with values, types and character sets that DICOM does not allow. Nothing is
+downloaded.
+
+Each is read as a picture and for its facts; then its knees are located (by a detector that is told where they are), its
+header is read, and both objects are made of it and of a fixed map, de-identified of every other file
+(tests/dicom_road.py). Objects are read back, and checked by ``dciodvfy`` where that is installed. No library may warn
+on the way.
 
 Files are read in child processes, since decoders are native code: a child writes the case to a file first, so a
 crash, or a case that takes longer than a minute, is counted and its file kept in FOLDER. Every case's processor time
-and peak of memory are taken from the kernel (Linux). Anything that is neither an image nor an `ImageError` is a
-fault, and so is a case of more than 500 MB; the exit code is 1 if there is one. One seed gives the same cases on one
-machine with the same versions. Interrupted, the same command with the same FOLDER goes on where it stopped; a summary
-of a folder that is complete costs nothing.
+and peak of memory are taken from the kernel (Linux). Anything that is neither an image (or two objects) nor an
+`ImageError` is a fault, and so is a case of more than 500 MB; the exit code is 1 if there is one. One seed gives the
+same cases on one machine with the same versions. Interrupted, the same command with the same FOLDER goes on where it
+stopped; a summary of a folder that is complete costs nothing.
 """
 
 import argparse
@@ -32,7 +39,9 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from rich.console import Console
 from rich.progress import Progress
+from tests.dicom_road import objects_of
 from tests.dicom_strategies import DicomCase, dicom_files
+from tests.validators import HAS_DCIODVFY
 
 from mris.errors import ImageError
 from mris.images.dicom import read_dicom_facts
@@ -53,6 +62,7 @@ class Outcome:
     seed: int
     kind: str
     result: str
+    objects: str
     seconds: float
     peak_mb: float
 
@@ -68,11 +78,9 @@ def result_of(path: Path) -> str:
     try:
         image = read_image(path)
     except ImageError as error:
-        reason = re.sub(r"^image \S+: ", "", str(error)) if str(path) in str(error) else f"unnamed file: {error}"
-        if not str(error).isprintable():
-            return "FAULT a message of several lines, or with control characters"
-        reason = re.sub(r"(?<=PhotometricInterpretation is ).*(?= with)", "#", reason)
-        refused = "refused: " + _NUMBERS.sub("#", reason)[:56]
+        if str(path) not in str(error) or not str(error).isprintable():
+            return "FAULT a message of several lines, with control characters, or without the file"
+        refused = refusal(str(error))
     except Exception as error:  # noqa: BLE001 what must not happen is what is counted here
         return f"FAULT {type(error).__name__}: {str(error)[:80]}"
     else:
@@ -86,6 +94,27 @@ def result_of(path: Path) -> str:
     except Exception as error:  # noqa: BLE001
         return f"FAULT of the facts, {type(error).__name__}: {str(error)[:80]}"
     return refused or "read"
+
+
+def objects_result(path: Path) -> str:
+    """Make both objects of a file, as far as it is read; what was said."""
+    try:
+        said = objects_of(path, path.parent)
+    except Exception as error:  # noqa: BLE001
+        return f"FAULT of the objects, {type(error).__name__}: {str(error)[:80]}"
+    return said if said.startswith("made") else refusal(said)
+
+
+def refusal(message: str) -> str:
+    """What one kind of refusal has in common."""
+    reason = re.sub(r"^image \S+: ", "", message)
+    reason = re.sub(r"(?<=PhotometricInterpretation is ).*(?= with)", "#", reason)
+    return "refused: " + _NUMBERS.sub("#", reason)[:56]
+
+
+def is_fault(outcome: Outcome) -> bool:
+    """Whether an outcome is none that may be."""
+    return "FAULT" in (outcome.result[:5], outcome.objects[:5]) or outcome.peak_mb > LARGEST_MB
 
 
 def run_batch(seed: int, n_cases: int, folder: Path) -> None:
@@ -108,11 +137,12 @@ def run_batch(seed: int, n_cases: int, folder: Path) -> None:
             log.flush()
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
             before, begin = status_kb("VmRSS"), time.process_time()
-            result = result_of(path)
+            result, objects = result_of(path), objects_result(path)
             seconds, peak = time.process_time() - begin, (status_kb("VmHWM") - before) / 1024
-            if result.startswith("FAULT") or peak > LARGEST_MB:
+            outcome = Outcome(seed, case.kind, result, objects, seconds, peak)
+            if is_fault(outcome):
                 keep(path, folder, seed)
-            log.write(json.dumps(asdict(Outcome(seed, case.kind, result, seconds, peak))) + "\n")
+            log.write(json.dumps(asdict(outcome)) + "\n")
             log.flush()
 
         read_one()
@@ -168,7 +198,7 @@ def outcomes_of_batch(n_cases: int, seed: int, folder: Path) -> list[Outcome]:
             raise SystemExit(f"a child failed between cases:\n{(folder / 'stderr').read_text()[-2000:]}")
         keep(folder / CASE_FILE, folder, seed)
         how = "HANG" if child.returncode == -9 else f"CRASH with code {child.returncode}"
-        found.append(Outcome(seed, "unknown", f"FAULT {how}", 0.0, 0.0))
+        found.append(Outcome(seed, "unknown", f"FAULT {how}", "", 0.0, 0.0))
     return found
 
 
@@ -189,17 +219,24 @@ def main() -> int:
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, seed {arguments.seed}"
     )
+    print(f"objects {'also' if HAS_DCIODVFY else 'not'} checked by dciodvfy")
     print(f"{len(found)} cases in {time.monotonic() - begin:.0f} s")
     for kind, n in Counter(outcome.kind for outcome in found).most_common():
         n_read = sum(outcome.result == "read" for outcome in found if outcome.kind == kind)
-        print(f"  {n:6d}  {kind}: {n_read} read")
-    for result, n in Counter(outcome.result for outcome in found).most_common():
-        print(f"{n:6d}  {result}")
+        n_made = sum(outcome.objects.startswith("made") for outcome in found if outcome.kind == kind)
+        print(f"  {n:6d}  {kind}: {n_read} read, {n_made} with both objects")
+    for heading, results in (
+        ("pixels and facts", (outcome.result for outcome in found)),
+        ("knees, header and objects of those read", (o.objects for o in found if o.result == "read")),
+    ):
+        print(heading)
+        for result, n in Counter(results).most_common():
+            print(f"{n:6d}  {result}")
     slowest = max(found, key=lambda outcome: outcome.seconds)
     largest = max(found, key=lambda outcome: outcome.peak_mb)
     print(f"slowest: {slowest.seconds:.2f} s of processor time ({slowest.kind}; {slowest.result})")
     print(f"largest peak of memory: {largest.peak_mb:.0f} MB ({largest.kind}; {largest.result})")
-    faults = sum(outcome.result.startswith("FAULT") or outcome.peak_mb > LARGEST_MB for outcome in found)
+    faults = sum(is_fault(outcome) for outcome in found)
     print(f"faults: {faults}" + (f", files in {folder}" if faults else ""))
     return int(faults > 0)
 

@@ -29,6 +29,8 @@ from pydicom.uid import (
 from tests.dicom_sources import IDENTIFYING, radiograph
 from tests.jpeg_lossless import jpeg_lossless
 
+from mris.synthesis.dicom_source import PATIENT_AND_STUDY
+
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 COMPRESSED = (RLELossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
@@ -103,6 +105,8 @@ def image_elements(
         Element(0x00080060, b"CS", b"DX"),
         Element(0x00181164, b"DS", _even(spacing.encode())),
         Element(0x00185101, b"CS", b"PA"),
+        Element(0x0020000D, b"UI", b"1.2.3\0"),
+        Element(0x0020000E, b"UI", b"1.2.3.5\0"),
         _short(0x00280002, 1),
         Element(0x00280004, b"CS", _even(photometric.encode())),
         *(_short(tag, value) for tag, value in numbers),
@@ -388,9 +392,38 @@ def gray_streams(draw: st.DrawFn) -> DicomCase:
     return DicomCase(f"stream {syntax.name}", _with_changed_bytes(draw, content, draw(_places(content))))
 
 
+HEADER_TEXTS = st.sampled_from(
+    [b"", b" ", b"\\", b"A\\B", b"A\\", b"A^B", b"A^B^C^D^E^F^G", b"=", b"A=B=C=D", b"M\xfcller^Hans", b"\r\n",
+     b"A\0B", b"\xff", "山田^太郎".encode(), b"\x1b$B;3ED\x1b(B^x", b"x" * 65, b"x" * 17, "ö".encode() * 64,
+     b"20240613", b"20240231", b"2024.06.13", b"20240101-20240201", b"17.9.53", b"142751.25", b"142760", b"14:27",
+     b"071Y", b"71", b"1,65", b"1.65", b"NaN", b"1e400", b"-1", b"9" * 17, b"YES", b"NO", b"yes", b"KNEE",
+     b"Knie links", b"KNEE\\KNEE", b"F", b"f", b"1.2.3", b"1.2.abc", b"1.02", b"3" * 70, b"1.2.3\\1.2.4",
+     b"1.2.840.10008.5.1.4.1.1.1.1", b"L", b"R", b"B", b"L\\F", b"R\\F", b"P\\F", b"LL", b"3\\3", b"0.2\\0.2"]
+) | st.binary(max_size=70)  # fmt: skip
+CHARSETS = st.sampled_from(
+    [b"", b"ISO_IR 6", b"ISO_IR 100", b"ISO_IR 13", b"ISO_IR 192", b"ISO_IR 999", b"GB18030", b"ISO 2022 IR 87",
+     b"\\ISO 2022 IR 87", b"ISO_IR 100\\ISO 2022 IR 87", b"ISO_IR 192\\ISO 2022 IR 149", b"utf8", b"\xff"]
+)  # fmt: skip
+HEADER = (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY, "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
+          "BodyPartExamined", "BurnedInAnnotation", "ImageLaterality", "Laterality", "PatientOrientation",
+          "ViewPosition", "PixelSpacing", "ImagerPixelSpacing")  # fmt: skip
+
+
+@st.composite
+def header_files(draw: st.DrawFn) -> DicomCase:
+    """A radiograph whose pixels are sound, and whose header of patient, study and place is not."""
+    changes = draw(st.dictionaries(st.sampled_from(HEADER), st.none() | HEADER_TEXTS, max_size=6))
+    vrs = {key: draw(VRS) for key in changes if draw(st.sampled_from([False] * 7 + [True]))}
+    if draw(st.booleans()):
+        changes["SpecificCharacterSet"] = draw(CHARSETS)
+    if draw(st.booleans()):
+        changes.setdefault("ImagerPixelSpacing", b"3\\3")  # wide enough for two knees
+    return DicomCase("header", identified_file(changes, vrs=vrs, syntax=draw(st.sampled_from(NATIVE))))
+
+
 def dicom_files() -> st.SearchStrategy[DicomCase]:
     """All of them."""
     return st.one_of(
         sound_files().map(lambda pair: pair[0]), built_files(), built_files(), giant_files(), spoiled_files(),
-        spoiled_files(), gray_streams(), gray_streams(),
+        spoiled_files(), gray_streams(), gray_streams(), header_files(), header_files(), header_files(),
     )  # fmt: skip

@@ -269,6 +269,13 @@ def test_all_pages_are_asked_for_whatever_their_size(serve):
     assert len(query_studies(endless)) == 7 and len(asked) == 2
 
 
+def test_a_class_that_is_no_uid_is_told_as_it_stands_and_no_library_warns(serve, recwarn):
+    archive, _ = serve(lambda path: json_of({"0020000E": "1.2.3", "00080018": "1.2.4", "00080016": "X-ray"}))
+    (instance,) = query_instances(archive, "1.2")
+    assert instance.kind == "X-ray"
+    assert not [one for one in recwarn if issubclass(one.category, UserWarning)]
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

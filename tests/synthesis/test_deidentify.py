@@ -150,3 +150,8 @@ def test_replaced_uids_are_uids_and_differ_exactly_where_the_originals_do(one, o
     first, second = keyed_uid(one, salt), keyed_uid(other, salt)
     assert first.is_valid and len(first) <= 64 and first != one
     assert (first == second) == (one == other)
+
+
+def test_a_study_that_an_archive_gave_a_uid_below_dicom_s_own_root_is_not_told():
+    assert keyed_uid("1.2.840.10008.20240613.7741", SALT).startswith("2.25.")
+    assert keyed_uid("1.2.840.10008.1.2", SALT) == "1.2.840.10008.1.2"

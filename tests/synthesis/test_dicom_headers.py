@@ -1,19 +1,26 @@
-"""Headers that hospitals write and DICOM does not allow: what the objects take over, and what is said of the rest."""
+"""Headers that DICOM does not allow: what the objects take over, and what is said of the rest.
 
-import shutil
-import subprocess
+benchmarks/fuzz_dicom.py takes thousands of files the same way.
+"""
+
 import warnings
 
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.dicom_road import objects_of
 from tests.dicom_sources import IDENTIFYING
-from tests.dicom_strategies import identified_file
+from tests.dicom_strategies import built_files, header_files, identified_file, spoiled_files
 from tests.tiny_synthesis import tiny_synthesis
+from tests.validators import dciodvfy_errors
 
 from mris.errors import ImageError
+from mris.images.read import read_image
+from mris.knee.oai_files import find_plate
+from mris.knee.radiograph import read_plate
 from mris.synthesis.dicom_files import encoded_dicom_objects, write_dicom_objects
-from mris.synthesis.dicom_source import DerivedFrom, read_source_header
+from mris.synthesis.dicom_source import DerivedFrom, identifiers_in, read_source_header
 
 pytest.importorskip("highdicom")
 
@@ -70,6 +77,7 @@ ALLOWED = [
     {"PatientName": b"", "PatientID": b""},
     {"PatientName": b"M\xfcller^Hans", "SpecificCharacterSet": b"ISO_IR 100", "StudyDescription": b"Knie"},
     {"PatientName": b"X", "SpecificCharacterSet": b"ISO_IR 999", "StudyDescription": b"Knie"},
+    {"StudyTime": b"235960"},
     {"StudyTime": b"142751.25", "PatientWeight": b"7.1e1", "BodyPartExamined": b"KNEE "},
     {"DeidentificationMethod": b"by hand\\twice", "PatientIdentityRemoved": b"YES"},
     {"ClinicalTrialSubjectID": None, "ClinicalTrialSubjectReadingID": b"R-1"},
@@ -99,14 +107,6 @@ def made(tmp_path, monkeypatch):
     return make
 
 
-def errors_of(path):
-    """What the validator of another maker finds, where it is installed."""
-    if not shutil.which("dciodvfy"):
-        return []
-    found = subprocess.run(["dciodvfy", path], capture_output=True, check=False)
-    return [line for line in (found.stdout + found.stderr).splitlines() if line.startswith(b"Error")]
-
-
 @pytest.mark.parametrize("salt", [None, b"a salt of 16 bytes or more"], ids=["identified", "de-identified"])
 @pytest.mark.parametrize("changes", NOT_ALLOWED, ids=lambda changes: str(*list(changes.items())[:1]))
 def test_a_value_that_dicom_does_not_allow_is_left_empty_and_noted_without_the_value(made, changes, salt):
@@ -116,7 +116,7 @@ def test_a_value_that_dicom_does_not_allow_is_left_empty_and_noted_without_the_v
     assert note.startswith(f"{keyword} of knee.dcm is no value that DICOM allows; it is left ")
     assert value.decode("latin-1") not in note.split()
     for path in paths:
-        assert not errors_of(path)
+        assert not dciodvfy_errors(path)
         said = pydicom.dcmread(path).get(keyword)
         assert salt or not said or (keyword, said) == ("BurnedInAnnotation", "NO")  # of the map, which shows no source
         assert len(value) < 4 or value not in path.read_bytes()
@@ -128,7 +128,7 @@ def test_what_lacks_its_other_half_is_left_out_and_noted(made, changes, named):
     (note,) = header.notes
     assert named in note and note.endswith("it is left out")
     for path in paths:
-        assert not errors_of(path)
+        assert not dciodvfy_errors(path)
         assert "PatientIdentityRemoved" not in pydicom.dcmread(path)
 
 
@@ -138,7 +138,7 @@ def test_whatever_dicom_allows_is_taken_over_without_a_note(made, changes, salt)
     header, paths = made(changes, salt)
     assert header.notes == ()
     for path in paths:
-        assert not errors_of(path)
+        assert not dciodvfy_errors(path)
         if salt is None:
             found = pydicom.dcmread(path)
             other = ("SpecificCharacterSet", "PatientWeight", "DeidentificationMethod")  # written otherwise
@@ -149,7 +149,7 @@ def test_whatever_dicom_allows_is_taken_over_without_a_note(made, changes, salt)
 
 
 @pytest.mark.parametrize(("keyword", "most"), [("PatientName", 64), ("PatientID", 64), ("AccessionNumber", 16)])
-def test_a_length_counts_characters_and_not_bytes(made, keyword, most):  # the validator counts bytes
+def test_a_length_counts_characters_and_not_bytes(made, keyword, most):
     for n in (most, most + 1):
         header, paths = made({keyword: "Ö".encode() * n})
         assert len(header.notes) == n - most
@@ -157,7 +157,7 @@ def test_a_length_counts_characters_and_not_bytes(made, keyword, most):  # the v
             assert pydicom.dcmread(path)[keyword].value == ("Ö" * n if n == most else "")
 
 
-@pytest.mark.parametrize("uid", [b"1.2.826.0.01.5", b"1.2." + b"3" * 70, b"1.2.abc.4", b"k\xfcnie"])
+@pytest.mark.parametrize("uid", [b"1.2.826.0.01.5", b"1.2." + b"3" * 70, b"1.2.abc.4", b"20240613.5", b"k\xfcnie"])
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
 def test_a_uid_of_a_wrong_form_is_kept_and_noted_since_nothing_else_says_which_the_source_is(made, keyword, uid):
     header, paths = made({keyword: uid})
@@ -175,10 +175,34 @@ def test_a_source_of_two_studies_or_of_none_is_refused(made, keyword, uid):
         made({keyword: uid})
 
 
+@pytest.mark.parametrize("read", [read_image, read_plate, find_plate, read_source_header])
+@pytest.mark.parametrize("changes", NOT_ALLOWED, ids=lambda changes: str(*list(changes.items())[:1]))
+def test_no_reader_lets_a_library_warn_of_a_value(tmp_path, read, changes):
+    path = tmp_path / "knee.dcm"
+    path.write_bytes(identified_file(changes | {"SOPInstanceUID": b"1.2.abc.4"}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(path) is not None
+
+
+@pytest.mark.parametrize("changes", [{"PatientName": b"Meier^Hans\\Kunz^Johann"}, {"PatientID": b"HOSP-1\\KUNZ"}])
+def test_an_identifier_that_is_not_taken_over_is_found_in_a_name_all_the_same(made, changes):
+    header, _ = made(changes)
+    assert identifiers_in("kunz_knee.dcm", header) == tuple(changes) and identifiers_in("knee.dcm", header) == ()
+
+
 def test_an_element_of_a_type_that_is_no_text_is_noted(tmp_path):
     path = tmp_path / "knee.dcm"
     path.write_bytes(identified_file({"PatientName": b"\1\2", "StudyID": b"\1\2"}, vrs={"PatientName": b"US"}))
     assert len(read_source_header(path).notes) == 2
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(case=header_files() | built_files() | spoiled_files())
+def test_of_whatever_file_both_objects_are_made_or_one_clear_line_says_why_not(tmp_path_factory, case):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "any.dcm").write_bytes(case.content)
+    objects_of(folder / "any.dcm", folder)
 
 
 def test_a_fault_of_a_library_names_the_file_and_nothing_of_the_header(made, monkeypatch):

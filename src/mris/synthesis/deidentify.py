@@ -15,13 +15,12 @@ import secrets
 import uuid
 from collections.abc import Callable
 
+from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
 from mris.errors import SettingsError
-
-_OF_DICOM = "1.2.840.10008."
 
 LEAST_SALT = 16
 """Fewest bytes of a salt; a shorter one could be found by trying."""
@@ -153,8 +152,9 @@ def keyed_uid(uid: str, salt: bytes) -> UID:
         >>> keyed_uid("1.2.840.10008.1.2.1", b"0" * 16).name
         'Explicit VR Little Endian'
     """
-    if not uid or uid.startswith(_OF_DICOM):
-        return UID(uid)
+    given = UID(uid, config.IGNORE)
+    if not uid or given.name != uid:  # the dictionary knows it; a root of DICOM alone makes no UID of DICOM's
+        return given
     digest = hmac.digest(salt, b"UID\0" + uid.encode(), hashlib.sha256)
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
 

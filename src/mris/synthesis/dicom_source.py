@@ -66,6 +66,14 @@ _TRIAL_SUBJECT = (
 )
 _EMPTY_IN_A_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
 _REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+)
 _VALUES = (*(key for key in PATIENT_AND_STUDY if key not in _REFERENCE), "BodyPartExamined", "BurnedInAnnotation")
 _READ = (*_VALUES, *_REFERENCE, "SpecificCharacterSet")
 
@@ -83,6 +91,7 @@ class SourceHeader:
         series_instance_uid: Its series.
         body_part: BodyPartExamined, "" where absent.
         burned_in: BurnedInAnnotation: "YES" where its pixels identify the patient, "NO", or "" where it does not say.
+        identifiers: By keyword what tells whom and what the source is of, allowed or not; of a name its words.
         notes: What had to be left out, without the values.
     """
 
@@ -93,6 +102,7 @@ class SourceHeader:
     series_instance_uid: str
     body_part: str
     burned_in: str
+    identifiers: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
     @property
@@ -142,6 +152,7 @@ def read_source_header(path: Path) -> SourceHeader:
                 *(_note(key, path, "left empty" if key in _EMPTY_IF_ABSENT else "left out") for key in wrong),
                 *_without_halves(values, path),
             ]
+            identifiers = _identifiers(found)
             patient_and_study = _patient_and_study(values | {"StudyInstanceUID": (uids["StudyInstanceUID"],)})
     except InvalidDicomError as error:
         raise ImageError(
@@ -156,6 +167,7 @@ def read_source_header(path: Path) -> SourceHeader:
         series_instance_uid=uids["SeriesInstanceUID"],
         body_part=values.get("BodyPartExamined", ("",))[0],
         burned_in=values.get("BurnedInAnnotation", ("",))[0],
+        identifiers=identifiers,
         notes=tuple(notes),
     )
 
@@ -167,18 +179,11 @@ def identifiers_in(name: str, header: SourceHeader) -> tuple[str, ...]:
         name: Of a file, or its beginning.
         header: Of the source.
     """
-    of = header.patient_and_study
-    values = {
-        "PatientName": re.split(r"[\^=\s]+", str(of.PatientName)),
-        "PatientID": [str(of.PatientID)],
-        "AccessionNumber": [str(of.AccessionNumber)],
-        "StudyInstanceUID": [header.study_instance_uid],
-        "SeriesInstanceUID": [header.series_instance_uid],
-        "SOPInstanceUID": [header.sop_instance_uid],
-    }
     found = name.casefold()
     return tuple(
-        keyword for keyword, texts in values.items() if any(len(t) > 2 and t.casefold() in found for t in texts)
+        keyword
+        for keyword, texts in header.identifiers.items()
+        if any(len(text) > 2 and text.casefold() in found for text in texts)
     )
 
 
@@ -233,6 +238,18 @@ def _values(found: Dataset) -> tuple[dict[str, tuple[str, ...]], list[str]]:
             if texts:
                 values[keyword] = texts
     return values, wrong
+
+
+def _identifiers(found: Dataset) -> dict[str, tuple[str, ...]]:
+    identifiers: dict[str, tuple[str, ...]] = {}
+    for keyword in _IDENTIFYING:
+        try:
+            texts = texts_of(found, keyword)
+        except ValueError:
+            continue
+        words = (word for text in texts for word in re.split(r"[\^=\s]+", text))
+        identifiers[keyword] = tuple(words) if keyword == "PatientName" else texts
+    return identifiers
 
 
 def _without_halves(values: dict[str, tuple[str, ...]], path: Path) -> list[str]:

@@ -21,39 +21,39 @@ ENUMERATED = {
 _PARSERS = {"DA": DA, "TM": TM}
 _FOREIGN = "\\\N{REPLACEMENT CHARACTER}"
 """The one parts values; the other stands for bytes that could not be decoded."""
+_ROOTS = ("0", "1", "2")
+"""Of all UIDs (ISO/IEC 9834)."""
 _COMPONENTS = 5
 """Of a person's name: family, given and middle name, prefix, suffix."""
 
 
 def texts_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of an element as texts, () where it is absent or empty.
+    """The values of an element as texts, allowed or not; () where it is absent or empty.
 
     Args:
         dataset: As it was read.
         keyword: Of an element of text, whichever VR the file gives it.
 
     Raises:
-        ValueError: They cannot be decoded, or are no texts; there are more than the element may have.
+        ValueError: They cannot be decoded, or are no texts.
     """
     try:
         value: Any = dataset.get(keyword)
         texts = _texts(value)
     except LIBRARY_FAULTS as error:  # as libraries meet bytes that are no text
         raise ValueError(f"{keyword} cannot be decoded") from error
-    if len(texts) > 1 and dictionary_VM(_tag(keyword)) == "1":
-        raise ValueError(f"{keyword} has {len(texts)} values")
     return texts if any(texts) else ()
 
 
 def allowed_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Like `texts_of`, and each value is one that DICOM allows: its length, its form and, where it is listed, its term.
+    """Like `texts_of`, if DICOM allows them: their number, and the length, form and, where listed, term of each.
 
     Args:
         dataset: As it was read.
         keyword: Of an element of text.
 
     Raises:
-        ValueError: A value is not allowed; the message may hold it, so it is not for a user's eyes.
+        ValueError: They are not allowed; the message may hold one of them, so it is not for a user's eyes.
 
     Example:
         >>> header = Dataset()
@@ -62,6 +62,8 @@ def allowed_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         (('071Y',), ())
     """
     texts = texts_of(dataset, keyword)
+    if len(texts) > 1 and dictionary_VM(_tag(keyword)) == "1":
+        raise ValueError(f"{keyword} has {len(texts)} values")
     for text in texts:
         _check(keyword, dictionary_VR(_tag(keyword)), text)
     return texts
@@ -82,6 +84,8 @@ def _check(keyword: str, vr: str, text: str) -> None:
         _PARSERS[vr](text)  # the validators take ranges, which are for queries, and the 31st of every month
     if vr == "PN" and any(group.count("^") >= _COMPONENTS for group in text.split("=")):
         raise ValueError(f"{keyword} has too many components")
+    if vr == "UI" and text.partition(".")[0] not in _ROOTS:
+        raise ValueError(f"{keyword} has another root")
     if text not in ENUMERATED.get(keyword, (text,)):
         raise ValueError(f"{keyword} is none of its terms")
 
