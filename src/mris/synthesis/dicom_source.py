@@ -146,11 +146,12 @@ def read_source_header(path: Path) -> SourceHeader:
                 path, stop_before_pixels=True, specific_tags=list(_READ), force=path.suffix.lower() == ".dcm"
             )
             uids, wrong_uids = _uids(found, path)
-            values, wrong = _values(found)
+            allowed, wrong = _values(found)
+            values, halves = _without_halves(allowed, path)
             notes = [
                 *(_note(keyword, path, "kept, since the results must refer to it") for keyword in wrong_uids),
                 *(_note(key, path, "left empty" if key in _EMPTY_IF_ABSENT else "left out") for key in wrong),
-                *_without_halves(values, path),
+                *halves,
             ]
             identifiers = _identifiers(found)
             patient_and_study = _patient_and_study(values | {"StudyInstanceUID": (uids["StudyInstanceUID"],)})
@@ -252,21 +253,21 @@ def _identifiers(found: Dataset) -> dict[str, tuple[str, ...]]:
     return identifiers
 
 
-def _without_halves(values: dict[str, tuple[str, ...]], path: Path) -> list[str]:
-    """Take out what DICOM does not allow without an element that is not there; what was taken out."""
+def _without_halves(values: Mapping[str, tuple[str, ...]], path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The values without those that DICOM does not allow where another is not there, and notes on these."""
+    halves: set[str] = set()
     notes = []
-    subject = [keyword for keyword in _TRIAL_SUBJECT if keyword in values]
+    subject = {keyword for keyword in _TRIAL_SUBJECT if keyword in values}
     needed = [key for key in ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID") if key not in values]
-    if not {"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"} & set(values):
+    if not {"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"} & subject:
         needed.append("ClinicalTrialSubjectID")
     if subject and needed:
         notes.append(f"the clinical trial of {path.name} lacks {', '.join(needed)}; it is left out")
-        for keyword in subject:
-            del values[keyword]
+        halves |= subject
     if values.get("PatientIdentityRemoved") == ("YES",) and "DeidentificationMethod" not in values:
         notes.append(f"PatientIdentityRemoved of {path.name} has no DeidentificationMethod beside it; it is left out")
-        del values["PatientIdentityRemoved"]
-    return notes
+        halves.add("PatientIdentityRemoved")
+    return {keyword: texts for keyword, texts in values.items() if keyword not in halves}, notes
 
 
 def _patient_and_study(values: Mapping[str, tuple[str, ...]]) -> Dataset:
