@@ -51,12 +51,13 @@ def make_synthesizer(make_cohort, projection_encoder, tmp_path, rng):
     return make
 
 
+REGION = SourcePreparation(size=(8, 8), region_mm=140.0)
 FINDER = KneeFinder(detector=both, least_confidence=0.5)
 QUIET = FileOptions(formats=("npz",), pictures=False)
 
 
 def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
-    right, left = read_queries(plate, "plate", knees=FINDER, region_mm=140.0)
+    right, left = read_queries(plate, "plate", knees=FINDER, preparation=REGION)
     assert (right.stem, left.stem) == ("plate_right", "plate_left")
     whole = read_plate(plate).image
     settings = SourcePreparation(size=(16, 16), mirror_sides=("right",), region_mm=140.0)
@@ -88,7 +89,7 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
         np.testing.assert_array_equal(query.image.pixels[0], pixels)
 
 
-@pytest.mark.parametrize("region_mm", [140.0, None])
+@pytest.mark.parametrize("preparation", [REGION, SourcePreparation(size=(8, 8))], ids=["region", "whole"])
 @pytest.mark.parametrize(
     ("header", "said", "match"),
     [
@@ -100,17 +101,19 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
         ({"PatientOrientation": ["R", "F"]}, "left", r"\(PatientOrientation\) says that the picture is mirrored"),
     ],
 )
-def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(tmp_path, rng, header, said, match, region_mm):
+def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
+    tmp_path, rng, header, said, match, preparation
+):
     # whatever the encoders see: to those without a region, a plate would be one knee on the wrong scale
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
-        read_queries(path, "knee", side=said, region_mm=region_mm)
+        read_queries(path, "knee", side=said, preparation=preparation)
 
 
 @pytest.mark.parametrize("header", [{"ImageLaterality": "B"}, {"ViewPosition": "LL"}])
 def test_a_plate_of_both_sides_or_of_another_view_is_a_query_where_its_center_is_given(tmp_path, rng, header):
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
-    (query,) = read_queries(path, "knee", side="left", center=(3.0, 4.0), region_mm=140.0)
+    (query,) = read_queries(path, "knee", side="left", center=(3.0, 4.0), preparation=REGION)
     assert query.facts.side == "left"
 
 
@@ -166,6 +169,18 @@ def test_a_plate_is_not_one_knee_of_encoders_that_see_whole_images(make_synthesi
     synthesizer = make_synthesizer(extent_mm=extent)
     with pytest.raises(ImageError, match=r"shows 300 x 390 mm, but .*--knees detect"):
         list(synthesize_files(synthesizer, [path], tmp_path / "out", QUIET))
+
+
+def test_a_picture_much_larger_than_a_knee_is_noted_where_nothing_tells_the_scale(tmp_path, rng):
+    knee = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (140, 140)), ImageLaterality="L")
+    plate = write_radiograph(tmp_path / "plate.dcm", rng.integers(0, 4000, (300, 210)), ImageLaterality="L")
+    whole = SourcePreparation(size=(8, 8))
+    (query,) = read_queries(plate, "plate", preparation=whole)
+    (note,) = query.facts.notes
+    assert note.startswith("shows 300 x 210 mm, and the bundle does not tell how many mm its sources show")
+    for path, told in ((knee, whole), (plate, REGION), (plate, replace(whole, extent_mm=(300.0, 210.0)))):
+        (query,) = read_queries(path, "q", preparation=told)
+        assert query.facts.notes == ()
 
 
 def test_what_deserves_a_look_is_noted_and_in_the_provenance(make_synthesizer, tmp_path, rng):

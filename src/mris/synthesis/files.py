@@ -144,7 +144,6 @@ def _read(
 ) -> tuple[list[_Prepared], dict[Path, str]]:
     prepared: list[_Prepared] = []
     problems: dict[Path, str] = {}
-    region_mm = None if synthesizer.preparation is None else synthesizer.preparation.edge_mm
     for path, stem in batch:
         try:
             queries = read_queries(
@@ -154,7 +153,7 @@ def _read(
                 center=options.center,
                 spacing=options.spacing,
                 knees=options.knees,
-                region_mm=region_mm,
+                preparation=synthesizer.preparation,
             )
             header = read_source_header(path) if options.dicom else None
             prepared += [_prepare(synthesizer, query, header) for query in queries]

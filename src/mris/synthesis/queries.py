@@ -1,6 +1,6 @@
 """From a file to its queries: one, or one for each knee of a plate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,16 @@ from mris.images.dicom import read_dicom_facts
 from mris.images.dicom_facts import refuse_other_view
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
+from mris.images.transforms import SourcePreparation, extent_of
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees, notes_on_plate, notes_on_view
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.synthesis.outputs import Query
 
 Side = Literal["left", "right"]
+
+MUCH_LARGER = 1.25
+"""How many times the usual region an image may show before that is noted."""
 
 KNEE_SUFFIXES: tuple[str, ...] = ("_right", "_left")
 """What is added to the stem of a plate, for each knee."""
@@ -85,7 +89,7 @@ def read_queries(
     center: Center | None = None,
     spacing: Spacing | None = None,
     knees: KneeFinder | None = None,
-    region_mm: float | None = None,
+    preparation: SourcePreparation | None = None,
 ) -> tuple[FileQuery, ...]:
     """Read a file as one query, or as one query a knee.
 
@@ -96,17 +100,18 @@ def read_queries(
         center: Center of the region of a file that is one query.
         spacing: Pixel spacing in mm where the file states none.
         knees: How the knees of a plate are found; None takes the file for one image.
-        region_mm: Edge of the square in mm that the encoders see; None if it is unknown, and then knees of a plate get
-            that of the paper.
+        preparation: How the encoders' sources were prepared. Knees of a plate are cut out as large as these, or as the
+            paper's where that is unknown.
 
     Raises:
         ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is, by its
             header, of the other side, of both sides, not frontal, or mirrored.
     """
     if knees is None:
-        return (_whole(path, stem, side, center, spacing, region_mm),)
+        return (_whole(path, stem, side, center, spacing, preparation),)
     plate = read_plate(path, spacing=spacing)
-    edge = REGION_MM if region_mm is None else region_mm
+    seen = None if preparation is None else preparation.edge_mm
+    edge = REGION_MM if seen is None else seen
     found = knees.locate(plate, path, side)
     notes = notes_on_plate(plate, found, edge)
     return tuple(
@@ -134,7 +139,12 @@ def read_queries(
 
 
 def _whole(
-    path: Path, stem: str, side: Side | None, center: Center | None, spacing: Spacing | None, region_mm: float | None
+    path: Path,
+    stem: str,
+    side: Side | None,
+    center: Center | None,
+    spacing: Spacing | None,
+    preparation: SourcePreparation | None,
 ) -> FileQuery:
     image = read_image(path)
     header = None if "::" in str(path) else read_dicom_facts(path)
@@ -153,8 +163,19 @@ def _whole(
         center=center,
         center_source=None if center is None else "given",
         spacing_source=spacing_source,
-        region_mm=region_mm,
+        region_mm=None if preparation is None else preparation.edge_mm,
         view=view or None,
-        notes=notes_on_view(view),
+        notes=(*notes_on_view(view), *_notes_on_scale(image, preparation)),
     )
     return FileQuery(path, stem, image, center, facts)
+
+
+def _notes_on_scale(image: Image, preparation: SourcePreparation | None) -> Iterator[str]:
+    """Say where a whole image shows much more than a knee, and nothing tells whether the encoders' sources did."""
+    shown = extent_of(image)
+    told = preparation is None or preparation.region_mm or preparation.extent_mm
+    if shown is not None and not told and max(shown) > MUCH_LARGER * REGION_MM:
+        yield (
+            f"shows {shown[0]:.4g} x {shown[1]:.4g} mm, and the bundle does not tell how many mm its sources show; a "
+            f"knee's region usually has {REGION_MM:g}"
+        )
