@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from mris.cohort.cohort import Cohort
 from mris.synthesis.bundle import Bundle
 
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
@@ -371,6 +372,17 @@ def test_an_evaluation_with_more_neighbors_than_the_bundle_has_says_so(
     assert outcome.code == 0
     n_entries = len(Bundle.open(tiny_bundle).keys)
     assert f"note: k is 500, cut to {n_entries}: bundle {tiny_bundle} holds {n_entries} entries\n" in outcome.err
+
+
+def test_an_evaluation_with_fewer_training_pairs_than_neighbors_judges_the_references_too(
+    run_cli, tiny_bundle: Path, tiny_cohort_path: Path, tmp_path: Path
+) -> None:
+    options = ["--n-neighbors", "500", "--bootstrap", "10", "--quiet", "--out", tmp_path]
+    outcome = run_cli("evaluate", tiny_bundle, tiny_cohort_path, *options)
+    assert outcome.code == 0
+    n = len(Cohort.open(tiny_cohort_path).split("train"))
+    assert f"k is 500, cut to {n} for PCA k-NN: split train of the cohort holds {n} pairs\n" in outcome.err
+    assert "PCA k-NN" in outcome.out
 
 
 def test_nonsense_options_of_synthesis_cost_one_line(refused, tiny_bundle: Path, query: Path, tmp_path: Path) -> None:

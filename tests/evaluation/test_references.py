@@ -126,6 +126,15 @@ def test_equal_sources_predict_the_mean_map(make_cohort, rng: np.random.Generato
     np.testing.assert_allclose(ridge.predict(sources[:1], subjects=["x"])[0], targets.mean(axis=0), rtol=1e-5)
 
 
+def test_references_of_a_training_cohort_smaller_than_k_average_all_of_it(make_cohort, rng) -> None:
+    targets = rng.random((12, 1, 4, 4)).astype(np.float16).astype(np.float32)
+    sources = rng.random((12, 1, 4, 4)).astype(np.float32)
+    cohort = make_cohort(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 12, regions=["target"])
+    neighbors = reference_predictors(cohort, rng, n_neighbors=20)["PCA k-NN"]
+    whole = neighbors.predict(sources[:2], subjects=["x", "y"])
+    np.testing.assert_allclose(whole, np.stack([targets.mean(axis=0)] * 2), rtol=1e-5)
+
+
 def test_fewer_targets_than_neighbors_is_refused(training, rng) -> None:
     with pytest.raises(SettingsError, match="n_neighbors is 49, the training cohort has 48 targets; give 1 to 48"):
         PcaNeighbors.fit(training, rng, n_neighbors=49)

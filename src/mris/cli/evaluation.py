@@ -8,6 +8,7 @@ import typer
 
 from mris.cli.options import BundlePath, OnePerSubject, Quiet, note_few_neighbors
 from mris.errors import SettingsError
+from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort
@@ -77,6 +78,12 @@ def evaluate(
     baselines, costs = open_baselines(runs, pairs)
     for judged in (opened, *more.values()):
         note_few_neighbors(judged, n_neighbors, one_per_subject=one_per_subject)
+    if references and (n_training := int((pairs.splits == "train").sum())) < n_neighbors:
+        typer.echo(
+            f"note: k is {n_neighbors:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
+            f"{counted(n_training, 'pair')}",
+            err=True,
+        )
     check_writable_folder(folder)
     evaluation = evaluate_bundle(
         opened,

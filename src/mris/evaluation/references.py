@@ -202,13 +202,14 @@ def reference_predictors(
 ) -> dict[str, Reference]:
     """Fit the three references on a training cohort, by the names the tables show.
 
+    A training cohort with fewer than `n_neighbors` targets gives all it has, as a database does.
+
     Raises:
-        SettingsError: There are fewer training targets than neighbors.
         CohortError: The cohort is empty.
     """
     fitted: tuple[Reference, ...] = (
         MeanMap.fit(training),
-        PcaNeighbors.fit(training, rng, n_neighbors=n_neighbors),
+        PcaNeighbors.fit(training, rng, n_neighbors=min(n_neighbors, len(training))),
         PcaRidge.fit(training, rng),
     )
     return dict(zip(REFERENCE_NAMES, fitted, strict=True))
