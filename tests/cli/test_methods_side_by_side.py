@@ -45,6 +45,9 @@ def test_two_bundles_stand_in_one_report(run_cli, arguments, tiny_bundle: Path, 
         (["--prevalence", "grade:0=1", "--prevalence", "grade:0=2"], "--prevalence gives grade:0 twice"),
         (["--prevalence", "grade:0=1"], "prevalence names label 'grade'; this evaluation has strata of: none"),
         (["--by", "grade", "--prevalence", "grade:9=1"], "prevalence of 'grade': '9' is no stratum"),
+        (["--by", "grade", "--merge", "grade:0=a", "--merge", "grade:0=b"], "--merge gives grade:0 twice"),
+        (["--by", "grade", "--merge", "grade:O=a"], "merge of 'grade': no image has the value 'O'; there are: 0, 1, 2"),
+        (["--by", "grade", "--merge", "grade:1.0=a"], "merge of 'grade': no image has the value '1.0'"),
     ],
 )
 def test_a_rule_that_cannot_be_read_costs_one_line(refused, arguments, options, message: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
-from mris.evaluation.strata import _groups_of_label, groups_of
+from mris.evaluation.strata import _groups_of_label, check_merge, groups_of
 
 _NUMBERS = st.lists(st.sampled_from([0.0, -0.0, 1.0, 2.5, 10.0, np.nan]), min_size=1, max_size=30)
 _TEXTS = st.lists(st.sampled_from(["", " ", "a", "b", "10", "9", "missing"]), min_size=1, max_size=30)
@@ -58,3 +58,13 @@ def test_a_label_named_twice_and_a_stray_merge_are_refused(knees: Cohort) -> Non
         groups_of(knees, ["klg", "klg"])
     with pytest.raises(SettingsError, match=r"merge names \['klg'\]"):
         groups_of(knees, ["site"], {"klg": {"0": "0-1"}})
+
+
+def test_a_value_may_be_merged_where_any_view_has_it_and_must_be_one(make_cohort) -> None:
+    images = np.ones((2, 1, 2, 2), dtype=np.float32)
+    columns = {"subjects": ["a", "b"], "splits": ["train", "test"], "regions": ["target"]}
+    cohort = make_cohort(images, images, labels={"klg": [0.0, 1.0]}, **columns)
+    training, test = cohort.split("train"), cohort.split("test")
+    check_merge({"klg": {"0": "0-1", "1": "0-1"}}, (test, training))
+    with pytest.raises(SettingsError, match="merge of 'klg': no image has the value '0'; there are: 1"):
+        check_merge({"klg": {"0": "0-1"}}, (test,))

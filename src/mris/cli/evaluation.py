@@ -121,7 +121,9 @@ def parse_merge(rules: list[str]) -> dict[str, dict[str, str]]:
         value, equals, stratum = assignment.partition("=")
         if not (colon and equals and label and value and stratum):
             raise SettingsError(f"--merge {rule!r} is not LABEL:VALUE=STRATUM, such as klg:0=0-1")
-        merge.setdefault(label, {})[value] = stratum
+        if value in merge.setdefault(label, {}):
+            raise SettingsError(f"--merge gives {label}:{value} twice; give it once")
+        merge[label][value] = stratum
     return merge
 
 

@@ -31,7 +31,7 @@ from mris.evaluation.results import (
     PerImage,
     Results,
 )
-from mris.evaluation.strata import Merge, groups_of
+from mris.evaluation.strata import Merge, check_merge, groups_of
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
 
@@ -121,6 +121,7 @@ def evaluate(
     methods = as_predictors(predictors, cohort.regions)
     costs = _checked_costs(costs or {}, methods)
     groups = groups_of(cohort, by, merge)
+    check_merge(merge or {}, (cohort, training))
     if prevalence:
         known = {label: [g.name for g in groups_of(training, by, merge) if g.label == label] for label in by}
         check_prevalences(prevalence, groups, known)

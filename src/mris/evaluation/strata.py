@@ -59,6 +59,25 @@ def groups_of(cohort: Cohort, by: Sequence[str], merge: Merge | None = None) -> 
     return tuple(groups)
 
 
+def check_merge(merge: Merge, cohorts: Sequence[Cohort]) -> None:
+    """Refuse to merge values that no image has: a typing error would leave strata apart in silence.
+
+    Args:
+        merge: Values that share a group.
+        cohorts: Views of which at least one has each value.
+
+    Raises:
+        CohortError: A cohort has no such label.
+        SettingsError: No image has a value that is to be merged; the message lists those there are.
+    """
+    for label, stratum_of in merge.items():
+        values = sorted({_name(value) for cohort in cohorts for value in cohort.label(label)}, key=_position)
+        stray = [value for value in stratum_of if value not in values]
+        if stray:
+            shown = ", ".join(values[:MAX_STRATA]) + (", ..." if len(values) > MAX_STRATA else "")
+            raise SettingsError(f"merge of {label!r}: no image has the value {stray[0]!r}; there are: {shown}")
+
+
 def _groups_of_label(label: str, values: Shaped[np.ndarray, " n"], merge: Mapping[str, str]) -> list[Group]:
     names = np.array([_name(value) for value in values], dtype=object)
     merged = np.array([merge.get(name, name) for name in names], dtype=object)
