@@ -217,6 +217,33 @@ def test_oddities_are_noted_and_kept(make_study: MakeStudy, settings: PrepareSet
     assert "note: row 4" in report.summary()
 
 
+def test_targets_too_small_for_half_precision_are_refused_and_not_stored_coarsely_or_as_zero(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    study.put(2, "target_tibial", np.full((8, 8), 2.7e-9))
+    study.put(3, "target_tibial", np.full((8, 8), -6e-5))
+    report = _prepared(study, replace(settings, **SKIP))
+    assert [(problem.row, problem.rule) for problem in report.problems] == [
+        (4, "values too small"),
+        (5, "values too small"),
+    ]
+    told = "holds at most 2.7e-09; float16 stores less than 6.1e-05 coarsely or as 0; choose a smaller unit"
+    assert told in report.problems[0].reason
+
+
+@pytest.mark.parametrize("largest", [6.2e-5, 2.7e-4, 3.0])
+def test_what_is_not_refused_is_stored_as_precisely_as_promised(
+    make_study: MakeStudy, settings: PrepareSettings, largest: float
+) -> None:
+    study = make_study(regions=("map",))
+    given = np.geomspace(largest * 1e-6, largest, 36).reshape(6, 6)
+    study.put(0, "target_map", given)
+    stored = _cohort(study, settings, "small").read_targets([0])[0, 0]
+    error = np.abs(stored - given.astype(np.float32))
+    assert (error <= np.where(given < 6.1e-5, 3e-8, given / 2048)).all()
+
+
 def test_regions_of_different_sizes_meet_on_one_grid(make_study: MakeStudy, settings: PrepareSettings) -> None:
     study = make_study()
     study.put(0, "target_tibial", np.full((31, 17), 1.5))

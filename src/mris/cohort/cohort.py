@@ -42,7 +42,7 @@ class PairBatch(NamedTuple):
 class Cohort:
     """Pairs on disk, seen as a sequence; `split` and `select` give smaller views and copy no image.
 
-    Images are stored as float16 (relative error at most 1 / 2048) and handed out as float32. A cohort never
+    Images are stored as float16 (see `CohortHeader.precision`) and handed out as float32. A cohort never
     changes once it is open; it can be sent to a worker process that was started by spawn, not by fork.
 
     Attributes:

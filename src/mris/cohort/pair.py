@@ -29,6 +29,9 @@ from mris.images.transforms import (
 LARGEST_VALUE = float(np.finfo(np.float16).max)
 """Largest value that a cohort can store: 65504."""
 
+SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+"""Smallest value that a cohort stores to 1 / 2048: 6.1e-5. Below it float16 has fixed steps of 6e-8, down to 0."""
+
 
 @dataclass(frozen=True)
 class PrepareSettings:
@@ -259,11 +262,16 @@ def _read_target(
     if valid.size == 0:
         fail(f"has no value left at {settings.target_size}; too few of its pixels are not NaN", "NaN-only target")
         return None
-    if float(np.abs(valid).max()) > LARGEST_VALUE:
-        found = float(valid[np.abs(valid).argmax()])
-        fail(f"holds {found:.6g}; float16 stores at most {LARGEST_VALUE:.0f}; choose a larger unit", "value too large")
+    largest = float(valid[np.abs(valid).argmax()])
+    if abs(largest) > LARGEST_VALUE:
+        reason = f"holds {largest:.6g}; float16 stores at most {LARGEST_VALUE:.0f}"
+        fail(f"{reason}; choose a larger unit", "value too large")
         return None
-    if not valid.any():
+    if 0 < abs(largest) < SMALLEST_NORMAL:
+        reason = f"holds at most {abs(largest):.3g}; float16 stores less than {SMALLEST_NORMAL:.1e} coarsely or as 0"
+        fail(f"{reason}; choose a smaller unit", "values too small")
+        return None
+    if largest == 0:
         reason = f"image {image.origin}: every value is 0"
         problems.append(Problem(row.row, row.key, column, reason, "all zero", "note"))
     if settings.mirror_targets and (row.side or image.laterality) in settings.source.mirror_sides:
