@@ -1,6 +1,7 @@
 """Bundles: made, opened, checked, changed, and mixing members."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -9,7 +10,15 @@ from onnx import numpy_helper
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
-from mris.errors import BundleError, CohortError, DatabaseError, EncoderMismatchError, ImageError, SettingsError
+from mris.errors import (
+    BundleError,
+    CohortError,
+    DatabaseError,
+    EncoderMismatchError,
+    ImageError,
+    OutputError,
+    SettingsError,
+)
 from mris.images.image import Image
 from mris.images.transforms import prepare_source
 from mris.synthesis.bundle import Bundle, OnnxEncoder, build_bundle
@@ -62,8 +71,7 @@ def test_a_wrong_shape_is_told_with_the_right_one(cohort, export_linear):
 
 def test_a_bundle_holds_the_chosen_splits_only(combined, cohort):
     assert combined.keys.tolist() == cohort.split("train").keys.tolist()
-    assert combined.header.splits == ("train",)
-    assert "test" not in combined.members[0].database.splits
+    assert set(combined.members[0].database.splits) == {"train"}
 
 
 def test_opened_again_it_synthesizes_the_same(combined, cohort):
@@ -157,7 +165,7 @@ def test_an_addition_that_ended_between_two_members_is_told_and_completed(separa
     assert Bundle.open(separate.path).verify().ok
 
 
-def test_the_model_card_says_what_it_is_and_is_not(combined, cohort):
+def test_the_model_card_says_what_it_is_and_is_not(combined):
     card = (combined.path / "model_card.md").read_text()
     for words in (
         "not a medical",
@@ -167,8 +175,54 @@ def test_the_model_card_says_what_it_is_and_is_not(combined, cohort):
         combined.members[0].encoder.fingerprint,
     ):
         assert words in card
-    combined.add(cohort.split("test"), progress=False)
-    assert "| subjects | 8 |" in (combined.path / "model_card.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["combined", "separate"])
+def test_the_model_card_tells_what_the_database_holds_now(request, cohort, name):
+    bundle = request.getfixturevalue(name)
+
+    def said():
+        return re.findall(r"^\| (?:entries|subjects|splits).*", (bundle.path / "model_card.md").read_text(), flags=re.M)
+
+    def told(entries, subjects, splits):
+        return [f"| entries | {entries} |", f"| subjects | {subjects} |", f"| splits of the cohorts | {splits} |"]
+
+    assert said() == told(12, 6, "train: 12")
+    bundle.add(cohort.split("test"), progress=False)
+    assert said() == told(16, 8, "test: 4, train: 12")
+    bundle.remove(["PERSON00", "PERSON07"])
+    assert said() == told(12, 6, "test: 2, train: 10")
+    bundle.remove(sorted(set(bundle.subjects)))
+    assert said() == told(0, 0, "none")
+    assert "train" not in (bundle.path / "bundle.json").read_text()
+
+
+def test_an_addition_that_fails_leaves_the_card_of_what_is_there(combined, cohort, monkeypatch):
+    before = {path: path.read_bytes() for path in combined.path.iterdir() if path.is_file()}
+
+    def full(self):
+        raise OutputError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mris.database.table.EntryWriter.commit", full)
+        with pytest.raises(OutputError, match="disk full"):
+            combined.add(cohort.split("test"), progress=False)
+    assert {path: path.read_bytes() for path in combined.path.iterdir() if path.is_file()} == before
+    assert Bundle.open(combined.path).verify().ok and len(Bundle.open(combined.path).keys) == 12
+
+
+def test_a_further_visit_of_a_person_is_added_and_left_out_with_the_others(combined, make_cohort, cohort, rng):
+    visit = make_cohort(["PERSON00"], rng=rng, name="visit", timepoints=["48"])
+    assert combined.add(visit, progress=False) == 1
+    assert combined.subjects.tolist().count("PERSON00") == 3
+    synthesis = combined.synthesizer(n_neighbors=99)(cohort.read_sources([0])[0], exclude_subject="PERSON00")
+    assert synthesis.neighbors.counts.tolist() == [10]
+    assert combined.remove(["PERSON00"]) == 3
+
+
+def test_an_addition_of_nothing_is_refused(combined, cohort):
+    with pytest.raises(DatabaseError, match="no pair in this selection"):
+        combined.add(cohort.select([]), progress=False)
 
 
 def test_a_replaced_network_is_refused_before_it_computes_anything(combined, cohort):
@@ -208,6 +262,12 @@ def test_a_damaged_header_costs_one_clear_line(combined, damage):
     with pytest.raises(BundleError, match=r"bundle\.json") as caught:
         Bundle.open(combined.path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_earlier_bundle_whose_header_names_splits_opens(combined):
+    path = combined.path / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"splits": ["train"]}))
+    assert Bundle.open(combined.path).header == combined.header
 
 
 def test_a_changed_encoder_card_is_refused(combined):

@@ -20,8 +20,8 @@ def database_lines(
 
     def write(values: Sequence[Any]) -> list[str]:
         text = model_card(
-            identity="x", created="today", software="mris", unit="mm", splits=("train",), cards=[card],
-            subjects=np.arange(len(values)), sides=np.full(len(values), "left"),
+            identity="x", created="today", software="mris", unit="mm", cards=[card],
+            subjects=np.arange(len(values)), splits=np.full(len(values), "train"), sides=np.full(len(values), "left"),
             labels=[{"label": value} for value in values],
         )  # fmt: skip
         return [line for line in text.splitlines() if line.startswith("| label")]

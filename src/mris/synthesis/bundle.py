@@ -164,8 +164,10 @@ class Bundle:
             How many entries were added to the bundle.
 
         Raises:
-            DatabaseError: A key is there already, or the cohort does not fit.
+            DatabaseError: The cohort is empty or does not fit, or a key is there already.
         """
+        if len(cohort) == 0:
+            raise DatabaseError(f"the cohort {cohort.path} has no pair in this selection; there is nothing to add")
         everywhere = set.intersection(*(set(member.database.keys.tolist()) for member in self.members))
         twice = sorted(everywhere.intersection(cohort.keys.tolist()))
         if twice:
@@ -205,6 +207,7 @@ class Bundle:
         """Take every byte of removed entries off the disk; see `EmbeddingDatabase.purge`."""
         for member in self.members:
             member.database.purge()
+        self._write_card()  # should the process have ended before removal did
 
     def verify(self) -> BundleReport:
         """Check every file against its checksum, every entry against its own, and members against each other."""
@@ -289,7 +292,6 @@ def build_bundle(
             created=created,
             software=f"mris {mris.__version__}",
             unit=encoders[0].card.unit,
-            splits=tuple(splits),
             manifest_sha256=cohort.header.manifest_sha256,
             members=tuple(headers),
         )
@@ -305,9 +307,9 @@ def _card_text(bundle: Bundle) -> str:
         created=header.created,
         software=header.software,
         unit=header.unit,
-        splits=header.splits,
         cards=[member.encoder.card for member in bundle.members],
         subjects=first.database.subjects,
+        splits=first.database.splits,
         sides=first.database.sides,
         labels=first.database.labels,
     )

@@ -25,15 +25,14 @@ class MemberHeader:
 
 @dataclass(frozen=True)
 class BundleHeader:
-    """What ``bundle.json`` holds.
+    """What ``bundle.json`` holds: what stays as it is when entries come and go.
 
     Attributes:
-        id: Identity of the bundle; it stays when entries come and go.
+        id: Identity of the bundle.
         created: ISO 8601, UTC.
         software: Name and version that made it.
         unit: Unit of the synthesized targets.
-        splits: Splits of the cohort that filled it.
-        manifest_sha256: SHA-256 (hex) of the cohort's manifest.
+        manifest_sha256: SHA-256 (hex) of the manifest of the cohort that it was made from.
         members: In the order of the regions.
     """
 
@@ -41,7 +40,6 @@ class BundleHeader:
     created: str
     software: str
     unit: str
-    splits: tuple[str, ...]
     manifest_sha256: str
     members: tuple[MemberHeader, ...]
 
@@ -51,7 +49,7 @@ class BundleHeader:
             {"name": m.name, "regions": m.regions, "fingerprint": m.fingerprint, "checksums": dict(m.checksums)}
             for m in self.members
         ]
-        fields = {name: getattr(self, name) for name in ("id", "created", "software", "unit", "splits")}
+        fields = {name: getattr(self, name) for name in ("id", "created", "software", "unit")}
         return {
             "format_version": FORMAT_VERSION,
             **fields,
@@ -80,7 +78,7 @@ class BundleHeader:
                 for member in values["members"]
             )
             text = {name: str(values[name]) for name in ("id", "created", "software", "unit", "manifest_sha256")}
-            return cls(splits=tuple(str(name) for name in values["splits"]), members=members, **text)
+            return cls(members=members, **text)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
                 f"it is damaged ({type(error).__name__}: {error}); restore a copy or index again"

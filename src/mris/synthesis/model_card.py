@@ -38,7 +38,7 @@ remove the subject and purge: removal alone only hides the entries.
 |---|---|
 | entries | {n_entries} |
 | subjects | {n_subjects} |
-| splits of the cohort | {splits} |
+| splits of the cohorts | {splits} |
 {distributions}
 
 ## Encoders
@@ -64,9 +64,9 @@ def model_card(
     created: str,
     software: str,
     unit: str,
-    splits: Sequence[str],
     cards: Sequence[EncoderCard],
     subjects: Shaped[np.ndarray, " N"],
+    splits: Shaped[np.ndarray, " N"],
     sides: Shaped[np.ndarray, " N"],
     labels: Sequence[Mapping[str, Any]],
     evaluation: str = _NOT_EVALUATED,
@@ -78,9 +78,9 @@ def model_card(
         created: When it was made.
         software: Name and version that made it.
         unit: Unit of the targets.
-        splits: Splits of the cohort that filled the database.
         cards: One for each pair of encoders.
         subjects: Subject of each entry.
+        splits: Split of each entry in the cohort that it came from.
         sides: Side of each entry.
         labels: Labels of each entry.
         evaluation: What is known of its error.
@@ -100,7 +100,7 @@ def model_card(
         regions=", ".join(name for card in cards for name in card.regions),
         n_entries=len(subjects),
         n_subjects=len(np.unique(subjects)),
-        splits=", ".join(splits),
+        splits=_shares(Counter(str(split) for split in splits)) or "none",
         distributions="\n".join(_distributions(sides, labels)),
         encoders="\n".join(_encoder_line(card) for card in cards),
         preparation=f"{region}, {preparation.size[0]} x {preparation.size[1]} pixels, {preparation.percentile:g}th "
@@ -127,11 +127,14 @@ def _distributions(sides: Shaped[np.ndarray, " N"], labels: Sequence[Mapping[str
     for name, values in columns.items():
         counts = Counter(values)
         if 0 < len(counts) <= min(12, len(values) // 2):
-            # Numbers by size, before words: 10 comes after 2.
-            ordered = sorted(counts.items(), key=lambda item: (isinstance(item[0], str), item[0]))
-            shares = ", ".join(f"{_written(value)}: {count}" for value, count in ordered)
-            lines.append(f"| {name.replace('|', '/')} | {shares.replace('|', '/')} |")
+            lines.append(f"| {name.replace('|', '/')} | {_shares(counts)} |")
     return lines
+
+
+def _shares(counts: Counter[Any]) -> str:
+    # Numbers by size, before words: 10 comes after 2.
+    ordered = sorted(counts.items(), key=lambda item: (isinstance(item[0], str), item[0]))
+    return ", ".join(f"{_written(value)}: {count}" for value, count in ordered).replace("|", "/")
 
 
 def _written(value: Any) -> str:
