@@ -254,6 +254,7 @@ def test_indexing_refuses_what_it_cannot_use(
     refused, tiny_cohort_path: Path, tiny_run: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     assert "no finished run" in refused("index", tmp_path, tiny_cohort_path, tmp_path / "b")
+    assert "no split" in refused("index", tiny_run, tiny_cohort_path, tmp_path / "b", "--splits", "")
     assert "validation" in refused("index", tiny_run, tiny_cohort_path, tmp_path / "b", "--splits", "validation")
     before = snapshot(tiny_bundle)
     assert "exists" in refused("index", tiny_run, tiny_cohort_path, tiny_bundle)
@@ -271,6 +272,10 @@ def test_a_bundle_lists_adds_removes_purges_and_verifies(
     assert subject.startswith("S0")
     assert "nobody" in refused("bundle", "remove", bundle, "nobody")
     refused("bundle", "add", bundle, tiny_cohort_path)
+    before = snapshot(bundle)
+    for splits in ("", " , ", "tset"):
+        assert "split" in refused("bundle", "add", bundle, tiny_cohort_path, "--splits", splits)
+    assert snapshot(bundle) == before
     assert run_cli("bundle", "remove", bundle, subject, "--purge").code == 0
     for path in bundle.rglob("*"):
         assert not path.is_file() or subject.encode() not in path.read_bytes(), path

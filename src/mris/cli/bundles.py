@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mris.cli.options import BundlePath, Quiet
-from mris.errors import BundleError, DatabaseError
+from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
@@ -157,5 +157,8 @@ def verify(bundle: BundlePath) -> None:
         raise DatabaseError(f"bundle {bundle} is damaged; restore a copy, or index again")
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(splits: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in splits.split(",") if name.strip())
+    if not names:
+        raise SettingsError(f"--splits is {splits!r} and names no split; give one or several, such as train,val")
+    return names
