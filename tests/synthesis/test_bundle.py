@@ -195,6 +195,8 @@ def test_the_model_card_tells_what_the_database_holds_now(request, cohort, name)
     bundle.remove(sorted(set(bundle.subjects)))
     assert said() == told(0, 0, "none")
     assert "train" not in (bundle.path / "bundle.json").read_text()
+    Bundle.open(bundle.path).add(cohort, progress=False)
+    assert said() == told(16, 8, "test: 4, train: 12")
 
 
 def test_an_addition_that_fails_leaves_the_card_of_what_is_there(combined, cohort, monkeypatch):

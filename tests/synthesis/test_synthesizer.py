@@ -175,6 +175,13 @@ def test_nobody_left_to_ask_is_an_error_not_an_empty_image(tmp_path, cohort, enc
         Synthesizer(encoder, database)(cohort.read_sources([0])[0], exclude_subject="S00")
 
 
+@pytest.mark.parametrize("excluded", [None, "S00"])
+def test_an_empty_database_is_called_empty_whoever_is_excluded(synthesizer, database, cohort, excluded):
+    database.remove(sorted(set(SUBJECTS)))
+    with pytest.raises(DatabaseError, match=r"is empty; add targets with `mris bundle add`$"):
+        synthesizer(cohort.read_sources([0])[0], exclude_subject=excluded)
+
+
 def test_a_foreign_encoder_is_refused(database, cohort, projection_encoder):
     with pytest.raises(EncoderMismatchError, match="cannot be compared"):
         Synthesizer(projection_encoder.of(cohort, fingerprint="e" * 64), database)

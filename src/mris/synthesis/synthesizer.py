@@ -230,9 +230,11 @@ class Synthesizer(BatchSynthesizer):
         """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`.
 
         Raises:
-            DatabaseError: No neighbor is left for a query, or the database is damaged.
+            DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
         """
         settings, database = self.settings, self.database
+        if len(database) == 0:
+            raise DatabaseError(f"database {database.path} is empty; add targets with `mris bundle add`")
         neighbors = database.search(
             self.encoder.encode_sources(sources),
             settings.n_neighbors,
