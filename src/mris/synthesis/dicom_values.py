@@ -6,6 +6,7 @@ from typing import Any
 from pydicom import config
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.valuerep import DA, TM, DSfloat, PersonName, validate_value
 
@@ -17,6 +18,9 @@ ENUMERATED = {
     "BurnedInAnnotation": ("YES", "NO"),
 }
 """Elements that may have these values and no other."""
+
+_FAULTS: tuple[type[Exception], ...] = (*LIBRARY_FAULTS, BytesLengthException)
+"""What is raised of bytes that are no text."""
 
 _PARSERS = {"DA": DA, "TM": TM}
 _FOREIGN = "\\\N{REPLACEMENT CHARACTER}"
@@ -40,7 +44,7 @@ def texts_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     try:
         value: Any = dataset.get(keyword)
         texts = _texts(value)
-    except LIBRARY_FAULTS as error:  # as libraries meet bytes that are no text
+    except _FAULTS as error:
         raise ValueError(f"{keyword} cannot be decoded") from error
     return texts if any(texts) else ()
 
