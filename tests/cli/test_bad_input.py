@@ -209,6 +209,18 @@ def test_training_refuses_what_it_cannot_use(refused, tiny_cohort_path: Path, ti
     assert not out.exists()
 
 
+def test_a_region_of_an_earlier_cohort_does_not_lead_a_run_out_of_its_folder(
+    run_cli, refused, tiny_cohort_path: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(tiny_cohort_path, tmp_path / "cohort")
+    header = json.loads((older / "cohort.json").read_text())
+    header["regions"][0] = "../escaped"
+    (older / "cohort.json").write_text(json.dumps(header))
+    said = refused("train", older, tmp_path / "run", "--separate", "--dry-run")
+    assert "has a region '../escaped': a region's name is also that of a folder" in said
+    assert run_cli("train", older, tmp_path / "run", "--dry-run").code == 0
+
+
 @pytest.mark.parametrize("seed", [-1, 10**30])
 def test_a_seed_that_no_generator_takes_is_a_usage_error(
     run_cli, tiny_cohort_path: Path, tmp_path: Path, seed: int

@@ -15,6 +15,7 @@ from mris.cohort.labels import label_kind
 from mris.cohort.manifest import Manifest, read_manifest
 from mris.cohort.report import rows_with_errors
 from mris.errors import ManifestError, SubjectLeakError
+from mris.evaluation.results import COMBINED
 
 HEADER = "subject,timepoint,side,source,target,klg,split"
 GOOD = [
@@ -147,6 +148,11 @@ def test_row_numbers_are_those_of_a_spreadsheet_also_after_blank_lines(folder: P
         ("subject,timepoint,source,target,target_a", "has both 'target' and 'target_a'"),
         ("subject,timepoint,source,target_", "without a region's name"),
         ("subject,timepoint,source,target_a,target_spacing", "'target_spacing', which is no region"),
+        ("subject,timepoint,source,target_a/b", "'target_a/b': a region's name is also that of a folder; .*rename it"),
+        ("subject,timepoint,source,target_a,target_../b", "'target_../b': a region's name"),
+        ("subject,timepoint,source,target_a\\b", "'target_a.+b': a region's name"),
+        ("subject,timepoint,source,target_..", "'target_..': a region's name"),
+        (f"subject,timepoint,source,target_{COMBINED}", "'combined' names what results say of all regions together"),
         ("subject,timepoint,source,target,key", "'key' bears a reserved name; rename it"),
         ("subject,timepoint,source,target,_rowid", "'_rowid' bears a reserved name"),
         ("subject,timepoint,source,target,a.b,a_b", "'a.b' and 'a_b' collide"),

@@ -1,5 +1,6 @@
 """``mris train``."""
 
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +17,7 @@ from mris.cli.options import (
     TrainingDryRun,
     TrainingSeed,
 )
+from mris.errors import SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ def train(
     opened = Cohort.open(cohort)
     names = tuple(name.strip() for name in regions.split(",")) if regions else opened.regions
     opened.region_channels(names)
+    if separate:
+        _require_folder_names(opened, names)
     groups = [(run / name, (name,)) for name in names] if separate else [(run, names)]
     if dry_run:
         typer.echo(opened.describe())
@@ -103,6 +107,19 @@ def train(
             again = True  # let the trainer say what is missing
         train_encoders(opened, folder, settings=chosen, regions=group, seed=seed, resume=again, progress=not quiet)
         typer.echo(f"trained {', '.join(group)}: {folder}")
+
+
+def _require_folder_names(cohort: "Cohort", regions: Sequence[str]) -> None:
+    """Refuse regions that are no folder of a run: cohorts took any name once, and one could lead out of RUN."""
+    from mris.cohort.header import region_fault
+
+    for region in regions:
+        fault = region_fault(region)
+        if fault is not None:
+            raise SettingsError(
+                f"cohort {str(cohort.path)!r} has a region {region!r}: {fault}; rename its column in the manifest and "
+                "prepare the cohort again, or train without --separate"
+            )
 
 
 def _note_few_steps(cohort: "Cohort", settings: "TrainSettings") -> None:

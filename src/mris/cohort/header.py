@@ -20,10 +20,29 @@ IMAGE_COLUMNS = ("source", "target")
 OWN_COLUMNS = ("key", "subject", "timepoint", "side", "split", "manifest_row", "target_spacing", *IMAGE_COLUMNS)
 """Columns that the table of every cohort has; a label may not bear one of these names."""
 
+RESERVED_REGION = "combined"
+"""Under this name results stand for all regions together (`mris.evaluation.results.COMBINED`)."""
+
 
 def label_column(label: str) -> str:
     """Name the table's column of a label: Lance takes "a.b" for a field inside a struct."""
     return label.replace(".", "_")
+
+
+def region_fault(region: str) -> str | None:
+    """Tell why a region cannot bear a name, which is a folder of `mris train --separate` and a row of results.
+
+    Example:
+        >>> region_fault("femoral") is None
+        True
+        >>> region_fault("combined")
+        "'combined' names what results say of all regions together"
+    """
+    if region == RESERVED_REGION:
+        return f"{region!r} names what results say of all regions together"
+    if region in (".", "..") or "/" in region or "\\" in region or not region.isprintable():
+        return "a region's name is also that of a folder; write it without '/' and '\\'"
+    return None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mris.cohort.exclusion import excluding_name, require_matches
-from mris.cohort.header import OWN_COLUMNS, label_column
+from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
@@ -282,7 +282,12 @@ def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
         raise ManifestError(
             f"manifest {str(file)!r} has a column 'target_' without a region's name; write target_<region>"
         )
-    return ("target",) if "target" in columns else tuple(name.removeprefix("target_") for name in named)
+    regions = ("target",) if "target" in columns else tuple(name.removeprefix("target_") for name in named)
+    for region in regions:
+        fault = region_fault(region)
+        if fault is not None:
+            raise ManifestError(f"manifest {str(file)!r} has a column {f'target_{region}'!r}: {fault}; rename it")
+    return regions
 
 
 def _similar(wanted: str, spare: Iterable[str]) -> str | None:
