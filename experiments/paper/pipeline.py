@@ -166,6 +166,7 @@ def measure_seed(
             seed=seed,
             progress=sys.stderr.isatty(),
         )
+        (out / "per_image.npz").unlink(missing_ok=True)  # of an interrupted attempt; a report's folder holds it alone
         write_evaluation(evaluation, out)
         rows = evaluation.per_image
         ranks = {f"rank {name}": values for name, values in rows.ranks.items()}

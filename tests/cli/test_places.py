@@ -48,6 +48,20 @@ def test_a_file_in_the_place_of_the_result_is_kept_and_named(
     assert file.read_text() == "mine"
 
 
+def test_a_folder_of_other_files_is_no_place_for_a_report_and_an_empty_name_is_none(
+    refused, command_into, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "report.html").write_text("mine")
+    assert "it holds 'report.html', which no evaluation wrote" in refused(*command_into("evaluate", other))
+    assert (other / "report.html").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert "--out is ''; give a folder" in refused(*command_into("evaluate", ""))  # type: ignore[arg-type]
+    assert not list((tmp_path / "empty").iterdir())
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place that nobody may write: /proc of Linux")
 @pytest.mark.parametrize("command", WRITERS)
 def test_a_place_that_may_not_be_written_is_named(refused, command_into, command: str) -> None:

@@ -1,5 +1,7 @@
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -226,6 +228,66 @@ def test_writing_again_replaces_and_leaves_no_debris(folder: Path, evaluation: E
     before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
     write_evaluation(evaluation, folder)
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+
+
+@pytest.fixture
+def earlier(folder: Path, tmp_path: Path) -> Path:
+    """An earlier report, with a picture of a person whom the next one does not show."""
+    shutil.copytree(folder, tmp_path / "earlier")
+    (tmp_path / "earlier" / "figures" / "example_99.png").write_bytes(b"a person")
+    return tmp_path / "earlier"
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_of_an_earlier_evaluation_stays(folder: Path, earlier: Path, evaluation: Evaluation) -> None:
+    (earlier / ".DS_Store").write_bytes(b"of a file browser")
+    write_evaluation(evaluation, earlier)
+    assert set(_contents(earlier)) == {*_contents(folder), Path(".DS_Store")}
+
+
+def test_a_report_that_fails_half_way_leaves_the_earlier_one(
+    earlier: Path, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = _contents(earlier)
+    monkeypatch.setattr(html, "render", full)
+    with pytest.raises(OutputError, match=r"report\.html: No space left on device"):
+        write_evaluation(evaluation, earlier)
+    assert _contents(earlier) == before
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["report.html"], "report.html"),
+        (["results.json"], "results.json"),
+        (["figures/knee.png"], "figures"),
+        (["notes.txt"], "notes.txt"),
+    ],
+)
+def test_a_folder_that_holds_what_no_evaluation_wrote_is_refused_and_kept(
+    tmp_path: Path, evaluation: Evaluation, files: list[str], named: str
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"it holds '{named}', which no evaluation wrote; choose another folder"):
+        write_evaluation(evaluation, tmp_path)
+    assert _contents(tmp_path) == {Path(name): b"mine" for name in files}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures/knee.png"])
+def test_a_file_of_ones_own_in_a_report_is_not_removed(earlier: Path, evaluation: Evaluation, name: str) -> None:
+    (earlier / name).write_text("mine")
+    before = _contents(earlier)
+    with pytest.raises(OutputError, match=f"it holds '{name}'"):
+        write_evaluation(evaluation, earlier)
+    assert _contents(earlier) == before
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, evaluation: Evaluation) -> None:

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     bundle: BundlePath,
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for results.json and report.html.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Folder for the report alone; an earlier report is replaced.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle in the tables.")] = "MRIS",
     also: Annotated[
         list[str] | None,
@@ -64,12 +66,12 @@ def evaluate(
     """
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle
-    from mris.images.write import check_writable_folder
     from mris.reporting.html import write_evaluation
+    from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
 
-    folder = out or bundle / "report"
+    folder = bundle / "report" if out is None else named_folder(out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     weights = parse_prevalence(prevalence or [])
@@ -84,7 +86,7 @@ def evaluate(
             f"{counted(n_training, 'pair')}",
             err=True,
         )
-    check_writable_folder(folder)
+    check_report_folder(folder)
     evaluation = evaluate_bundle(
         opened,
         pairs,
@@ -106,6 +108,17 @@ def evaluate(
     report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
     typer.echo(f"report: {report}")
+
+
+def named_folder(out: str) -> Path:
+    """Refuse an empty name, which a path would take for the folder one stands in: a script's variable without a value.
+
+    Raises:
+        SettingsError: The name is empty.
+    """
+    if not out.strip():
+        raise SettingsError(f"--out is {out!r}; give a folder, such as report")
+    return Path(out)
 
 
 def parse_merge(rules: list[str]) -> dict[str, dict[str, str]]:

@@ -13,36 +13,37 @@ from mris.evaluation.results import PerImage, Results, write_results
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
 from mris.reporting.page import Card, Picture, render_page, table_markup
+from mris.reporting.report_folder import FIGURES, PER_IMAGE, REPORT, RESULTS, TABLES, report_folder
 
 
 def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
     """Write an evaluation: numbers, single images' numbers, figures, page.
 
-    Each file appears whole or not at all; ``report.html`` comes last, so that where it is, the rest is.
+    They appear when all of them are written; ``report.html`` comes last, so that where it is, the rest is.
 
     Args:
         evaluation: What `mris.evaluate` gave.
-        out_dir: Folder, made if it is missing. Files of an earlier evaluation are replaced.
+        out_dir: Folder, made if it is missing. An earlier evaluation is replaced: none of its pictures of people stays.
 
     Returns:
         Path of ``report.html``.
 
     Raises:
-        OutputError: A file cannot be written.
+        OutputError: The folder holds what no evaluation wrote, or a file cannot be written.
     """
     folder = Path(out_dir)
-    write_results(folder / "results.json", evaluation.results)
     pictures = draw(evaluation)
-    write_per_image(folder / "per_image.csv", evaluation.per_image)
-    with atomic_write(folder / "tables.md") as path:
-        path.write_text("\n".join(map(tables.markdown, tables.all_tables(evaluation.results))), encoding="utf-8")
-    for shown in pictures.values():
-        with atomic_write(folder / "figures" / f"{shown.name}.png") as path:
-            path.write_bytes(shown.data)
-    report = folder / "report.html"
-    with atomic_write(report) as path:
-        path.write_text(render(evaluation, pictures), encoding="utf-8")
-    return report
+    with report_folder(folder) as unfinished:
+        write_results(unfinished / RESULTS, evaluation.results)
+        write_per_image(unfinished / PER_IMAGE, evaluation.per_image)
+        with atomic_write(unfinished / TABLES) as path:
+            path.write_text("\n".join(map(tables.markdown, tables.all_tables(evaluation.results))), encoding="utf-8")
+        for shown in pictures.values():
+            with atomic_write(unfinished / FIGURES / f"{shown.name}.png") as path:
+                path.write_bytes(shown.data)
+        with atomic_write(unfinished / REPORT) as path:
+            path.write_text(render(evaluation, pictures), encoding="utf-8")
+    return folder / REPORT
 
 
 def write_per_image(path: Path, per_image: PerImage) -> None:
