@@ -15,6 +15,7 @@ from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.references import reference_predictors
 from mris.evaluation.results import Cost
 from mris.evaluation.strata import Group
+from mris.reporting.html import write_evaluation
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Sources, Targets
 
@@ -376,12 +377,46 @@ def test_costs_stand_beside_the_method_they_belong_to(test_view: Cohort, trainin
         evaluate(pair, test_view, costs={"U-Net": Cost()}, **settings)
 
 
-def test_recall_without_a_baseline_visit_is_refused(test_view: Cohort, training: Cohort, encoder) -> None:
+def test_recall_without_a_baseline_visit_is_left_out(test_view: Cohort, training: Cohort, encoder) -> None:
     later = test_view.select(~test_view.is_baseline)
     mean = {"mean": MeanMap.fit(training)}
-    with pytest.raises(CohortError, match="none of 24 images is a baseline visit"):
-        evaluate(mean, later, training=training, retrieval={"field": encoder}, n_bootstrap=5, progress=False)
-    assert evaluate(mean, later, training=training, n_bootstrap=5, progress=False).results.recalls == ()
+    found = evaluate(mean, later, training=training, retrieval={"field": encoder}, n_bootstrap=5, progress=False)
+    assert found.results.recalls == ()
+    assert found.per_image.ranks == {}
+    assert found.results.estimate("mean", "rmse").n_images == 24
+
+
+def _knees_with(make_cohort, rng: np.random.Generator, change: Callable[[Targets], None]) -> Cohort:
+    """Six people to train, six to test, whose targets (n, r, h, w) are changed."""
+    targets = 2 + rng.random((12, 2, 8, 8)).astype(np.float32)
+    change(targets[6:])
+    sources = rng.random((12, 1, 8, 8)).astype(np.float32)
+    return make_cohort(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 6 + ["test"] * 6)
+
+
+def _leave_out(targets: Targets, *regions: int) -> None:
+    targets[:, list(regions)] = np.nan
+
+
+def test_a_region_that_no_query_has_leaves_the_other_region_its_numbers(make_cohort, rng, encoder, tmp_path) -> None:
+    cohort = _knees_with(make_cohort, rng, lambda targets: _leave_out(targets, 1))
+    training = cohort.split("train")
+    methods = reference_predictors(training, rng)
+    settings = {"training": training, "retrieval": {"field": encoder}, "n_bootstrap": 20, "progress": False}
+    found = evaluate(methods, cohort.split("test"), **settings)
+    values = {region: found.results.estimate("mean map", "median", region=region) for region in found.results.regions}
+    assert np.isfinite(values["femoral"].value)
+    assert np.isnan(values["tibial"].value)
+    assert values["combined"].value == pytest.approx(values["femoral"].value)
+    assert found.results.recalls == ()
+    assert write_evaluation(found, tmp_path / "report").is_file()
+
+
+def test_queries_without_a_pixel_to_compare_are_refused(make_cohort, rng: np.random.Generator) -> None:
+    cohort = _knees_with(make_cohort, rng, lambda targets: _leave_out(targets, 0, 1))
+    training = cohort.split("train")
+    with pytest.raises(CohortError, match="none of 6 images has a pixel to compare"):
+        evaluate({"mean": MeanMap.fit(training)}, cohort.split("test"), training=training, progress=False)
 
 
 @pytest.mark.parametrize(("least", "greatest", "expected"), [(2, 3, 3), (-1, 3, 4), (-4, -1, 3)])

@@ -105,6 +105,10 @@ def evaluate(
         seed=seed,
         progress=not quiet,
     )
+    if not evaluation.results.recalls:
+        typer.echo(
+            "note: retrieval is not measured: no query is a baseline visit with a target in every region", err=True
+        )
     report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
     typer.echo(f"report: {report}")

@@ -93,7 +93,8 @@ def evaluate(
             one more stratum `WEIGHTED`, the weighted mean of the strata's means. Weights need not sum to 1; a stratum
             without test images is left out and named.
         costs: What is known of a method's cost, by its name.
-        retrieval: Encoders, by name, to measure recall of; None for none.
+        retrieval: Encoders, by name, to measure recall of; None for none. It is left out where no baseline visit has a
+            pixel to compare in every region.
         n_bootstrap: Resamples of subjects.
         seed: Seed of the resampling.
         batch_size: Queries given to a method at once.
@@ -105,7 +106,8 @@ def evaluate(
     Raises:
         SettingsError: No method, a setting out of range, a method that answers with the wrong shape, a weight of what
             is no stratum, or a cost of what is no method.
-        CohortError: A cohort is empty, the two do not fit together, or a label or region does not exist.
+        CohortError: A cohort is empty or has no pixel to compare, the two do not fit together, or a label or region
+            does not exist.
         SubjectLeakError: A test subject is among the training subjects.
 
     Example:
@@ -130,6 +132,11 @@ def evaluate(
     mean_map = MeanMap.fit(training).without_gaps()
     data_range = target_range(training)
     measured = _measure(methods, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
+    if not measured.n_pixels.any():
+        raise CohortError(
+            f"cohort {cohort.path.name!r}: none of {len(cohort)} images has a pixel to compare: where training targets have "
+            "values, these have none; evaluate a split that has some"
+        )
     has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
     recalls, ranks = measure_recall(
         retrieval or {}, cohort, has_target, groups, codes, counts, confidence=CONFIDENCE, batch_size=batch_size

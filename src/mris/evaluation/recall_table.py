@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.errors import CohortError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
 from mris.evaluation.results import Recall
@@ -44,19 +43,14 @@ def measure_recall(
 
     Returns:
         Recall by encoder, stratum and k (k above the gallery's size are left out), and each image's rank by encoder, 0
-        where it was no query.
+        where it was no query. Nothing where no baseline visit has a target in every region.
 
     Raises:
-        CohortError: No baseline visit has a target in every region, or the cohort lacks a region of an encoder.
+        CohortError: The cohort lacks a region of an encoder.
     """
-    if not encoders:
-        return (), {}
     positions = np.flatnonzero(cohort.is_baseline & has_target)
     if len(positions) == 0:
-        raise CohortError(
-            f"cohort {cohort.path.name!r}: none of {len(cohort)} images is a baseline visit with a target in every "
-            "region; retrieval is measured on those: evaluate without it, or on a split that has some"
-        )
+        return (), {}
     recalls: list[Recall] = []
     ranks: dict[str, Int64[np.ndarray, " n"]] = {}
     for name, encoder in encoders.items():
