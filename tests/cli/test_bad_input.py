@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import lance
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -298,6 +299,21 @@ def test_a_bundle_lists_adds_removes_purges_and_verifies(
     spoiled[len(spoiled) // 2] ^= 1
     graph.write_bytes(spoiled)
     assert "damaged" in refused("bundle", "verify", bundle)
+
+
+@pytest.mark.parametrize("spelling", ["Am\u00e9lie", "Ame\u0301lie"])
+def test_a_person_whom_an_earlier_bundle_spells_in_two_ways_is_removed_with_both(
+    run_cli, tiny_bundle: Path, tmp_path: Path, spelling: str
+) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "copy.bundle")
+    first, second = sorted(set(Bundle.open(bundle).subjects.tolist()))[:2]
+    for table in bundle.rglob("entries.lance"):
+        lance.dataset(table).update({"subject": "'Am\u00e9lie'"}, where=f"subject = '{first}'")
+        lance.dataset(table).update({"subject": "'Ame\u0301lie'"}, where=f"subject = '{second}'")
+    outcome = run_cli("bundle", "remove", bundle, spelling, "--purge")
+    assert outcome.code == 0 and outcome.out.endswith("of 1 subject\n")
+    for content in snapshot(bundle).values():
+        assert "Am\u00e9lie".encode() not in content and "Ame\u0301lie".encode() not in content
 
 
 def test_a_folder_that_is_no_bundle_is_refused_everywhere(refused, tiny_cohort_path: Path, tmp_path: Path) -> None:

@@ -138,6 +138,18 @@ def test_a_person_is_removed_from_the_record_and_from_nothing_else(run_cli, refu
     assert after.items() < before.items() and len(after) == len(before) - 1
 
 
+@pytest.mark.parametrize("spelling", ["Am\u00e9lie", "Ame\u0301lie"])
+def test_a_person_recorded_under_two_spellings_is_removed_under_both(
+    run_cli, copied_ridge: Path, spelling: str
+) -> None:
+    record = copied_ridge / "baseline" / "training_subjects.json"
+    older = json.loads(record.read_text())
+    record.write_text(json.dumps({**older, "subjects": [*older["subjects"], "Am\u00e9lie", "Ame\u0301lie"]}))
+    outcome = run_cli("baseline", "remove", copied_ridge, spelling)
+    assert (outcome.code, outcome.out) == (0, "removed 1 training subject\n")
+    assert json.loads(record.read_text()) == older
+
+
 def test_a_finished_run_that_is_resumed_does_not_bring_a_removed_person_back(
     run_cli, tiny_cohort_path: Path, tiny_run: Path, copied_ridge: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,15 @@ def test_a_fold_that_divides_a_subject_or_has_another_length_is_refused(cohort_o
         cohort_of_24.with_splits(names[:-1])
     with pytest.raises(SubjectLeakError, match=cohort_of_24.subjects[0]):
         cohort_of_24.with_splits(["test", *names[1:]])
+
+
+def test_a_person_whom_an_earlier_cohort_spells_in_two_ways_is_one_subject(
+    make_cohort: Callable[..., Cohort], rng: np.random.Generator
+) -> None:
+    cohort = make_cohort(["Am\u00e9lie", "Ame\u0301lie", "Jos\u00e9"], rng=rng, timepoints=["0", "12", "0"])
+    assert cohort.subjects.tolist() == ["Am\u00e9lie", "Am\u00e9lie", "Jos\u00e9"]
+    with pytest.raises(SubjectLeakError, match="Am\u00e9lie"):
+        cohort.with_splits(["train", "test", "train"])
 
 
 def test_labels_keep_their_types_and_missing_values(cohort_of_24: Cohort) -> None:

@@ -31,6 +31,16 @@ def test_a_list_has_a_name_a_line_and_comments(tmp_path: Path) -> None:
     assert _listed(tmp_path, text) == ("P#4", "P1", "P2/12/left", "P3/V10")
 
 
+@pytest.mark.parametrize("name", ["Am\u00e9lie", "Ame\u0301lie"])
+def test_a_listed_person_is_left_out_however_list_and_table_spell_the_name(
+    make_study: MakeStudy, settings: PrepareSettings, name: str
+) -> None:
+    study = make_study()
+    study.rows[0]["subject"], study.rows[1]["subject"] = "Am\u00e9lie", "Ame\u0301lie"
+    report = check_cohort(study.manifest, replace(settings, exclude=_listed(study.folder, name)), progress=False)
+    assert report.n_excluded == 2
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_of_scores_leaves_out_its_flagged_rows(tmp_path: Path, delimiter: str) -> None:
     rows = [

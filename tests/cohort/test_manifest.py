@@ -91,6 +91,19 @@ def test_a_subject_in_two_splits_loses_all_its_rows(folder: Path) -> None:
         manifest.require_sound()
 
 
+def test_two_spellings_of_a_name_are_one_person_one_visit_and_one_split(folder: Path) -> None:
+    rows = [f"{unicodedata.normalize(form, 'Amélie,début')},L,x.npy,y.npy,2,train" for form in ("NFC", "NFD")]
+    rows += [f"{unicodedata.normalize(form, 'José')},V00,L,x.npy,y.npy,2,{form}" for form in ("NFC", "NFD")]
+    manifest = read_manifest(_written(folder, HEADER, *rows))
+    assert [row.subject for row in manifest.all_rows] == ["Am\u00e9lie"] * 2 + ["Jos\u00e9"] * 2
+    assert _found(manifest) == [
+        (3, "subject", "duplicate key"),
+        (4, "split", "subject in two splits"),
+        (5, "subject", "duplicate key"),
+        (5, "split", "subject in two splits"),
+    ]
+
+
 def test_an_empty_split_or_side_column_is_none(folder: Path) -> None:
     header = "subject,timepoint,side,source,target,split"
     manifest = read_manifest(_written(folder, header, "1,0,,x.npy,y.npy,", "2,0,,x.npy,y.npy,"))

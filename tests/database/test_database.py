@@ -2,6 +2,7 @@
 
 import json
 
+import lance
 import numpy as np
 import pytest
 
@@ -156,6 +157,39 @@ def test_removing_an_unknown_subject_names_it_and_removes_nobody(database):
     assert len(EmbeddingDatabase.open(database.path)) == 6
     with pytest.raises(SettingsError, match="list"):
         database.remove("S01")
+
+
+NFC, NFD = "Am\u00e9lie", "Ame\u0301lie"
+
+
+@pytest.fixture
+def older_database(tmp_path, make_cohort, projection_encoder, rng):
+    """As earlier versions wrote it: three maps of one person, two under one spelling and one under the other."""
+    cohort = make_cohort(["A", "A", "A", *PEOPLE], rng=rng)
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "older.lance", cohort, encoder, progress=False)
+    for key, spelling in (("A/0", NFC), ("A/12", NFD), ("A/24", NFD)):
+        lance.dataset(database.path / "entries.lance").update({"subject": f"'{spelling}'"}, where=f"key = '{key}'")
+    return EmbeddingDatabase.open(database.path)
+
+
+@pytest.mark.parametrize("spelling", [NFC, NFD])
+def test_a_person_under_two_spellings_is_removed_and_purged_under_both(older_database, spelling):
+    assert older_database.remove([spelling]) == 3
+    older_database.purge()
+    assert EmbeddingDatabase.open(older_database.path).subjects.tolist() == PEOPLE
+    assert files_with(older_database.path, NFC.encode()) == files_with(older_database.path, NFD.encode()) == []
+
+
+@pytest.mark.parametrize("spelling", [NFC, NFD])
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_person_under_two_spellings_is_one_subject_to_every_search(older_database, spelling, exact):
+    older_database.create_index("IVF_FLAT")
+    query = older_database.embeddings[older_database.keys == "A/0"]
+    found = older_database.search(query, 9, exclude_subjects=[spelling], exact=exact)
+    assert sorted(found.subjects[0, : found.counts[0]].tolist()) == PEOPLE
+    once = older_database.search(query, 9, one_per_subject=True, exact=exact)
+    assert sorted(once.subjects[0, : once.counts[0]].tolist()) == [NFC, *sorted(set(PEOPLE))]
 
 
 def test_everyone_can_be_removed_and_searching_then_finds_nobody(database):

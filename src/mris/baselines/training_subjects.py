@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mris.cohort.names import normal_form
 from mris.errors import BundleError
 from mris.images.write import write_json
 
@@ -26,7 +27,7 @@ def write_training_subjects(folder: Path, subjects: Iterable[str]) -> None:
     Raises:
         OutputError: the disk refuses.
     """
-    names = sorted({str(subject) for subject in subjects})
+    names = sorted({normal_form(str(subject)) for subject in subjects})
     write_json(folder / RECORD_FILE, {"format_version": FORMAT_VERSION, "subjects": names})
 
 
@@ -51,7 +52,7 @@ def read_training_subjects(folder: Path) -> frozenset[str] | None:
         raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BundleError(f"{path} is damaged (subjects are no list of names); train the baseline again")
-    return frozenset(names)
+    return frozenset(map(normal_form, names))
 
 
 def remove_training_subjects(folder: Path, subjects: Sequence[str]) -> int:
@@ -71,10 +72,11 @@ def remove_training_subjects(folder: Path, subjects: Sequence[str]) -> int:
     recorded = read_training_subjects(folder)
     if recorded is None:
         raise BundleError(f"baseline {folder} does not say whom it was trained on ({RECORD_FILE}); nothing was removed")
-    unknown = sorted(set(subjects) - recorded)
+    named = set(map(normal_form, subjects))
+    unknown = sorted(named - recorded)
     if unknown:
         raise BundleError(
             f"baseline {folder} has no training subject {', '.join(map(repr, unknown[:5]))}; nothing was removed"
         )
-    write_training_subjects(folder, recorded.difference(subjects))
-    return len(set(subjects))
+    write_training_subjects(folder, recorded - named)
+    return len(named)

@@ -120,13 +120,14 @@ def remove(
 
     Example: mris bundle remove knees.bundle 9001104 9001897 --purge
     """
+    from mris.cohort.names import normal_form
     from mris.synthesis.bundle import Bundle
 
     opened = Bundle.open(bundle)
     removed = opened.remove(subjects)
     if purge:
         opened.purge()
-    typer.echo(f"removed {counted(removed, 'target')} of {counted(len(set(subjects)), 'subject')}")
+    typer.echo(f"removed {counted(removed, 'target')} of {counted(len(set(map(normal_form, subjects))), 'subject')}")
     if not purge:
         typer.echo(f"earlier versions still hold their bytes; mris bundle purge {bundle} takes them off the disk")
 

@@ -95,6 +95,7 @@ def synthesize(
     from rich.console import Console
     from rich.progress import track
 
+    from mris.cohort.names import normal_form
     from mris.knee.radiograph import REGION_MM
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
@@ -115,7 +116,7 @@ def synthesize(
         on_error=on_error,
     )
     opened = Bundle.open(bundle)
-    if exclude_subject is not None and exclude_subject not in opened.subjects:
+    if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
     preparation = opened.members[0].encoder.card.preparation

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int64, Shaped
 
 from mris.cohort.header import ATLAS_MASK_FILE, TABLE_FILE, CohortHeader, label_column, read_header
+from mris.cohort.names import normal_form
 from mris.cohort.pair_table import PairTable
 from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
@@ -101,7 +102,8 @@ class Cohort:
     @cached_property
     def subjects(self) -> Shaped[np.ndarray, " n"]:
         """Subject of each pair; shape (n,), strings."""
-        return self._strings("subject")
+        # Cohorts of earlier versions may hold one person under two spellings.
+        return np.array([normal_form(name) for name in self._strings("subject").tolist()], dtype=np.str_)
 
     @cached_property
     def timepoints(self) -> Shaped[np.ndarray, " n"]:

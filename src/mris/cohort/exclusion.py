@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mris.cohort.manifest_file import without_separator_line
+from mris.cohort.names import normal_form
 from mris.errors import ManifestError
 
 _COMMENT = re.compile(r"\s#.*")
@@ -51,7 +52,7 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
 
 
 def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort names, each once, with L and R written out.
+    """Sort names, each once, in their normal form and with L and R written out.
 
     Example:
         >>> canonical_names(["P2/12/L", "P1", "P2/12/left"])
@@ -59,7 +60,7 @@ def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
     """
     found = set()
     for name in names:
-        parts = [part.strip() for part in name.split("/")]
+        parts = [part.strip() for part in normal_form(name).split("/")]
         found.add("/".join([*parts[:2], *(_SIDES.get(part.lower(), part) for part in parts[2:])]))
     return tuple(sorted(found))
 

@@ -13,6 +13,7 @@ from mris.cohort.exclusion import excluding_name, require_matches
 from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
+from mris.cohort.names import normal_form
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
@@ -190,6 +191,7 @@ class _RowReader:
 
     def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[Problem]]:
         text = {name: self.cells.text(name)[index] for name in (*_REQUIRED, *_OPTIONAL, *self.target_columns)}
+        text |= {name: normal_form(text[name]) for name in ("subject", "timepoint", "side", "split")}
         side = _SIDES.get(text["side"].lower(), text["side"])
         named = [text["subject"], text["timepoint"], *([side] if self.has_side else [])]
         row = ManifestRow(

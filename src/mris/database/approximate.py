@@ -4,12 +4,13 @@ The index is an inverted file of product-quantized (or whole) embeddings; candid
 exact embeddings. `mris.database.search.exact_search` is its oracle.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lance
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 
 from mris.database.search import SearchResult, first_of_group
 from mris.database.table import reading, subject_filter, writing
@@ -58,7 +59,7 @@ def indexed_search(
     queries: Embeddings,
     k: int,
     *,
-    excluded: Shaped[np.ndarray, " n"] | None = None,
+    excluded: Sequence[Sequence[str]] | None = None,
     one_per_group: bool = False,
 ) -> SearchResult:
     """Find about the k nearest embeddings of each query.
@@ -70,7 +71,7 @@ def indexed_search(
         codes: (N,) subject code of each row.
         queries: (n, d) vectors of norm 1.
         k: Neighbors asked for.
-        excluded: (n,) subject that a query must not meet; "" excludes nobody.
+        excluded: for each of n queries the subjects, as the table spells them, that it must not meet.
         one_per_group: Keep the best row of each subject only.
 
     Returns:
@@ -87,7 +88,7 @@ def indexed_search(
     for query in range(n):
         condition = None
         if excluded is not None and excluded[query]:
-            condition = subject_filter([str(excluded[query])], excluding=True)
+            condition = subject_filter(excluded[query], excluding=True)
         fetch = 2 * k if one_per_group else k
         while True:
             ids, scores = _nearest(table, path, queries[query], fetch, condition)

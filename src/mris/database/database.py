@@ -1,6 +1,6 @@
 """`EmbeddingDatabase`: embeddings, target images and metadata of one encoder, on disk and searchable."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from jaxtyping import Int64, Shaped
 
 import mris
 from mris.cohort.cohort import Cohort
+from mris.cohort.names import normal_form
 from mris.database import approximate
 from mris.database.checks import check_cohort, check_encoder, check_excluded, check_new_keys, checked_queries
 from mris.database.embed import embedded_entries, write_all
@@ -161,16 +162,17 @@ class EmbeddingDatabase(StoredEntries):
         """
         if isinstance(subjects, str):
             raise SettingsError(f"subjects is the text {subjects!r}; give a list of subjects")
-        unknown = sorted(set(subjects) - set(self._subject_names.tolist()))
+        named = {normal_form(str(name)) for name in subjects}
+        unknown = sorted(named - self._spellings.keys())
         if unknown:
             raise DatabaseError(
                 f"database {self.path} has no subject {', '.join(map(repr, unknown[:5]))}"
                 f"{' ...' if len(unknown) > 5 else ''}; nothing was removed; `mris bundle list` shows who is there"
             )
         before = len(self)
-        if subjects:
+        if named:
             with writing(self._table_path):
-                self._table.delete(subject_filter(sorted(set(subjects))))
+                self._table.delete(subject_filter(self._spelled(sorted(named))))
             self._load()
         return before - len(self)
 
@@ -243,7 +245,7 @@ class EmbeddingDatabase(StoredEntries):
                 one_per_group=one_per_subject,
             )
         else:
-            names = None if exclude_subjects is None else np.array([name or "" for name in exclude_subjects])
+            names = None if exclude_subjects is None else [self._spelled([name or ""]) for name in exclude_subjects]
             found = approximate.indexed_search(
                 self._table,
                 self._table_path,
@@ -280,7 +282,11 @@ class EmbeddingDatabase(StoredEntries):
         if subjects is None:
             return None
         known = {name: code for code, name in enumerate(self._subject_names.tolist())}
-        return np.array([-1 if name is None else known.get(name, -1) for name in subjects], dtype=np.int64)
+        return np.array([known.get(normal_form(name or ""), -1) for name in subjects], dtype=np.int64)
+
+    def _spelled(self, subjects: Iterable[str]) -> list[str]:
+        """Give all spellings under which the table holds subjects."""
+        return [spelling for name in subjects for spelling in self._spellings.get(normal_form(name), [])]
 
 
 def _schema(header: DatabaseHeader) -> Any:

@@ -3,6 +3,7 @@
 import json
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Float32, Int64, Shaped
 
+from mris.cohort.names import normal_form
 from mris.database.header import MASK_FILE, TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
 from mris.database.table import METADATA, open_table, reading, scan, strings_of, take_vectors, vectors_of
@@ -32,7 +34,15 @@ class StoredEntries:
             metadata = self._table.to_table(columns=list(METADATA), with_row_id=True, scan_in_order=True)
             self._metadata = {name: strings_of(metadata, name) for name in METADATA}
             self._row_ids = metadata["_rowid"].to_numpy().astype(np.int64)
-        self._subject_names, codes = np.unique(self.subjects, return_inverse=True)
+        # Databases of earlier versions may hold one person under several spellings, which have one code here.
+        spellings, spelled = np.unique(self._metadata["subject"], return_inverse=True)
+        names = [normal_form(spelling) for spelling in spellings.tolist()]
+        self._subject_names, merged = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+        codes = merged[spelled]
+        self._metadata["subject"] = self._subject_names[codes]
+        self._spellings: dict[str, list[str]] = defaultdict(list)
+        for name, spelling in zip(names, spellings.tolist(), strict=True):
+            self._spellings[name].append(spelling)
         self._groups = Groups.of(codes.astype(np.int64))
         self._embeddings: Embeddings | None = None
         self._mask: AtlasMask | None = None

@@ -20,6 +20,7 @@ import numpy as np
 
 import mris
 from mris.cohort.cohort import Cohort
+from mris.cohort.names import normal_form
 from mris.database.database import EmbeddingDatabase
 from mris.database.verify import VerifyReport
 from mris.errors import BundleError, DatabaseError
@@ -130,7 +131,7 @@ class Bundle:
 
     def most_neighbors(self, *, one_per_subject: bool = False, exclude_subject: str | None = None) -> int:
         """Tell how many neighbors a query can have at most, whatever k is."""
-        admitted = self.subjects[self.subjects != exclude_subject]
+        admitted = self.subjects[self.subjects != normal_form(exclude_subject or "")]
         return len(np.unique(admitted) if one_per_subject else admitted)
 
     def synthesizer(
@@ -191,14 +192,15 @@ class Bundle:
             DatabaseError: A subject is in no member; nothing is removed then.
         """
         present = set().union(*(member.database.subjects.tolist() for member in self.members))
-        unknown = sorted(set(subjects) - present)
+        named = {normal_form(str(name)) for name in subjects}
+        unknown = sorted(named - present)
         if unknown or isinstance(subjects, str):
             raise DatabaseError(
                 f"bundle {self.path} has no subject {', '.join(map(repr, unknown[:5]))}; nothing was removed"
             )
         removed = 0
         for member in self.members:
-            here = sorted(set(subjects).intersection(member.database.subjects.tolist()))
+            here = sorted(named.intersection(member.database.subjects.tolist()))
             removed = max(removed, member.database.remove(here))
         self._write_card()
         return removed
