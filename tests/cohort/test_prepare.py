@@ -359,6 +359,23 @@ def test_what_spreadsheets_make_of_a_table_is_told(make_study: MakeStudy, settin
     )
 
 
+def test_where_faults_leave_too_few_subjects_for_the_splits_they_are_listed(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(n_subjects=4, n_visits=1)
+    for row in study.rows[1:]:
+        (study.folder / row["source"]).unlink()
+    for run in (
+        lambda: check_cohort(study.manifest, settings, progress=False),
+        lambda: _prepared(study, replace(settings, **SKIP)),
+    ):
+        with pytest.raises(SettingsError, match=r"1 subject cannot fill 3 splits") as refusal:
+            run()
+        lines = str(refusal.value).splitlines()
+        assert lines[1] == "  3 of 4 rows cannot be used"
+        assert [line.split(",")[0] for line in lines[2:]] == [f"  row {n} (00{n - 2}/V00)" for n in (3, 4, 5)]
+
+
 def test_one_subject_cannot_be_split_unless_the_manifest_says_how(
     make_study: MakeStudy, settings: PrepareSettings
 ) -> None:

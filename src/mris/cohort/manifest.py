@@ -103,16 +103,24 @@ class Manifest:
             SubjectLeakError: A subject is in two splits (and nothing else is wrong).
             ManifestError: Lists all problems (see `listed`; the first twenty in full).
         """
-        errors = [problem for problem in self.problems if problem.severity == "error"]
-        if not errors:
+        if not self._errors:
             return
-        count = len(rows_with_errors(errors))
-        head = (
-            f"{self.path}: {count:,} of {counted(self.n_rows, 'row')} cannot be used; mend them, or use --on-error skip"
-        )
-        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in errors) else ManifestError
+        head, *lines = self.faults()
+        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self._errors) else ManifestError
+        raise kind("\n  ".join([f"{self.path}: {head}; mend them, or use --on-error skip", *lines]))
+
+    def faults(self) -> list[str]:
+        """Tell how many rows cannot be used, and why (see `listed`); nothing where none is at fault."""
+        if not self._errors:
+            return []
+        count = len(rows_with_errors(self._errors))
         looked_at = self.n_rows - len(self.excluded_rows)
-        raise kind("\n  ".join([head, *listed(errors, n_rows=looked_at)]))
+        head = f"{count:,} of {counted(self.n_rows, 'row')} cannot be used"
+        return [head, *listed(self._errors, n_rows=looked_at)]
+
+    @property
+    def _errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
 
 
 _LEAK = "subject in two splits"

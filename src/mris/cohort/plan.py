@@ -41,7 +41,8 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
 
     Raises:
         ManifestError: No row is sound.
-        SettingsError: The subjects cannot be divided as asked, or there is no such label.
+        SettingsError: The subjects cannot be divided as asked (lists what is wrong with rows, too), or there is no
+            such label.
     """
     rows = manifest.rows
     if not rows:
@@ -55,7 +56,8 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     try:
         names = split_by_subject(subjects, fractions=settings.fractions, seed=settings.seed, stratify=strata)
     except SettingsError as error:
-        raise SettingsError(f"{manifest.path}: {error}") from error
+        # Perhaps there would be subjects enough, were it not for these rows.
+        raise SettingsError("\n  ".join([f"{manifest.path}: {error}", *manifest.faults()])) from error
     shares = ", ".join(f"{name} {share:g}" for name, share in settings.fractions.items())
     by = f", stratified by {settings.stratify} at the first visit" if settings.stratify else ""
     rule = f"by subject: {shares}; seed {settings.seed}{by}"
