@@ -215,3 +215,13 @@ def test_facts_agree_with_pixels_over_the_files_that_pydicom_ships(pydicom_file)
         assert facts.bits_stored == pydicom.dcmread(path, force=True, stop_before_pixels=True).get("BitsStored", 0)
         n_read += 1
     assert n_read > 20
+
+
+def test_an_element_that_cannot_be_read_does_not_bring_its_value_into_the_message(tmp_path) -> None:
+    path = write_plate(tmp_path / "plate.dcm", PIXELS, PatientID="O'NEIL")
+    content = path.read_bytes()
+    assert content.count(b"\x10\x00\x20\x00LO") == 1
+    path.write_bytes(content.replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00UL"))  # six bytes are no number of four
+    with pytest.raises(ImageError, match="cannot be read as DICOM: Expected total bytes") as refused:
+        read_dicom_facts(path)
+    assert "NEIL" not in str(refused.value)

@@ -1,6 +1,7 @@
 """Turns what libraries raise on damaged files into one `ImageError` that names the file, and keeps them quiet."""
 
 import contextlib
+import re
 import struct
 import warnings
 import zlib
@@ -27,6 +28,8 @@ LIBRARY_FAULTS: tuple[type[Exception], ...] = (
 )
 """Parsers of binary formats meet bytes their authors did not foresee; these are what the ones used here raise."""
 
+_BYTES_LITERAL = re.compile(r"""\bb(['"]).*?(?<!\\)\1""", re.DOTALL)
+
 
 @contextlib.contextmanager
 def library_faults_as_image_error(path: Path, kind: str, *further: type[Exception]) -> Iterator[None]:
@@ -45,6 +48,7 @@ def library_faults_as_image_error(path: Path, kind: str, *further: type[Exceptio
             warnings.simplefilter("ignore", UserWarning)
             yield
     except (*LIBRARY_FAULTS, *further) as error:
-        printable = "".join(sign if sign.isprintable() else " " for sign in str(error))  # a file's bytes may be in it
+        without_content = _BYTES_LITERAL.sub("other bytes", str(error))  # they may be a patient's name
+        printable = "".join(sign if sign.isprintable() else " " for sign in without_content)
         reason = " ".join(printable.split())[:200] or type(error).__name__
         raise ImageError(f"image {path}: cannot be read as {kind}: {reason}; copy or export it again") from error
