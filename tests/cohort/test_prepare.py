@@ -122,6 +122,24 @@ def test_no_row_is_dropped_silently(make_study: MakeStudy, settings: PrepareSett
         assert "\n" not in str(problem)
 
 
+def test_an_odd_first_source_is_dropped_alone_since_the_commonest_number_of_channels_counts(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    colored = np.random.default_rng(0).random((20, 3, 12, 10))
+    for row in range(1, 20):
+        study.put(row, "source", colored[row])
+    (study.folder / study.rows[1]["source"]).write_bytes(b"")
+    report = _prepared(study, replace(settings, **SKIP))
+    assert report == check_cohort(study.manifest, settings, progress=False)
+    assert {problem.row: problem.rule for problem in report.problems} == {
+        2: "other number of channels",
+        3: "unreadable source",
+    }
+    assert "has 1 channel; the commonest number among the sources is 3, and all" in report.problems[0].reason
+    assert Cohort.open(study.out).header.source_shape == (3, 8, 8)
+
+
 def test_a_check_reports_what_prepare_reports_and_writes_nothing(
     make_study: MakeStudy, settings: PrepareSettings
 ) -> None:

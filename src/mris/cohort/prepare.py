@@ -1,6 +1,7 @@
 """From a manifest to a cohort: every row is kept, or dropped with a reason; interrupted, it resumes."""
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mris.cohort import work_folder
+from mris.cohort.channels import of_equal_channels
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
 from mris.cohort.labels import number_with_comma
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
@@ -123,21 +125,19 @@ def check_cohort(
     if not manifest.rows:
         return _report(manifest, [], [], manifest.problems, ())
     plan = make_plan(manifest, settings)
-    n_channels: int | None = None
     problems = list(manifest.problems)
     kept: list[ManifestRow] = []
     sizes: list[FileSizes] = []
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
-        for pair in prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None):
-            checked = _of_equal_channels(pair, n_channels)
-            problems += checked.problems
-            if checked.source is not None:
-                n_channels = n_channels or checked.source.shape[0]
-                kept.append(checked.row)
-                sizes.append(FileSizes.of(checked))
+        pairs = prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None)
+        n_first = _rows_per_append(settings, len(manifest.regions))
+        for pair in of_equal_channels(_advancing(pairs, advance), None, n_first):
+            problems += pair.problems
+            if pair.source is not None:
+                kept.append(pair.row)
+                sizes.append(FileSizes.of(pair))
                 if watch is not None:
-                    watch(checked)
-            advance(1)
+                    watch(pair)
     splits = [plan.splits[row.row] for row in kept]
     return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits, sizes))
 
@@ -180,14 +180,13 @@ class _Work:
         pairs = prepared_pairs(left, self.plan.manifest.regions, self.settings, keep_pixels=True)
         with contextlib.closing(pairs):
             since_append = 0
-            for pair in pairs:
-                checked = _of_equal_channels(pair, self.n_channels)
-                self.found += checked.problems
-                if checked.source is not None and checked.target is not None:
-                    self.n_channels = checked.source.shape[0]
-                    self.waiting.append(checked)
+            n_first = _rows_per_append(self.settings, len(self.plan.manifest.regions))
+            for pair in of_equal_channels(_advancing(pairs, advance), self.n_channels, n_first):
+                self.found += pair.problems
+                if pair.source is not None and pair.target is not None:
+                    self.n_channels = pair.source.shape[0]
+                    self.waiting.append(pair)
                 since_append += 1
-                advance(1)
                 if since_append >= self._rows_per_append():
                     self._append()
                     since_append = 0
@@ -225,11 +224,7 @@ class _Work:
         self.found, self.waiting = [], []
 
     def _rows_per_append(self) -> int:
-        source, target = self.settings.source.size, self.settings.target_size
-        pixels = (self.n_channels or 1) * source[0] * source[1] + len(self.plan.manifest.regions) * target[0] * target[
-            1
-        ]
-        return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
+        return _rows_per_append(self.settings, len(self.plan.manifest.regions), self.n_channels or 1)
 
     def _all_problems(self) -> list[Problem]:
         return sorted([*self.plan.manifest.problems, *self.problems], key=lambda problem: problem.row)
@@ -284,13 +279,15 @@ def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_fol
         )
 
 
-def _of_equal_channels(pair: PreparedPair, n_channels: int | None) -> PreparedPair:
-    """Turn a source of another number of channels than the first one into a problem."""
-    if pair.source is None or n_channels is None or pair.source.shape[0] == n_channels:
-        return pair
-    reason = f"has {pair.source.shape[0]} channels; the sources before it have {n_channels}, and all must have as many"
-    problem = Problem(pair.row.row, pair.row.key, "source", reason, "other number of channels")
-    return replace(pair, source=None, target=None, problems=(*pair.problems, problem))
+def _advancing(pairs: Iterable[PreparedPair], advance: "_Advance") -> Iterator[PreparedPair]:
+    for pair in pairs:
+        advance(1)
+        yield pair
+
+
+def _rows_per_append(settings: PrepareSettings, n_regions: int, n_channels: int = 1) -> int:
+    pixels = n_channels * math.prod(settings.source.size) + n_regions * math.prod(settings.target_size)
+    return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
 
 
 def _report(
