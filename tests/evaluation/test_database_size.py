@@ -209,23 +209,26 @@ def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_sa
 
 def test_an_image_without_a_pixel_leaves_the_others_with_their_own_people(make_cohort, rng) -> None:
     """The interval of a curve draws people one by one; the first image, which has no pixel, shifts nobody's code."""
-    targets = np.zeros((7, 1, 8, 8), dtype=np.float32)
-    targets[3:] = np.array([np.nan, 1, 2, 4], dtype=np.float32).reshape(4, 1, 1, 1)
+    targets = np.zeros((11, 1, 8, 8), dtype=np.float32)
+    targets[3:] = np.array([np.nan, 1, 2, 4, 3, 5, 7, 8], dtype=np.float32).reshape(8, 1, 1, 1)
     cohort = make_cohort(
-        rng.random((7, 1, 8, 8)),
+        rng.random((11, 1, 8, 8)),
         targets,
-        subjects=["a", "b", "c", "d", "e", "f", "f"],
-        timepoints=["0"] * 6 + ["12"],
-        splits=["train"] * 3 + ["test"] * 4,
+        subjects=["a", "b", "c", "d", "e", "f", "f", "g", "h", "i", "j"],
+        timepoints=["0"] * 6 + ["12"] + ["0"] * 4,
+        splits=["train"] * 3 + ["test"] * 8,
         regions=["map"],
     )
     views = cohort.split("train"), cohort.split("test")
     (point,) = _curve([_Constant(("map",))], views, seed=2, shares=[1.0], n_draws=1).line("M", "mae")
     order = np.random.default_rng(2)
     draw_subsets(views[0].subjects, [3], 1, order)
-    counts = resample_counts(3, 40, order).tolist()
-    means = [np.mean([1.0] * e + [2.0, 4.0] * f) for _, e, f in counts if e + f]
-    assert point.value == pytest.approx(7 / 3)
+    counts = resample_counts(7, 40, order).tolist()
+    means = [
+        np.mean([1.0] * e + [2.0, 4.0] * f + [3.0] * g + [5.0] * h + [7.0] * i + [8.0] * j)
+        for _, e, f, g, h, i, j in counts
+    ]
+    assert point.value == pytest.approx(30 / 7)
     assert (point.low, point.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
 

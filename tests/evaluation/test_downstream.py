@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, cohen_kappa_score, recall_score, roc_auc_score
 
 from mris.errors import CohortError, SettingsError
-from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import percentile_interval, resample_counts, subject_codes
 from mris.evaluation.class_results import (
     BINARY_METRICS,
@@ -213,14 +212,15 @@ def test_images_of_one_class_only_leave_agreement_and_ranking_without_a_value(rn
         assert find_estimate(found, "accuracy").value == (base.predicted == 1).mean()
 
 
-def test_a_single_subject_has_values_without_intervals(rng: np.random.Generator) -> None:
-    base = replace(knees(rng, n_subjects=10), subjects=("S1",) * 20)
+@pytest.mark.parametrize(("n_subjects", "who"), [(1, "1 subject"), (5, "5 subjects")])
+def test_few_subjects_have_values_without_intervals(rng: np.random.Generator, n_subjects: int, who: str) -> None:
+    base = replace(knees(rng, n_subjects=10), subjects=tuple(f"S{i % n_subjects}" for i in range(20)))
     found = measure_classification(base, draws(base, rng))
-    assert MIN_SUBJECTS == 2
     for row in found:
         assert np.isfinite(row.value)
         assert np.isnan([row.low, row.high]).all()
-        assert "from 1 subject" in row.reason
+        assert row.reason.endswith("; an interval needs 6")
+    assert find_estimate(found, "accuracy").reason == f"all test images come from {who}; an interval needs 6"
 
 
 def test_a_class_of_one_person_gives_no_interval_where_it_weighs_as_much_as_a_common_one(
@@ -234,15 +234,16 @@ def test_a_class_of_one_person_gives_no_interval_where_it_weighs_as_much_as_a_co
         row = find_estimate(found, metric, class_name)
         assert np.isfinite(row.value)
         assert np.isnan([row.low, row.high]).all()
-        assert row.reason == "all test images of class 'rises' come from 1 subject"
+        assert row.reason == "all test images of class 'rises' come from 1 subject; an interval needs 6"
     assert np.isfinite(find_estimate(found, "accuracy").low)
     assert np.isfinite(find_estimate(found, "class_accuracy", "stays").low)
 
 
 def test_resamples_that_mostly_miss_a_class_give_no_interval(rng: np.random.Generator) -> None:
-    base = knees(rng, RISE, n_subjects=5)
-    truth = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
-    counts = np.tile(np.array([0, 0, 2, 2, 1], dtype=np.uint16), (9, 1))
+    base = knees(rng, RISE, n_subjects=12)
+    truth = np.zeros(24, dtype=np.int64)
+    truth[:12:2] = 1  # one knee of each of the first six people, none of whom is drawn
+    counts = np.tile(np.array([0] * 6 + [2] * 6, dtype=np.uint16), (9, 1))
     row = find_estimate(measure_classification(relabeled(base, truth), counts), "average_precision")
     assert np.isfinite(row.value)
     assert np.isnan(row.low)

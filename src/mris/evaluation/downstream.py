@@ -24,6 +24,7 @@ from mris.evaluation.class_results import (
     ClassEstimate,
     SeedSpread,
 )
+from mris.wording import counted
 
 __all__ = [
     "ClassDifference",
@@ -226,11 +227,8 @@ def _columns(predictions: ClassPredictions, codes: Int64[np.ndarray, " n"]) -> t
     people = [len(np.unique(codes[predictions.truth == place])) for place in range(len(names))]
     present = [place for place in range(len(names)) if images[place]]
     one_class = "" if len(present) > 1 else f"all test images are of class {names[present[0]]!r}"
-    few = "" if n_subjects >= MIN_SUBJECTS else "all test images come from 1 subject"
-    few_of = [
-        f"all test images of class {name!r} come from 1 subject" if n == 1 else ""
-        for name, n in zip(names, people, strict=True)
-    ]
+    few = _too_few("all test images", n_subjects)
+    few_of = [_too_few(f"all test images of class {name!r}", n) for name, n in zip(names, people, strict=True)]
     rare = next((few_of[place] for place in present if few_of[place]), "")
     of_ranking = BINARY_METRICS if len(names) == 2 else MULTICLASS_METRICS
     lacks = {"accuracy": ("", few), "balanced_accuracy": ("", few or rare), "kappa": (one_class, few)}
@@ -242,6 +240,13 @@ def _columns(predictions: ClassPredictions, codes: Int64[np.ndarray, " n"]) -> t
     ]
     shares = [_Column("share", name, n_images, n_subjects, "", few) for name in names]
     return (*overall, *accuracies, *shares)
+
+
+def _too_few(what: str, n_subjects: int) -> str:
+    """Say why images have no interval; nothing where enough people, or none, stand behind them."""
+    if not 0 < n_subjects < MIN_SUBJECTS:
+        return ""
+    return f"{what} come from {counted(n_subjects, 'subject')}; an interval needs {MIN_SUBJECTS}"
 
 
 def _interval(

@@ -134,8 +134,8 @@ def evaluate(
     measured = _measure(methods, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
     if not measured.n_pixels.any():
         raise CohortError(
-            f"cohort {cohort.path.name!r}: none of {len(cohort)} images has a pixel to compare: where training targets have "
-            "values, these have none; evaluate a split that has some"
+            f"cohort {cohort.path.name!r}: none of {len(cohort)} images has a pixel to compare: where training targets "
+            "have values, these have none; evaluate a split that has some"
         )
     has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
     recalls, ranks = measure_recall(
