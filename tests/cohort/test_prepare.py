@@ -432,7 +432,7 @@ def test_targets_of_another_size_than_the_commonest_of_their_region_are_counted_
         study.put(row, "target_tibial", np.ones((16, 8)))
     study.put(9, "target_tibial", np.ones((4, 8)))
     for row in range(20):
-        study.put(row, "target_femoral", np.ones((5, 5)))  # a region may have a frame of its own
+        study.put(row, "target_femoral", np.eye(5))  # a region may have a frame of its own
     study.put(3, "source", np.eye(30, 20))  # sources of all sizes are what people have
     checked = check_cohort(study.manifest, settings, progress=False)
     (note,) = checked.notes
@@ -440,6 +440,26 @@ def test_targets_of_another_size_than_the_commonest_of_their_region_are_counted_
     assert "first: row 2 (000/V00) with 16x8; all are stretched to 6x6" in note
     assert checked.n_dropped == 0
     assert _prepared(study, settings) == checked
+
+
+def test_targets_that_are_one_file_or_flat_are_noted_in_a_check_and_a_preparation(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study()
+    one = study.rows[0]["target_femoral"]
+    for index, row in enumerate(study.rows):
+        row["target_femoral"] = one
+        study.put(index, "target_tibial", np.where(np.eye(8, dtype=bool), np.nan, 0.5 + index))
+    report = check_cohort(study.manifest, settings, progress=False)
+    assert report.notes == (
+        f"all 20 targets in column 'target_femoral' are one file ({study.folder / one}): nothing is to be learned from "
+        "them",
+        "all 20 targets in column 'target_tibial' have one value throughout: they hold no map",
+    )
+    assert _prepared(study, settings).notes == report.notes
+    study.put(7, "target_tibial", np.arange(64.0).reshape(8, 8))
+    study.rows[7]["target_femoral"] = study.rows[7]["target_tibial"]
+    assert check_cohort(study.manifest, settings, progress=False).notes == ()
 
 
 @pytest.mark.parametrize("n_kept", [20, 7])

@@ -108,6 +108,7 @@ class PreparedPair:
         problems: What was found.
         file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
         extent_mm: Height and width of the source's file in mm, None where its spacing is unknown.
+        constant: Whether each stored target has one value throughout, in the order of the regions.
     """
 
     row: ManifestRow
@@ -117,6 +118,7 @@ class PreparedPair:
     problems: tuple[Problem, ...]
     file_sizes: tuple[tuple[int, int], ...] = ()
     extent_mm: Extent | None = None
+    constant: tuple[bool, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -165,9 +167,15 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         reason = f"the regions have different pixel sizes in mm ({sorted(spacings)}); none is recorded for this pair"
         problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
     spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
-    file_sizes = tuple(target.file_size for target in whole)
     return PreparedPair(
-        row, source.pixels.astype(np.float16), stacked, spacing, tuple(problems), file_sizes, source.extent_mm
+        row=row,
+        source=source.pixels.astype(np.float16),
+        target=stacked,
+        target_spacing=spacing,
+        problems=tuple(problems),
+        file_sizes=tuple(target.file_size for target in whole),
+        extent_mm=source.extent_mm,
+        constant=tuple(bool(np.nanmin(target) == np.nanmax(target)) for target in stacked),
     )
 
 

@@ -22,7 +22,7 @@ from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import Problem as Problem
 from mris.cohort.report import listed, read_report, rows_with_errors
-from mris.cohort.target_sizes import FileSizes, notes_on_extents, notes_on_sizes
+from mris.cohort.target_sizes import FileSizes, notes_on_extents, notes_on_sameness, notes_on_sizes
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
@@ -316,7 +316,9 @@ def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: 
         notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
     if settings.source.region_mm is None:
         notes += notes_on_extents(sizes, settings.source.size)
-    notes += notes_on_sizes(sizes, target_columns(plan.manifest.regions), settings.target_size)
+    columns = target_columns(plan.manifest.regions)
+    notes += notes_on_sizes(sizes, columns, settings.target_size)
+    notes += notes_on_sameness(sizes, {row.row: row.targets for row in plan.manifest.rows}, columns)
     return (*notes, *_oddities(plan.manifest))
 
 

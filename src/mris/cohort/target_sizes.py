@@ -1,4 +1,4 @@
-"""Tells of files that have another size than the rest, since all are stretched to one."""
+"""Tells of files of another size than the rest, since all are stretched to one, and of targets that are all alike."""
 
 import math
 from collections import Counter
@@ -20,17 +20,19 @@ class FileSizes:
         key: The pair's key.
         sizes: Rows and columns of each target file, in the order of the regions.
         extent_mm: Height and width of the source in mm, None where its spacing is unknown.
+        constant: Whether each target has one value throughout, in the order of the regions.
     """
 
     row: int
     key: str
     sizes: tuple[tuple[int, int], ...]
     extent_mm: Extent | None = None
+    constant: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, pair: PreparedPair) -> "FileSizes":
         """Take them from a pair that was read."""
-        return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm)
+        return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm, pair.constant)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FileSizes":
@@ -41,6 +43,7 @@ class FileSizes:
             values["key"],
             tuple((rows, columns) for rows, columns in values["sizes"]),
             None if extent is None else (extent[0], extent[1]),
+            tuple(values.get("constant", ())),
         )
 
 
@@ -72,6 +75,30 @@ def notes_on_sizes(found: Sequence[FileSizes], columns: Sequence[str], stored: t
             f"{_written(first.sizes[place])}; all are stretched to {_written(stored)}, which fits only if they show "
             "the same area"
         )
+
+
+def notes_on_sameness(
+    found: Sequence[FileSizes], files: Mapping[int, Sequence[str]], columns: Sequence[str]
+) -> Iterator[str]:
+    """Note each column from whose targets nothing can be learned, since they are one file, or flat.
+
+    Args:
+        found: Every pair that is kept.
+        files: The target files of each row of the manifest, in the order of the regions.
+        columns: The manifest's target columns, likewise.
+
+    Example:
+        >>> pairs = [FileSizes(row, f"S{row}/0", ((8, 8),), constant=(False,)) for row in (2, 3)]
+        >>> list(notes_on_sameness(pairs, {2: ["mean.npy"], 3: ["mean.npy"]}, ["target"]))
+        ["all 2 targets in column 'target' are one file (mean.npy): nothing is to be learned from them"]
+    """
+    for place, column in enumerate(columns):
+        named = {files[pair.row][place] for pair in found}
+        every = f"all {len(found):,} targets in column {column!r}"
+        if len(found) > 1 and len(named) == 1:
+            yield f"{every} are one file ({named.pop()}): nothing is to be learned from them"
+        elif len(found) > 1 and all(pair.constant[place : place + 1] == (True,) for pair in found):
+            yield f"{every} have one value throughout: they hold no map"
 
 
 def notes_on_extents(found: Sequence[FileSizes], stored: tuple[int, int]) -> Iterator[str]:
