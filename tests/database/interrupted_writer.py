@@ -1,7 +1,8 @@
-"""A process that builds or fills a database and meets its end on the way; run by test_interruption.py.
+"""A process that builds, fills or purges a database and meets its end on the way; run by test_interruption.py.
 
-Arguments: cohort, database, "build" or "add", and one of "encode:N" (killed at the Nth batch), "commit" (killed just
-before the commit), "full" (no file may exceed 10 kB) or "none".
+Arguments: cohort, database, "build", "add" or "purge", and one of "encode:N" (killed at the Nth batch), "commit"
+(killed just before the commit), "compact" or "clean" (killed just before a purge rewrites the table, or deletes earlier
+versions), "full" (no file may exceed 10 kB) or "none".
 """
 
 import os
@@ -9,6 +10,7 @@ import resource
 import signal
 import sys
 
+import lance
 import numpy as np
 
 from mris.cohort.cohort import Cohort
@@ -38,7 +40,7 @@ class PixelEncoder:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def die(*_: object) -> None:
+def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -48,14 +50,20 @@ def main() -> int:
     kind, _, batch = fault.partition(":")
     encoder = PixelEncoder(int(batch) if kind == "encode" else -1)
     cohort = Cohort.open(cohort_path)
-    database = EmbeddingDatabase.open(database_path) if action == "add" else None
+    database = EmbeddingDatabase.open(database_path) if action in ("add", "purge") else None
     if kind == "commit":
         EntryWriter.commit = die  # type: ignore[assignment,method-assign]
+    if kind == "compact":
+        lance.LanceDataset.optimize = property(die)  # type: ignore[assignment]
+    if kind == "clean":
+        lance.LanceDataset.cleanup_old_versions = die
     if kind == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        if database is None:
+        if action == "purge":
+            database.purge()
+        elif database is None:
             EmbeddingDatabase.build(database_path, cohort, encoder, batch_size=4, progress=False)
         else:
             database.add(cohort, encoder, batch_size=4, progress=False)

@@ -1,6 +1,8 @@
 """Building, changing, purging and verifying a database."""
 
 import json
+import os
+import time
 
 import lance
 import numpy as np
@@ -219,6 +221,26 @@ def test_a_purged_subject_is_gone_from_every_file(tmp_path, make_cohort, project
     assert [files_with(database.path, trace) for trace in traces] == [[], [], []]
     assert len(EmbeddingDatabase.open(database.path)) == 29 and database.verify().ok
     assert database.has_index is indexed
+
+
+@pytest.mark.parametrize("leaving", [[], ["S04"], sorted(set(PEOPLE))])
+def test_a_purged_subject_is_gone_also_where_whole_fragments_go(database, make_cohort, encoder, rng, leaving):
+    database.add(make_cohort(["NEWCOMER"], rng=rng, name="alone"), encoder, progress=False)
+    database.remove(["NEWCOMER", *leaving])
+    assert files_with(database.path, b"NEWCOMER")
+    database.purge()
+    assert not any(files_with(database.path, name.encode()) for name in ["NEWCOMER", *leaving])
+    opened = EmbeddingDatabase.open(database.path)
+    assert opened.subjects.tolist() == [name for name in PEOPLE if name not in leaving] and opened.verify().ok
+
+
+def test_a_purged_subject_is_gone_from_a_disk_whose_clock_is_ahead(database):
+    database.remove(["S04"])
+    later = time.time() + 3600
+    for path in database.path.rglob("*"):
+        os.utime(path, (later, later))
+    database.purge()
+    assert files_with(database.path, b"S04") == []
 
 
 def test_an_unpurged_removal_is_still_on_disk_so_the_purge_test_can_fail(database):

@@ -1,11 +1,14 @@
 """Kill -9 and a full disk, for real: what was there stays, what was begun is absent, and a second try succeeds."""
 
 import importlib.util
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import lance
+import numpy as np
 import pytest
 
 from mris.database.database import EmbeddingDatabase
@@ -52,6 +55,76 @@ def test_an_addition_killed_before_its_commit_leaves_the_database_as_it_was(
     opened.purge()  # sweeps up what the dead process had written
     assert sum(1 for _ in (path / "entries.lance" / "data").iterdir()) < files
     assert len(EmbeddingDatabase.open(path)) == 18 and opened.verify().ok
+
+
+@pytest.fixture
+def removed(tmp_path, cohort, encoder):
+    """A database of two fragments from which S03 was removed, but not purged."""
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort.select(range(8)), encoder, progress=False)
+    database.add(cohort.select(range(8, 16)), encoder, progress=False)
+    database.create_index("IVF_FLAT")
+    database.remove(["S03"])
+    return database
+
+
+def check_purged_by_a_second_try(path, names, embeddings):
+    """What a killed purge left opens without the removed person, and a second purge leaves no trace of them."""
+    for purged in (False, True):
+        opened = EmbeddingDatabase.open(path)
+        assert opened.subjects.tolist() == names and opened.verify().ok
+        np.testing.assert_array_equal(opened.embeddings, embeddings)
+        if not purged:
+            opened.purge()
+    assert [file for file in path.rglob("*") if file.is_file() and b"S03" in file.read_bytes()] == []
+
+
+@pytest.mark.parametrize("step", ["compact", "clean"])
+def test_a_purge_killed_before_a_step_is_finished_by_a_second_try(removed, cohort, step):
+    names, embeddings = removed.subjects.tolist(), removed.embeddings
+    assert run(cohort.path, removed.path, "purge", step).returncode == -signal.SIGKILL
+    assert any(b"S03" in file.read_bytes() for file in removed.path.rglob("*") if file.is_file())
+    check_purged_by_a_second_try(removed.path, names, embeddings)
+
+
+def test_a_purge_killed_between_any_two_files_is_finished_by_a_second_try(removed, tmp_path, rng, monkeypatch):
+    states = []
+
+    def remember(step):
+        def recording(table, *args, **kwargs):
+            states.append(contents(removed.path))
+            answer = step(table, *args, **kwargs)
+            states.append(contents(removed.path))
+            return answer
+
+        return recording
+
+    names, embeddings = removed.subjects.tolist(), removed.embeddings
+    monkeypatch.setattr(lance.LanceDataset, "drop_index", remember(lance.LanceDataset.drop_index))
+    monkeypatch.setattr(lance.LanceDataset, "cleanup_old_versions", remember(lance.LanceDataset.cleanup_old_versions))
+    removed.purge()
+    monkeypatch.undo()
+    _, before, rewritten, cleaned = states
+    written = [name for name in rewritten if name not in before and not name.endswith(".manifest")]
+    deleted = [name for name in rewritten if name not in cleaned]
+    assert len(written) >= 2 and len(deleted) >= 10 and set(cleaned) <= set(rewritten)
+    hint = next(name for name in before if name.endswith("latest_version_hint.json"))
+    possible = [rewritten | {hint: before[hint]}]  # killed after the commit, before the hint of the newest version
+    for share in rng.uniform(size=6):
+        some = [name for name in written if rng.uniform() < share]
+        possible.append(before | {name: rewritten[name] for name in some})
+        gone = {name for name in deleted if rng.uniform() < share}
+        possible.append({name: content for name, content in rewritten.items() if name not in gone})
+    for number, files in enumerate(possible):
+        path = tmp_path / f"killed{number}.lance"
+        for name, content in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(content)
+        check_purged_by_a_second_try(path, names, embeddings)
+        shutil.rmtree(path)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_else(tmp_path, cohort):

@@ -20,6 +20,7 @@ from mris.database.search import exact_search
 from mris.database.stored import StoredEntries
 from mris.database.table import (
     EntryWriter,
+    date_back,
     entry_schema,
     open_table,
     subject_filter,
@@ -179,7 +180,8 @@ class EmbeddingDatabase(StoredEntries):
     def purge(self) -> None:
         """Rewrite what still holds removed entries and delete every old version, so that no byte of them is left.
 
-        No other process may write to the database meanwhile.
+        No other process may write to the database meanwhile. Should the process end on the way, the database is whole,
+        and another purge finishes; an index may have to be created again.
 
         Raises:
             OutputError: The disk refuses.
@@ -189,6 +191,10 @@ class EmbeddingDatabase(StoredEntries):
             approximate.drop_index(self._table, self._table_path)
         with writing(self._table_path):
             self._table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+            date_back(self._table_path)
+            # The version that stays is one that adds nothing: that of a removal names the removed.
+            version = open_table(self._table_path).version
+            EntryWriter(self._table_path, _schema(self.header), read_version=version).commit()
             self._table = open_table(self._table_path)
             # By count, not by age: Lance takes an age of zero for "the default of two weeks".
             self._table.cleanup_old_versions(retain_versions=1, delete_unverified=True)
