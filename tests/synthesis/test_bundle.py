@@ -111,6 +111,51 @@ def test_members_of_one_region_each_are_mixed_region_by_region(separate, cohort)
         _ = synthesis.neighbors
 
 
+@pytest.mark.parametrize(
+    ("wanted", "raw_weights"),
+    [
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], [12, 11, 10, 9, 8]),
+        ([7, -3, 5, -1, -2, -6, -0.5, -4, -5, 2, -8, -7], [7, 5, 2, 0, 0]),
+        ([-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12], [1, 1, 1, 1, 1]),
+    ],
+    ids=["all similarities positive", "mixed", "none positive"],
+)
+def test_a_source_of_known_similarities_gives_equation_4_of_the_whole_chain_in_plain_numpy(
+    tmp_path, make_cohort, export_linear, rng, wanted, raw_weights
+):
+    targets = rng.uniform(0.5, 3.0, (12, 2, 8, 8)).astype(np.float32)
+    targets[rng.uniform(size=targets.shape) < 0.4] = np.nan  # each target lacks pixels of its own
+    cohort = make_cohort([f"S{row:02d}" for row in range(12)], rng=rng, targets=targets)
+    folder = export_linear(cohort)
+    bundle = build_bundle([folder], cohort, tmp_path / "known.bundle", progress=False)
+    of_source, of_target = (
+        numpy_helper.to_array(onnx.load(folder / f"{kind}.onnx").graph.initializer[0]).astype(np.float64)
+        for kind in ("source", "target")
+    )
+    stored = cohort.read_targets()
+    gallery = np.nan_to_num(stored / 3).reshape(12, -1) @ of_target
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    # 12 embeddings of 16 dimensions: some direction has any 12 products with them that are wanted.
+    direction = np.linalg.pinv(gallery) @ np.array(wanted, dtype=np.float64)
+    source = (direction @ np.linalg.pinv(of_source)).reshape(1, 8, 8).astype(np.float32)
+
+    synthesis = bundle.synthesizer(n_neighbors=5)(source)
+
+    nearest = np.argsort(-np.array(wanted))[:5]
+    assert synthesis.neighbors.keys[0].tolist() == cohort.keys[nearest].tolist()
+    cosines = np.array(wanted)[nearest] / np.linalg.norm(direction)
+    np.testing.assert_allclose(synthesis.neighbors.similarities[0], cosines, atol=1e-5)
+    weights = np.array(raw_weights) / sum(raw_weights)
+    np.testing.assert_allclose(synthesis.weights, weights, atol=1e-4)
+    for place in np.ndindex(2, 8, 8):
+        total = value = 0.0
+        for weight, row in zip(weights, nearest, strict=True):
+            if not np.isnan(stored[(row, *place)]):
+                total, value = total + weight, value + weight * float(stored[(row, *place)])
+        expected = value / total if total else np.nan
+        np.testing.assert_allclose(synthesis.image[place], expected, rtol=1e-3)
+
+
 def test_a_mixed_stream_is_one_by_one(separate, cohort):
     synthesizer = separate.synthesizer(n_neighbors=3, one_per_subject=True)
     sources = cohort.read_sources()
