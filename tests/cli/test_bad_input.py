@@ -418,6 +418,19 @@ def test_an_evaluation_with_fewer_training_pairs_than_neighbors_judges_the_refer
     assert "PCA k-NN" in outcome.out
 
 
+def test_an_evaluation_says_that_the_database_holds_people_of_the_queries(
+    run_cli, tiny_bundle: Path, tiny_cohort_path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "more.bundle")
+    assert run_cli("bundle", "add", tmp_path / "more.bundle", tiny_cohort_path, "--splits", "test", "--quiet").code == 0
+    more = ["--also", f"more={tmp_path / 'more.bundle'}", "--no-references", "--bootstrap", "10", "--quiet"]
+    outcome = run_cli("evaluate", tiny_bundle, tiny_cohort_path, *more, "--out", tmp_path / "out")
+    assert outcome.code == 0
+    n_people = len(set(Cohort.open(tiny_cohort_path).split("test").subjects.tolist()))
+    assert f"note: the database of 'more' holds maps of {n_people} subjects of the queries; each query " in outcome.err
+    assert outcome.err.count("of the queries") == 1
+
+
 def test_nonsense_options_of_synthesis_cost_one_line(refused, tiny_bundle: Path, query: Path, tmp_path: Path) -> None:
     out = ["--out", tmp_path / "out", "--quiet"]
     assert "--center" in refused("synthesize", tiny_bundle, query, "--center", "middle", *out)

@@ -9,8 +9,9 @@ from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError, SettingsError, SubjectLeakError
-from mris.evaluation.bundle_evaluation import evaluate_bundle
+from mris.evaluation.bundle_evaluation import evaluate_bundle, queried_subjects
 from mris.evaluation.evaluate import Evaluation, evaluate
+from mris.evaluation.image_error import METRICS
 from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.results import Cost
 from mris.synthesis.bundle import Bundle, Member
@@ -218,9 +219,14 @@ def test_a_method_that_saw_only_others_or_does_not_know_whom_is_judged(knees: Co
     assert [method.name for method in evaluation.results.methods] == ["MRIS", *others]
 
 
-def test_people_added_to_a_bundle_after_training_may_be_queries(knees: Cohort, bundle_of: CheapBundle) -> None:
-    bundle = bundle_of(("femoral", "tibial"))
+def test_people_added_to_a_bundle_after_training_may_be_queries_and_never_answer_themselves(
+    knees: Cohort, bundle_of: CheapBundle
+) -> None:
+    bundle, test = bundle_of(("femoral", "tibial")), knees.split("test")
+    assert queried_subjects(bundle, test) == frozenset()
     for member in bundle.members:
-        member.database.add(knees.split("test"), member.encoder, progress=False)
-    evaluation = evaluate_bundle(bundle, knees, references=False, n_bootstrap=5, progress=False)
-    assert evaluation.results.cohort.n_images == len(knees.split("test"))
+        member.database.add(test, member.encoder, progress=False)
+    assert queried_subjects(bundle, test) == set(test.subjects.tolist())
+    evaluation = evaluate_bundle(bundle, knees, references=False, n_neighbors=1, n_bootstrap=5, progress=False)
+    assert evaluation.results.cohort.n_images == len(test)
+    assert (evaluation.per_image.values[..., METRICS.index("mae")] > 0.01).all(), "its own map would have error 0"

@@ -65,7 +65,7 @@ def evaluate(
     Example: mris evaluate knees.bundle cohort --split test --by klg --out report
     """
     from mris.cohort.cohort import Cohort
-    from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle
+    from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle, queried_subjects
     from mris.reporting.html import write_evaluation
     from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
@@ -87,6 +87,13 @@ def evaluate(
             err=True,
         )
     check_report_folder(folder)
+    for title, judged in {name: opened, **more}.items():
+        if held := queried_subjects(judged, pairs.split(split)):
+            typer.echo(
+                f"note: the database of {title!r} holds maps of {counted(len(held), 'subject')} of the queries; each "
+                "query is answered without its own person, but with maps of the others",
+                err=True,
+            )
     evaluation = evaluate_bundle(
         opened,
         pairs,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mris.cohort.cohort import Cohort
+from mris.database.database import EmbeddingDatabase
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Predictor, Trained
@@ -141,10 +142,27 @@ def check_names(what: str, names: Sequence[str]) -> None:
             )
 
 
+def queried_subjects(bundle: Bundle, queries: Cohort) -> frozenset[str]:
+    """Find people of the queries who are in a bundle's database without having been trained on, such as added ones.
+
+    A query is answered without its own person, but with the maps of the other ones: its error is not that of the
+    database as it was before they were added.
+    """
+    added = frozenset().union(
+        *(database.subjects[database.splits != "train"].tolist() for database in _databases(bundle))
+    )
+    return added.intersection(queries.subjects.tolist())
+
+
 def _training_subjects(bundle: Bundle) -> frozenset[str]:
     """People whose pairs a bundle holds as training pairs."""
-    databases = [member.database for member in bundle.members]
-    return frozenset().union(*(database.subjects[database.splits == "train"].tolist() for database in databases))
+    return frozenset().union(
+        *(database.subjects[database.splits == "train"].tolist() for database in _databases(bundle))
+    )
+
+
+def _databases(bundle: Bundle) -> list[EmbeddingDatabase]:
+    return [member.database for member in bundle.members]
 
 
 def _check_unseen(what: str, trained_on: frozenset[str], queries: Cohort) -> None:
