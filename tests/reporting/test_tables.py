@@ -34,6 +34,40 @@ def test_a_sign_says_what_the_number_shows(value: float) -> None:
     assert text.startswith("−") == (shown < 0)
 
 
+def _scaled(results: Results, factor: float) -> Results:
+    """The same results in another unit: errors, and ends of their intervals and differences, times a factor."""
+    rows = [
+        replace(row, value=row.value * factor, low=row.low * factor, high=row.high * factor)
+        if row.metric in tables.UNIT_METRICS
+        else row
+        for row in (*results.estimates, *results.differences)
+    ]
+    n = len(results.estimates)
+    return replace(results, estimates=tuple(rows[:n]), differences=tuple(rows[n:]))
+
+
+def test_errors_of_a_small_unit_show_three_figures_and_those_of_mm_three_decimals(evaluation: Evaluation) -> None:
+    results = evaluation.results
+    for factor in (1, 1e-3, 1e-6):
+        found = _scaled(results, factor)
+        table = tables.error_table(found, "combined")
+        for row in table.rows:
+            for cell in row[1:5]:
+                assert len(cell.text.replace("0.", "", 1).lstrip("0")) >= (3 if factor < 1 else 2), cell
+                assert "[0.000, 0.000]" not in cell.note
+        (by,) = results.settings.by
+        shown = float(tables.strata_table(found, "combined", by).rows[0][-1].text.split(" ± ")[0])
+        assert shown == pytest.approx(found.estimate(found.methods[0].name, "median").value, rel=0.02)
+        assert tables.difference_table(found, "combined").rows[0][1].text.strip("+−0.") != "", "a difference shows"
+    assert {len(cell.text) for row in tables.error_table(results, "combined").rows for cell in row[1:5]} == {5}
+
+
+def test_a_method_without_error_does_not_lengthen_the_numbers_of_the_others() -> None:
+    assert tables.error_digits([[0.28, 1e-9], [0.13, 0.0]]) == 3
+    assert tables.error_digits([[float("nan")], [0.0]]) == 3
+    assert tables.error_digits([[2.8e-4], [1e-4, 0.9e-4]]) == 6
+
+
 def test_shares_are_percentages() -> None:
     assert (percent(0.4521), percent(float("nan"))) == ("45.2 %", "–")
 

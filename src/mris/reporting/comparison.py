@@ -14,6 +14,7 @@ from mris.evaluation.pictures import Example
 from mris.evaluation.results import MISSING
 from mris.reporting.grid import Grid, errors_map, values_map
 from mris.reporting.panels import Scales
+from mris.reporting.tables import error_digits
 
 DPI = 200
 """Pixels an inch: panels are small where methods are many, and a map has 310 pixels a side."""
@@ -85,11 +86,12 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
     errors = (errors_map(), 0.0, scales.error)
     for column, text in enumerate(methods):
         grid.heading(column, text)
+    digits = error_digits([[picture.region_errors[region] for row in examples for picture in row.pictures]])
     for row, example in enumerate(examples):
         grid.label_row(row, example.title)
         for column, picture in enumerate(example.pictures):
             median = picture.region_errors[region]
-            title = f"{median:.3f} {unit}" if np.isfinite(median) else "no pixel"
+            title = f"{median:.{digits}f} {unit}" if np.isfinite(median) else "no pixel"
             grid.image(row, column, picture.error[region][box], errors, title)
     grid.bar(0, 0, errors, f"absolute error ({unit})")
     return grid.figure

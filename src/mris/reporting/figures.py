@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
+from mris.reporting.tables import UNIT_METRICS, unit_digits
 
 _PLAIN = "#767676"
 COLORS = (
@@ -63,12 +64,13 @@ def tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
 def interval_figure(results: Results, metric: str, title: str) -> Figure:
     """Show one metric of every method with its interval, a panel a region."""
     regions = results.regions
+    digits = unit_digits(results) if metric in UNIT_METRICS else 1 if metric == "psnr" else 3
     figure = Figure(figsize=(max(3.2 * len(regions), 5.5), 0.55 + 0.34 * len(results.methods)), layout="constrained")
     panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
     for axis, region in zip(panels, regions, strict=True):
         for row, method in enumerate(results.methods):
             found = results.estimate(method.name, metric, region=region)
-            _whisker(axis, found, row, COLORS[row % len(COLORS)])
+            _whisker(axis, found, row, COLORS[row % len(COLORS)], digits)
         axis.set_title(region, fontsize=10, color=INK)
         axis.set_xlabel(title, fontsize=9)
         tidy(axis, grid="x")
@@ -164,12 +166,12 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
     return figure
 
 
-def _whisker(axis: Axes, found: Estimate, row: int, color: str) -> None:
+def _whisker(axis: Axes, found: Estimate, row: int, color: str, digits: int) -> None:
     if isfinite(found.low):
         axis.plot([found.low, found.high], [row, row], color=color, lw=2.5, solid_capstyle="round", alpha=0.45)
     axis.plot([found.value], [row], "o", color=color, ms=6)
     axis.annotate(
-        f"{found.value:.3f}" if found.metric != "psnr" else f"{found.value:.1f}",
+        f"{found.value:.{digits}f}",
         (found.value, row),
         xytext=(0, 6),
         textcoords="offset points",

@@ -155,7 +155,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         n_bootstrap=results.settings.n_bootstrap,
         seed=results.settings.seed,
         batch_size=results.settings.batch_size,
-        data_range=tables.number(results.settings.data_range),
+        data_range=tables.number(results.settings.data_range, tables.unit_digits(results)),
         outside=tables.percent(results.cohort.outside_atlas, 2),
         by=results.settings.by,
         cards=_cards(results),
@@ -197,8 +197,9 @@ def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
 def _cards(results: Results) -> list[Card]:
     first, region, unit = results.methods[0].name, results.regions[-1], results.cohort.unit
     error = results.estimate(first, "median")
-    ends = _unbroken(tables.number(error.low), tables.number(error.high))
-    cards = [Card(f"{tables.number(error.value)} {unit}", f"median absolute error of {first}, {region} {ends}")]
+    value, low, high = (tables.number(x, tables.unit_digits(results)) for x in (error.value, error.low, error.high))
+    ends = _unbroken(low, high)
+    cards = [Card(f"{value} {unit}", f"median absolute error of {first}, {region} {ends}")]
     cards += [
         Card(
             f"{tables.signed(100 * row.relative, 1)} %",
@@ -276,7 +277,8 @@ def file_name(text: str) -> str:
 def _example_picture(
     i: int, example: Example, regions: tuple[str, ...], unit: str, scales: panels.Scales, first: str
 ) -> Picture:
-    errors = ", ".join(f"{p.method} {tables.number(p.median_error)}" for p in example.pictures)
+    digits = tables.error_digits([[p.median_error for p in example.pictures]])
+    errors = ", ".join(f"{p.method} {tables.number(p.median_error, digits)}" for p in example.pictures)
     return _picture(
         f"example_{i:02d}",
         panels.example_figure(example, regions, unit, scales),

@@ -1,9 +1,10 @@
 """Results as tables: Markdown for a README, HTML for the report. Numbers are arranged and rounded, never computed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
-from math import isfinite
+from math import floor, isfinite, log10
 
 from mris.evaluation.database_size_results import DatabaseSizeCurve, SizePoint
 from mris.evaluation.image_error import HIGHER_IS_BETTER
@@ -11,6 +12,8 @@ from mris.evaluation.results import ALL, COMBINED, WEIGHTED, Difference, Estimat
 
 MISSING_NUMBER = "–"
 PERCENT_METRICS = frozenset({"coverage"})
+UNIT_METRICS = ("median", "mad", "mae", "rmse")
+"""Errors in the unit of the targets."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,30 @@ def number(value: float, digits: int = 3) -> str:
     return f"−{text}" if value < 0 and text.strip("0.") else text  # what rounds to 0 has no sign
 
 
+def error_digits(columns: Iterable[Iterable[float]]) -> int:
+    """Choose the decimals of errors by their size: 3, or as many as show three figures of the smallest column.
+
+    Args:
+        columns: The errors of each column. A column is as large as its largest error, so that a method without error
+            decides nothing; one below 0.01 would show a single figure, or none.
+
+    Example:
+        >>> error_digits([[0.279, 0.301], [0.08, 0.09]]), error_digits([[2.8e-4, 3.0e-4], [8e-5, 0.0]])
+        (3, 7)
+    """
+    sizes = [max((value for value in column if isfinite(value)), default=0.0) for column in columns]
+    smallest = min((size for size in sizes if size > 0), default=1.0)
+    return 3 if smallest >= 0.01 else 2 - floor(log10(smallest))
+
+
+def unit_digits(results: Results) -> int:
+    """Choose one count of decimals for all errors of a report that are in the unit of the targets."""
+    columns = [
+        [row.value for row in results.estimates if (row.metric, row.label) == (metric, "")] for metric in UNIT_METRICS
+    ]
+    return error_digits(columns)
+
+
 def percent(value: float, digits: int = 1) -> str:
     """Write a share as a percentage; a dash where there is none."""
     return f"{number(100 * value, digits)} %" if isfinite(value) else MISSING_NUMBER
@@ -90,12 +117,12 @@ def html(table: Table) -> str:
 
 def error_table(results: Results, region: str) -> Table:
     """All metrics of all methods over all images of one region, with intervals and the cost of a query."""
-    unit = results.cohort.unit
+    unit, digits = results.cohort.unit, unit_digits(results)
     columns: tuple[tuple[str, str, int], ...] = (
-        ("median", f"median error ({unit})", 3),
-        ("mad", f"its MAD ({unit})", 3),
-        ("mae", f"MAE ({unit})", 3),
-        ("rmse", f"RMSE ({unit})", 3),
+        ("median", f"median error ({unit})", digits),
+        ("mad", f"its MAD ({unit})", digits),
+        ("mae", f"MAE ({unit})", digits),
+        ("rmse", f"RMSE ({unit})", digits),
         ("psnr", "PSNR (dB)", 1),
         ("ssim", "SSIM", 3),
         ("coverage", "coverage", 1),
@@ -153,8 +180,9 @@ def difference_table(
         for row in results.differences
         if (row.method, row.region, row.label, row.stratum) == (first, region, label, stratum)
     }
+    digits = {"psnr": 2, "ssim": 3} | dict.fromkeys(UNIT_METRICS, unit_digits(results))
     rows = tuple(
-        (Cell(f"{first} − {other}"), *(_difference_cell(found[other, metric]) for metric in metrics))
+        (Cell(f"{first} − {other}"), *(_difference_cell(found[other, metric], digits[metric]) for metric in metrics))
         for other in names[names.index(first) + 1 :]
     )
     unit = results.cohort.unit
@@ -259,7 +287,8 @@ def database_size_table(curve: DatabaseSizeCurve, region: str, metric: str = "me
     Beside each number stands its standard deviation over draws, below it the interval.
     """
     lines = [curve.line(method, metric, region) for method in curve.methods]
-    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else number
+    digits = error_digits([[point.value for line in lines for point in line]])
+    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else partial(number, digits=digits)
     rows = tuple(
         (Cell(method), *(Cell(_with_spread(p, write), _ends(p.low, p.high, write)) for p in line))
         for method, line in zip(curve.methods, lines, strict=True)
@@ -307,13 +336,14 @@ def _stratum_column(results: Results, region: str, place: tuple[str, str], metri
         results.estimate(method.name, metric, region=region, label=label, stratum=name) for method in results.methods
     ]
     best = _best(found, metric)
+    write = partial(number, digits=unit_digits(results) if metric in UNIT_METRICS else 3)
     if metric != "median":
-        return [Cell(number(row.value), _ends(row.low, row.high, number), row is best) for row in found]
+        return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
     spreads = [
         results.estimate(method.name, "mad", region=region, label=label, stratum=name) for method in results.methods
     ]
     return [
-        Cell(f"{number(row.value)} ± {number(mad.value)}", _ends(row.low, row.high, number), row is best)
+        Cell(f"{write(row.value)} ± {write(mad.value)}", _ends(row.low, row.high, write), row is best)
         for row, mad in zip(found, spreads, strict=True)
     ]
 
@@ -325,10 +355,9 @@ def _best(rows: Sequence[Estimate], metric: str) -> Estimate | None:
     return (max if metric in HIGHER_IS_BETTER else min)(known, key=lambda row: row.value)
 
 
-def _difference_cell(row: Difference) -> Cell:
-    digits = 2 if row.metric == "psnr" else 3
+def _difference_cell(row: Difference, digits: int) -> Cell:
     text = signed(row.value, digits)
-    if row.metric in ("median", "mae", "rmse") and isfinite(row.relative):
+    if row.metric in UNIT_METRICS and isfinite(row.relative):
         text += f" ({signed(100 * row.relative, 1)} %)"
     ends = f"[{signed(row.low, digits)}, {signed(row.high, digits)}]" if isfinite(row.low) else ""
     return Cell(text, ends, strong=row.low > 0 or row.high < 0)
