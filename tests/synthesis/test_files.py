@@ -204,6 +204,27 @@ def test_what_deserves_a_look_is_noted_and_in_the_provenance(make_synthesizer, t
     assert query["view"] == "LL"
 
 
+@pytest.mark.parametrize(
+    ("weights", "sign", "noted"), [("similarity", 1, 0), ("similarity", -1, 1), ("softmax", -1, 0)]
+)
+def test_weights_that_are_alike_for_want_of_similarity_are_noted(
+    make_cohort, projection_encoder, tmp_path, rng, weights, sign, noted
+):
+    cohort = make_cohort([f"S{i:02d}" for i in range(12)], rng=rng)
+    matrices = (np.abs(matrix) for matrix in (rng.standard_normal((64, 16)), rng.standard_normal((128, 16))))
+    source_matrix, target_matrix = (matrix.astype(np.float32) for matrix in matrices)
+    encoder = projection_encoder(sign * source_matrix, target_matrix)
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort, encoder, progress=False)
+    synthesizer = Synthesizer(encoder, database, 4, weights, preparation=SourcePreparation(size=(8, 8)))
+    file = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (20, 20)))
+    (outcome,) = synthesize_files(synthesizer, [file], tmp_path / "out", QUIET)
+    record = json.loads((tmp_path / "out" / "knee_provenance.json").read_text())
+    assert len(outcome.notes) == len(record["query"]["notes"]) == noted
+    if noted:
+        assert "knee: no neighbor for femoral, tibial has a similarity above 0 (nearest: -0." in outcome.notes[0]
+        assert {one["weight"] for one in record["contributions"][0]["neighbors"]} == {0.25}
+
+
 def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate, make_synthesizer, tmp_path, rng):
     other = write_radiograph(tmp_path / "other.dcm", rng.integers(0, 4000, (300, 390)))
     doubted = KneeFinder(detector=lambda image: (Found(RIGHT, 0.9), Found(LEFT, 0.2)), least_confidence=0.5)

@@ -181,11 +181,15 @@ def _write_all(
 ) -> FileOutcome:
     sha256 = _sha256(path)
     written: tuple[Path, ...] = ()
+    unlike: list[str] = []
     for (query, synthesis), encoded in zip(queries, objects, strict=True):
-        query = replace(query, facts=replace(query.facts, sha256=sha256))
+        found = tuple(_notes_on_neighbors(synthesis))
+        unlike += [f"{query.stem}: {note}" for note in found]
+        query = replace(query, facts=replace(query.facts, sha256=sha256, notes=(*query.facts.notes, *found)))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
     notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
     notes += _notes_on_plate(path, queries)
+    notes += unlike
     if options.salt is not None:
         notes += _notes_on_names(path, queries)
     return FileOutcome(path, written, len(queries), tuple(notes))
@@ -196,6 +200,17 @@ def _notes_on_plate(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) 
     for query, _ in queries[:1]:
         for note in query.facts.notes:
             yield f"{path.name}: {note}"
+
+
+def _notes_on_neighbors(synthesis: Synthesis) -> Iterator[str]:
+    """Say where Eq. 4 has nothing to weigh by."""
+    for part in synthesis.contributions:
+        nearest = part.neighbors.similarities[0, 0]
+        if synthesis.settings.weights == "similarity" and nearest <= 0:
+            yield (
+                f"no neighbor for {', '.join(part.regions)} has a similarity above 0 (nearest: {nearest:.2f}); all "
+                "weigh the same, and the map may say little about this image"
+            )
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
