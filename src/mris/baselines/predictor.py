@@ -12,7 +12,8 @@ import numpy as np
 from mris.baselines.training_subjects import read_training_subjects
 from mris.cohort.cohort import Cohort
 from mris.errors import BundleError, CohortError, SettingsError
-from mris.images.transforms import SourcePreparation, alike
+from mris.images.extent import alike
+from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import AtlasMask, Sources, Targets

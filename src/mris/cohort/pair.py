@@ -14,12 +14,11 @@ from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
 from mris.images.dicom import read_dicom_facts
+from mris.images.extent import Extent, extent_of
 from mris.images.image import Image, usable_spacing
 from mris.images.read import read_image
 from mris.images.transforms import (
-    Extent,
     SourcePreparation,
-    extent_of,
     mirror,
     prepare_source,
     resize_target,

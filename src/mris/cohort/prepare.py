@@ -27,7 +27,8 @@ from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
 from mris.errors import CohortError
-from mris.images.transforms import SourcePreparation, common_extent
+from mris.images.extent import common_extent
+from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
 
 ROWS_PER_APPEND = 256

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mris.cohort.pair import PreparedPair
-from mris.images.transforms import Extent, common_extent
+from mris.images.extent import Extent, common_extent
 from mris.wording import counted
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -12,18 +12,13 @@ import scipy.sparse
 from jaxtyping import Float, Float32, Float64
 
 from mris.errors import ImageError, SettingsError
+from mris.images.extent import Extent, alike, extent_of
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
-
-_LEAST_VALID_WEIGHT = 0.5
-EXTENT_TOLERANCE = 0.05
-"""Extents that differ by less than this share are alike: rounding to pixels, and magnification that no file states."""
 
 WIDEST_KNEE_MM = 300.0
 """Cassettes for one knee are at most 24 x 30 cm: what is wider is taken for a plate of both."""
 
-Extent = tuple[float, float]
-"""Height and width in mm of what an image shows."""
-
+_LEAST_VALID_WEIGHT = 0.5
 _ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
 
 
@@ -95,39 +90,6 @@ class SourcePreparation:
         if "size" not in values:
             raise SettingsError("source preparation lacks 'size' (rows, columns)")
         return cls(**values)
-
-
-def extent_of(image: Image) -> Extent | None:
-    """Return height and width in mm of what an image shows; None if its spacing is unknown."""
-    if image.spacing is None:
-        return None
-    return image.size[0] * image.spacing[0], image.size[1] * image.spacing[1]
-
-
-def alike(one: Extent | None, other: Extent | None) -> bool:
-    """Whether two extents differ by no more than `EXTENT_TOLERANCE`, or one of them is unknown.
-
-    Example:
-        >>> alike((140.0, 140.0), (139.9, 140.2)), alike((100.0, 100.0), (140.0, 140.0)), alike(None, (9.0, 9.0))
-        (True, False, True)
-    """
-    if one is None or other is None:
-        return True
-    return all(abs(a - b) <= EXTENT_TOLERANCE * max(a, b) for a, b in zip(one, other, strict=True))
-
-
-def common_extent(extents: Sequence[Extent | None]) -> Extent | None:
-    """Return the median of extents, to 0.1 mm; None unless all are known and alike.
-
-    Example:
-        >>> common_extent([(99.92, 99.92), (100.04, 100.04), (99.96, 99.96)])
-        (100.0, 100.0)
-    """
-    known = [extent for extent in extents if extent is not None]
-    if not known or len(known) < len(extents):
-        return None
-    height, width = (round(float(length), 1) for length in np.median(known, axis=0))
-    return (height, width) if all(alike(extent, (height, width)) for extent in known) else None
 
 
 def check_extent(image: Image, settings: SourcePreparation) -> None:

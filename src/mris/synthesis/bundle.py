@@ -24,7 +24,7 @@ from mris.cohort.names import normal_form
 from mris.database.database import EmbeddingDatabase
 from mris.database.verify import VerifyReport
 from mris.errors import BundleError, DatabaseError
-from mris.images.transforms import alike
+from mris.images.extent import alike
 from mris.images.write import atomic_directory, atomic_write, write_json
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer

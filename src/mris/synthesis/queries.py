@@ -8,9 +8,10 @@ from typing import Literal
 from mris.errors import ImageError, ManifestError
 from mris.images.dicom import read_dicom_facts
 from mris.images.dicom_facts import refuse_other_view
+from mris.images.extent import extent_of
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
-from mris.images.transforms import SourcePreparation, extent_of
+from mris.images.transforms import SourcePreparation
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees, notes_on_plate, notes_on_view
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
