@@ -244,6 +244,13 @@ def test_the_model_card_tells_what_the_database_holds_now(request, cohort, name)
     assert said() == told(16, 8, "test: 4, train: 12")
 
 
+def test_a_removal_killed_before_its_card_was_written_is_told_by_the_purge(combined):
+    combined.members[0].database.remove(["PERSON00"])
+    assert "| subjects | 6 |" in (combined.path / "model_card.md").read_text()
+    Bundle.open(combined.path).purge()
+    assert "| subjects | 5 |" in (combined.path / "model_card.md").read_text()
+
+
 def test_an_addition_that_fails_leaves_the_card_of_what_is_there(combined, cohort, monkeypatch):
     before = {path: path.read_bytes() for path in combined.path.iterdir() if path.is_file()}
 
