@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
@@ -21,7 +22,8 @@ from mris.errors import OutputError
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.results import read_results
 from mris.reporting import html
-from mris.reporting.figures import png
+from mris.reporting.comparison import comparison_figure
+from mris.reporting.figures import png, strata_figure
 from mris.reporting.html import draw, render, write_evaluation, write_per_image
 from mris.reporting.page import Picture
 from mris.reporting.panels import example_figure, shared_scales
@@ -240,6 +242,19 @@ def earlier(folder: Path, tmp_path: Path) -> Path:
 
 def _contents(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_figures_of_names_that_the_font_lacks_warn_of_nothing(evaluation: Evaluation) -> None:
+    shown = [replace(example, title="年級 = 二") for example in evaluation.examples[:1]]
+    strata = tuple(replace(row, name=f"{row.name}級") if row.label else row for row in evaluation.results.strata)
+    estimates = tuple(
+        replace(row, stratum=f"{row.stratum}級") if row.label else row for row in evaluation.results.estimates
+    )
+    results = replace(evaluation.results, strata=strata, estimates=estimates)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        png(comparison_figure(shown, 0, "毫米", shared_scales(shown)))
+        png(strata_figure(results, results.settings.by[0], "median", "median"))
 
 
 def test_nothing_of_an_earlier_evaluation_stays(folder: Path, earlier: Path, evaluation: Evaluation) -> None:

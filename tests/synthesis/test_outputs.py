@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mris.errors import OutputError, SettingsError
 from mris.images.read import read_image
 from mris.synthesis.bundle import build_bundle
 from mris.synthesis.outputs import Query, provenance, write_synthesis
-from mris.synthesis.pictures import write_maps_picture, write_neighbors_picture
+from mris.synthesis.pictures import drawable, write_maps_picture, write_neighbors_picture
 
 
 @pytest.fixture
@@ -104,6 +105,20 @@ def test_pictures_are_readable_and_show_gray_where_there_is_no_value(synthesis, 
         gray = np.round(0.85 * 255)
         assert (np.abs(pixels - gray) <= 1).all(axis=1).mean() > 0.01
         assert len(np.unique(pixels, axis=0)) > 50
+
+
+def test_names_that_the_font_lacks_are_drawn_as_codes_without_a_warning(synthesis, synthesizer, cohort, tmp_path):
+    maps = synthesizer.neighbor_maps(synthesis, 2)
+    parts = [
+        replace(part, neighbors=replace(part.neighbors, keys=np.full_like(part.neighbors.keys, "林小/0")))
+        for part in synthesis.contributions
+    ]
+    named = replace(synthesis, contributions=tuple(parts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_neighbors_picture(tmp_path / "neighbors.png", named, cohort.read_sources([2])[0], maps)
+    assert drawable("林 and 小") == "\\u6797 and \\u5c0f", "two names stay two"
+    assert drawable("Zoë Åström\n0.9 · 40 %") == "Zoë Åström\n0.9 · 40 %"
 
 
 def test_a_map_of_equal_values_or_none_can_still_be_drawn(synthesis, tmp_path):

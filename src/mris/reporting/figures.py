@@ -13,6 +13,7 @@ from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 from mris.reporting.tables import UNIT_METRICS, unit_digits
+from mris.synthesis.pictures import drawable
 
 _PLAIN = "#767676"
 COLORS = (
@@ -71,10 +72,10 @@ def interval_figure(results: Results, metric: str, title: str) -> Figure:
         for row, method in enumerate(results.methods):
             found = results.estimate(method.name, metric, region=region)
             _whisker(axis, found, row, COLORS[row % len(COLORS)], digits)
-        axis.set_title(region, fontsize=10, color=INK)
+        axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel(title, fontsize=9)
         tidy(axis, grid="x")
-    panels[0].set_yticks(range(len(results.methods)), [method.name for method in results.methods], fontsize=9)
+    panels[0].set_yticks(range(len(results.methods)), [drawable(method.name) for method in results.methods], fontsize=9)
     panels[0].set_ylim(len(results.methods) - 0.5, -0.5)
     return figure
 
@@ -90,10 +91,10 @@ def strata_figure(results: Results, label: str, metric: str, title: str) -> Figu
         for m, method in enumerate(results.methods):
             found = [results.estimate(method.name, metric, region=region, label=label, stratum=s.name) for s in strata]
             x = np.arange(len(strata)) + (m - (len(results.methods) - 1) / 2) * step
-            _points(axis, x, found, COLORS[m % len(COLORS)], method.name)
-        axis.set_xticks(range(len(strata)), [f"{s.name}\nn = {s.n_images}" for s in strata], fontsize=8)
-        axis.set_title(region, fontsize=10, color=INK)
-        axis.set_xlabel(label, fontsize=9)
+            _points(axis, x, found, COLORS[m % len(COLORS)], drawable(method.name))
+        axis.set_xticks(range(len(strata)), [drawable(f"{s.name}\nn = {s.n_images}") for s in strata], fontsize=8)
+        axis.set_title(drawable(region), fontsize=10, color=INK)
+        axis.set_xlabel(drawable(label), fontsize=9)
         tidy(axis, grid="y")
     panels[0].set_ylabel(title, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
@@ -113,7 +114,7 @@ def recall_figure(results: Results) -> Figure:
         ks = [row.k for row in rows]
         color = COLORS[i % len(COLORS)]
         axis.fill_between(ks, [row.low for row in rows], [row.high for row in rows], color=color, alpha=0.15, lw=0)
-        axis.plot(ks, [row.value for row in rows], "o-", color=color, label=name, ms=4, lw=1.5)
+        axis.plot(ks, [row.value for row in rows], "o-", color=color, label=drawable(name), ms=4, lw=1.5)
     rows = next(iter(curves.values()))
     axis.plot([row.k for row in rows], [row.chance for row in rows], "--", color=INK, lw=1, label="chance")
     axis.set_xticks([row.k for row in rows])
@@ -146,7 +147,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
             axis.errorbar(
                 *(x, [point.value for point in points], np.nan_to_num([point.spread for point in points])),
                 color=colors[m],
-                label=method,
+                label=drawable(method),
                 fmt="o--" if method == curve.methods[-1] else "o-",
                 ms=3.5,
                 lw=1.5,
@@ -157,7 +158,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
         axis.set_xticks(sorted({point.n_subjects for point in curve.points}))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.minorticks_off()
-        axis.set_title(region, fontsize=10, color=INK)
+        axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel("people in the database", fontsize=9)
         tidy(axis, grid="y")
     panels[0].set_ylabel(_TITLES[metric].format(unit=curve.unit), fontsize=9)

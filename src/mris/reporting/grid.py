@@ -12,6 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from mris.synthesis.pictures import drawable
+
 INK = "#222222"
 _OUTSIDE = "#ececef"
 PANEL = 1.3
@@ -103,7 +105,7 @@ class Grid:
 
     def label_row(self, row: int, text: str) -> None:
         """Write left of a row."""
-        middle = self._bottom[row] + self._height / 2
+        text, middle = drawable(text), self._bottom[row] + self._height / 2
         self._canvas.text(
             _MARGIN + _LABEL - 0.08,
             middle,
@@ -135,7 +137,7 @@ class Grid:
             cax=self.figure.add_axes((place[0], place[1], place[2], place[3])),
             orientation="horizontal",
         )
-        bar.set_label(title, fontsize=8, color=INK, labelpad=1)
+        bar.set_label(drawable(title), fontsize=8, color=INK, labelpad=1)
         bar.ax.tick_params(labelsize=7, length=2, pad=1, colors=INK)
         bar.outline.set_visible(False)
 
@@ -147,6 +149,7 @@ class Grid:
         self._write(x, self._bottom[row] + self._height + 0.06, text, room, bold=bold)
 
     def _write(self, x: float, y: float, text: str, room: float, *, bold: bool) -> None:
+        text = drawable(text)
         weight, size = ("bold" if bold else "normal"), _fitting(text, room)
         self._canvas.text(x, y, text, ha="center", va="bottom", fontsize=size, color=INK, fontweight=weight)
 

@@ -109,14 +109,14 @@ class _Grid:
     def panel(self, row: int, column: int, title: str) -> "Axes":
         """The panel of a line and column."""
         panel = self._axes(self._left(column), row, _PANEL)
-        panel.set_title(title, fontsize=7, pad=3)
+        panel.set_title(drawable(title), fontsize=7, pad=3)
         return panel
 
     def bar(self, row: int, column: int, drawn: Any, unit: str) -> None:
         """The color bar after a column."""
         bar = self._figure.colorbar(drawn, cax=self._axes(self._left(column) + _PANEL + 0.06, row, 0.1))
         bar.ax.tick_params(labelsize=6, pad=1, length=2)
-        bar.set_label(unit, fontsize=7, labelpad=1)
+        bar.set_label(drawable(unit), fontsize=7, labelpad=1)
 
     def save(self, path: str | Path) -> None:
         """Write the picture, whole or not at all."""
@@ -131,6 +131,24 @@ class _Grid:
         return self._figure.add_axes(
             (left / self._width, bottom / self._height, width / self._width, _PANEL / self._height)
         )
+
+
+def drawable(text: str) -> str:
+    r"""Write letters that the font of figures lacks as their codes: an empty box would stand for any of them.
+
+    Example:
+        >>> drawable("José"), drawable("P01 林")
+        ('José', 'P01 \\u6797')
+    """
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in FontProperties().get_family()]
+    return "".join(
+        letter
+        if letter == "\n" or any(font.get_char_index(ord(letter)) for font in fonts)
+        else letter.encode("ascii", "backslashreplace").decode()
+        for letter in text
+    )
 
 
 def draw_map(
