@@ -8,6 +8,10 @@ import pytest
 from tests.plates import pixels_of, write_plate
 
 from mris.cohort.cohort import Cohort
+from mris.errors import ImageError
+from mris.images.dicom import read_dicom_facts
+from mris.images.dicom_facts import refuse_other_view
+from mris.images.transforms import SourcePreparation
 from mris.synthesis.bundle import Bundle
 
 HAND = ["--right", "200,140", "--left", "210,460"]
@@ -56,6 +60,18 @@ def test_a_bundle_that_does_not_tell_the_size_of_its_sources_says_which_one_is_t
 
 def test_a_plate_of_both_knees_is_no_query_of_one(refused, tiny_bundle, tmp_path):
     plate = write_plate(tmp_path / "plate.dcm", pixels_of(), ImageLaterality="B")
-    for flags in ([], ["--side", "left"]):
-        said = refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", *flags, *QUICK)
-        assert "says that it shows both sides" in said and "--knees detect" in said
+    said = refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", "--side", "left", *QUICK)
+    assert "says that it shows both sides" in said and "--knees detect" in said
+    facts = read_dicom_facts(plate)
+    mirroring = SourcePreparation((16, 16), mirror_sides=("right",))
+    with pytest.raises(ImageError, match="says that it shows both sides"):
+        refuse_other_view(plate, facts, None, mirroring)
+
+
+def test_encoders_of_whole_images_take_other_views_and_both_sides(run_cli, tiny_bundle, tmp_path):
+    hips = write_plate(tmp_path / "hips.dcm", pixels_of(), ImageLaterality="B", ViewPosition="LL")
+    assert not Bundle.open(tiny_bundle).members[0].encoder.card.preparation.shows_one_side
+    outcome = run_cli("synthesize", tiny_bundle, hips, "--out", tmp_path / "o", *QUICK)
+    assert outcome.code == 0 and "view" not in outcome.err
+    with pytest.raises(ImageError, match="names the view 'LL'"):
+        refuse_other_view(hips, read_dicom_facts(hips), None, SourcePreparation((16, 16), region_mm=140.0))

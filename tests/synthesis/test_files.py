@@ -51,6 +51,7 @@ def make_synthesizer(make_cohort, projection_encoder, tmp_path, rng):
     return make
 
 
+MIRRORING = SourcePreparation(size=(8, 8), mirror_sides=("right",))
 REGION = SourcePreparation(size=(8, 8), region_mm=140.0)
 FINDER = KneeFinder(detector=both, least_confidence=0.5)
 QUIET = FileOptions(formats=("npz",), pictures=False)
@@ -89,13 +90,13 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
         np.testing.assert_array_equal(query.image.pixels[0], pixels)
 
 
-@pytest.mark.parametrize("preparation", [REGION, SourcePreparation(size=(8, 8))], ids=["region", "whole"])
+@pytest.mark.parametrize("preparation", [REGION, MIRRORING], ids=["region", "whole"])
 @pytest.mark.parametrize(
     ("header", "said", "match"),
     [
         ({"ImageLaterality": "B"}, "left", r"\(ImageLaterality\) says that it shows both sides, and.*--knees detect"),
         ({"ImageLaterality": "B"}, None, r"\(ImageLaterality\) says that it shows both sides, and.*--knees detect"),
-        ({"ViewPosition": "LL", "ImageLaterality": "B"}, "left", r"names the view 'LL', but knees are .*--right"),
+        ({"ViewPosition": "LL", "ImageLaterality": "B"}, "left", r"names the view 'LL'.*--right|shows both sides"),
         ({"Laterality": "R"}, "left", r"\(Laterality\) says right, but --side says left"),
         ({"PatientOrientation": ["L", "H"]}, "left", r"\(PatientOrientation\) says that the picture is upside down"),
         ({"PatientOrientation": ["R", "F"]}, "left", r"\(PatientOrientation\) says that the picture is mirrored"),
@@ -104,7 +105,7 @@ def test_a_file_of_one_knee_is_a_query_as_before(tmp_path, rng):
 def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
     tmp_path, rng, header, said, match, preparation
 ):
-    # whatever the encoders see: to those without a region, a plate would be one knee on the wrong scale
+    # also where whole images of one side are seen: a plate would be one knee on the wrong scale
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
         read_queries(path, "knee", side=said, preparation=preparation)

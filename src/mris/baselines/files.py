@@ -52,8 +52,8 @@ def predict_files(
 
     Raises:
         SettingsError: two files would write the same results, or a result would replace a query.
-        ImageError: a file cannot be used, or by its header shows another side, both, a view that is not frontal, or a
-            mirrored picture, and `on_error` is "stop".
+        ImageError: a file cannot be used, or is by its header not what the network was made for
+            (`mris.images.dicom_facts.refuse_other_view`), and `on_error` is "stop".
         OutputError: the disk refuses.
     """
     out = Path(out_dir)
@@ -68,7 +68,7 @@ def predict_files(
             image = read_image(path)
             facts = None if "::" in str(path) else read_dicom_facts(path)
             if facts is not None:
-                refuse_other_view(path, facts, side)
+                refuse_other_view(path, facts, side, preparation)
             if image.spacing is None and spacing is not None:
                 image = replace(image, spacing=spacing)
             own_side = image.laterality or side

@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from mris.errors import ImageError
 from mris.images.image import Spacing, side_name, usable_spacing
+from mris.images.transforms import SourcePreparation
 
 Side = Literal["left", "right"]
 """A side of the patient's body."""
@@ -119,25 +120,38 @@ def is_frontal(view: str) -> bool | None:
     return True if words & _FRONTAL else None
 
 
-def refuse_other_view(path: Path, facts: DicomFacts, side: Side | None, *, center_given: bool = False) -> None:
-    """Refuse a picture that its header says not to be one knee, of one side, as it is looked at.
+def refuse_other_view(
+    path: Path,
+    facts: DicomFacts,
+    side: Side | None,
+    preparation: SourcePreparation | None,
+    *,
+    center_given: bool = False,
+) -> None:
+    """Refuse a picture that its header says not to be what the encoders were made for.
+
+    Encoders of regions see knees from the front or the back. These, and those whose sources of one side are mirrored,
+    see one side at a time. Other encoders may have been trained on lateral views or on both sides, and take them.
 
     Args:
         path: For the message.
         facts: What the header says.
         side: What the caller says; None if nothing.
+        preparation: How the encoders' sources were prepared; None if unknown.
         center_given: Whether a person says where in the picture the knee is.
 
     Raises:
-        ImageError: The header says the other side; or a mirrored picture; or, where no center is given, both sides or a
-            view that is not frontal.
+        ImageError: The header says the other side; or a mirrored picture; or, where no center is given, both sides to
+            encoders of one, or a view that is not frontal to encoders of regions.
     """
-    if is_frontal(facts.view) is False and not center_given:
+    of_regions = preparation is not None and preparation.region_mm is not None
+    of_one_side = side is not None or (preparation is not None and preparation.shows_one_side)
+    if of_regions and is_frontal(facts.view) is False and not center_given:
         raise ImageError(
             f"image {path}: its header names the view {facts.view!r}, but knees are seen on PA and AP views; mend the "
             "header, or cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)"
         )
-    if len(facts.sides) == 2 and not center_given:
+    if of_one_side and len(facts.sides) == 2 and not center_given:
         raise ImageError(
             f"image {path}: its header ({facts.sides_source}) says that it shows both sides, and neither the whole nor "
             "its middle is one knee; give the center, let mris synthesize find its knees (--knees detect, --right, "

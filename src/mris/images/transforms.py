@@ -61,6 +61,11 @@ class SourcePreparation:
             object.__setattr__(self, "extent_mm", _checked_extent(self.extent_mm))
 
     @property
+    def shows_one_side(self) -> bool:
+        """Whether a source is one knee, hip or hand: a region is cut, or sources of one side are mirrored."""
+        return self.region_mm is not None or bool(self.mirror_sides)
+
+    @property
     def edge_mm(self) -> float | None:
         """Edge in mm of the square that the encoders see: the region's, or that of square whole images."""
         if self.region_mm is not None or self.extent_mm is None:
@@ -96,13 +101,16 @@ def check_extent(image: Image, settings: SourcePreparation) -> None:
     """Refuse a whole image that shows more, or less, than those that the encoders were trained on.
 
     Raises:
-        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is too wide for one knee.
+        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is too wide for one knee, where
+            the image or the encoders are of one side.
     """
     found = extent_of(image)
     if settings.region_mm is not None or found is None:
         return
     if settings.extent_mm is None:
-        fits, rule = found[1] <= WIDEST_KNEE_MM, f"pictures of one knee are at most {WIDEST_KNEE_MM:g} mm wide"
+        of_one_side = settings.shows_one_side or image.laterality is not None
+        fits = found[1] <= WIDEST_KNEE_MM or not of_one_side
+        rule = f"pictures of one knee are at most {WIDEST_KNEE_MM:g} mm wide"
     else:
         fits = alike(found, settings.extent_mm)
         rule = f"the encoders were trained on pictures of {_written(settings.extent_mm)} mm"

@@ -106,7 +106,7 @@ def read_queries(
 
     Raises:
         ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is, by its
-            header, of the other side, of both sides, not frontal, or mirrored.
+            header, not what the encoders were made for (`mris.images.dicom_facts.refuse_other_view`).
     """
     if knees is None:
         return (_whole(path, stem, side, center, spacing, preparation),)
@@ -150,13 +150,14 @@ def _whole(
     image = read_image(path)
     header = None if "::" in str(path) else read_dicom_facts(path)
     if header is not None:
-        refuse_other_view(path, header, side, center_given=center is not None)
+        refuse_other_view(path, header, side, preparation, center_given=center is not None)
     view = "" if header is None else header.view
     spacing_source = None if image.spacing is None else "file" if header is None else header.spacing_source
     if image.spacing is None and spacing is not None:
         image, spacing_source = replace(image, spacing=spacing), "given"
     side_source = "header" if image.laterality else "given" if side else None
     image = replace(image, laterality=image.laterality or side)
+    of_one_side = image.laterality is not None or (preparation is not None and preparation.shows_one_side)
     facts = Query(
         path.name,
         side=image.laterality,
@@ -166,7 +167,7 @@ def _whole(
         spacing_source=spacing_source,
         region_mm=None if preparation is None else preparation.edge_mm,
         view=view or None,
-        notes=(*notes_on_view(view), *_notes_on_scale(image, preparation)),
+        notes=(*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else (),
     )
     return FileQuery(path, stem, image, center, facts)
 
