@@ -206,7 +206,7 @@ def test_after_a_stop_before_the_first_stored_pair_a_mended_manifest_begins_anew
     assert (report.n_rows, report.n_kept, report.problems) == (19, 19, ())
     assert len(Cohort.open(study.out)) == 19
     assert not (study.out / "problems.jsonl").exists()
-    assert not (study.out / "target_sizes.jsonl").exists()
+    assert not (study.out / "file_sizes.jsonl").exists()
 
 
 def test_a_cohort_without_a_usable_file_is_refused(make_study: MakeStudy, settings: PrepareSettings) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mris.cohort import work_folder
 from mris.cohort.channels import of_equal_channels
+from mris.cohort.file_sizes import FileSizes, notes_on_extents, notes_on_sameness, notes_on_sizes
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE, CohortHeader
 from mris.cohort.labels import number_with_comma
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
@@ -22,7 +23,6 @@ from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import Problem as Problem
 from mris.cohort.report import listed, read_report, rows_with_errors
-from mris.cohort.target_sizes import FileSizes, notes_on_extents, notes_on_sameness, notes_on_sizes
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mris.cohort.file_sizes import FileSizes
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
-from mris.cohort.target_sizes import FileSizes
 from mris.errors import CohortError, OutputError
 from mris.images.write import atomic_write, write_json
 
 PROBLEMS_FILE = "problems.jsonl"
-SIZES_FILE = "target_sizes.jsonl"
+SIZES_FILE = "file_sizes.jsonl"
 LOCK_FILE = ".lock"
 _LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
 _OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})

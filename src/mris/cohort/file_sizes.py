@@ -13,7 +13,7 @@ from mris.wording import counted
 
 @dataclass(frozen=True)
 class FileSizes:
-    """The sizes of one pair's files.
+    """The sizes of one pair's files, and which of its targets are flat.
 
     Attributes:
         row: Row of the manifest.
@@ -26,8 +26,8 @@ class FileSizes:
     row: int
     key: str
     sizes: tuple[tuple[int, int], ...]
-    extent_mm: Extent | None = None
-    constant: tuple[bool, ...] = ()
+    extent_mm: Extent | None
+    constant: tuple[bool, ...]
 
     @classmethod
     def of(cls, pair: PreparedPair) -> "FileSizes":
@@ -37,13 +37,13 @@ class FileSizes:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FileSizes":
         """Read what `dataclasses.asdict` gave."""
-        extent = values.get("extent_mm")  # unknown to the first versions
+        extent = values["extent_mm"]
         return cls(
             values["row"],
             values["key"],
             tuple((rows, columns) for rows, columns in values["sizes"]),
             None if extent is None else (extent[0], extent[1]),
-            tuple(values.get("constant", ())),
+            tuple(values["constant"]),
         )
 
 
