@@ -26,8 +26,8 @@ class FileSizes:
     row: int
     key: str
     sizes: tuple[tuple[int, int], ...]
-    extent_mm: Extent | None
-    constant: tuple[bool, ...]
+    extent_mm: Extent | None = None
+    constant: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, pair: PreparedPair) -> "FileSizes":
