@@ -2,15 +2,15 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mris.database.build import ALONE, commit_first, write_entries
 from mris.database.database import EmbeddingDatabase
-from mris.database.header import HEADER_FILE, MASK_FILE, TABLE_FOLDER, DatabaseHeader
-from mris.database.table import METADATA, Entries, EntryWriter, entry_checksums, entry_schema
-from mris.images.write import write_json, write_npz
+from mris.database.header import DatabaseHeader
+from mris.database.table import METADATA, Entries
 
 
 def unit_vectors(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -36,19 +36,18 @@ def make_database(
     mask = np.zeros(target_shape, dtype=bool)
     mask[:, : target_shape[1] // 2] = True
     folder.mkdir(parents=True)
-    writer = EntryWriter(folder / TABLE_FOLDER, entry_schema(d, mask.size))
-    for start in range(0, n, 256):
-        rows = np.arange(start, min(start + 256, n))
-        metadata = {name: np.full(len(rows), "{}" if name == "labels" else "") for name in METADATA}
-        metadata["subject"] = np.array([f"S{row // 2:06d}" for row in rows])
-        metadata["key"] = np.array([f"S{row // 2:06d}/{row % 2}" for row in rows])
-        targets = rng.uniform(0, 4, (len(rows), mask.size)).astype(np.float16)
-        targets[:, ~mask.ravel()] = np.nan
-        embeddings = unit_vectors(rng, len(rows), d)
-        writer.write(Entries(metadata, embeddings, targets, entry_checksums(metadata, embeddings, targets)))
-    writer.commit()
-    write_npz(folder / MASK_FILE, mask=mask)
-    write_json(folder / HEADER_FILE, header.to_json())
+
+    def batches() -> Iterator[Entries]:
+        for start in range(0, n, 256):
+            rows = np.arange(start, min(start + 256, n))
+            metadata = {name: np.full(len(rows), "{}" if name == "labels" else "") for name in METADATA}
+            metadata["subject"] = np.array([f"S{row // 2:06d}" for row in rows])
+            metadata["key"] = np.array([f"S{row // 2:06d}/{row % 2}" for row in rows])
+            targets = rng.uniform(0, 4, (len(rows), mask.size)).astype(np.float16)
+            targets[:, ~mask.ravel()] = np.nan
+            yield Entries(metadata, unit_vectors(rng, len(rows), d), targets)
+
+    commit_first(folder, {ALONE: write_entries(folder, header, batches())})
     return EmbeddingDatabase.open(folder)
 
 

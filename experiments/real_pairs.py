@@ -21,7 +21,8 @@ from mris.metric.export import export_encoder
 from mris.metric.settings import TrainSettings
 from mris.metric.train import train_encoders
 from mris.reporting.html import write_evaluation
-from mris.synthesis.bundle import Bundle, build_bundle
+from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle
 
 KS = (1, 5, 10, 20)
 N_BOOTSTRAP = 2000

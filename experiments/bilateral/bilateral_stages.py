@@ -22,7 +22,8 @@ from mris.evaluation.references import PcaNeighbors, reference_predictors
 from mris.evaluation.results import write_results
 from mris.images.transforms import SourcePreparation, resize_target
 from mris.images.write import atomic_write, write_json, write_npz
-from mris.synthesis.bundle import Bundle, build_bundle
+from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle
 from mris.types import Encoder, Sources, Targets
 
 UNIT = "gray level"

@@ -23,7 +23,8 @@ from mris.evaluation.database_size_results import write_size_curve
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
 from mris.evaluation.results import Cost
 from mris.images.write import write_json, write_npz
-from mris.synthesis.bundle import Bundle, build_bundle
+from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle
 
 TRUE_MAPS = "true maps"
 TITLES = {

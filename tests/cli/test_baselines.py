@@ -11,6 +11,7 @@ import pytest
 from tests.dicom_sources import write_radiograph
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
 from mris.evaluation.results import read_results
 
 TINY_NETWORK = ["--set", "width=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
@@ -121,44 +122,56 @@ def test_a_baseline_of_before_its_people_were_recorded_is_judged_with_a_note(
     assert "does not say whom it was trained on" in refused("baseline", "remove", copied_ridge, "S000")
 
 
-def test_a_person_is_removed_from_the_record_and_from_nothing_else(run_cli, refused, copied_ridge: Path) -> None:
+def test_a_person_is_removed_from_the_record_and_from_nothing_else(
+    run_cli, refused, tiny_cohort_path: Path, copied_ridge: Path
+) -> None:
     folder = copied_ridge / "baseline"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    first, second, *others = json.loads(before["training_subjects.json"])["subjects"]
+    people = sorted(set(Cohort.open(tiny_cohort_path).split("train").subjects.tolist()))
+    first, second, *others = people
+    assert not any(name.encode() in before["training_subjects.json"] for name in people)
     assert "has no training subject 'nobody'; nothing was removed" in refused(
         "baseline", "remove", copied_ridge, first, "nobody"
     )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     outcome = run_cli("baseline", "remove", copied_ridge, first, second, first)
     assert (outcome.code, outcome.out) == (0, "removed 2 training subjects\n")
+    record = read_training_subjects(folder)
+    assert record is not None and record.among(people) == others
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    changed = after.pop("training_subjects.json")
-    assert json.loads(changed)["subjects"] == others
-    assert first.encode() not in changed and second.encode() not in changed
+    del after["training_subjects.json"]
     assert after.items() < before.items() and len(after) == len(before) - 1
 
 
 @pytest.mark.parametrize("spelling", ["Am\u00e9lie", "Ame\u0301lie"])
-def test_a_person_recorded_under_two_spellings_is_removed_under_both(
-    run_cli, copied_ridge: Path, spelling: str
-) -> None:
-    record = copied_ridge / "baseline" / "training_subjects.json"
-    older = json.loads(record.read_text())
-    record.write_text(json.dumps({**older, "subjects": [*older["subjects"], "Am\u00e9lie", "Ame\u0301lie"]}))
-    outcome = run_cli("baseline", "remove", copied_ridge, spelling)
-    assert (outcome.code, outcome.out) == (0, "removed 1 training subject\n")
-    assert json.loads(record.read_text()) == older
+def test_two_encodings_of_a_name_are_one_person_of_the_record(spelling: str) -> None:
+    record = TrainingSubjects.of(["Am\u00e9lie", "Ame\u0301lie", "S01"])
+    assert len(record) == 2 and record.among([spelling]) == [spelling]
+    assert record.without([spelling]).among(["Am\u00e9lie", "Ame\u0301lie", "S01"]) == ["S01"]
 
 
 def test_a_finished_run_that_is_resumed_does_not_bring_a_removed_person_back(
     run_cli, tiny_cohort_path: Path, tiny_run: Path, copied_ridge: Path
 ) -> None:
-    record = copied_ridge / "baseline" / "training_subjects.json"
-    first = json.loads(record.read_text())["subjects"][0]
+    first = sorted(set(Cohort.open(tiny_cohort_path).split("train").subjects.tolist()))[0]
     assert run_cli("baseline", "remove", copied_ridge, first).code == 0
     again = ["baseline", "train", tiny_cohort_path, copied_ridge, "--method", "embedding-ridge", "--encoder", tiny_run]
     assert run_cli(*again, "--resume").code == 0
-    assert first not in record.read_text()
+    record = read_training_subjects(copied_ridge / "baseline")
+    assert record is not None and not record.among([first])
+
+
+def test_a_regression_on_embeddings_knows_whom_its_encoder_was_trained_on(
+    run_cli, tiny_manifest, tiny_cohort_path: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    sizes = ["--size", "16", "--target-size", "16", "--workers", "1", "--quiet"]
+    assert run_cli("prepare", tiny_cohort_path.parent / "manifest.csv", other, *sizes, "--seed", "5").code == 0
+    ridge = ["baseline", "train", other, tmp_path / "ridge", "--method", "embedding-ridge", "--encoder", tiny_run]
+    assert run_cli(*ridge).code == 0
+    people = [set(Cohort.open(cohort).split("train").subjects.tolist()) for cohort in (tiny_cohort_path, other)]
+    record = read_training_subjects(tmp_path / "ridge" / "baseline")
+    assert record is not None and set(record.among(people[0] | people[1])) == people[0] | people[1]
 
 
 @pytest.mark.parametrize(
@@ -166,10 +179,10 @@ def test_a_finished_run_that_is_resumed_does_not_bring_a_removed_person_back(
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"format_version": 1}', "is damaged"),
-        ('{"format_version": 1, "subjects": "S000"}', "subjects are no list of names"),
-        ('{"format_version": 1, "subjects": [17]}', "subjects are no list of names"),
-        ('{"format_version": 99, "subjects": []}', "format_version 99; this software reads 1"),
+        ('{"format_version": 2}', "is damaged"),
+        ('{"format_version": 2, "salt": "a", "subjects": "S000", "before": []}', "subjects are no list of hashes"),
+        ('{"format_version": 2, "salt": "a", "subjects": [17], "before": []}', "subjects are no list of hashes"),
+        ('{"format_version": 99, "subjects": []}', "format_version 99; this software reads 2"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_not_taken_for_an_absent_one(

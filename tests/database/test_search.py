@@ -122,9 +122,9 @@ def clustered():
 
 @pytest.fixture(scope="module")
 def indexed_database(tmp_path_factory, clustered):
+    from mris.database.build import ALONE, commit_first, write_entries
     from mris.database.header import DatabaseHeader
-    from mris.database.table import METADATA, Entries, EntryWriter, entry_checksums, entry_schema
-    from mris.images.write import write_json, write_npz
+    from mris.database.table import METADATA, Entries
 
     folder = tmp_path_factory.mktemp("indexed")
     header = DatabaseHeader("f" * 64, 32, ("one",), (1, 1, 2), None, "mm", False, "now", "mris test")
@@ -132,11 +132,7 @@ def indexed_database(tmp_path_factory, clustered):
     metadata = {name: np.full(2000, "{}" if name == "labels" else "") for name in METADATA}
     metadata |= {"subject": subjects, "key": np.array([f"S{row // 4:04d}/{row % 4}" for row in range(2000)])}
     targets = np.ones((2000, 2), np.float16)
-    writer = EntryWriter(folder / "entries.lance", entry_schema(32, 2))
-    writer.write(Entries(metadata, clustered, targets, entry_checksums(metadata, clustered, targets)))
-    writer.commit()
-    write_npz(folder / "atlas_mask.npz", mask=np.ones((1, 1, 2), bool))
-    write_json(folder / "database.json", header.to_json())
+    commit_first(folder, {ALONE: write_entries(folder, header, iter([Entries(metadata, clustered, targets)]))})
     database = EmbeddingDatabase.open(folder)
     database.create_index("IVF_PQ")
     return database

@@ -7,6 +7,9 @@ import pytest
 
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects
+from mris.database.build import build_entries, commit_first
+from mris.database.changes import Writable
 from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError, SettingsError, SubjectLeakError
 from mris.evaluation.bundle_evaluation import evaluate_bundle, queried_subjects
@@ -26,6 +29,7 @@ class PixelEncoder:
     def __init__(self, cohort: Cohort, regions: Sequence[str], seed: int) -> None:
         header, rng = cohort.header, np.random.default_rng(seed)
         self.regions, self.fingerprint, self.folder = tuple(regions), f"{seed:064x}", Path("encoder")
+        self.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
         self._source = rng.normal(size=(int(np.prod(header.source_shape)), 12)).astype(np.float32)
         self._target = rng.normal(size=(len(regions) * int(np.prod(header.target_shape[1:])), 12)).astype(np.float32)
         self.card = SimpleNamespace(
@@ -53,12 +57,17 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
     """Make an open bundle with a member for each tuple of regions, without networks."""
 
     def make(*members: Sequence[str], seed: int = 0) -> Bundle:
-        folder = tmp_path_factory.mktemp("bundle")
-        opened = []
-        for i, regions in enumerate(members):
-            encoder = PixelEncoder(knees, regions, seed + i)
-            database = EmbeddingDatabase.build(folder / str(i), knees.split("train"), encoder, progress=False)
-            opened.append(Member("_".join(regions), encoder, database))  # type: ignore[arg-type]
+        folder, training = tmp_path_factory.mktemp("bundle"), knees.split("train")
+        encoders = {str(i): PixelEncoder(knees, regions, seed + i) for i, regions in enumerate(members)}
+        states = {}
+        for name, encoder in encoders.items():
+            (folder / name).mkdir()
+            states[name] = build_entries(folder / name, training, encoder, batch_size=64, progress=False)
+        commit = commit_first(folder, states)
+        opened = [
+            Member("_".join(encoder.regions), encoder, EmbeddingDatabase.of_folder(folder, name, commit))  # type: ignore[arg-type]
+            for name, encoder in encoders.items()
+        ]
         return Bundle(folder, SimpleNamespace(id="bundle"), tuple(opened))  # type: ignore[arg-type]
 
     return make
@@ -191,7 +200,7 @@ def test_queries_of_people_whom_a_bundle_was_trained_on_are_refused_by_name(
 class TrainedMean:
     """The mean map of a cohort, which says whom it was averaged over, or does not know."""
 
-    def __init__(self, knees: Cohort, training_subjects: frozenset[str] | None) -> None:
+    def __init__(self, knees: Cohort, training_subjects: TrainingSubjects | None) -> None:
         self._mean, self.training_subjects = MeanMap.fit(knees.split("train")), training_subjects
 
     def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
@@ -202,7 +211,7 @@ def test_queries_of_people_whom_another_method_was_trained_on_are_refused_in_the
     knees: Cohort, combined: Bundle
 ) -> None:
     seen = sorted(set(knees.split("test").subjects.tolist()))[1]
-    leaky = TrainedMean(knees, frozenset({seen, *knees.split("train").subjects.tolist()}))
+    leaky = TrainedMean(knees, TrainingSubjects.of([seen, *knees.split("train").subjects.tolist()]))
     message = (
         f"method 'mean' was made with training pairs of 1 subject of the queries: {seen}; evaluate it on the splits"
     )
@@ -212,11 +221,23 @@ def test_queries_of_people_whom_another_method_was_trained_on_are_refused_in_the
 
 def test_a_method_that_saw_only_others_or_does_not_know_whom_is_judged(knees: Cohort, combined: Bundle) -> None:
     others = {
-        "saw others": TrainedMean(knees, frozenset(knees.split("train").subjects.tolist())),
+        "saw others": TrainedMean(knees, TrainingSubjects.of(knees.split("train").subjects.tolist())),
         "does not know": TrainedMean(knees, None),
     }
     evaluation = evaluate_bundle(combined, knees, others=others, references=False, n_bootstrap=5, progress=False)
     assert [method.name for method in evaluation.results.methods] == ["MRIS", *others]
+
+
+def test_a_removed_person_whom_the_encoder_was_trained_on_still_is_no_query(
+    knees: Cohort, bundle_of: CheapBundle
+) -> None:
+    bundle, seen = bundle_of(("femoral", "tibial")), sorted(set(knees.split("train").subjects.tolist()))
+    Writable(bundle.path).remove(seen[:1], purge=True)
+    bundle.refresh()
+    assert seen[0] not in bundle.subjects
+    others = knees.with_splits(np.where(knees.subjects == seen[0], "test", "train"))
+    with pytest.raises(SubjectLeakError, match=f"of 1 subject of the queries: {seen[0]}"):
+        evaluate_bundle(bundle, others, references=False, progress=False)
 
 
 def test_people_added_to_a_bundle_after_training_may_be_queries_and_never_answer_themselves(
@@ -224,8 +245,8 @@ def test_people_added_to_a_bundle_after_training_may_be_queries_and_never_answer
 ) -> None:
     bundle, test = bundle_of(("femoral", "tibial")), knees.split("test")
     assert queried_subjects(bundle, test) == frozenset()
-    for member in bundle.members:
-        member.database.add(test, member.encoder, progress=False)
+    Writable(bundle.path).add(test, {member.database.folder: member.encoder for member in bundle.members})
+    bundle.refresh()
     assert queried_subjects(bundle, test) == set(test.subjects.tolist())
     evaluation = evaluate_bundle(bundle, knees, references=False, n_neighbors=1, n_bootstrap=5, progress=False)
     assert evaluation.results.cohort.n_images == len(test)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
+from mris.database.build import build_entries, commit_first
 from mris.database.database import EmbeddingDatabase
 from mris.errors import CohortError, DatabaseError, SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
@@ -79,16 +80,25 @@ def test_the_whole_database_has_the_error_of_the_synthesizer(
         assert point.low < point.value < point.high
 
 
-def test_regions_of_separate_encoders_are_put_together_as_a_bundle_does(
-    views, projection_encoder, synthesizer_of
-) -> None:
+def test_regions_of_separate_encoders_are_put_together_as_a_bundle_does(views, projection_encoder, tmp_path) -> None:
     one = projection_encoder.of(views[0].select([0]), regions=("tibial",), fingerprint="1" * 64)
     half = one.target_matrix.shape[0] // 2
     tibial, femoral = (
         replace(one, target_matrix=one.target_matrix[part], regions=(name,), fingerprint=name)
         for part, name in ((slice(half), "tibial"), (slice(half, None), "femoral"))
     )
-    mixed = BundleSynthesizer("bundle", [synthesizer_of(tibial, views[0]), synthesizer_of(femoral, views[0])])
+    states = {}
+    for encoder in (tibial, femoral):
+        (tmp_path / encoder.fingerprint).mkdir()
+        states[encoder.fingerprint] = build_entries(
+            tmp_path / encoder.fingerprint, views[0], encoder, batch_size=64, progress=False
+        )
+    commit = commit_first(tmp_path, states)
+    members = [
+        Synthesizer(encoder, EmbeddingDatabase.of_folder(tmp_path, encoder.fingerprint, commit), K)
+        for encoder in (tibial, femoral)
+    ]
+    mixed = BundleSynthesizer("bundle", members)
     _assert_same(_curve([tibial, femoral], views, shares=[1.0]), _evaluated(mixed, views))
 
 

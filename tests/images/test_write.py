@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mris.errors import OutputError
-from mris.images.write import atomic_directory, atomic_write, write_json, write_nifti, write_npz, write_png
+from mris.images.write import (
+    atomic_directory,
+    atomic_write,
+    temporary_sibling,
+    write_json,
+    write_nifti,
+    write_npz,
+    write_png,
+)
 
 WRITERS = {
     "a.nii.gz": lambda path: write_nifti(path, np.ones((3, 4)), (1.0, 1.0)),
@@ -100,13 +109,57 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path, name):
         WRITERS[name](tmp_path / name)
 
 
-def test_files_have_the_rights_that_the_user_set(tmp_path):
-    old = os.umask(0o027)
-    try:
-        write_json(tmp_path / "a.json", {})
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+def test_a_new_file_or_folder_is_its_owners_alone_and_a_shared_one_stays_shared(tmp_path):
+    def rights(path):
+        return stat.S_IMODE(path.stat().st_mode)
+
+    write_json(tmp_path / "new" / "a.json", {})
+    assert rights(tmp_path / "new" / "a.json") == 0o600 and rights(tmp_path / "new") == 0o700
+    (tmp_path / "new" / "a.json").chmod(0o640)
+    write_json(tmp_path / "new" / "a.json", {"changed": True})
+    assert rights(tmp_path / "new" / "a.json") == 0o640
+    with atomic_directory(tmp_path / "folder") as temporary:
+        assert rights(temporary) == 0o700
+    assert rights(tmp_path / "folder") == 0o700
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_write_to_the_same_place(tmp_path):
+    script = """
+import os, signal, sys
+from pathlib import Path
+from mris.images.write import atomic_directory, atomic_write
+with (atomic_write if sys.argv[2] == "file" else atomic_directory)(Path(sys.argv[1])) as temporary:
+    (temporary if sys.argv[2] == "file" else temporary / "part").write_text("somebody's map")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for kind in ("file", "folder"):
+        path = tmp_path / kind / "result"
+        done = subprocess.run([sys.executable, "-c", script, str(path), kind], check=False, timeout=60)
+        assert done.returncode == -signal.SIGKILL and len(list(path.parent.iterdir())) == 1
+        if kind == "file":
+            write_json(path, {})
+        else:
+            with atomic_directory(path) as temporary:
+                assert not list(temporary.iterdir())
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_processes_do_not_make_one_folder_at_once(tmp_path):
+    with atomic_directory(tmp_path / "bundle") as temporary:
+        (temporary / "part").touch()
+        with pytest.raises(OutputError, match="another process is making"), atomic_directory(tmp_path / "bundle"):
+            pass
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["part"]
+
+
+def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path):
+    path = tmp_path / "report"
+    path.mkdir()
+    (path / "old").touch()
+    path.rename(temporary_sibling(path, "old"))
+    with pytest.raises(OutputError, match="not empty"), atomic_directory(path):
+        pass
+    assert [entry.name for entry in path.iterdir()] == ["old"] and list(tmp_path.iterdir()) == [path]
 
 
 def test_equal_arrays_give_equal_bytes_whenever_they_are_written(tmp_path):

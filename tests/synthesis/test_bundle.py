@@ -1,7 +1,12 @@
 """Bundles: made, opened, checked, changed, and mixing members."""
 
 import json
+import os
 import re
+import shutil
+import stat
+import threading
+import time
 
 import numpy as np
 import onnx
@@ -9,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from mris.cohort.cohort import Cohort
+from mris.database.build import commit_first
 from mris.database.database import EmbeddingDatabase
 from mris.errors import (
     BundleError,
@@ -20,8 +26,11 @@ from mris.errors import (
     SettingsError,
 )
 from mris.images.image import Image
+from mris.images.lock import writer_lock
 from mris.images.transforms import prepare_source
-from mris.synthesis.bundle import Bundle, OnnxEncoder, build_bundle
+from mris.images.write import write_npz
+from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle, OnnxEncoder
 from mris.synthesis.synthesizer import Synthesizer
 
 SUBJECTS = [f"PERSON{row // 2:02d}" for row in range(16)]
@@ -187,8 +196,8 @@ def test_pairs_are_added_to_and_removed_from_all_members(separate, cohort):
     assert separate.add(cohort.split("test"), progress=False) == 4
     again = Bundle.open(separate.path)
     assert sorted(again.keys.tolist()) == sorted(cohort.keys.tolist())
-    assert again.remove(["PERSON00", "PERSON07"]) == 4
-    again.purge()
+    assert again.remove(["PERSON00", "PERSON07"]).n_entries == 4
+    assert again.purge() == ("PERSON00", "PERSON07")
     again = Bundle.open(separate.path)
     assert {len(member.database) for member in again.members} == {12}
     assert again.verify().ok
@@ -197,17 +206,21 @@ def test_pairs_are_added_to_and_removed_from_all_members(separate, cohort):
     with pytest.raises(DatabaseError, match="'PERSON99'"):
         again.remove(["PERSON99"])
     with pytest.raises(DatabaseError, match="already has 2 of these keys"):
-        again.add(cohort.select([2, 3]), progress=False)
+        again.add(cohort.select([1, 2, 3]), progress=False)
+    assert again.add(cohort.select([2, 3]), progress=False) == 0
 
 
-def test_an_addition_that_ended_between_two_members_is_told_and_completed(separate, cohort):
-    more = cohort.split("test")
-    separate.members[0].database.add(more, separate.members[0].encoder, progress=False)
-    halfway = Bundle.open(separate.path)
-    report = halfway.verify()
-    assert not report.ok and "differ in 4 entries" in report.problems[0]
-    halfway.add(more, progress=False)
-    assert Bundle.open(separate.path).verify().ok
+def test_a_member_s_database_is_changed_through_its_bundle_only(separate, cohort):
+    member = separate.members[0]
+    for change in (
+        lambda: member.database.add(cohort.split("test"), member.encoder, progress=False),
+        lambda: member.database.remove(["PERSON00"]),
+        lambda: member.database.purge(),
+    ):
+        with pytest.raises(DatabaseError, match="is part of bundle"):
+            change()
+    with pytest.raises(DatabaseError, match="open the bundle"):
+        EmbeddingDatabase.open(member.database.path)
 
 
 def test_the_model_card_says_what_it_is_and_is_not(combined):
@@ -244,24 +257,29 @@ def test_the_model_card_tells_what_the_database_holds_now(request, cohort, name)
     assert said() == told(16, 8, "test: 4, train: 12")
 
 
-def test_a_removal_killed_before_its_card_was_written_is_told_by_the_purge(combined):
-    combined.members[0].database.remove(["PERSON00"])
-    assert "| subjects | 6 |" in (combined.path / "model_card.md").read_text()
+def test_an_edited_card_is_found_and_written_anew_by_the_next_change(combined):
+    card = combined.path / "model_card.md"
+    right = card.read_text()
+    card.write_text(right.replace("| subjects | 6 |", "| subjects | 60 |"))
+    assert "model_card.md does not tell what the bundle holds" in combined.verify().summary()
     Bundle.open(combined.path).purge()
-    assert "| subjects | 5 |" in (combined.path / "model_card.md").read_text()
+    assert card.read_text() == right and combined.verify().ok
 
 
 def test_an_addition_that_fails_leaves_the_card_of_what_is_there(combined, cohort, monkeypatch):
-    before = {path: path.read_bytes() for path in combined.path.iterdir() if path.is_file()}
+    def files():
+        return {path: path.read_bytes() for path in combined.path.iterdir() if path.name != ".lock" and path.is_file()}
+
+    before = files()
 
     def full(self):
         raise OutputError("disk full")
 
     with monkeypatch.context() as patch:
         patch.setattr("mris.database.table.EntryWriter.commit", full)
-        with pytest.raises(OutputError, match="disk full"):
+        with pytest.raises(OutputError, match="disk full; what was there before is unchanged"):
             combined.add(cohort.split("test"), progress=False)
-    assert {path: path.read_bytes() for path in combined.path.iterdir() if path.is_file()} == before
+    assert files() == before
     assert Bundle.open(combined.path).verify().ok and len(Bundle.open(combined.path).keys) == 12
 
 
@@ -271,7 +289,7 @@ def test_a_further_visit_of_a_person_is_added_and_left_out_with_the_others(combi
     assert combined.subjects.tolist().count("PERSON00") == 3
     synthesis = combined.synthesizer(n_neighbors=99)(cohort.read_sources([0])[0], exclude_subject="PERSON00")
     assert synthesis.neighbors.counts.tolist() == [10]
-    assert combined.remove(["PERSON00"]) == 3
+    assert combined.remove(["PERSON00"]).n_entries == 3
 
 
 def test_an_addition_of_nothing_is_refused(combined, cohort):
@@ -318,12 +336,6 @@ def test_a_damaged_header_costs_one_clear_line(combined, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_an_earlier_bundle_whose_header_names_splits_opens(combined):
-    path = combined.path / "bundle.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"splits": ["train"]}))
-    assert Bundle.open(combined.path).header == combined.header
-
-
 def test_a_changed_encoder_card_is_refused(combined):
     path = combined.path / "members" / "femoral_tibial" / "encoder.json"
     path.write_text(path.read_text().replace("3.0", "4.0"))
@@ -331,12 +343,166 @@ def test_a_changed_encoder_card_is_refused(combined):
         Bundle.open(combined.path)
 
 
-def test_a_database_of_another_encoder_is_refused(tmp_path, combined, cohort, export_linear, projection_encoder):
+def test_an_edited_header_is_refused_at_open_and_named_by_verify(combined):
+    member = combined.path / "members" / "femoral_tibial"
+    edits = {
+        member / "database" / "database.json": ('"mm"', '"cm"'),
+        combined.path / "bundle.json": ('"mm"', '"cm"'),
+        combined.path / "commit.json": ('"n_entries": 12', '"n_entries": 11'),
+        member / "encoder.json": ('"mm"', '"cm"'),
+    }
+    for path, (old, new) in edits.items():
+        right = path.read_text()
+        assert old in right
+        path.write_text(right.replace(old, new, 1))
+        with pytest.raises((BundleError, DatabaseError), match=path.name):
+            Bundle.open(combined.path)
+        path.write_text(right)
+    mask = member / "database" / "atlas_mask.1.npz"
+    right = mask.read_bytes()
+    write_npz(mask, mask=np.ones((2, 8, 8), dtype=bool))
+    with pytest.raises(DatabaseError, match=r"atlas_mask\.1\.npz is damaged or edited"):
+        Bundle.open(combined.path)
+    assert "atlas_mask.1.npz is damaged or edited" in combined.verify().summary()
+    mask.write_bytes(right)
+    assert Bundle.open(combined.path).verify().ok
+
+
+def test_a_database_whose_header_contradicts_its_encoder_is_refused(tmp_path, combined, cohort, projection_encoder):
+    """Even if somebody has put a commit of their own beside it: fingerprint, regions, shape, unit are compared."""
     folder = combined.path / "members" / "femoral_tibial" / "database"
     folder.rename(tmp_path / "aside")
-    EmbeddingDatabase.build(folder, cohort, projection_encoder.of(cohort), progress=False)
+    other = EmbeddingDatabase.build(folder, cohort, projection_encoder.of(cohort), progress=False)
+    state = other.commit.tables["."]
+    commit_first(combined.path, {"members/femoral_tibial/database": state}, ["bundle.json"])
     with pytest.raises(EncoderMismatchError, match="cannot be compared"):
         Bundle.open(combined.path)
+
+
+def test_a_removed_person_is_not_served_by_a_bundle_that_was_open_before(separate, cohort):
+    synthesizer, source = separate.synthesizer(n_neighbors=99), cohort.read_sources([0])[0]
+    before = synthesizer(source)
+    assert all("PERSON00" in part.neighbors.subjects for part in before.contributions)
+    Bundle.open(separate.path).remove(["PERSON00"], purge=True)
+    after = synthesizer(source)
+    for part in after.contributions:
+        assert "PERSON00" not in part.neighbors.subjects and part.n_neighbors == 10
+    with pytest.raises(DatabaseError, match=r"'PERSON00/0'.*may have been removed"):
+        synthesizer.neighbor_maps(before, 99)
+
+
+def test_two_open_bundles_lose_no_addition_and_double_none(separate, cohort, make_cohort, rng):
+    first, second = Bundle.open(separate.path), Bundle.open(separate.path)
+    targets = rng.uniform(0.5, 3.0, (2, 2, 8, 8)).astype(np.float32)
+    targets[0, :, 4:], targets[1, :, :4] = np.nan, np.nan  # each has values outside the mask, elsewhere
+    one, two = (make_cohort([f"NEW{i}"], rng=rng, name=f"new{i}", targets=targets[[i]]) for i in (0, 1))
+    assert first.add(one, progress=False) == second.add(two, progress=False) == 1
+    assert second.add(one, progress=False) == first.add(two, progress=False) == 0
+    opened = Bundle.open(separate.path)
+    assert opened.verify().ok and len(opened.keys) == 14 and len(set(opened.keys)) == 14
+    for member in opened.members:
+        assert member.database.atlas_mask.all()
+
+
+def test_a_batch_is_of_one_state_even_if_a_person_is_purged_in_its_middle(separate, cohort, monkeypatch):
+    """The first member has answered when the purge happens: the whole batch is answered anew."""
+    synthesizer, source = separate.synthesizer(n_neighbors=99, memory_limit=0), cohort.read_sources([0])[0]
+    search, purged = EmbeddingDatabase.search, []
+
+    def purging(database, *args, **kwargs):
+        found = search(database, *args, **kwargs)
+        if database.regions == ("tibial",) and not purged:
+            purged.append(Bundle.open(separate.path).remove(["PERSON01"], purge=True))
+        return found
+
+    monkeypatch.setattr(EmbeddingDatabase, "search", purging)
+    synthesis = synthesizer(source)
+    assert purged and [part.n_neighbors for part in synthesis.contributions] == [10, 10]
+
+
+def test_a_bundle_that_is_a_link_to_another_s_table_is_not_changed_through_it(tmp_path, combined, cohort):
+    copied = tmp_path / "copied.bundle"
+    shutil.copytree(combined.path, copied)
+    table = copied / "members" / "femoral_tibial" / "database" / "entries.lance"
+    shutil.rmtree(table)
+    table.symlink_to(combined.path / "members" / "femoral_tibial" / "database" / "entries.lance")
+    for change in (lambda b: b.remove(["PERSON00"], purge=True), lambda b: b.add(cohort.split("test"), progress=False)):
+        with pytest.raises(DatabaseError, match=r"lies outside .*copied"):
+            change(Bundle.open(copied))
+    assert combined.verify().ok and len(Bundle.open(combined.path).keys) == 12
+
+
+def test_a_second_writer_waits_for_the_first_and_says_for_whom_or_stops_at_once(combined, cohort, caplog):
+    done = []
+    with writer_lock(combined.path / ".lock", "mris bundle purge") as lock:
+        with pytest.raises(OutputError, match=rf"mris bundle purge \(process {os.getpid()} on .*, since 2"):
+            combined.add(cohort.split("test"), progress=False, wait=False)
+        waiter = threading.Thread(
+            target=lambda: done.append(Bundle.open(combined.path).add(cohort.split("test"), progress=False))
+        )
+        waiter.start()
+        deadline = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "waiting for mris bundle purge (process" in caplog.text and not done
+        lock.finish()
+    waiter.join(30)
+    assert done == [4] and Bundle.open(combined.path).verify().ok
+
+
+def test_a_bundle_is_its_owners_alone_until_it_is_shared_and_stays_shared(combined, cohort):
+    def rights():
+        paths = [combined.path, *combined.path.rglob("*")]
+        return {stat.S_IMODE(path.stat().st_mode) for path in paths}
+
+    assert rights() == {0o700, 0o600}
+    combined.path.chmod(0o750)
+    combined.add(cohort.split("test"), progress=False)
+    assert rights() == {0o750, 0o640}
+
+
+def test_a_removal_without_a_purge_is_told_until_it_is_purged(combined):
+    assert combined.remove(["PERSON00"]).subjects == ("PERSON00",)
+    again = combined.remove(["PERSON00"])
+    assert (again.n_entries, again.subjects, again.earlier) == (0, (), ("PERSON00",))
+    assert "1 removed subject still on the disk" in combined.verify().summary()
+    assert combined.remove(["PERSON00"], purge=True).earlier == ("PERSON00",)
+    assert "still on the disk" not in combined.verify().summary()
+    assert not [p for p in combined.path.rglob("*") if p.is_file() and b"PERSON00" in p.read_bytes()]
+    with pytest.raises(DatabaseError, match="'PERSON00', neither in a database nor removed and still on the disk"):
+        combined.remove(["PERSON00"], purge=True)
+
+
+def test_a_purge_takes_pixels_off_the_mask_that_only_the_removed_had(combined, make_cohort, rng):
+    before = combined.members[0].database.atlas_mask
+    everywhere = rng.uniform(0.5, 3.0, (1, 2, 8, 8)).astype(np.float32)
+    combined.add(make_cohort(["NEW"], rng=rng, name="new", targets=everywhere), progress=False)
+    assert combined.members[0].database.atlas_mask.all() and not before.all()
+    combined.remove(["NEW"], purge=True)
+    np.testing.assert_array_equal(combined.members[0].database.atlas_mask, before)
+    assert [path.name for path in combined.path.rglob("atlas_mask*")] == [combined.members[0].database.state.mask]
+
+
+def test_a_flipped_bit_of_the_table_is_found_or_changes_no_answer(combined, cohort, rng):
+    sources = cohort.split("test").read_sources()
+    right = combined.synthesizer(n_neighbors=5, memory_limit=0).predict(sources)
+    table = combined.path / "members" / "femoral_tibial" / "database" / "entries.lance"
+    files = [path for path in table.rglob("*") if path.is_file()]
+    found = 0
+    for _ in range(60):
+        path = files[rng.integers(len(files))]
+        pristine = path.read_bytes()
+        damaged = bytearray(pristine)
+        damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            answers = Bundle.open(combined.path).synthesizer(n_neighbors=5, memory_limit=0).predict(sources)
+        except DatabaseError:
+            found += 1
+        else:
+            np.testing.assert_array_equal(answers, right)
+        path.write_bytes(pristine)
+    assert found >= 5
 
 
 def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from mris.errors import OutputError, SettingsError
 from mris.images.read import read_image
-from mris.synthesis.bundle import build_bundle
+from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.outputs import Query, provenance, write_synthesis
 from mris.synthesis.pictures import drawable, write_maps_picture, write_neighbors_picture
 

@@ -14,6 +14,7 @@ from mris.baselines.export import write_baseline
 from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
 from mris.baselines.ridge import MapRegression, fit_map_regression
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects
 from mris.training.recipe import Recipe
 from mris.training.run import check_run_folder, describe_run, write_run_file
 from mris.types import Embeddings, Sources
@@ -30,6 +31,10 @@ class SourceEncoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of weights and settings."""
+
+    @property
+    def training_subjects(self) -> TrainingSubjects | None:
+        """Whom it was trained on; None where that is unknown."""
 
     def encode_sources(self, sources: Sources) -> Embeddings:
         """Embed prepared sources as unit vectors (n, d)."""
@@ -103,5 +108,13 @@ def train_embedding_ridge(
     if not resume:
         write_run_file(run, description)
     seconds = time.perf_counter() - started
-    write_baseline(run, network, cohort, METHOD, target_scale=target_scale, training_seconds=seconds)
+    write_baseline(
+        run,
+        network,
+        cohort,
+        METHOD,
+        target_scale=target_scale,
+        training_seconds=seconds,
+        trained_before=[e.training_subjects for e in encoders if e.training_subjects is not None],
+    )
     return open_baseline(run)

@@ -1,12 +1,13 @@
 """Write a trained baseline as files that need no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from mris.baselines.predictor import BASELINE_FOLDER, GRAPH_FILE, BaselineCard, sha256_of, write_card
-from mris.baselines.training_subjects import write_training_subjects
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects, write_training_subjects
 from mris.training.export import export_network
 
 LARGEST_DIFFERENCE = 1e-3
@@ -14,7 +15,14 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 def write_baseline(
-    run: Path, network: nn.Module, cohort: Cohort, method: str, *, target_scale: float, training_seconds: float
+    run: Path,
+    network: nn.Module,
+    cohort: Cohort,
+    method: str,
+    *,
+    target_scale: float,
+    training_seconds: float,
+    trained_before: Sequence[TrainingSubjects] = (),
 ) -> Path:
     """Export a network from prepared sources to scaled targets, with all that prediction needs.
 
@@ -25,6 +33,7 @@ def write_baseline(
         method: its name.
         target_scale: the answer times this is in the unit.
         training_seconds: wall time of the training.
+        trained_before: whom parts of the network were trained on before.
 
     Returns:
         The folder.
@@ -55,6 +64,6 @@ def write_baseline(
         training_seconds=training_seconds,
         sha256=sha256_of(folder / GRAPH_FILE),
     )
-    write_training_subjects(folder, cohort.split("train").subjects)
+    write_training_subjects(folder, TrainingSubjects.of(cohort.split("train").subjects, before=trained_before))
     write_card(folder, card, cohort.atlas_mask)
     return folder

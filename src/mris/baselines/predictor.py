@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mris.baselines.training_subjects import read_training_subjects
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
 from mris.errors import BundleError, CohortError, SettingsError
 from mris.images.extent import alike
 from mris.images.transforms import SourcePreparation
@@ -68,7 +68,7 @@ class Baseline:
         card: BaselineCard,
         network: OnnxNetwork,
         mask: AtlasMask,
-        training_subjects: frozenset[str] | None = None,
+        training_subjects: TrainingSubjects | None = None,
     ) -> None:
         self.card, self.network, self.mask = card, network, mask
         self.training_subjects = training_subjects

@@ -20,7 +20,7 @@ from mris.cli.options import (
     TrainingDryRun,
     TrainingSeed,
 )
-from mris.errors import SettingsError
+from mris.errors import BundleError, SettingsError
 from mris.wording import counted
 
 baseline_app = typer.Typer(
@@ -157,7 +157,16 @@ def remove(
     Example: mris baseline remove unet 9001104 9001897
     """
     from mris.baselines.predictor import baseline_folder
-    from mris.baselines.training_subjects import remove_training_subjects
+    from mris.cohort.training_subjects import read_training_subjects, write_training_subjects
 
-    removed = remove_training_subjects(baseline_folder(run), subjects)
-    typer.echo(f"removed {counted(removed, 'training subject')}")
+    folder = baseline_folder(run)
+    record = read_training_subjects(folder)
+    if record is None:
+        raise BundleError(f"baseline {folder} does not say whom it was trained on; nothing was removed")
+    unknown = sorted(set(subjects) - set(record.among(subjects)))
+    if unknown:
+        names = ", ".join(map(repr, unknown[:5]))
+        raise BundleError(f"baseline {folder} has no training subject {names}; nothing was removed")
+    left = record.without(subjects)
+    write_training_subjects(folder, left)
+    typer.echo(f"removed {counted(len(record) - len(left), 'training subject')}")

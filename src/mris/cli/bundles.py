@@ -13,6 +13,10 @@ bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, 
 
 Splits = Annotated[str, typer.Option(help="Splits of the cohort that enter the database, separated by commas.")]
 
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for another command that changes the bundle, or stop at once.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -38,7 +42,7 @@ def index(
     from mris.cohort.cohort import Cohort
     from mris.metric.encoders import DualEncoder
     from mris.metric.export import export_encoder
-    from mris.synthesis.bundle import build_bundle
+    from mris.synthesis.build_bundle import build_bundle
 
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
@@ -83,6 +87,8 @@ def list_entries(
     opened = Bundle.open(bundle)
     counts = Counter(opened.subjects.tolist())
     typer.echo(f"bundle {opened.id}: {counted(len(opened.keys), 'target')} of {counted(len(counts), 'subject')}")
+    if removed := opened.members[0].database.commit.removed:
+        typer.echo(f"  {counted(len(removed), 'removed subject')} still on the disk; mris bundle purge takes them off")
     for member in opened.members:
         typer.echo(f"  {member.name}: {', '.join(member.encoder.regions)}; encoder {member.encoder.fingerprint[:16]}")
     if subjects:
@@ -95,17 +101,22 @@ def add(
     bundle: BundlePath,
     cohort: Annotated[Path, typer.Argument(help="Cohort prepared like the one that the bundle was made of.")],
     splits: Splits = "train",
+    wait: Wait = True,
     quiet: Quiet = False,
 ) -> None:
-    """Add the targets of a cohort to a bundle's database.
+    """Add the targets of a cohort to a bundle's database: all of them or, whatever happens, none.
+
+    Interrupted, the same command finishes; targets that are all there already are left as they are.
 
     Example: mris bundle add knees.bundle cohort --splits val
     """
     from mris.cohort.cohort import Cohort
     from mris.synthesis.bundle import Bundle
 
-    added = Bundle.open(bundle).add(Cohort.open(cohort).split(*_names(splits)), progress=not quiet)
-    typer.echo(f"added {counted(added, 'target')}")
+    chosen = Cohort.open(cohort).split(*_names(splits))
+    added = Bundle.open(bundle).add(chosen, progress=not quiet, wait=wait)
+    there = "" if added else f"; all {counted(len(chosen), 'target')} are there already"
+    typer.echo(f"added {counted(added, 'target')}{there}")
 
 
 @bundle_app.command("remove")
@@ -115,33 +126,34 @@ def remove(
     purge: Annotated[
         bool, typer.Option("--purge", help="Take their bytes off the disk now, and all earlier versions with them.")
     ] = False,
+    wait: Wait = True,
 ) -> None:
-    """Remove people from a bundle's database.
+    """Remove people from a bundle's database. Interrupted, the same command finishes.
 
     Example: mris bundle remove knees.bundle 9001104 9001897 --purge
     """
-    from mris.cohort.names import normal_form
     from mris.synthesis.bundle import Bundle
 
-    opened = Bundle.open(bundle)
-    removed = opened.remove(subjects)
-    if purge:
-        opened.purge()
-    typer.echo(f"removed {counted(removed, 'target')} of {counted(len(set(map(normal_form, subjects))), 'subject')}")
+    removal = Bundle.open(bundle).remove(subjects, purge=purge, wait=wait)
+    who = counted(len(removal.subjects), "subject")
+    typer.echo(f"removed {counted(removal.n_entries, 'target')} of {who}")
+    if removal.earlier:
+        what = "their bytes are off the disk now" if purge else "their bytes are still on the disk"
+        typer.echo(f"removed before: {', '.join(removal.earlier)}; {what}")
     if not purge:
         typer.echo(f"earlier versions still hold their bytes; mris bundle purge {bundle} takes them off the disk")
 
 
 @bundle_app.command("purge")
-def purge(bundle: BundlePath) -> None:
-    """Take every byte of removed entries off the disk.
+def purge(bundle: BundlePath, wait: Wait = True) -> None:
+    """Take every byte of removed entries off the disk. Interrupted, the same command finishes.
 
     Example: mris bundle purge knees.bundle
     """
     from mris.synthesis.bundle import Bundle
 
-    Bundle.open(bundle).purge()
-    typer.echo("purged")
+    purged = Bundle.open(bundle).purge(wait=wait)
+    typer.echo(f"purged {counted(len(purged), 'removed subject')}")
 
 
 @bundle_app.command("verify")

@@ -45,7 +45,8 @@ def demo(
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
-    from mris.synthesis.bundle import Bundle, build_bundle
+    from mris.synthesis.build_bundle import build_bundle
+    from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
 
     if out.exists() and not out.is_dir():

@@ -76,6 +76,7 @@ def main() -> None:
     """Run a command; a mistake of the user's costs one line on stderr and exit code 2."""
     # Before torch is loaded: on a busy machine, threads that spin while they wait make training many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.umask(0o077)  # what a command writes holds people, or may: its owner shares it, not we
     try:
         app()
     except MrisError as error:

@@ -15,13 +15,14 @@ from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPO
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
 from mris.errors import CohortError, OutputError
-from mris.images.write import atomic_write, write_json
+from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
 
 PROBLEMS_FILE = "problems.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
 LOCK_FILE = ".lock"
 _LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
 _OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
+_HALF_WRITTEN = frozenset(temporary_sibling(Path(name)).name for name in _OURS)
 _Record = TypeVar("_Record", Problem, FileSizes)
 
 
@@ -70,8 +71,8 @@ def locked(folder: Path) -> Iterator[None]:
         OutputError: Another process is preparing this cohort, or the folder cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o666)
+        folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another OUT") from error
     try:
@@ -99,14 +100,13 @@ def claim(folder: Path, overwrite: bool) -> None:
     Raises:
         OutputError: The folder holds other files, which are never touched.
     """
-    names = [entry.name for entry in folder.iterdir() if not _is_temporary(entry.name)]
-    strange = sorted(set(names) - _OURS)
+    strange = sorted({entry.name for entry in folder.iterdir()} - _OURS - _HALF_WRITTEN)
     if strange:
         raise OutputError(
             f"{folder} is not empty and not a cohort (it holds {strange[0]!r}); choose a new folder for OUT"
         )
     for entry in folder.iterdir():
-        if _is_temporary(entry.name):
+        if entry.name in _HALF_WRITTEN:
             entry.unlink(missing_ok=True)
     if overwrite or not ((folder / PROGRESS_FILE).is_file() or (folder / HEADER_FILE).is_file()):
         _clear(folder)
@@ -217,7 +217,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(folder / TABLE_FILE)
     except OSError as error:
         raise OutputError(f"cannot clear {folder}: {error}; choose another OUT") from error
-
-
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and ".tmp" in name

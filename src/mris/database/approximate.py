@@ -6,18 +6,18 @@ exact embeddings. `mris.database.search.exact_search` is its oracle.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lance
 import numpy as np
 from jaxtyping import Int64
 
+from mris.database.commit import IndexKind
 from mris.database.search import SearchResult, first_of_group
 from mris.database.table import reading, subject_filter, writing
 from mris.types import Embeddings
 
 INDEX_NAME = "embedding_index"
-IndexKind = Literal["IVF_PQ", "IVF_FLAT"]
 
 _PROBED = 32
 _REFINE_FACTOR = 10
@@ -88,7 +88,7 @@ def indexed_search(
     for query in range(n):
         condition = None
         if excluded is not None and excluded[query]:
-            condition = subject_filter(excluded[query], excluding=True)
+            condition = subject_filter(excluded[query])
         fetch = 2 * k if one_per_group else k
         while True:
             ids, scores = _nearest(table, path, queries[query], fetch, condition)

@@ -4,36 +4,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
 
 from mris.cohort.cohort import Cohort
+from mris.database.embed import check_unit_norm, stored_metadata
 from mris.database.header import DatabaseHeader
+from mris.database.stored import StoredEntries
+from mris.database.table import metadata_checksums, vector_checksums
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.types import Embeddings, Encoder
 
-_NORM_TOLERANCE = 1e-3
 
-
-def check_new_keys(cohort: Cohort, present: Shaped[np.ndarray, " N"]) -> None:
-    """Raise DatabaseError if a key of the cohort is there already, or twice in the cohort."""
+def check_own_keys(cohort: Cohort) -> None:
+    """Raise DatabaseError if a key occurs twice in the cohort."""
     keys, counts = np.unique(cohort.keys, return_counts=True)
-    twice = keys[(counts > 1) | np.isin(keys, present)].tolist()
+    twice = keys[counts > 1].tolist()
     if twice:
         raise DatabaseError(
-            f"{len(twice)} of the cohort's keys would occur twice, such as {twice[0]!r}; remove that subject first, "
-            "or leave these pairs out"
+            f"{len(twice)} of the cohort's keys occur twice, such as {twice[0]!r}; leave one of each out"
         )
 
 
-def check_unit_norm(embeddings: Embeddings, what: str) -> None:
-    """Raise DatabaseError, naming the first offender, unless every embedding has norm 1."""
-    norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))
-    if len(wrong):
-        raise DatabaseError(
-            f"{what} {wrong[0]} has an embedding of norm {norms[wrong[0]]:.4g}, not 1 (its image may be empty, or the "
-            "encoder's weights not finite); embeddings must be normalized"
-        )
+def new_pairs(cohort: Cohort, entries: StoredEntries) -> Cohort:
+    """Give the pairs of a cohort that a database lacks: all of them, or none if it holds all as they are.
+
+    Raises:
+        DatabaseError: A key occurs twice, or the database holds some of the keys, or other images under them.
+    """
+    check_own_keys(cohort)
+    present = np.isin(cohort.keys, entries.keys)
+    if not present.any():
+        return cohort
+    if present.all() and _holds_same(cohort, entries):
+        return cohort.select([])
+    twice = cohort.keys[present].tolist()
+    raise DatabaseError(
+        f"{entries.path} already has {len(twice)} of these keys, such as {twice[0]!r}; remove that subject first, or "
+        "leave these pairs out"
+    )
+
+
+def _holds_same(cohort: Cohort, entries: StoredEntries) -> bool:
+    channels = cohort.region_channels(entries.regions)
+    rows = entries.rows_of(cohort.keys)
+    if metadata_checksums(stored_metadata(cohort)) != entries.checksums("metadata_checksum", rows):
+        return False
+    for batch in cohort.batches(64):
+        targets = batch.targets[:, channels].astype(np.float16).reshape(len(batch.positions), -1)
+        found = vector_checksums(cohort.keys[batch.positions], targets)
+        if found != entries.checksums("target_checksum", rows[batch.positions]):
+            return False
+    return True
 
 
 def checked_queries(queries: Embeddings, header: DatabaseHeader, path: Path) -> Embeddings:

@@ -1,34 +1,26 @@
 """`EmbeddingDatabase`: embeddings, target images and metadata of one encoder, on disk and searchable."""
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-import mris
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
 from mris.database import approximate
-from mris.database.checks import check_cohort, check_encoder, check_excluded, check_new_keys, checked_queries
-from mris.database.embed import embedded_entries, write_all
-from mris.database.header import HEADER_FILE, MASK_FILE, TABLE_FOLDER, DatabaseHeader, read_header
+from mris.database.build import ALONE, build_entries, commit_first
+from mris.database.changes import Removal, Writable
+from mris.database.checks import check_excluded, checked_queries
+from mris.database.commit import COMMIT_FILE, Commit, IndexKind, at_newest, check_files
+from mris.database.header import HEADER_FILE, read_header
 from mris.database.neighbors import Neighbors
 from mris.database.search import exact_search
 from mris.database.stored import StoredEntries
-from mris.database.table import (
-    EntryWriter,
-    date_back,
-    entry_schema,
-    open_table,
-    subject_filter,
-    writing,
-)
+from mris.database.table import table_schema
 from mris.database.verify import VerifyReport, verify_entries
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
-from mris.images.write import atomic_directory, write_json, write_npz
+from mris.images.write import atomic_directory
 from mris.types import Embeddings, Encoder
 
 EXACT_ROWS = 1_000_000
@@ -38,9 +30,10 @@ EXACT_ROWS = 1_000_000
 class EmbeddingDatabase(StoredEntries):
     """Embeddings and target images of one encoder, in a folder.
 
-    The folder holds ``database.json`` (the header), ``atlas_mask.npz`` and the Lance table ``entries.lance``.
-    Appends and deletes are atomic: whatever ends the process, the database is as before or as after. Embeddings and
-    targets can identify people: treat the folder as personal data.
+    The folder holds ``database.json`` (the header), the atlas mask, the Lance table ``entries.lance``, and
+    ``commit.json``, which says which state of them counts. An open database is one committed state, whatever others do
+    meanwhile; `at` gives a newer one. Changes are all or nothing, and one writer changes the folder at a time.
+    Embeddings and targets can identify people: treat the folder as personal data.
 
     A row is the position of an entry today; removing others changes it. A key (``subject/timepoint[/side]``) is stable.
 
@@ -76,29 +69,9 @@ class EmbeddingDatabase(StoredEntries):
         path = Path(path)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise DatabaseError(f"{path} exists; remove it, choose another place, or add to it")
-        if len(cohort) == 0:
-            raise DatabaseError(f"the cohort {cohort.path} has no pair in this selection; there is nothing to store")
-        check_new_keys(cohort, np.array([], dtype=np.str_))
-        channels = cohort.region_channels(encoder.regions)
-        batches = embedded_entries(cohort, encoder, batch_size, progress)
-        first = next(batches)
-        header = DatabaseHeader(
-            fingerprint=encoder.fingerprint,
-            embedding_dim=first.embeddings.shape[1],
-            regions=tuple(encoder.regions),
-            target_shape=(len(channels), *cohort.header.target_shape[1:]),
-            target_spacing=cohort.header.target_spacing,
-            unit=cohort.header.unit,
-            mirror_targets=cohort.header.mirror_targets,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=f"mris {mris.__version__}",
-        )
         with atomic_directory(path) as temporary:
-            writer = EntryWriter(temporary / TABLE_FOLDER, _schema(header))
-            mask = write_all(writer, first, batches, np.zeros(header.target_shape, dtype=bool))
-            writer.commit()
-            write_npz(temporary / MASK_FILE, mask=mask)
-            write_json(temporary / HEADER_FILE, header.to_json())
+            state = build_entries(temporary, cohort, encoder, batch_size=batch_size, progress=progress)
+            commit_first(temporary, {ALONE: state})
         return cls.open(path)
 
     @classmethod
@@ -113,98 +86,116 @@ class EmbeddingDatabase(StoredEntries):
             DatabaseError: There is no database, or it is damaged.
             EncoderMismatchError: Another encoder made it.
         """
-        path = Path(path)
-        header = read_header(path)
-        if fingerprint is not None and fingerprint != header.fingerprint:
-            raise EncoderMismatchError(
-                f"database {path} was made by encoder {header.fingerprint[:12]}, but this is encoder "
-                f"{fingerprint[:12]}; their embeddings cannot be compared: use its own encoder, or build it again"
-            )
-        database = cls(path, header)
-        expected, found = _schema(header), database._table.schema
-        if found.names != expected.names or found.types != expected.types:
-            raise DatabaseError(f"database {path}: its table does not fit its header; restore a copy or build it again")
+        root = Path(path)
+        if not (root / COMMIT_FILE).is_file() and (root / HEADER_FILE).is_file():
+            raise DatabaseError(f"{root} has no {COMMIT_FILE}; is it part of a bundle? Then open the bundle")
+        database = at_newest(root, lambda commit: cls.of_folder(root, ALONE, commit))
+        if fingerprint is not None:
+            database.check_fingerprint(fingerprint)
         return database
 
-    def add(self, cohort: Cohort, encoder: Encoder, *, batch_size: int = 64, progress: bool = True) -> int:
+    @classmethod
+    def of_folder(cls, root: Path, folder: str, commit: Commit) -> "EmbeddingDatabase":
+        """Open the state of a database that a commit names.
+
+        Args:
+            root: Folder of ``commit.json``.
+            folder: The database's, relative to it.
+            commit: The state.
+
+        Raises:
+            DatabaseError: A file is missing, damaged or edited, or the state is no longer there.
+        """
+        header = read_header(root / folder)
+        check_files(root, commit)
+        if folder not in commit.tables:
+            raise DatabaseError(f"{root / COMMIT_FILE} names no database {folder!r}; restore a copy, or index again")
+        database = cls(root, folder, header, commit)
+        expected, found = table_schema(header), database._table.schema
+        if found.names != expected.names or found.types != expected.types:
+            raise DatabaseError(f"database {database.path}: its table does not fit its header; restore a copy")
+        return database
+
+    def at(self, commit: Commit) -> "EmbeddingDatabase":
+        """Give the database as another commit of the same folder has it: this object itself, where that is the same.
+
+        Raises:
+            DatabaseError: The state is damaged, or no longer there.
+        """
+        if commit.tables.get(self.folder) == self.state:
+            return self
+        return EmbeddingDatabase.of_folder(self.root, self.folder, commit)
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Raise EncoderMismatchError if another encoder made the database."""
+        if fingerprint != self.header.fingerprint:
+            raise EncoderMismatchError(
+                f"database {self.path} was made by encoder {self.header.fingerprint[:12]}, but this is encoder "
+                f"{fingerprint[:12]}; their embeddings cannot be compared: use its own encoder, or build it again"
+            )
+
+    def add(
+        self, cohort: Cohort, encoder: Encoder, *, batch_size: int = 64, progress: bool = True, wait: bool = True
+    ) -> int:
         """Embed and append the pairs of a cohort, all of them or (on any failure) none.
+
+        Args:
+            cohort: What to add; if the database holds all of it as it is, nothing is done.
+            encoder: The encoder that made the database.
+            batch_size: Targets embedded at a time.
+            progress: Show a progress bar on standard error.
+            wait: Wait for another process that changes the database; False raises at once.
 
         Returns:
             How many entries were added.
 
         Raises:
             EncoderMismatchError: The encoder is not the one that made the database.
-            DatabaseError: A key is there already, or regions, shape, unit or spacing differ.
-            OutputError: The disk refuses.
+            DatabaseError: The cohort is empty, a key is there already with another image, or regions, shape, unit or
+                spacing differ.
+            OutputError: The disk refuses, or another process is writing.
         """
-        check_encoder(encoder, self.header, self.path)
-        check_cohort(cohort, self.header, self.path)
-        check_new_keys(cohort, self.keys)
-        if len(cohort) == 0:
-            return 0
-        batches = embedded_entries(cohort, encoder, batch_size, progress)
-        writer = EntryWriter(self._table_path, _schema(self.header), read_version=self._table.version)
-        mask = write_all(writer, next(batches), batches, self.atlas_mask.copy())
-        # First the mask, then the entries: a mask that is too large is harmless, one that is too small loses pixels.
-        write_npz(self.path / MASK_FILE, mask=mask)
-        writer.commit()
-        self._load()
-        return len(cohort)
+        added = self._writable(wait).add(cohort, {ALONE: encoder}, batch_size=batch_size, progress=progress)
+        self._reload()
+        return added
 
-    def remove(self, subjects: Sequence[str]) -> int:
-        """Remove every entry of some subjects; `purge` then takes their bytes off the disk.
+    def remove(self, subjects: Sequence[str], *, purge: bool = False, wait: bool = True) -> Removal:
+        """Remove every entry of some subjects.
 
-        Returns:
-            How many entries were removed.
+        Args:
+            subjects: Whom to remove.
+            purge: Also take their bytes off the disk; see `purge`.
+            wait: Wait for another process that changes the database; False raises at once.
 
         Raises:
             DatabaseError: A subject is not in the database; nothing is removed then.
-            OutputError: The disk refuses.
+            OutputError: The disk refuses, or another process is writing.
         """
-        if isinstance(subjects, str):
-            raise SettingsError(f"subjects is the text {subjects!r}; give a list of subjects")
-        named = {normal_form(str(name)) for name in subjects}
-        unknown = sorted(named - self._spellings.keys())
-        if unknown:
-            raise DatabaseError(
-                f"database {self.path} has no subject {', '.join(map(repr, unknown[:5]))}"
-                f"{' ...' if len(unknown) > 5 else ''}; nothing was removed; `mris bundle list` shows who is there"
-            )
-        before = len(self)
-        if named:
-            with writing(self._table_path):
-                self._table.delete(subject_filter(self._spelled(sorted(named))))
-            self._load()
-        return before - len(self)
+        removal = self._writable(wait).remove(subjects, purge=purge)
+        self._reload()
+        return removal
 
-    def purge(self) -> None:
+    def purge(self, *, wait: bool = True) -> tuple[str, ...]:
         """Rewrite what still holds removed entries and delete every old version, so that no byte of them is left.
 
-        No other process may write to the database meanwhile. Should the process end on the way, the database is whole,
-        and another purge finishes; an index may have to be created again.
+        Should the process end on the way, the database is whole, and another purge finishes.
+
+        Args:
+            wait: Wait for another process that changes the database; False raises at once.
+
+        Returns:
+            The subjects who had been removed.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: The disk refuses, or another process is writing.
         """
-        indexed = self.has_index
-        if indexed:
-            approximate.drop_index(self._table, self._table_path)
-        with writing(self._table_path):
-            self._table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
-            date_back(self._table_path)
-            # The version that stays is one that adds nothing: that of a removal names the removed.
-            version = open_table(self._table_path).version
-            EntryWriter(self._table_path, _schema(self.header), read_version=version).commit()
-            self._table = open_table(self._table_path)
-            # By count, not by age: Lance takes an age of zero for "the default of two weeks".
-            self._table.cleanup_old_versions(retain_versions=1, delete_unverified=True)
-        self._load()
-        if indexed:
-            self.create_index()
+        purged = self._writable(wait).purge()
+        self._reload()
+        return purged
 
     def verify(self) -> VerifyReport:
         """Read everything and check it: checksums, norms, dimensions, keys, counts."""
-        return verify_entries(self.path, self.header, open_table(self._table_path), self.atlas_mask)
+        return at_newest(self.root, lambda commit: verify_entries(self.root, self.folder, self.header, commit))
 
     def search(
         self,
@@ -251,7 +242,7 @@ class EmbeddingDatabase(StoredEntries):
                 one_per_group=one_per_subject,
             )
         else:
-            names = None if exclude_subjects is None else [self._spelled([name or ""]) for name in exclude_subjects]
+            names = None if exclude_subjects is None else [[normal_form(name or "")] for name in exclude_subjects]
             found = approximate.indexed_search(
                 self._table,
                 self._table_path,
@@ -275,28 +266,28 @@ class EmbeddingDatabase(StoredEntries):
         """Whether there is a vector index."""
         return approximate.has_index(self._table)
 
-    def create_index(self, kind: approximate.IndexKind = "IVF_PQ") -> None:
+    def create_index(self, kind: IndexKind = "IVF_PQ") -> None:
         """Build the vector index for approximate search; worth it from about a million entries on.
 
         Raises:
             OutputError: The disk refuses.
         """
-        approximate.create_index(self._table, self._table_path, kind)
-        self._table = open_table(self._table_path)
+        self._writable(wait=True).create_index(kind)
+        self._reload()
+
+    def _writable(self, wait: bool) -> Writable:
+        if self.folder != ALONE:
+            raise DatabaseError(f"database {self.path} is part of bundle {self.root}; change the bundle")
+        return Writable(self.root, wait)
+
+    def _reload(self) -> None:
+        at_newest(self.root, self._load)
 
     def _codes_of(self, subjects: Sequence[str | None] | None) -> Int64[np.ndarray, " n"] | None:
         if subjects is None:
             return None
         known = {name: code for code, name in enumerate(self._subject_names.tolist())}
         return np.array([known.get(normal_form(name or ""), -1) for name in subjects], dtype=np.int64)
-
-    def _spelled(self, subjects: Iterable[str]) -> list[str]:
-        """Give all spellings under which the table holds subjects."""
-        return [spelling for name in subjects for spelling in self._spellings.get(normal_form(name), [])]
-
-
-def _schema(header: DatabaseHeader) -> Any:
-    return entry_schema(header.embedding_dim, int(np.prod(header.target_shape)))
 
 
 def _taken(names: Shaped[np.ndarray, " N"], rows: Int64[np.ndarray, "n k"]) -> Shaped[np.ndarray, "n k"]:

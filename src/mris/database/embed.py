@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mris.cohort.cohort import Cohort, PairBatch
-from mris.database.checks import check_unit_norm
-from mris.database.table import METADATA, Entries, EntryWriter, entry_checksums
-from mris.types import AtlasMask, Encoder
+from mris.database.table import METADATA, Entries, EntryWriter
+from mris.errors import DatabaseError
+from mris.types import AtlasMask, Embeddings, Encoder
 
 _FRAGMENT_BYTES = 64 << 20
+_NORM_TOLERANCE = 1e-3
 
 
 def embedded_entries(cohort: Cohort, encoder: Encoder, batch_size: int, progress: bool) -> Iterator[Entries]:
@@ -33,33 +34,47 @@ def embedded_entries(cohort: Cohort, encoder: Encoder, batch_size: int, progress
         CohortError: A region is unknown, or the cohort is damaged.
     """
     channels = cohort.region_channels(encoder.regions)
-    labels = _labels_as_json(cohort)
+    metadata = stored_metadata(cohort)
     with _progress_bar(len(cohort)) if progress else nullcontext() as bar:
         for batch in cohort.batches(batch_size):
-            entries = _embedded_batch(cohort, encoder, batch, channels, labels)
+            entries = _embedded_batch(encoder, batch, channels, metadata)
             yield entries
             if bar is not None:
                 bar.advance(bar.task_ids[0], len(batch.positions))
 
 
 def _embedded_batch(
-    cohort: Cohort, encoder: Encoder, batch: PairBatch, channels: list[int], labels: Shaped[np.ndarray, " n"]
+    encoder: Encoder, batch: PairBatch, channels: list[int], metadata: dict[str, Shaped[np.ndarray, " n"]]
 ) -> Entries:
     stored = batch.targets[:, channels].astype(np.float16)
     # The network sees what is stored, so that an entry can be embedded again from the database alone.
     embeddings = np.ascontiguousarray(encoder.encode_targets(stored.astype(np.float32)), dtype=np.float32)
     check_unit_norm(embeddings, "target")
-    columns = {
+    chosen = {name: column[batch.positions] for name, column in metadata.items()}
+    return Entries(chosen, embeddings, stored.reshape(len(stored), -1))
+
+
+def check_unit_norm(embeddings: Embeddings, what: str) -> None:
+    """Raise DatabaseError, naming the first offender, unless every embedding has norm 1."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))
+    if len(wrong):
+        raise DatabaseError(
+            f"{what} {wrong[0]} has an embedding of norm {norms[wrong[0]]:.4g}, not 1 (its image may be empty, or the "
+            "encoder's weights not finite); embeddings must be normalized"
+        )
+
+
+def stored_metadata(cohort: Cohort) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """What a database keeps of each pair beside its target; (n,) strings for each name of `METADATA`."""
+    return {
         "key": cohort.keys,
         "subject": cohort.subjects,
         "timepoint": cohort.timepoints,
         "side": cohort.sides,
         "split": cohort.splits,
-        "labels": labels,
+        "labels": _labels_as_json(cohort),
     }
-    metadata = {name: column[batch.positions] for name, column in columns.items()}
-    flat = stored.reshape(len(stored), -1)
-    return Entries(metadata, embeddings, flat, entry_checksums(metadata, embeddings, flat))
 
 
 def _labels_as_json(cohort: Cohort) -> Shaped[np.ndarray, " n"]:
@@ -74,17 +89,15 @@ def _labels_as_json(cohort: Cohort) -> Shaped[np.ndarray, " n"]:
     return np.array([json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows], dtype=np.str_)
 
 
-def write_all(writer: EntryWriter, first: Entries, rest: Iterator[Entries], mask: AtlasMask) -> AtlasMask:
+def write_all(writer: EntryWriter, batches: Iterator[Entries], mask: AtlasMask) -> AtlasMask:
     """Write entries in fragments of moderate size; returns the mask grown by the pixels they have values at."""
-    seen = mask.reshape(-1)
-    held, held_bytes = [first], first.targets.nbytes
-    seen |= ~np.isnan(first.targets).all(axis=0)
-    for entries in rest:
-        if held_bytes + entries.targets.nbytes > _FRAGMENT_BYTES:
+    seen = mask.reshape(-1).copy()
+    held: list[Entries] = []
+    for entries in batches:
+        if held and sum(part.targets.nbytes for part in held) + entries.targets.nbytes > _FRAGMENT_BYTES:
             writer.write(_joined(held))
-            held, held_bytes = [], 0
+            held = []
         held.append(entries)
-        held_bytes += entries.targets.nbytes
         seen |= ~np.isnan(entries.targets).all(axis=0)
     writer.write(_joined(held))
     return seen.reshape(mask.shape)
@@ -95,7 +108,6 @@ def _joined(parts: list[Entries]) -> Entries:
         {name: np.concatenate([part.metadata[name] for part in parts]) for name in METADATA},
         np.concatenate([part.embeddings for part in parts]),
         np.concatenate([part.targets for part in parts]),
-        [checksum for part in parts for checksum in part.checksums],
     )
 
 

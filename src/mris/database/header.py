@@ -8,10 +8,9 @@ from typing import Any
 
 from mris.errors import DatabaseError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER_FILE = "database.json"
 TABLE_FOLDER = "entries.lance"
-MASK_FILE = "atlas_mask.npz"
 
 
 @dataclass(frozen=True)

@@ -1,52 +1,84 @@
-"""The reading half of a database: metadata in memory, embeddings and target images from the table."""
+"""The reading half of a database: metadata in memory, embeddings and target images from the table.
 
+What is read is what was committed: every value is compared with a checksum before it is handed out.
+"""
+
+import hashlib
 import json
 import zipfile
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64, Shaped
+import pyarrow as pa
+from jaxtyping import Bool, Float16, Float32, Int64, Shaped
 
-from mris.cohort.names import normal_form
-from mris.database.header import MASK_FILE, TABLE_FOLDER, DatabaseHeader
+from mris.database.commit import Commit, IndexKind, TableState
+from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
-from mris.database.table import METADATA, open_table, reading, scan, strings_of, take_vectors, vectors_of
+from mris.database.table import (
+    CHECKSUMS,
+    METADATA,
+    metadata_checksums,
+    open_table,
+    reading,
+    scan,
+    strings_of,
+    take_vectors,
+    vector_checksums,
+    vectors_of,
+)
 from mris.errors import DatabaseError
 from mris.types import AtlasMask, Embeddings, Targets
 
 
 class StoredEntries:
-    """What stands in a database today, by row; `mris.database.database.EmbeddingDatabase` searches and changes it."""
+    """What stands in a database, by row, in one committed state."""
 
-    def __init__(self, path: Path, header: DatabaseHeader) -> None:
-        """Use `open` or `build`."""
-        self.path = path
+    def __init__(self, root: Path, folder: str, header: DatabaseHeader, commit: Commit) -> None:
+        """Use `mris.database.database.EmbeddingDatabase.open` or `build`.
+
+        Args:
+            root: Folder of ``commit.json``.
+            folder: Folder of the database, relative to it.
+            header: The database's header.
+            commit: The state to read.
+        """
+        self.path = root / folder
+        self.root = root
+        self.folder = folder
         self.header = header
-        self._load()
+        self._load(commit)
 
-    def _load(self) -> None:
-        self._table = open_table(self._table_path)
+    def _load(self, commit: Commit) -> None:
+        self.commit = commit
+        state = commit.tables[self.folder]
+        self._table = open_table(self._table_path, state.version)
         with reading(self._table_path):
-            metadata = self._table.to_table(columns=list(METADATA), with_row_id=True, scan_in_order=True)
-            self._metadata = {name: strings_of(metadata, name) for name in METADATA}
-            self._row_ids = metadata["_rowid"].to_numpy().astype(np.int64)
-        # Databases of earlier versions may hold one person under several spellings, which have one code here.
-        spellings, spelled = np.unique(self._metadata["subject"], return_inverse=True)
-        names = [normal_form(spelling) for spelling in spellings.tolist()]
-        self._subject_names, merged = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
-        codes = merged[spelled]
-        self._metadata["subject"] = self._subject_names[codes]
-        self._spellings: dict[str, list[str]] = defaultdict(list)
-        for name, spelling in zip(names, spellings.tolist(), strict=True):
-            self._spellings[name].append(spelling)
+            columns = self._table.to_table(columns=[*METADATA, *CHECKSUMS], with_row_id=True, scan_in_order=True)
+            self._metadata = {name: strings_of(columns, name) for name in METADATA}
+            self._row_ids: Int64[np.ndarray, " N"] = columns["_rowid"].to_numpy().astype(np.int64)
+            self._checksums = {name: columns[name].to_pylist() for name in CHECKSUMS}
+        if len(self) != state.n_entries or entries_sha256(columns) != state.entries:
+            raise self._damaged(f"its {len(self)} entries are not the {state.n_entries} that were committed")
+        self._compare(range(len(self)), metadata_checksums(self._metadata), "metadata_checksum")
+        self._subject_names, codes = np.unique(self._metadata["subject"], return_inverse=True)
         self._groups = Groups.of(codes.astype(np.int64))
         self._embeddings: Embeddings | None = None
         self._mask: AtlasMask | None = None
         self._pixels: Float32[np.ndarray, "N p"] | None = None
+
+    @property
+    def state(self) -> TableState:
+        """The committed state that is read."""
+        return self.commit.tables[self.folder]
+
+    @property
+    def row_ids(self) -> Int64[np.ndarray, " N"]:
+        """Lance's identifier of each entry."""
+        return self._row_ids
 
     @property
     def _table_path(self) -> Path:
@@ -91,7 +123,7 @@ class StoredEntries:
     @property
     def version(self) -> int:
         """Version of the table; it grows with every change."""
-        return int(self._table.version)
+        return self.state.version
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -100,11 +132,17 @@ class StoredEntries:
 
     @property
     def embeddings(self) -> Embeddings:
-        """All embeddings, (N, d), read once and kept."""
+        """All embeddings, (N, d), read once and kept.
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
         if self._embeddings is None:
             with reading(self._table_path):
                 table = self._table.to_table(columns=["embedding"], scan_in_order=True)
-            self._embeddings = np.ascontiguousarray(vectors_of(table, "embedding"), dtype=np.float32)
+            embeddings = np.ascontiguousarray(vectors_of(table, "embedding"), dtype=np.float32)
+            self._compare(range(len(self)), vector_checksums(self.keys, embeddings), "embedding_checksum")
+            self._embeddings = embeddings
         return self._embeddings
 
     @property
@@ -115,17 +153,7 @@ class StoredEntries:
             DatabaseError: Its file is absent, damaged or of another shape.
         """
         if self._mask is None:
-            path = self.path / MASK_FILE
-            try:
-                with np.load(path, allow_pickle=False) as archive:
-                    mask = np.asarray(archive["mask"])
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise DatabaseError(
-                    f"{path} cannot be read ({error}); restore a copy or build the database again"
-                ) from error
-            if mask.shape != self.header.target_shape or mask.dtype != np.bool_:
-                raise DatabaseError(f"{path} holds {mask.dtype} {mask.shape}, not bool {self.header.target_shape}")
-            self._mask = mask
+            self._mask = read_database_mask(self.path / self.state.mask, self.header)
         return self._mask
 
     def read_targets(self, rows: Int64[np.ndarray, " m"] | Sequence[int]) -> Targets:
@@ -167,10 +195,30 @@ class StoredEntries:
             pixels = np.empty((len(self), len(inside)), dtype=np.float32)
             start = 0
             for batch in scan(self._table, ["target"], self._table_path, batch_size=128):
-                pixels[start : start + len(batch)] = vectors_of(batch, "target").take(inside, axis=1)
+                targets = vectors_of(batch, "target")
+                rows = slice(start, start + len(batch))
+                checksums = vector_checksums(self.keys[rows], targets)
+                self._compare(range(start, start + len(batch)), checksums, "target_checksum")
+                pixels[rows] = targets.take(inside, axis=1)
                 start += len(batch)
             self._pixels = pixels
         return self._pixels
+
+    def rows_of(self, keys: Shaped[np.ndarray, " m"] | Sequence[str]) -> Int64[np.ndarray, " m"]:
+        """Find entries by their keys.
+
+        Raises:
+            DatabaseError: One is not there, such as that of somebody who was removed.
+        """
+        places = {key: row for row, key in enumerate(self.keys.tolist())}
+        try:
+            return np.array([places[str(key)] for key in keys], dtype=np.int64)
+        except KeyError as error:
+            raise DatabaseError(f"database {self.path} has no entry {error}; it may have been removed") from error
+
+    def checksums(self, name: str, rows: Int64[np.ndarray, " m"]) -> list[bytes]:
+        """Give the committed checksums of some rows, by one of the names of `mris.database.table.CHECKSUMS`."""
+        return [self._checksums[name][row] for row in rows.tolist()]
 
     def _inside(self) -> Int64[np.ndarray, " p"]:
         return np.flatnonzero(self.atlas_mask.ravel())
@@ -179,4 +227,54 @@ class StoredEntries:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise DatabaseError(f"rows {rows.min()} to {rows.max()} are asked for; rows lie in [0, {len(self)})")
-        return take_vectors(self._table, "target", rows, self._table_path)
+        targets = take_vectors(self._table, "target", rows, self._table_path)
+        self._compare(rows.tolist(), vector_checksums(self.keys[rows], targets), "target_checksum")
+        return targets
+
+    def _compare(self, rows: Iterable[int], found: list[bytes], name: str) -> None:
+        committed = self._checksums[name]
+        for row, checksum in zip(rows, found, strict=True):
+            if checksum != committed[row]:
+                raise self._damaged(f"entry {str(self.keys[row])!r} does not match its checksum")
+
+    def _damaged(self, reason: str) -> DatabaseError:
+        return DatabaseError(
+            f"the table {self._table_path} is damaged: {reason}; restore a copy, or build the database again from its "
+            "cohort"
+        )
+
+
+def entries_sha256(columns: pa.Table) -> str:
+    """SHA-256 (hex) over the checksums of all entries, in order: it tells any entry lost, doubled, moved or revived."""
+    digest = hashlib.sha256()
+    for name in CHECKSUMS:
+        digest.update(b"".join(columns[name].to_pylist()))
+    return digest.hexdigest()
+
+
+def table_state(path: Path, version: int, mask: str, index: IndexKind | None) -> TableState:
+    """Describe a version of a table, for a commit.
+
+    Raises:
+        DatabaseError: The table is damaged.
+    """
+    table = open_table(path, version)
+    with reading(path):
+        columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
+    return TableState(version=version, n_entries=len(columns), entries=entries_sha256(columns), mask=mask, index=index)
+
+
+def read_database_mask(path: Path, header: DatabaseHeader) -> Bool[np.ndarray, "r h w"]:
+    """Read the atlas mask of a database.
+
+    Raises:
+        DatabaseError: Its file is absent, damaged or of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            mask = np.asarray(archive["mask"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatabaseError(f"{path} cannot be read ({error}); restore a copy or build the database again") from error
+    if mask.shape != header.target_shape or mask.dtype != np.bool_:
+        raise DatabaseError(f"{path} holds {mask.dtype} {mask.shape}, not bool {header.target_shape}")
+    return mask

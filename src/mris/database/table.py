@@ -1,8 +1,8 @@
-"""The Lance table of a database: one row an entry; atomic appends and deletes; a checksum a row."""
+"""The Lance table of a database: one row an entry; atomic appends and deletes; three checksums a row."""
 
 import contextlib
-import hashlib
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,14 @@ import lance
 import lance.fragment
 import numpy as np
 import pyarrow as pa
+import xxhash
 from jaxtyping import Float16, Float32, Int64, Shaped
 
+from mris.database.header import DatabaseHeader
 from mris.errors import DatabaseError, OutputError, reason_of
 
 METADATA = ("key", "subject", "timepoint", "side", "split", "labels")
+CHECKSUMS = ("metadata_checksum", "embedding_checksum", "target_checksum")
 CHECKSUM_BYTES = 16
 
 
@@ -29,28 +32,26 @@ class Entries:
         metadata: For each name of `METADATA`, (n,) strings; "labels" is a JSON object.
         embeddings: (n, d) of norm 1.
         targets: (n, p) flattened target images, NaN where there is no value.
-        checksums: (n,) bytes, as `entry_checksums` gives them.
     """
 
     metadata: dict[str, Shaped[np.ndarray, " n"]]
     embeddings: Float32[np.ndarray, "n d"]
     targets: Float16[np.ndarray, "n p"]
-    checksums: list[bytes]
 
 
-def entry_checksums(
-    metadata: dict[str, Shaped[np.ndarray, " n"]],
-    embeddings: Float32[np.ndarray, "n d"],
-    targets: Float16[np.ndarray, "n p"],
-) -> list[bytes]:
-    """BLAKE2b of all that an entry holds: it tells a flipped bit anywhere in a row."""
+def metadata_checksums(metadata: dict[str, Shaped[np.ndarray, " n"]]) -> list[bytes]:
+    """XXH3 of the metadata of each entry. It tells a flipped bit, not a forgery."""
+    columns = [metadata[name].tolist() for name in METADATA]
+    return [xxhash.xxh3_128_digest("\0".join(values).encode()) for values in zip(*columns, strict=True)]
+
+
+def vector_checksums(keys: Shaped[np.ndarray, " n"], vectors: np.ndarray) -> list[bytes]:
+    """XXH3 of the embedding or target of each entry, (n, size), and of the key that tells whose it is."""
+    stored = np.ascontiguousarray(vectors, dtype=vectors.dtype.newbyteorder("<"))
     digests = []
-    for row in range(len(embeddings)):
-        digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
-        for name in METADATA:
-            digest.update(str(metadata[name][row]).encode() + b"\0")
-        digest.update(embeddings[row].astype("<f4", copy=False).tobytes())
-        digest.update(targets[row].astype("<f2", copy=False).tobytes())
+    for row, key in enumerate(keys.tolist()):
+        digest = xxhash.xxh3_128(key.encode())
+        digest.update(stored[row])
         digests.append(digest.digest())
     return digests
 
@@ -62,9 +63,14 @@ def entry_schema(embedding_dim: int, n_pixels: int) -> pa.Schema:
         + [
             pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False),
             pa.field("target", pa.list_(pa.float16(), n_pixels), nullable=False),
-            pa.field("checksum", pa.binary(CHECKSUM_BYTES), nullable=False),
         ]
+        + [pa.field(name, pa.binary(CHECKSUM_BYTES), nullable=False) for name in CHECKSUMS]
     )
+
+
+def table_schema(header: DatabaseHeader) -> pa.Schema:
+    """Columns of the table of a database."""
+    return entry_schema(header.embedding_dim, int(np.prod(header.target_shape)))
 
 
 def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
@@ -72,18 +78,14 @@ def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
     columns: list[pa.Array] = [pa.array([str(value) for value in entries.metadata[name]]) for name in METADATA]
     columns.append(_fixed_lists(entries.embeddings))
     columns.append(_fixed_lists(entries.targets))
-    columns.append(pa.array(entries.checksums, pa.binary(CHECKSUM_BYTES)))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def numpy_entries(table: pa.RecordBatch | pa.Table) -> Entries:
-    """Read back what `arrow_entries` gave."""
-    return Entries(
-        {name: strings_of(table, name) for name in METADATA},
-        vectors_of(table, "embedding"),
-        vectors_of(table, "target"),
-        table["checksum"].to_pylist(),
+    keys = entries.metadata["key"]
+    checksums = (
+        metadata_checksums(entries.metadata),
+        vector_checksums(keys, entries.embeddings),
+        vector_checksums(keys, entries.targets),
     )
+    columns += [pa.array(values, pa.binary(CHECKSUM_BYTES)) for values in checksums]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def strings_of(table: pa.RecordBatch | pa.Table, name: str) -> Shaped[np.ndarray, " n"]:
@@ -121,32 +123,36 @@ class EntryWriter:
         with writing(self._path):
             self._fragments += lance.fragment.write_fragments(
                 arrow_entries(entries, self._schema),
-                str(self._path),
+                str(self._path.absolute()),
                 schema=self._schema,
                 mode="create" if self._read_version is None else "append",
             )
 
-    def commit(self) -> None:
-        """Make all that was written part of the table, at once.
+    def commit(self) -> int:
+        """Make all that was written part of the table, at once; returns the table's new version.
 
         Raises:
-            OutputError: The disk refuses, or another process changed the table in a way that conflicts.
+            OutputError: The disk refuses.
         """
         with writing(self._path):
             operation: Any = lance.LanceOperation.Append(self._fragments)
             if self._read_version is None:
                 operation = lance.LanceOperation.Overwrite(self._schema, self._fragments)
-            lance.LanceDataset.commit(str(self._path), operation, read_version=self._read_version)
+            return int(
+                lance.LanceDataset.commit(
+                    str(self._path.absolute()), operation, read_version=self._read_version
+                ).version
+            )
 
 
-def open_table(path: Path) -> lance.LanceDataset:
-    """Open the table.
+def open_table(path: Path, version: int | None = None) -> lance.LanceDataset:
+    """Open the table as it was at a version, or as it is now.
 
     Raises:
         DatabaseError: It is absent or damaged.
     """
     with reading(path):
-        return lance.dataset(str(path))
+        return lance.dataset(str(path.absolute()), version=version)
 
 
 def take_vectors(table: lance.LanceDataset, column: str, rows: Int64[np.ndarray, " m"], path: Path) -> np.ndarray:
@@ -171,13 +177,64 @@ def scan(table: lance.LanceDataset, columns: Sequence[str], path: Path, batch_si
         yield from table.to_batches(columns=list(columns), batch_size=batch_size, scan_in_order=True)
 
 
-def subject_filter(subjects: Iterable[str], *, excluding: bool = False) -> str:
-    """The SQL condition that a row belongs (or does not belong) to one of the subjects."""
+def subject_filter(subjects: Iterable[str]) -> str:
+    """The SQL condition that a row belongs to none of the subjects."""
     quoted = ", ".join("'" + subject.replace("'", "''") + "'" for subject in subjects)
-    return f"subject {'NOT IN' if excluding else 'IN'} ({quoted})"
+    return f"subject NOT IN ({quoted})"
 
 
-def date_back(path: Path) -> None:
+def restored(path: Path, version: int) -> int:
+    """Make the table hold again what it held at a version, if a writer that was killed has changed it since.
+
+    Returns:
+        The version that holds it now: the newest.
+
+    Raises:
+        DatabaseError: The table is absent or damaged.
+        OutputError: The disk refuses.
+    """
+    newest = open_table(path)
+    if newest.version == version:
+        return version
+    committed = open_table(path, version)
+    with writing(path):
+        committed.restore()  # type: ignore[no-untyped-call]
+    return int(open_table(path).version)
+
+
+def sweep(path: Path, *, keep: int = 1) -> None:
+    """Delete all that belongs to none of the `keep` newest versions, and what killed writers left half written.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    _date_back(path)
+    table = open_table(path)
+    with writing(path):
+        # By count, not by age: Lance takes an age of zero for "the default of two weeks".
+        table.cleanup_old_versions(retain_versions=keep, delete_unverified=True)
+        for file in list(path.rglob("*")):
+            if file.is_file() and _half_written(file.relative_to(path)):
+                file.unlink()
+
+
+_WHOLE_FILES = {
+    "data": re.compile(r".*\.lance"),
+    "_deletions": re.compile(r".*\.(arrow|bin)"),
+    "_transactions": re.compile(r".*\.txn"),
+    "_versions": re.compile(r".*\.manifest|latest_version_hint\.json"),
+}
+
+
+def _half_written(name: Path) -> bool:
+    """Whether a file has the name under which one is written before it is renamed."""
+    if "#" in name.name or name.name.startswith("."):
+        return True
+    whole = _WHOLE_FILES.get(name.parts[0])
+    return whole is not None and whole.fullmatch(name.name) is None
+
+
+def _date_back(path: Path) -> None:
     """Give files of a table that are dated in the future, as by a disk whose clock is ahead, the time of now.
 
     Lance deletes no file that is younger than the version that stays.
@@ -208,10 +265,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise OutputError(
-            f"cannot write {path} ({reason_of(error)}); what was there before is unchanged; "
-            "free space, rights or another place would help"
-        ) from error
+        raise OutputError(f"cannot write {path} ({reason_of(error)}); make room, or mend the rights") from error
 
 
 def _unreadable(path: Path, error: BaseException) -> str:

@@ -3,12 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
 
+from mris.database.commit import Commit, file_problems
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
-from mris.database.table import Entries, entry_checksums, entry_schema, numpy_entries, scan
+from mris.database.stored import entries_sha256, read_database_mask
+from mris.database.table import (
+    CHECKSUMS,
+    METADATA,
+    metadata_checksums,
+    open_table,
+    reading,
+    scan,
+    strings_of,
+    table_schema,
+    vector_checksums,
+    vectors_of,
+)
 from mris.errors import DatabaseError
 from mris.types import AtlasMask
 from mris.wording import counted
@@ -25,12 +37,14 @@ class VerifyReport:
         n_entries: Entries that could be read.
         n_subjects: Their subjects.
         problems: One line each; empty if the database is whole.
+        removed: Subjects who were removed and are still on the disk.
     """
 
     path: Path
     n_entries: int
     n_subjects: int
     problems: tuple[str, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -41,56 +55,74 @@ class VerifyReport:
         """The report in a few lines."""
         verdict = "whole" if self.ok else f"{len(self.problems)} problem(s)"
         lines = [f"{self.path}: {counted(self.n_entries, 'entry')} of {counted(self.n_subjects, 'subject')}: {verdict}"]
+        if self.removed:
+            lines.append(f"  {counted(len(self.removed), 'removed subject')} still on the disk; purge to take them off")
         return "\n".join(lines + [f"  {problem}" for problem in self.problems])
 
 
-def verify_entries(folder: Path, header: DatabaseHeader, table: lance.LanceDataset, mask: AtlasMask) -> VerifyReport:
-    """Read every entry and check it against its checksum and the header.
+def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Commit) -> VerifyReport:
+    """Read every entry of a committed state and check it against its checksums and the header.
+
+    Args:
+        root: Folder of ``commit.json``.
+        folder: The database's, relative to it.
+        header: The database's header.
+        commit: The state.
 
     Returns:
         The report; damage that keeps Lance from reading on is its last problem.
+
+    Raises:
+        DatabaseError: The table cannot be opened.
     """
-    problems: list[str] = []
-    n_entries = 0
+    path, state = root / folder, commit.tables[folder]
+    problems = file_problems(root, commit)
+    table_path = path / TABLE_FOLDER
+    try:
+        mask = read_database_mask(path / state.mask, header)
+    except DatabaseError as error:
+        problems += [str(error)] if not problems else []
+        mask = np.ones(header.target_shape, dtype=np.bool_)
+    table = open_table(table_path, state.version)
+    expected = table_schema(header)
+    if list(table.schema.names) != list(expected.names) or list(table.schema.types) != list(expected.types):
+        problems.append(f"columns are {table.schema.to_string()!r}; the header asks for {expected.to_string()!r}")
+        return VerifyReport(path, 0, 0, tuple(problems), commit.removed)
     keys: list[str] = []
     subjects: set[str] = set()
-    expected = entry_schema(header.embedding_dim, int(np.prod(header.target_shape)))
-    if not _same_columns(table.schema, expected):
-        problems.append(f"columns are {table.schema.to_string()!r}; the header asks for {expected.to_string()!r}")
-        return VerifyReport(folder, 0, 0, tuple(problems))
-    path = folder / TABLE_FOLDER
     try:
-        for batch in scan(table, expected.names, path, batch_size=64):
-            entries = numpy_entries(batch)
-            problems += _problems_of(entries, mask)
-            keys += entries.metadata["key"].tolist()
-            subjects |= set(entries.metadata["subject"].tolist())
-            n_entries += len(batch)
+        for batch in scan(table, expected.names, table_path, batch_size=64):
+            problems += _problems_of(batch, mask)
+            keys += batch["key"].to_pylist()
+            subjects |= set(batch["subject"].to_pylist())
+        with reading(table_path):
+            columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
+        if len(keys) != state.n_entries or entries_sha256(columns) != state.entries:
+            problems.append(f"its {len(keys)} entries are not the {state.n_entries} that were committed")
     except DatabaseError as error:
-        problems.append(f"after {n_entries} entries: {error}")
-    else:
-        if n_entries != table.count_rows():
-            problems.append(f"{n_entries} entries were read; the table counts {table.count_rows()}")
+        problems.append(f"after {len(keys)} entries: {error}")
     names, counts = np.unique(np.array(keys, dtype=np.str_), return_counts=True)
     problems += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
-    return VerifyReport(folder, n_entries, len(subjects), tuple(problems))
+    return VerifyReport(path, len(keys), len(subjects), tuple(problems), commit.removed)
 
 
-def _same_columns(found: pa.Schema, expected: pa.Schema) -> bool:
-    return list(found.names) == list(expected.names) and list(found.types) == list(expected.types)
-
-
-def _problems_of(entries: Entries, mask: AtlasMask) -> list[str]:
-    keys = entries.metadata["key"]
+def _problems_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
+    metadata = {name: strings_of(batch, name) for name in METADATA}
+    keys, embeddings, targets = metadata["key"], vectors_of(batch, "embedding"), vectors_of(batch, "target")
+    found = {
+        "metadata_checksum": metadata_checksums(metadata),
+        "embedding_checksum": vector_checksums(keys, embeddings),
+        "target_checksum": vector_checksums(keys, targets),
+    }
+    stored = {name: batch[name].to_pylist() for name in CHECKSUMS}
+    norms = np.linalg.norm(embeddings, axis=1)
+    outside = ~np.isnan(targets[:, ~mask.ravel()]).all(axis=1)
     problems = []
-    checksums = entry_checksums(entries.metadata, entries.embeddings, entries.targets)
-    norms = np.linalg.norm(entries.embeddings, axis=1)
-    outside = ~np.isnan(entries.targets[:, ~mask.ravel()]).all(axis=1)
-    for row, key in enumerate(keys):
-        if checksums[row] != entries.checksums[row]:
-            problems.append(f"entry {str(key)!r}: its checksum does not match its content: the file was damaged")
+    for row, key in enumerate(keys.tolist()):
+        if damaged := [name for name in CHECKSUMS if found[name][row] != stored[name][row]]:
+            problems.append(f"entry {key!r}: its {damaged[0].replace('_', ' ')} does not match: the file was damaged")
         elif not abs(norms[row] - 1) < _NORM_TOLERANCE:
-            problems.append(f"entry {str(key)!r}: the norm of its embedding is {norms[row]:.4g}, not 1")
+            problems.append(f"entry {key!r}: the norm of its embedding is {norms[row]:.4g}, not 1")
         elif outside[row]:
-            problems.append(f"entry {str(key)!r}: its target has values outside the atlas mask")
+            problems.append(f"entry {key!r}: its target has values outside the atlas mask")
     return problems

@@ -1,6 +1,6 @@
 """Evaluate a bundle on a split of a cohort, beside other bundles, other methods, and what learning must beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from mris.evaluation.prevalence import Prevalences
 from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
-from mris.synthesis.bundle import Bundle, check_encoder_fits
+from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
 from mris.wording import counted
@@ -90,11 +91,12 @@ def evaluate_bundle(
         for member in opened.members:
             check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
+    subjects = set(queries.subjects.tolist())
     for title, opened in named.items():
-        _check_unseen(f"bundle {title!r}", _training_subjects(opened), queries)
+        _check_unseen(f"bundle {title!r}", trained_on(opened, subjects))
     for title, method in (others or {}).items():
-        if isinstance(method, Trained):
-            _check_unseen(f"method {title!r}", method.training_subjects or frozenset(), queries)
+        if isinstance(method, Trained) and method.training_subjects is not None:
+            _check_unseen(f"method {title!r}", set(method.training_subjects.among(subjects)))
     methods: dict[str, Predictor | BatchSynthesizer] = {
         title: opened.synthesizer(n_neighbors, one_per_subject=one_per_subject) for title, opened in named.items()
     }
@@ -154,20 +156,26 @@ def queried_subjects(bundle: Bundle, queries: Cohort) -> frozenset[str]:
     return added.intersection(queries.subjects.tolist())
 
 
-def _training_subjects(bundle: Bundle) -> frozenset[str]:
-    """People whose pairs a bundle holds as training pairs."""
-    return frozenset().union(
-        *(database.subjects[database.splits == "train"].tolist() for database in _databases(bundle))
-    )
+def trained_on(bundle: Bundle, subjects: Iterable[str]) -> set[str]:
+    """Find people among some subjects whom a bundle's encoders were trained on, whoever is in its database today.
+
+    An encoder that does not say so is taken to know the people who stand in the database as training pairs.
+    """
+    asked, found = set(subjects), set()
+    for member in bundle.members:
+        record, database = member.encoder.training_subjects, member.database
+        found |= asked.intersection(database.subjects[database.splits == "train"].tolist())
+        found |= set() if record is None else set(record.among(asked))
+    return found
 
 
 def _databases(bundle: Bundle) -> list[EmbeddingDatabase]:
     return [member.database for member in bundle.members]
 
 
-def _check_unseen(what: str, trained_on: frozenset[str], queries: Cohort) -> None:
+def _check_unseen(what: str, trained_on: set[str]) -> None:
     """Refuse queries of people whom a method was trained on."""
-    seen = sorted(trained_on.intersection(queries.subjects.tolist()))
+    seen = sorted(trained_on)
     if seen:
         more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
         raise SubjectLeakError(

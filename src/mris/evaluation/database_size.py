@@ -18,7 +18,7 @@ from rich.progress import Progress
 import mris
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
-from mris.database.checks import check_unit_norm
+from mris.database.embed import check_unit_norm
 from mris.database.search import Groups, exact_search
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
@@ -36,7 +36,8 @@ from mris.evaluation.image_error import evaluation_mask
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.evaluation.target_pixels import TargetPixels, row_errors
 from mris.synthesis.average import average_rows
-from mris.synthesis.bundle import Bundle, check_encoder_fits
+from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.synthesizer import MEMORY_LIMIT
 from mris.synthesis.weights import Weights, similarity_weights
 from mris.types import Embeddings, Encoder, Rows

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import SettingsError
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BatchSynthesizer
@@ -31,7 +32,7 @@ class Trained(Protocol):
     """A method that can say whose pairs it was trained on, so that none of them becomes a query."""
 
     @property
-    def training_subjects(self) -> frozenset[str] | None:
+    def training_subjects(self) -> TrainingSubjects | None:
         """Subjects of the training pairs; None where they are unknown."""
 
 

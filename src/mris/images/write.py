@@ -1,9 +1,10 @@
 """Files that appear whole or not at all: atomic writing of NIfTI, NPZ, PNG, JSON and folders."""
 
 import contextlib
+import hashlib
 import json
 import os
-import secrets
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,8 +17,14 @@ import PIL.Image
 
 from mris.errors import OutputError
 from mris.images.image import Spacing, usable_spacing
+from mris.images.lock import lock_descriptor
 
 _NIFTI1_IMAGE: Any = nib.Nifti1Image  # nibabel does not annotate it
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..*)?")
+
+OWNER_ONLY = 0o700
+"""Rights of a folder that holds what belongs to people."""
 
 
 @contextlib.contextmanager
@@ -25,7 +32,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it becomes `path` if the block succeeds and vanishes if it fails.
 
     The temporary file is in the same folder and ends in the same suffixes, is flushed to disk and then renamed over
-    `path`: a reader, a crash or a full disk sees the old file or the new one, never a part. Missing parent folders
+    `path`: a reader, a crash or a full disk sees the old file or the new one, never a part. Its name depends on `path`
+    alone, so that what a killed process left is overwritten by the next one; two that write one file wait for each
+    other. A new file is its owner's alone; one that replaces another keeps the rights of that. Missing parent folders
     are made.
 
     Args:
@@ -49,22 +58,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _as_output_error(path):
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; give a file name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_sibling(path)
-        # Not mkstemp: its files are private (0600), and the rename would hand that to a folder shared by a group.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        temporary = temporary_sibling(path)
+        descriptor = _claimed_file(temporary)
         try:
+            if path.exists():
+                os.fchmod(descriptor, path.stat().st_mode & 0o777)
             yield temporary
             _flush(temporary)
             temporary.replace(path)
             _flush_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` if the block succeeds and vanishes if it fails.
+
+    The folder is its owner's alone. Its name while it is made depends on `path` alone: what a killed process left there
+    is cleared by the next one that makes `path`.
 
     Args:
         path: The folder to make. An empty folder of that name is replaced.
@@ -75,23 +89,48 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         An existing, empty folder.
 
     Raises:
-        OutputError: If `path` exists and may not be replaced, or the system refuses.
+        OutputError: If `path` exists and may not be replaced, another process is making it, or the system refuses.
     """
     path = Path(path)
     with _as_output_error(path):
-        _check_replaceable(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_sibling(path)
-        temporary.mkdir()
-        try:
-            yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    _flush(file)
-            _check_replaceable(path, overwrite)
-            _swap_in(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        temporary, aside = temporary_sibling(path), temporary_sibling(path, "old")
+        with _claimed_folder(temporary, path):
+            if not path.exists() and aside.is_dir():
+                aside.rename(path)  # a process was killed between the two renames of `_swap_in`
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                _check_replaceable(path, overwrite)
+                yield temporary
+                for file in temporary.rglob("*"):
+                    if file.is_file():
+                        _flush(file)
+                _check_replaceable(path, overwrite)
+                _swap_in(temporary, path, aside)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_sibling(path: Path, word: str = "tmp") -> Path:
+    """Name what `path` is called while it is made: always the same, beside it, hidden, with the same suffixes."""
+    # The suffixes stay last because writers choose a format (and gzip) by them.
+    suffixes = "".join(path.suffixes[-2:])
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
+    return path.with_name(f".{path.name[:40]}.{digest}.{word}{suffixes}")
+
+
+def share_alike(folder: Path) -> None:
+    """Give all files and folders inside a folder its own rights: its owner's alone, unless the owner has shared it.
+
+    Raises:
+        OutputError: The system refuses.
+    """
+    with _as_output_error(folder):
+        rights = folder.stat().st_mode & 0o777
+        for path in folder.rglob("*"):
+            wanted = rights if path.is_dir() else rights & 0o666
+            if path.lstat().st_mode & 0o777 != wanted and not path.is_symlink():
+                path.chmod(wanted)
 
 
 def check_writable_folder(path: str | os.PathLike[str]) -> None:
@@ -241,10 +280,67 @@ def _as_output_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _temporary_sibling(path: Path) -> Path:
-    # The suffixes stay last because writers choose a format (and gzip) by them.
-    suffixes = "".join(path.suffixes[-2:])
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{suffixes}")
+def clear_temporaries(folder: Path) -> None:
+    """Delete what killed processes left of files they were writing into a folder of ours.
+
+    Raises:
+        OutputError: The system refuses.
+    """
+    with _as_output_error(folder):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                descriptor = os.open(path, os.O_WRONLY)
+                try:
+                    if lock_descriptor(descriptor, blocking=False):
+                        path.unlink(missing_ok=True)
+                finally:
+                    os.close(descriptor)
+
+
+def _claimed_file(path: Path) -> int:
+    """Make or take over a file, empty, and hold its lock; returns the descriptor that holds it."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+        lock_descriptor(descriptor, blocking=True)
+        if _is_still(path, descriptor):
+            os.ftruncate(descriptor, 0)
+            os.fchmod(descriptor, 0o600)
+            return descriptor
+        os.close(descriptor)  # its holder has finished, and renamed it
+
+
+@contextlib.contextmanager
+def _claimed_folder(path: Path, wanted: Path) -> Iterator[None]:
+    """Make or take over a folder, empty, and hold its lock."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        yield
+        return
+    while True:
+        path.mkdir(mode=OWNER_ONLY, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # its holder has just finished
+            continue
+        try:
+            if not lock_descriptor(descriptor, blocking=False):
+                raise OutputError(f"another process is making {wanted} right now; wait for it, or choose another place")
+            if not _is_still(path, descriptor):
+                continue
+            for entry in path.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            yield
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _check_replaceable(path: Path, overwrite: bool) -> None:
@@ -255,20 +351,19 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise OutputError(f"cannot write {path}: a file of that name is in the way")
 
 
-def _swap_in(temporary: Path, path: Path) -> None:
-    old = None
-    if path.is_dir() and any(path.iterdir()):
-        old = _temporary_sibling(path)
-        path.rename(old)
+def _swap_in(temporary: Path, path: Path, aside: Path) -> None:
+    replaced = path.is_dir() and any(path.iterdir())
+    if replaced:
+        path.rename(aside)
     try:
         temporary.replace(path)
     except OSError:
-        if old is not None:
-            old.rename(path)
+        if replaced:
+            aside.rename(path)
         raise
     _flush_folder(path.parent)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    if replaced:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mris.cohort.header import CohortHeader
+from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects, write_training_subjects
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
@@ -89,6 +90,9 @@ class DualEncoder(nn.Module):
     Args:
         spec: shapes, preparation and architecture.
 
+    Attributes:
+        training_subjects: whom the encoders were trained on; None where that is unknown.
+
     `encode_sources` and `encode_targets` take and give NumPy arrays; `forward` is the training's door and takes
     tensors whose targets are already scaled.
     """
@@ -96,6 +100,7 @@ class DualEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.training_subjects: TrainingSubjects | None = None
         network: dict[str, Any] = {"embedding_dim": spec.embedding_dim, "width": spec.width, "stem": spec.stem}
         self.source = build_network(spec.architecture, channels=spec.source_shape[0], **network)
         self.target = build_network(spec.architecture, channels=spec.target_shape[0], **network)
@@ -149,6 +154,8 @@ class DualEncoder(nn.Module):
         write_json(
             folder / _SPEC, {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **self.spec.to_dict()}
         )
+        if self.training_subjects is not None:
+            write_training_subjects(folder, self.training_subjects)
 
     @classmethod
     def load(cls, folder: str | Path) -> "DualEncoder":
@@ -166,6 +173,7 @@ class DualEncoder(nn.Module):
                 )
             encoder = cls(EncoderSpec.from_dict(values))
             encoder.load_state_dict(load_file(folder / _WEIGHTS))
+            encoder.training_subjects = read_training_subjects(folder)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(

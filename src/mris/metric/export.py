@@ -5,6 +5,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mris.cohort.training_subjects import write_training_subjects
 from mris.images.write import write_json
 from mris.metric.encoders import FORMAT_VERSION, DualEncoder
 from mris.training.export import export_network
@@ -27,7 +28,7 @@ class NormalizedNetwork(nn.Module):
 
 
 def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
-    """Write ``source.onnx``, ``target.onnx`` and ``encoder.json``, and check that they compute what torch computes.
+    """Write networks as ONNX, their card, and whom they were trained on; check that they compute what torch does.
 
     The graphs take ``(n, c, h, w)`` float32 for any n and end in unit vectors. Targets go in scaled, 0 where they have
     no value (`mris.training.pairs.scale_targets`).
@@ -65,4 +66,6 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
             "versions": software_versions(),
         },
     )
+    if encoder.training_subjects is not None:
+        write_training_subjects(folder, encoder.training_subjects)
     return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import TrainingError
 from mris.metric.data import PairsData
 from mris.metric.encoders import DualEncoder, EncoderSpec
@@ -106,6 +107,7 @@ def train_encoders(
         unit=cohort.header.unit,
     )
     encoder.load_state_dict(state)
+    encoder.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
     encoder.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     if process_rank() == 0:
         encoder.save(run / ENCODER_FOLDER)

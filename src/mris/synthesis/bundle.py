@@ -2,38 +2,35 @@
 
     BUNDLE/
       bundle.json       identity, members, checksums of the networks
+      commit.json       which state of the databases counts
       model_card.md     for people
-      members/<name>/   source.onnx, target.onnx, encoder.json, database/
+      members/<name>/   source.onnx, target.onnx, encoder.json, training_subjects.json, database/
 
 One member that reads all regions is MRIS-C; a member for each region is MRIS-S.
 """
 
-import hashlib
-import re
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-import mris
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
+from mris.database.changes import Removal, Writable
+from mris.database.commit import Commit, at_newest, file_sha256
 from mris.database.database import EmbeddingDatabase
 from mris.database.verify import VerifyReport
-from mris.errors import BundleError, DatabaseError
-from mris.images.extent import alike
-from mris.images.write import atomic_directory, atomic_write, write_json
-from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader, read_header
+from mris.images.write import atomic_write
+from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
+from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.model_card import model_card
-from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES, OnnxEncoder
+from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.synthesizer import MEMORY_LIMIT, Synthesizer
 from mris.synthesis.weights import WeightRule
 
-__all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder", "build_bundle"]
+__all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
 
 CARD = "model_card.md"
 
@@ -91,19 +88,18 @@ class Bundle:
         """
         path = Path(path)
         header = read_header(path)
+        encoders = [open_encoder(path, member) for member in header.members]
+        check_members(str(path), encoders)
+        return at_newest(path, lambda commit: cls._at(path, header, encoders, commit))
+
+    @classmethod
+    def _at(cls, path: Path, header: BundleHeader, encoders: Sequence[OnnxEncoder], commit: Commit) -> "Bundle":
         members = []
-        for member in header.members:
-            folder = path / "members" / member.name
-            if not folder.is_dir():
-                raise BundleError(f"bundle {path}: member {member.name!r} is missing; restore a copy, or index again")
-            encoder = OnnxEncoder(folder, checksums=member.checksums)
-            if _sha256(folder / CARD_FILE) != member.checksums[CARD_FILE]:
-                raise BundleError(
-                    f"{folder / CARD_FILE} is not the file that was indexed; restore a copy, or index again"
-                )
-            database = EmbeddingDatabase.open(folder / "database", fingerprint=encoder.fingerprint)
+        for member, encoder in zip(header.members, encoders, strict=True):
+            database = EmbeddingDatabase.of_folder(path, database_folder(member), commit)
+            database.check_fingerprint(encoder.fingerprint)
+            check_database_fits(database, encoder)
             members.append(Member(member.name, encoder, database))
-        _check_members(str(path), [member.encoder for member in members])
         return cls(path, header, tuple(members))
 
     def __repr__(self) -> str:
@@ -156,60 +152,60 @@ class Bundle:
             ],
         )
 
-    def add(self, cohort: Cohort, *, batch_size: int = 64, progress: bool = True) -> int:
-        """Embed and add the pairs of a cohort to every member.
+    def refresh(self) -> None:
+        """Take in what this or another process has changed in the database since it was opened.
 
-        Should the process end between two members, the same call again completes the rest.
+        Raises:
+            DatabaseError: The database is damaged.
+        """
+        at_newest(self.path, self._move_to)
+
+    def add(self, cohort: Cohort, *, batch_size: int = 64, progress: bool = True, wait: bool = True) -> int:
+        """Embed and add the pairs of a cohort to every member, or (on any failure) to none.
+
+        Args:
+            cohort: What to add; if the bundle holds all of it as it is, nothing is done.
+            batch_size: Targets embedded at a time.
+            progress: Show a progress bar on standard error.
+            wait: Wait for another process that changes the bundle; False raises at once.
 
         Returns:
             How many entries were added to the bundle.
 
         Raises:
-            DatabaseError: The cohort is empty or does not fit, or a key is there already.
+            DatabaseError: The cohort is empty or does not fit, or a key is there already with another image.
+            OutputError: The disk refuses, or another process is changing the bundle.
         """
-        if len(cohort) == 0:
-            raise DatabaseError(f"the cohort {cohort.path} has no pair in this selection; there is nothing to add")
-        everywhere = set.intersection(*(set(member.database.keys.tolist()) for member in self.members))
-        twice = sorted(everywhere.intersection(cohort.keys.tolist()))
-        if twice:
-            raise DatabaseError(
-                f"bundle {self.path} already has {len(twice)} of these keys, such as {twice[0]!r}; remove that subject "
-                "first, or leave these pairs out"
-            )
-        for member in self.members:
-            missing = cohort.select(~np.isin(cohort.keys, member.database.keys))
-            member.database.add(missing, member.encoder, batch_size=batch_size, progress=progress)
-        self._write_card()
-        return len(cohort)
+        encoders = {member.database.folder: member.encoder for member in self.members}
+        added = self._writable(wait).add(cohort, encoders, batch_size=batch_size, progress=progress)
+        self.refresh()
+        return added
 
-    def remove(self, subjects: Sequence[str]) -> int:
-        """Remove all entries of some subjects from every member; `purge` then takes their bytes off the disk.
+    def remove(self, subjects: Sequence[str], *, purge: bool = False, wait: bool = True) -> Removal:
+        """Remove all entries of some subjects from every member.
 
-        Returns:
-            How many entries of the bundle were removed.
+        Args:
+            subjects: Whom to remove.
+            purge: Also take their bytes off the disk; see `purge`.
+            wait: Wait for another process that changes the bundle; False raises at once.
 
         Raises:
-            DatabaseError: A subject is in no member; nothing is removed then.
+            DatabaseError: A subject is neither in the bundle nor removed and still on the disk; nothing is removed.
+            OutputError: The disk refuses, or another process is changing the bundle.
         """
-        present = set().union(*(member.database.subjects.tolist() for member in self.members))
-        named = {normal_form(str(name)) for name in subjects}
-        unknown = sorted(named - present)
-        if unknown or isinstance(subjects, str):
-            raise DatabaseError(
-                f"bundle {self.path} has no subject {', '.join(map(repr, unknown[:5]))}; nothing was removed"
-            )
-        removed = 0
-        for member in self.members:
-            here = sorted(named.intersection(member.database.subjects.tolist()))
-            removed = max(removed, member.database.remove(here))
-        self._write_card()
-        return removed
+        removal = self._writable(wait).remove(subjects, purge=purge)
+        self.refresh()
+        return removal
 
-    def purge(self) -> None:
-        """Take every byte of removed entries off the disk; see `EmbeddingDatabase.purge`."""
-        for member in self.members:
-            member.database.purge()
-        self._write_card()  # should the process have ended before removal did
+    def purge(self, *, wait: bool = True) -> tuple[str, ...]:
+        """Take every byte of removed entries off the disk; see `EmbeddingDatabase.purge`.
+
+        Returns:
+            The subjects who had been removed.
+        """
+        purged = self._writable(wait).purge()
+        self.refresh()
+        return purged
 
     def verify(self) -> BundleReport:
         """Check every file against its checksum, every entry against its own, and members against each other."""
@@ -219,87 +215,37 @@ class Bundle:
             for name, expected in header.checksums.items():
                 if not (folder / name).is_file():
                     problems.append(f"{folder / name} is missing")
-                elif _sha256(folder / name) != expected:
+                elif file_sha256(folder / name) != expected:
                     problems.append(f"{folder / name} is damaged or replaced: its SHA-256 is not that of bundle.json")
+        self.refresh()
         first = set(self.keys.tolist())
         for member in self.members[1:]:
             apart = first.symmetric_difference(member.database.keys.tolist())
             if apart:
                 problems.append(
                     f"members {self.members[0].name!r} and {member.name!r} differ in {len(apart)} entries, such as "
-                    f"{min(apart)!r}; repeat the addition or removal that was interrupted"
+                    f"{min(apart)!r}; restore a copy, or index again"
                 )
+        card = self.path / CARD
+        if not card.is_file() or card.read_text(encoding="utf-8", errors="replace") != _card_text(self):
+            problems.append(f"{card} does not tell what the bundle holds; any change, such as a purge, writes it anew")
         return BundleReport(
             self.path, tuple(problems), {member.name: member.database.verify() for member in self.members}
         )
 
-    def _write_card(self) -> None:
-        with atomic_write(self.path / CARD) as temporary:
-            temporary.write_text(_card_text(self), encoding="utf-8")
+    def _move_to(self, commit: Commit) -> None:
+        self.members = tuple(replace(member, database=member.database.at(commit)) for member in self.members)
 
+    def _writable(self, wait: bool) -> Writable:
+        return Writable(self.path, wait, after=self.write_card)
 
-def build_bundle(
-    encoder_dirs: Sequence[str | Path],
-    cohort: Cohort,
-    out: str | Path,
-    *,
-    splits: Sequence[str] = ("train",),
-    batch_size: int = 64,
-    progress: bool = True,
-) -> Bundle:
-    """Embed a cohort with exported encoders and put all into one folder, which appears when it is complete.
-
-    Args:
-        encoder_dirs: Folders that `mris.metric.export.export_encoder` wrote; their regions must be disjoint.
-        cohort: Where the database's pairs come from.
-        out: Folder to make; it must not exist.
-        splits: Splits of the cohort that enter the database.
-        batch_size: Targets embedded at a time.
-        progress: Show a progress bar on standard error.
-
-    Returns:
-        The open bundle.
-
-    Raises:
-        BundleError: `out` exists, an encoder is damaged, or encoders contradict each other or the cohort.
-        CohortError: The cohort lacks a split or a region.
-        OutputError: The disk refuses.
-    """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise BundleError(f"{out} exists; remove it, or choose another place")
-    encoders = [OnnxEncoder(folder) for folder in encoder_dirs]
-    _check_members("the new bundle", encoders)
-    for encoder in encoders:
-        check_encoder_fits(encoder, cohort)
-    chosen = cohort.split(*splits)
-    with atomic_directory(out) as temporary:
-        headers: list[MemberHeader] = []
-        for encoder in encoders:
-            name = re.sub(r"[^A-Za-z0-9._-]+", "_", "+".join(encoder.regions).replace("+", "_")).strip("._") or "member"
-            name = name if name not in [header.name for header in headers] else f"{name}_{len(headers)}"
-            folder = temporary / "members" / name
-            folder.mkdir(parents=True)
-            for file in (*GRAPH_FILES, CARD_FILE):
-                shutil.copyfile(encoder.folder / file, folder / file)
-            checksums = {file: _sha256(folder / file) for file in (*GRAPH_FILES, CARD_FILE)}
-            headers.append(MemberHeader(name, encoder.regions, encoder.fingerprint, checksums))
-            EmbeddingDatabase.build(
-                folder / "database", chosen, OnnxEncoder(folder), batch_size=batch_size, progress=progress
-            )
-        created = datetime.now(UTC).isoformat(timespec="microseconds")
-        identity = "\n".join([created, cohort.header.manifest_sha256, *(encoder.fingerprint for encoder in encoders)])
-        header = BundleHeader(
-            id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-            created=created,
-            software=f"mris {mris.__version__}",
-            unit=encoders[0].card.unit,
-            manifest_sha256=cohort.header.manifest_sha256,
-            members=tuple(headers),
-        )
-        write_json(temporary / HEADER_FILE, header.to_json())
-        Bundle.open(temporary)._write_card()
-    return Bundle.open(out)
+    def write_card(self, commit: Commit) -> None:
+        """Bring the model card up to date with a state."""
+        self._move_to(commit)
+        text, card = _card_text(self), self.path / CARD
+        if not card.is_file() or card.read_text(encoding="utf-8", errors="replace") != text:
+            with atomic_write(card) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
 
 def _card_text(bundle: Bundle) -> str:
@@ -315,55 +261,3 @@ def _card_text(bundle: Bundle) -> str:
         sides=first.database.sides,
         labels=first.database.labels,
     )
-
-
-def _check_members(what: str, encoders: Sequence[OnnxEncoder]) -> None:
-    if not encoders:
-        raise BundleError(f"{what} has no encoder; give at least one")
-    seen: set[str] = set()
-    first = encoders[0].card
-    for encoder in encoders:
-        card = encoder.card
-        shared = sorted(seen.intersection(card.regions))
-        if shared:
-            raise BundleError(f"{what}: region {shared[0]!r} is given by two encoders; each region needs exactly one")
-        seen.update(card.regions)
-        for name in ("source_shape", "preparation", "unit", "target_spacing"):
-            if getattr(card, name) != getattr(first, name):
-                raise BundleError(
-                    f"{what}: encoders {encoder.folder.name!r} and {encoders[0].folder.name!r} differ in {name} "
-                    f"({getattr(card, name)} and {getattr(first, name)}); train them on one cohort"
-                )
-        if card.target_shape[1:] != first.target_shape[1:]:
-            raise BundleError(f"{what}: encoders take targets of {card.target_shape} and {first.target_shape}")
-
-
-def check_encoder_fits(encoder: OnnxEncoder, cohort: Cohort) -> None:
-    """Refuse a cohort that was prepared otherwise than the one an encoder was trained on.
-
-    Raises:
-        BundleError: Source shape, preparation, target size or unit differ.
-        CohortError: The cohort lacks a region.
-    """
-    card, header = encoder.card, cohort.header
-    cohort.region_channels(card.regions)
-    pairs: dict[str, tuple[object, object]] = {
-        "source shape": (card.source_shape, header.source_shape),
-        "source preparation": (card.preparation, header.source),
-        "target size": (card.target_shape[1:], header.target_shape[1:]),
-        "unit": (card.unit, header.unit),
-    }
-    extents = card.preparation.extent_mm, header.source.extent_mm
-    if not alike(*extents):
-        pairs["what sources show (mm)"] = extents
-    for name, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise BundleError(
-                f"encoder {encoder.folder} and cohort {cohort.path} differ in {name}: {ours} and {theirs}; prepare the "
-                "cohort as the one that the encoder was trained on"
-            )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

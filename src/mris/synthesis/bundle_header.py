@@ -9,7 +9,7 @@ from typing import Any
 from mris.errors import BundleError
 from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER_FILE = "bundle.json"
 
 
@@ -73,7 +73,7 @@ class BundleHeader:
                     name=str(member["name"]),
                     regions=tuple(str(region) for region in member["regions"]),
                     fingerprint=str(member["fingerprint"]),
-                    checksums={str(name): str(member["checksums"][name]) for name in (*GRAPH_FILES, CARD_FILE)},
+                    checksums={str(name): str(value) for name, value in member["checksums"].items()},
                 )
                 for member in values["members"]
             )
@@ -102,6 +102,9 @@ def read_header(path: Path) -> BundleHeader:
         header = BundleHeader.from_json(values)
     except BundleError as error:
         raise BundleError(f"{file}: {error}") from error
-    if not header.members or any(Path(member.name).name != member.name for member in header.members):
+    needed = {*GRAPH_FILES, CARD_FILE}
+    if not header.members or any(
+        Path(member.name).name != member.name or not needed.issubset(member.checksums) for member in header.members
+    ):
         raise BundleError(f"{file}: it names no usable member; restore a copy, or index again")
     return header

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
+from mris.database.commit import Commit, at_newest
 from mris.images.transforms import SourcePreparation
-from mris.synthesis.synthesis import Contribution, Synthesis
+from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BatchSynthesizer, Synthesizer
 from mris.types import Sources
 
@@ -32,13 +33,21 @@ class BundleSynthesizer(BatchSynthesizer):
 
     def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
         """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`."""
-        by_member = [member.synthesize(sources, exclude_subjects) for member in self.members]
-        return [self._joined(parts) for parts in zip(*by_member, strict=True)]
+        embeddings = [member.encoder.encode_sources(sources) for member in self.members]
+
+        def from_state(commit: Commit) -> list[Synthesis]:
+            by_member = [
+                member.synthesize_embedded(vectors, exclude_subjects, commit)
+                for member, vectors in zip(self.members, embeddings, strict=True)
+            ]
+            return [self._joined(parts) for parts in zip(*by_member, strict=True)]
+
+        return at_newest(self.members[0].database.root, from_state)
 
     def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
         """The target images of the first neighbors, for each contribution: (m, r, h, w), m at most `count`."""
         pairs = zip(self.members, synthesis.contributions, strict=True)
-        return tuple(member.database.read_targets(_first_rows(part, count)) for member, part in pairs)
+        return tuple(member.maps_of(part, count) for member, part in pairs)
 
     def _joined(self, parts: tuple[Synthesis, ...]) -> Synthesis:
         return replace(
@@ -49,8 +58,3 @@ class BundleSynthesizer(BatchSynthesizer):
             contributions=tuple(contribution for part in parts for contribution in part.contributions),
             bundle_id=self.bundle_id,
         )
-
-
-def _first_rows(contribution: Contribution, count: int) -> list[int]:
-    rows = contribution.neighbors.rows[0]
-    return [int(row) for row in rows[rows >= 0][:count]]

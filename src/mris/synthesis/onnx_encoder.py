@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mris.cohort.training_subjects import read_training_subjects
 from mris.errors import BundleError, SettingsError
 from mris.images.transforms import SourcePreparation
 from mris.training.onnx_network import OnnxNetwork
@@ -87,6 +88,10 @@ class OnnxEncoder:
     """Encoders exported by `mris.metric.export.export_encoder`; satisfies `mris.types.Encoder` without torch.
 
     Networks are loaded when they are first used: a synthesis never loads the target's.
+
+    Attributes:
+        card: All about the encoders but their weights.
+        training_subjects: Whom they were trained on; None where that is unknown.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class OnnxEncoder:
         """
         self.folder = Path(folder)
         self.card = read_card(self.folder)
+        self.training_subjects = read_training_subjects(self.folder)
         card, known = self.card, dict(checksums or {})
         shapes = {"source": card.source_shape, "target": card.target_shape}
         self._networks = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.image import Image, side_name
@@ -16,7 +17,7 @@ from mris.images.transforms import SourcePreparation, check_extent, prepare_sour
 from mris.synthesis.average import average_rows
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
-from mris.types import Encoder, Rows, Sources, TargetMap, Targets
+from mris.types import Embeddings, Encoder, Rows, Sources, TargetMap, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
 
@@ -232,16 +233,32 @@ class Synthesizer(BatchSynthesizer):
         Raises:
             DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
         """
-        settings, database = self.settings, self.database
+        embeddings = self.encoder.encode_sources(sources)
+        return at_newest(
+            self.database.root, lambda commit: self.synthesize_embedded(embeddings, exclude_subjects, commit)
+        )
+
+    def synthesize_embedded(
+        self, embeddings: Embeddings, exclude_subjects: Sequence[str | None] | None, commit: Commit
+    ) -> list[Synthesis]:
+        """Synthesize from embedded sources and one committed state of the database, from beginning to end.
+
+        Args:
+            embeddings: (n, d), of norm 1.
+            exclude_subjects: For each source the subject whose entries must not be used, or None.
+            commit: The state; the synthesizer's database moves to it.
+        """
+        self.database = database = self.database.at(commit)
+        settings = self.settings
         if len(database) == 0:
             raise DatabaseError(f"database {database.path} is empty; add targets with `mris bundle add`")
         neighbors = database.search(
-            self.encoder.encode_sources(sources),
+            embeddings,
             settings.n_neighbors,
             exclude_subjects=exclude_subjects,
             one_per_subject=settings.one_per_subject,
         )
-        excluded = [None] * len(sources) if exclude_subjects is None else list(exclude_subjects)
+        excluded = [None] * len(embeddings) if exclude_subjects is None else list(exclude_subjects)
         if (neighbors.counts == 0).any():
             alone = int(np.argmin(neighbors.counts))
             raise DatabaseError(
@@ -250,7 +267,7 @@ class Synthesizer(BatchSynthesizer):
             )
         weights = neighbor_weights(settings.weights, neighbors.similarities, neighbors.rows, settings.temperature)
         syntheses = []
-        averages = self._averages(neighbors.rows, weights)
+        averages = _averages(database, neighbors.rows, weights, self._memory_limit)
         for (query, subject), (image, spread) in zip(enumerate(excluded), averages, strict=True):
             contribution = Contribution(
                 regions=database.regions,
@@ -275,27 +292,36 @@ class Synthesizer(BatchSynthesizer):
 
     def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
         """The target images of the first neighbors, as a single array (m, r, h, w), m at most `count`."""
-        rows = synthesis.neighbors.rows[0]
-        return (self.database.read_targets(rows[rows >= 0][:count]),)
+        return (self.maps_of(synthesis.contributions[0], count),)
 
-    def _averages(self, rows: Rows, weights: Weights) -> Iterator[tuple[TargetMap, TargetMap]]:
-        """Mean and spread of each query's neighbors."""
-        mask = self.database.atlas_mask
-        store = self.database.pixels_in_memory(self._memory_limit)
-        bytes_of_query = 4 * rows.shape[1] * int(np.count_nonzero(mask))
-        at_a_time = len(rows) if store is not None else max(1, _READ_BYTES // max(1, bytes_of_query))
-        for start in range(0, len(rows), at_a_time):
-            stored, places = store, rows[start : start + at_a_time]
-            if stored is None:
-                # Several queries at a time: one reading of many rows costs little more than one of a few.
-                distinct = np.unique(places[places >= 0])
-                stored = self.database.read_pixels(distinct)
-                places = np.where(places >= 0, np.searchsorted(distinct, places), -1)
-            for place, weight in zip(places, weights[start : start + at_a_time], strict=True):
-                mean, deviation = average_rows(stored, place, weight)
-                image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
-                image[mask], spread[mask] = mean, deviation
-                yield image, spread
+    def maps_of(self, contribution: Contribution, count: int) -> Float32[np.ndarray, "m r h w"]:
+        """The target images of the first neighbors of a contribution of this database; see `neighbor_maps`."""
+        # By key, not by row: the database may have moved to another state since.
+        keys = contribution.neighbors.keys[0]
+        database = self.database
+        return database.read_targets(database.rows_of(keys[keys != ""][:count]))
+
+
+def _averages(
+    database: EmbeddingDatabase, rows: Rows, weights: Weights, memory_limit: int
+) -> Iterator[tuple[TargetMap, TargetMap]]:
+    """Mean and spread of each query's neighbors."""
+    mask = database.atlas_mask
+    store = database.pixels_in_memory(memory_limit)
+    bytes_of_query = 4 * rows.shape[1] * int(np.count_nonzero(mask))
+    at_a_time = len(rows) if store is not None else max(1, _READ_BYTES // max(1, bytes_of_query))
+    for start in range(0, len(rows), at_a_time):
+        stored, places = store, rows[start : start + at_a_time]
+        if stored is None:
+            # Several queries at a time: one reading of many rows costs little more than one of a few.
+            distinct = np.unique(places[places >= 0])
+            stored = database.read_pixels(distinct)
+            places = np.where(places >= 0, np.searchsorted(distinct, places), -1)
+        for place, weight in zip(places, weights[start : start + at_a_time], strict=True):
+            mean, deviation = average_rows(stored, place, weight)
+            image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
+            image[mask], spread[mask] = mean, deviation
+            yield image, spread
 
 
 def _checked_source(source: np.ndarray) -> Float32[np.ndarray, "c h w"]:

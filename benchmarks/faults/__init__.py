@@ -1,0 +1,1 @@
+"""What a bundle does when its writers are killed, run out of disk, or race each other."""

@@ -1,0 +1,165 @@
+"""`commit.json`: which state of a folder's tables is the one that counts.
+
+A folder, a database by itself or a bundle of several, has one such file. What it names was written before it, under
+names and versions of its own; to replace the file is to commit all of that at once. Readers follow it and nothing else.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mris.errors import DatabaseError, OutputError
+from mris.images.write import write_json
+
+COMMIT_FILE = "commit.json"
+IndexKind = Literal["IVF_PQ", "IVF_FLAT"]
+FORMAT_VERSION = 1
+_T = TypeVar("_T")
+
+
+class TableState(BaseModel):
+    """One database as it was committed.
+
+    Attributes:
+        version: Version of its Lance table.
+        n_entries: How many entries that has.
+        entries: SHA-256 (hex) over the checksums of all entries, in the table's order.
+        mask: Name of the file of the atlas mask.
+        index: Kind of its vector index, None without one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    n_entries: int
+    entries: str
+    mask: str
+    index: IndexKind | None = None
+
+
+class Commit(BaseModel):
+    """What ``commit.json`` says.
+
+    Attributes:
+        number: It grows with every commit.
+        tables: State of each database, by its folder relative to the file's; "." for the folder itself.
+        files: SHA-256 (hex) of the small files that readers need, by their path relative to the file's folder.
+        removed: Subjects who were removed and whose bytes are still on the disk; a purge empties the list.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    tables: Mapping[str, TableState]
+    files: Mapping[str, str]
+    removed: tuple[str, ...] = ()
+
+
+def read_commit(root: Path) -> Commit:
+    """Read the state that counts.
+
+    Raises:
+        DatabaseError: The file is absent, damaged, edited, or of another version.
+    """
+    path = root / COMMIT_FILE
+    try:
+        values: Any = json.loads(path.read_bytes())
+        version = values["format_version"]
+        if version == FORMAT_VERSION and values["sha256"] == _sha256_of(values["commit"]):
+            return Commit.model_validate(values["commit"])
+    except FileNotFoundError as error:
+        raise DatabaseError(
+            f"{str(root)!r} is no database or bundle (no {COMMIT_FILE}); make one with `mris index`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        raise DatabaseError(f"{path} is damaged ({type(error).__name__}); restore a copy, or index again") from error
+    if version != FORMAT_VERSION:
+        raise DatabaseError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}; index again")
+    raise DatabaseError(f"{path} is not as it was written (its SHA-256 differs); restore a copy, or index again")
+
+
+def write_commit(root: Path, commit: Commit) -> Commit:
+    """Make a state the one that counts.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    values = commit.model_dump(mode="json")
+    write_json(root / COMMIT_FILE, {"format_version": FORMAT_VERSION, "sha256": _sha256_of(values), "commit": values})
+    return commit
+
+
+def at_newest(root: Path, read: Callable[[Commit], _T]) -> _T:
+    """Read from the newest state; again from the next one, if a writer has meanwhile deleted what was to be read.
+
+    Args:
+        root: Folder of ``commit.json``.
+        read: Reads from the state it is given, and from no other.
+
+    Raises:
+        DatabaseError: As `read` does, of a state that still is the newest.
+    """
+    while True:
+        commit = read_commit(root)
+        try:
+            return read(commit)
+        except DatabaseError:
+            if read_commit(root) == commit:
+                raise
+
+
+def check_files(root: Path, commit: Commit) -> None:
+    """Compare all small files of a state with their checksums.
+
+    Raises:
+        DatabaseError: One is absent, damaged or edited.
+    """
+    for problem in file_problems(root, commit):
+        raise DatabaseError(f"{problem}; restore a copy, or index again")
+
+
+def file_problems(root: Path, commit: Commit) -> list[str]:
+    """Name the small files of a state that are not as they were committed."""
+    problems = []
+    for name, expected in commit.files.items():
+        try:
+            found = file_sha256(root / name)
+        except OSError as error:
+            problems.append(f"{root / name} is missing or cannot be read ({error.strerror})")
+            continue
+        if found != expected:
+            problems.append(f"{root / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}")
+    return problems
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def told_state(root: Path, before: Commit) -> str:
+    """Say, after a change failed, what the folder holds: found by looking.
+
+    Args:
+        root: Folder of ``commit.json``.
+        before: The state before the change.
+    """
+    try:
+        now = read_commit(root)
+    except (DatabaseError, OutputError) as error:
+        return f"and its state cannot be told: {error}"
+    if now.removed:
+        names = ", ".join(map(repr, now.removed[:5])) + (" ..." if len(now.removed) > 5 else "")
+        return f"{names}: removed, but still on the disk: repeat the command, or purge, to finish"
+    if now.tables == before.tables:
+        return "what was there before is unchanged: repeat the command to finish"
+    return "the change itself is complete: repeat the command to clear up"
+
+
+def _sha256_of(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""Make a bundle from exported encoders and a cohort."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mris
+from mris.cohort.cohort import Cohort
+from mris.cohort.training_subjects import RECORD_FILE
+from mris.database.build import build_entries, commit_first
+from mris.database.commit import TableState, file_sha256
+from mris.errors import BundleError
+from mris.images.write import atomic_directory, write_json
+from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
+from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
+from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES, OnnxEncoder
+
+MEMBER_FILES = (*GRAPH_FILES, CARD_FILE, RECORD_FILE)
+"""What a member has of its encoder."""
+
+
+def build_bundle(
+    encoder_dirs: Sequence[str | Path],
+    cohort: Cohort,
+    out: str | Path,
+    *,
+    splits: Sequence[str] = ("train",),
+    batch_size: int = 64,
+    progress: bool = True,
+) -> Bundle:
+    """Embed a cohort with exported encoders and put all into one folder, which appears when it is complete.
+
+    Args:
+        encoder_dirs: Folders that `mris.metric.export.export_encoder` wrote; their regions must be disjoint.
+        cohort: Where the database's pairs come from.
+        out: Folder to make; it must not exist.
+        splits: Splits of the cohort that enter the database.
+        batch_size: Targets embedded at a time.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The open bundle.
+
+    Raises:
+        BundleError: `out` exists, an encoder is damaged, or encoders contradict each other or the cohort.
+        CohortError: The cohort lacks a split or a region.
+        OutputError: The disk refuses.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise BundleError(f"{out} exists; remove it, or choose another place")
+    encoders = [OnnxEncoder(folder) for folder in encoder_dirs]
+    check_members("the new bundle", encoders)
+    for encoder in encoders:
+        check_encoder_fits(encoder, cohort)
+    chosen = cohort.split(*splits)
+    with atomic_directory(out) as temporary:
+        headers: list[MemberHeader] = []
+        tables: dict[str, TableState] = {}
+        for encoder in encoders:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "_", "+".join(encoder.regions).replace("+", "_")).strip("._") or "member"
+            name = name if name not in [header.name for header in headers] else f"{name}_{len(headers)}"
+            folder = temporary / "members" / name
+            (folder / "database").mkdir(parents=True)
+            files = [file for file in MEMBER_FILES if (encoder.folder / file).is_file()]
+            for file in files:
+                shutil.copyfile(encoder.folder / file, folder / file)
+            checksums = {file: file_sha256(folder / file) for file in files}
+            headers.append(MemberHeader(name, encoder.regions, encoder.fingerprint, checksums))
+            tables[database_folder(headers[-1])] = build_entries(
+                folder / "database", chosen, OnnxEncoder(folder), batch_size=batch_size, progress=progress
+            )
+        created = datetime.now(UTC).isoformat(timespec="microseconds")
+        identity = "\n".join([created, cohort.header.manifest_sha256, *(encoder.fingerprint for encoder in encoders)])
+        header = BundleHeader(
+            id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+            created=created,
+            software=f"mris {mris.__version__}",
+            unit=encoders[0].card.unit,
+            manifest_sha256=cohort.header.manifest_sha256,
+            members=tuple(headers),
+        )
+        write_json(temporary / HEADER_FILE, header.to_json())
+        commit = commit_first(temporary, tables, [HEADER_FILE])
+        Bundle.open(temporary).write_card(commit)
+    return Bundle.open(out)
