@@ -1,7 +1,6 @@
 """`Baseline`: a trained method on disk, ready to predict on ONNX Runtime alone."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mris.errors import BundleError, CohortError, SettingsError
 from mris.images.extent import alike
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
+from mris.reading import read_json
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import AtlasMask, Sources, Targets
 
@@ -168,7 +168,7 @@ def open_baseline(run: str | Path) -> Baseline:
     folder = baseline_folder(run)
     path = folder / CARD_FILE
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
         version = values.pop("format_version")
         if version != FORMAT_VERSION:
             raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")

@@ -4,14 +4,13 @@ They stand in a file of their own: a network can be handed on without the names,
 and its network as they are.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from mris.cohort.names import normal_form
 from mris.errors import BundleError
 from mris.images.write import write_json
+from mris.reading import read_json
 
 RECORD_FILE = "training_subjects.json"
 FORMAT_VERSION = 1
@@ -42,7 +41,7 @@ def read_training_subjects(folder: Path) -> frozenset[str] | None:
     """
     path = folder / RECORD_FILE
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         version, names = values["format_version"], values["subjects"]
     except FileNotFoundError:
         return None

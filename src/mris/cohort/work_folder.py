@@ -16,6 +16,7 @@ from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
 from mris.errors import CohortError, OutputError
 from mris.images.write import atomic_write, write_json
+from mris.reading import LARGEST_LIST, parse_json, read_json
 
 PROBLEMS_FILE = "problems.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
@@ -132,7 +133,7 @@ def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
     if not path.is_file():
         return None
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path, LARGEST_LIST)
         problems = tuple(Problem(**problem) for problem in state["manifest_problems"])
         return Assignment(**state["assignment"]), problems
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -198,7 +199,7 @@ def _keep_lines(path: Path, last_row: int, read: Callable[[dict[str, Any]], _Rec
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                record = read(json.loads(line))
+                record = read(parse_json(line))
             except (ValueError, TypeError, KeyError):
                 continue
             if record.row <= last_row:

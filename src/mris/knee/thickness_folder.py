@@ -28,6 +28,7 @@ from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
+from mris.reading import read_json
 from mris.wording import counted
 
 METHOD_VERSION = 1
@@ -220,10 +221,10 @@ def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     if not all((folder / name).is_file() for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)):
         return None
     try:
-        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        found = read_json(folder / _RECORD)
     except ValueError:  # a damaged record is no record
         return None
-    same = isinstance(found, dict) and all(found.get(name) == value for name, value in wanted.items())
+    same = all(found.get(name) == value for name, value in wanted.items())
     return found if same else None
 
 

@@ -18,6 +18,7 @@ from mris.cohort.header import CohortHeader
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
+from mris.reading import read_json
 from mris.training.checkpoints import write_tensors
 from mris.training.networks import Architecture, Stem, build_network
 from mris.training.pairs import scale_targets
@@ -159,7 +160,7 @@ class DualEncoder(nn.Module):
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / _SPEC).read_text())
+            values = read_json(folder / _SPEC)
             if values["format_version"] != FORMAT_VERSION:
                 raise TrainingError(
                     f"encoder {folder} has format version {values['format_version']}, this mris reads {FORMAT_VERSION}"
