@@ -10,7 +10,8 @@ import numpy as np
 
 from mris.baselines.training_subjects import read_training_subjects
 from mris.cohort.cohort import Cohort
-from mris.errors import BundleError, CohortError, SettingsError
+from mris.errors import BundleError, CohortError, ImageError, SettingsError
+from mris.images.arrays import read_mask
 from mris.images.extent import alike
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
@@ -176,11 +177,10 @@ def open_baseline(run: str | Path) -> Baseline:
             values[name] = None if values[name] is None else tuple(values[name])
         card = BaselineCard(**values)
         SourcePreparation.from_dict(card.preparation)
-        with np.load(folder / MASK_FILE, allow_pickle=False) as archive:
-            mask = np.asarray(archive["mask"], dtype=np.bool_)
-        if mask.shape != card.target_shape or len(card.regions) != card.target_shape[0]:
-            raise BundleError(f"{folder}: mask {mask.shape} and regions {card.regions} contradict {card.target_shape}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
+        if len(card.regions) != card.target_shape[0]:
+            raise BundleError(f"{folder}: regions {card.regions} contradict targets {card.target_shape}")
+        mask = read_mask(folder / MASK_FILE, card.target_shape)
+    except (ImageError, OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
         raise BundleError(f"{folder} is damaged ({type(error).__name__}: {error}); train the baseline again") from error
     network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
     return Baseline(card, network, mask, read_training_subjects(folder))

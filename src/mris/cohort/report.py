@@ -17,7 +17,7 @@ MALFORMED_ROW = "malformed row"
 _SHOWN = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with one row of a manifest.
 

@@ -16,7 +16,7 @@ from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
 from mris.errors import CohortError, OutputError
 from mris.images.write import atomic_write, write_json
-from mris.reading import LARGEST_LIST, parse_json, read_json
+from mris.reading import LARGEST_LIST, parse_json, read_bytes, read_json
 
 PROBLEMS_FILE = "problems.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
@@ -58,9 +58,12 @@ class Assignment:
 
 def assignment_of(manifest_path: Path, settings: PrepareSettings) -> Assignment:
     """Describe the work on a manifest; an unreadable one is left to `read_manifest` to complain about."""
-    data = manifest_path.read_bytes() if manifest_path.is_file() else b""
+    digest = hashlib.sha256()
+    if manifest_path.is_file():
+        with manifest_path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
     plain = json.loads(json.dumps(settings.to_dict()))
-    return Assignment(hashlib.sha256(data).hexdigest(), str(manifest_path.resolve().parent), plain)
+    return Assignment(digest.hexdigest(), str(manifest_path.resolve().parent), plain)
 
 
 @contextlib.contextmanager
@@ -197,7 +200,7 @@ def _keep_lines(path: Path, last_row: int, read: Callable[[dict[str, Any]], _Rec
     """
     kept = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_bytes(path, LARGEST_LIST).decode(errors="replace").splitlines():
             try:
                 record = read(parse_json(line))
             except (ValueError, TypeError, KeyError):
