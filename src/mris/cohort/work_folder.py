@@ -97,11 +97,11 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def claim(folder: Path, overwrite: bool) -> None:
-    """Make sure that the folder holds nothing but a cohort's files, and clear it if asked to.
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder holds nothing but a cohort's files.
 
     Raises:
-        OutputError: The folder holds other files, which are never touched.
+        OutputError: It holds other files.
     """
     names = [entry.name for entry in folder.iterdir() if not _is_temporary(entry.name)]
     strange = sorted(set(names) - _OURS)
@@ -109,6 +109,15 @@ def claim(folder: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{folder} is not empty and not a cohort (it holds {strange[0]!r}); choose a new folder for OUT"
         )
+
+
+def claim(folder: Path, overwrite: bool) -> None:
+    """Make sure that the folder holds nothing but a cohort's files, and clear it if asked to.
+
+    Raises:
+        OutputError: The folder holds other files, which are never touched.
+    """
+    check_folder(folder)
     for entry in folder.iterdir():
         if _is_temporary(entry.name):
             entry.unlink(missing_ok=True)

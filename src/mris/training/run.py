@@ -16,9 +16,8 @@ from mris.reading import read_json
 from mris.training.checkpoints import load_checkpoint
 from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
+from mris.training.run_folder import RUN_FILE
 from mris.training.trainer import FitSettings, fit, has_checkpoint
-
-RUN_FILE = "run.json"
 
 
 def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
