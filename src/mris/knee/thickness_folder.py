@@ -28,7 +28,7 @@ from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
-from mris.reading import read_json
+from mris.reading import read_json, regular_size
 from mris.wording import counted
 
 METHOD_VERSION = 1
@@ -184,7 +184,7 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     try:
         wanted = {
             "file": knee.path.name,
-            "sha256": hashlib.sha256(knee.path.read_bytes()).hexdigest(),
+            "sha256": _sha256(knee.path),
             "subject": knee.subject,
             "side": knee.side,
             "timepoint": knee.timepoint,
@@ -215,6 +215,12 @@ def _atlas(folder: Path) -> CartilageAtlas:
 def _method(settings: ThicknessSettings) -> dict[str, Any]:
     atlas = hashlib.sha256("".join(CHECKSUMS.values()).encode()).hexdigest()
     return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": json.loads(json.dumps(asdict(settings.labels)))}
+
+
+def _sha256(path: Path) -> str:
+    regular_size(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

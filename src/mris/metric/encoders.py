@@ -18,7 +18,7 @@ from mris.cohort.header import CohortHeader
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
-from mris.reading import read_json
+from mris.reading import read_json, regular_size
 from mris.training.checkpoints import write_tensors
 from mris.training.networks import Architecture, Stem, build_network
 from mris.training.pairs import scale_targets
@@ -166,6 +166,7 @@ class DualEncoder(nn.Module):
                     f"encoder {folder} has format version {values['format_version']}, this mris reads {FORMAT_VERSION}"
                 )
             encoder = cls(EncoderSpec.from_dict(values))
+            regular_size(folder / _WEIGHTS)
             encoder.load_state_dict(load_file(folder / _WEIGHTS))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
