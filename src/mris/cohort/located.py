@@ -54,7 +54,7 @@ def _joined(folder: str, text: str) -> str:
     """Write a path as `Path` does, which takes several times as long."""
     if os.sep != "/" or _UNUSUAL.search(text.removeprefix("/")):
         return str(Path(folder, Path(text).expanduser() if text.startswith("~/") else text))
-    return os.path.join(folder, text)  # noqa: PTH118
+    return text if text.startswith("/") else f"{folder.rstrip('/')}/{text}"
 
 
 def _is_file(path: str) -> bool:

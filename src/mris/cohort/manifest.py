@@ -157,8 +157,9 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     kinds, labels = typed_labels(cells, label_names)
     has_side = any(cells.text("side"))
     has_split = any(cells.text("split"))
+    filled = (*_REQUIRED, *target_columns, *(["split"] if has_split else []))
     columns = {name: cells.text(name) for name in (*_REQUIRED, *_OPTIONAL, *target_columns)}
-    reader = _RowReader(str(file.resolve().parent), cells, columns, target_columns, has_side, has_split)
+    reader = _RowReader(str(file.resolve().parent), cells, columns, target_columns, has_side, filled)
     problems: list[Problem] = []
     rows: list[ManifestRow] = []
     names, used = frozenset(exclude), set[str]()
@@ -197,7 +198,7 @@ class _RowReader:
     columns: Mapping[str, Sequence[str]]
     target_columns: tuple[str, ...]
     has_side: bool
-    has_split: bool
+    filled_columns: tuple[str, ...]
 
     def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[Problem]]:
         text = {name: column[index] for name, column in self.columns.items()}
@@ -226,7 +227,7 @@ class _RowReader:
         if self.cells.damage[index]:
             report("(row)", self.cells.damage[index], MALFORMED_ROW)
             return row, problems
-        for name in (*_REQUIRED, *self.target_columns, *(["split"] if self.has_split else [])):
+        for name in self.filled_columns:
             if not text[name]:
                 report(name, "the cell is empty; every row needs a value", f"empty {name}")
         for name in ("subject", "timepoint"):
