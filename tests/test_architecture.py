@@ -72,6 +72,19 @@ def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
     assert "torch.manual_seed" not in text or "fork_rng" in text
 
 
+PARSERS = {
+    "reading.py",  # the one
+    "checkpoints.py",  # bounds of their own: text inside the header of a tensor file
+    "work_folder.py",  # what it has just written itself
+    "thickness_folder.py",
+}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_json_files_are_read_in_one_place_which_bounds_them(path: Path) -> None:
+    assert path.name in PARSERS or "json.load" not in path.read_text()
+
+
 def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, mris\n"

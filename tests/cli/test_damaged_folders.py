@@ -41,11 +41,15 @@ def cut_table(name: str) -> Damage:
     return lambda folder: halve(max((folder / name).rglob("*"), key=lambda path: path.is_file() * path.stat().st_size))
 
 
+DEEP = '{"format_version": 1, "regions": ' + "[" * 100_000 + "]" * 100_000 + "}"
+"""What the parser of JSON would follow until Python's stack is full."""
+
 COHORTS = {
     "no header": lost("cohort.json"),
     "cut header": cut("cohort.json"),
     "empty header": emptied("cohort.json"),
     "header of a list": saying("cohort.json", "[]"),
+    "header without a bottom": saying("cohort.json", DEEP),
     "header of another version": changed("cohort.json", format_version=99),
     "header of other counts": changed("cohort.json", n_pairs=3),
     "header of other sizes": changed("cohort.json", source_shape=[1, 64, 64]),
@@ -77,6 +81,7 @@ RUNS = {
     "no description": lost("encoder/encoder.json"),
     "cut description": cut("encoder/encoder.json"),
     "description of a list": saying("encoder/encoder.json", "[]"),
+    "description without a bottom": saying("encoder/encoder.json", DEEP),
     "description of another network": changed("encoder/encoder.json", width=16),
     "no weights": lost("encoder/encoder.safetensors"),
     "cut weights": cut("encoder/encoder.safetensors"),
@@ -101,6 +106,9 @@ BUNDLES = {
     "no header": lost("bundle.json"),
     "cut header": cut("bundle.json"),
     "header of a list": saying("bundle.json", "[]"),
+    "header without a bottom": saying("bundle.json", DEEP),
+    "description without a bottom": saying(f"{MEMBER}/encoder.json", DEEP),
+    "header of the database without a bottom": saying(f"{MEMBER}/database/database.json", DEEP),
     "header without members": changed("bundle.json", members=[]),
     "no commit": lost("commit.json"),
     "cut commit": cut("commit.json"),

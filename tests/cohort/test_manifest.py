@@ -199,7 +199,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, data: bytes, message
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"no\.csv' cannot be read: No such file"):
         read_manifest(tmp_path / "no.csv")
-    with pytest.raises(ManifestError, match="Is a directory"):
+    with pytest.raises(ManifestError, match="it is a folder"):
         read_manifest(tmp_path)
 
 

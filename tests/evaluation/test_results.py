@@ -82,7 +82,7 @@ def test_an_estimate_is_looked_up_by_name(results: Results) -> None:
         (lambda plain: plain | {"format_version": 99}, "format version 99; this program reads 1"),
         (lambda plain: {name: part for name, part in plain.items() if name != "cohort"}, "damaged at cohort"),
         (lambda plain: plain | {"methods": [{"name": "m", "ms_per_query": "slow"}]}, "damaged at methods.0.ms_per"),
-        (lambda plain: [plain], "format version None"),
+        (lambda plain: [plain], "holds a list, not a JSON object"),
     ],
 )
 def test_a_damaged_file_costs_one_clear_line(tmp_path: Path, results: Results, change, message: str) -> None:

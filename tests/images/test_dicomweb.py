@@ -1,6 +1,7 @@
 """DICOMweb against a real Orthanc on loopback, and against servers that do wrong."""
 
 import http.server
+import io
 import json
 import logging
 import shutil
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -25,6 +27,8 @@ from mris.images.dicomweb_files import fetch_instances, instance_of, store_files
 from mris.images.dicomweb_query import query_instances, query_studies
 
 pytest.importorskip("dicomweb_client")
+requests = pytest.importorskip("requests")
+BaseAdapter = requests.adapters.BaseAdapter
 
 SHIPPED = ("MR_small.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm", "image_dfl.dcm")
 """Files that pydicom ships: native, JPEG 2000, RLE in color, deflated."""
@@ -218,6 +222,7 @@ def test_a_token_is_sent_as_such(serve):
         ((403, "text/plain", b""), "answers 403: these credentials may not do that"),
         ((500, "text/plain", b"trace of Annegret"), "answers 500: it is busy or broken"),
         ((200, "text/html", b"<html>log in</html>"), "its answer is no JSON"),
+        ((200, "application/dicom+json", b"[" * 100_000), "its answer is no JSON"),
         ((200, "application/dicom+json", b'[{"0020000D": {"vr": "UI"}}]'), "a record has no UID"),
         ((200, "application/dicom+json", b'["text"]'), "a record has no UID"),
     ],
@@ -383,3 +388,78 @@ def test_only_what_is_safe_in_addresses_and_file_names_is_a_uid(text):
     else:
         with pytest.raises(SettingsError, match="is no UID"):
             checked_uid(text)
+
+
+class Recorder(BaseAdapter):
+    """Takes the place of the network: keeps the headers of each request, and sends it on as a test says."""
+
+    def __init__(self, moved: dict[str, str]) -> None:
+        super().__init__()
+        self.moved, self.seen = moved, {}
+
+    def send(self, request, **_):
+        self.seen[request.url] = request.headers
+        response = requests.Response()
+        response.request, response.url, response.raw = request, request.url, io.BytesIO()
+        response.status_code, place = (302, self.moved[request.url]) if request.url in self.moved else (200, None)
+        response.headers.update({"Location": place} if place else {})
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+PLACES = ("http://pacs.example.org/a", "https://pacs.example.org/a", "http://127.0.0.1/a", "http://localhost/a")
+
+
+@pytest.fixture
+def netrc(tmp_path, monkeypatch):
+    hosts = ("pacs.example.org", "127.0.0.1", "localhost", "elsewhere.example.org")
+    (tmp_path / "netrc").write_text("".join(f"machine {host} login reader password secret\n" for host in hosts))
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def asked(settings: ArchiveSettings, moved: dict[str, str] | None = None, cookie: bool = False) -> dict[str, Any]:
+    """Ask an address, and give the headers that each address in turn got."""
+    session, recorder = connect(settings).session, Recorder(moved or {})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, recorder)
+    if cookie:
+        session.cookies.set("session", "secret", domain="pacs.example.org", path="/")
+    session.get(settings.url)
+    return recorder.seen
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_credentials_of_netrc_go_by_https_or_within_this_machine_alone(netrc, place):
+    (headers,) = asked(ArchiveSettings(place)).values()
+    assert ("Authorization" in headers) == (place != PLACES[0])
+    (headers,) = asked(ArchiveSettings(place, insecure=True)).values()
+    assert "Authorization" in headers
+
+
+@pytest.mark.parametrize("source", [{}, {"user": "reader", "password": "secret"}, {"token": "secret"}])
+@pytest.mark.parametrize("place", ["http://pacs.example.org/b", "http://elsewhere.example.org/b"])
+def test_an_archive_that_sends_us_from_https_to_http_gets_no_credentials_there(netrc, source, place):
+    seen = asked(ArchiveSettings(PLACES[1], **source), {PLACES[1]: place}, cookie=True)
+    assert "Authorization" in seen[PLACES[1]] and "Cookie" in seen[PLACES[1]]
+    assert not {"Authorization", "Cookie"} & set(seen[place])
+
+
+def test_no_request_of_a_session_gives_its_password_to_another_address_in_clear(netrc):
+    session, recorder = connect(ArchiveSettings(PLACES[1], user="reader", password="secret")).session, Recorder({})
+    session.mount("http://", recorder)
+    session.get("http://elsewhere.example.org/bulk")
+    assert "Authorization" not in recorder.seen["http://elsewhere.example.org/bulk"]
+
+
+def test_a_proxy_of_the_environment_is_used_without_credentials_of_netrc(netrc, serve, monkeypatch):
+    archive, given = serve(lambda path: json_of())
+    monkeypatch.setenv("http_proxy", archive.url.removesuffix("/dicom-web"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    session = connect(ArchiveSettings("http://pacs.example.org/dicom-web", retries=0)).session
+    assert session.get("http://pacs.example.org/dicom-web/studies").ok
+    assert given == [("http://pacs.example.org/dicom-web/studies", None)]

@@ -1,6 +1,7 @@
 """Label volumes become tissues, whatever axes, format and numbers the file has; bad files are named with the reason."""
 
 import gzip
+import os
 import struct
 from dataclasses import replace
 from itertools import permutations, product
@@ -15,6 +16,7 @@ from nibabel import orientations
 from tests.knee_volumes import knee, write_segmentation
 
 from mris.errors import ImageError, SettingsError
+from mris.knee.label_volume import read_label_volume
 from mris.knee.segmentation import (
     FEMORAL_CARTILAGE,
     FEMUR,
@@ -242,3 +244,18 @@ def test_a_damaged_header_is_refused_or_read_but_never_breaks(
         assert read(tmp_path / "damaged.nii").labels.max() <= TIBIAL_CARTILAGE
     except ImageError as error:
         assert "damaged.nii" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("x.mha", "ObjectType = Image\nNDims = 3\nDimSize = 9 9 9\nElementType = MET_UCHAR\nElementDataFile = {}\n"),
+        ("x.nrrd", "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 9 9 9\nencoding: raw\ndata file: {}\n\n"),
+        ("x.nrrd", "NRRD0004\r\ntype: uint8\r\ndimension: 3\r\nsizes: 9 9 9\r\nencoding: raw\r\ndatafile: {}\r\n\r\n"),
+    ],
+)
+def test_a_volume_whose_voxels_are_in_another_file_is_refused(tmp_path: Path, name: str, header: str) -> None:
+    os.mkfifo(tmp_path / "voxels")  # whoever opens it waits for ever
+    (tmp_path / name).write_bytes(header.format(tmp_path / "voxels").encode())
+    with pytest.raises(ImageError, match="its voxels are in another file"):
+        read_label_volume(tmp_path / name)

@@ -1,7 +1,6 @@
 """`Baseline`: a trained method on disk, ready to predict on ONNX Runtime alone."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
-from mris.errors import BundleError, CohortError, SettingsError
+from mris.errors import BundleError, CohortError, ImageError, SettingsError
+from mris.images.arrays import read_mask
 from mris.images.extent import alike
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
+from mris.reading import read_json
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import AtlasMask, Sources, Targets
 
@@ -168,7 +169,7 @@ def open_baseline(run: str | Path) -> Baseline:
     folder = baseline_folder(run)
     path = folder / CARD_FILE
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
         version = values.pop("format_version")
         if version != FORMAT_VERSION:
             raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
@@ -176,11 +177,10 @@ def open_baseline(run: str | Path) -> Baseline:
             values[name] = None if values[name] is None else tuple(values[name])
         card = BaselineCard(**values)
         SourcePreparation.from_dict(card.preparation)
-        with np.load(folder / MASK_FILE, allow_pickle=False) as archive:
-            mask = np.asarray(archive["mask"], dtype=np.bool_)
-        if mask.shape != card.target_shape or len(card.regions) != card.target_shape[0]:
-            raise BundleError(f"{folder}: mask {mask.shape} and regions {card.regions} contradict {card.target_shape}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
+        if len(card.regions) != card.target_shape[0]:
+            raise BundleError(f"{folder}: regions {card.regions} contradict targets {card.target_shape}")
+        mask = read_mask(folder / MASK_FILE, card.target_shape)
+    except (ImageError, OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
         raise BundleError(f"{folder} is damaged ({type(error).__name__}: {error}); train the baseline again") from error
     network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
     return Baseline(card, network, mask, read_training_subjects(folder))

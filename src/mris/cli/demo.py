@@ -49,10 +49,13 @@ def demo(
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
 
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"{out} is a file; choose a folder for the demo")
     progress, started = not quiet, time.perf_counter()
     knees, folder, run, path = out / "knees", out / "cohort", out / "run", out / "knees.bundle"
+    maps, report_folder = out / "maps", out / "report"
+    for place in (out, knees, folder, run, path, maps, report_folder):
+        if place.exists() and not place.is_dir():
+            raise SettingsError(f"{place} is a file; choose a folder for the demo")
+    _check_folders(folder, run, path, report_folder)  # that of the knees is checked by the first step
 
     def step(command: str) -> None:
         typer.secho(f"[{time.perf_counter() - started:4.0f} s] mris {command}", fg="cyan")
@@ -69,7 +72,7 @@ def demo(
     _train(cohort, run, epochs, seed, progress)
 
     step(f"index {run} {folder} {path}")
-    if not path.exists():
+    if not _holds_something(path):
         from mris.metric.encoders import DualEncoder
         from mris.metric.export import export_encoder
 
@@ -78,12 +81,12 @@ def demo(
             build_bundle(exported, cohort, path, progress=progress)
     bundle = Bundle.open(path)
 
-    step(f"synthesize {path} {knees}/.../*_left.png --side left --out {out / 'maps'}")
-    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), out / "maps", FileOptions(side="left")))
+    step(f"synthesize {path} {knees}/.../*_left.png --side left --out {maps}")
+    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), maps, FileOptions(side="left")))
 
-    step(f"evaluate {path} {folder} --by klg --out {out / 'report'}")
+    step(f"evaluate {path} {folder} --by klg --out {report_folder}")
     evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)
-    report = write_evaluation(evaluation, out / "report")
+    report = write_evaluation(evaluation, report_folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)[:1]))
     step(f"is done; open {report}")
 
@@ -92,14 +95,47 @@ def _train(cohort: "Cohort", run: Path, epochs: int | None, seed: int, progress:
     """Train, or continue a run that was interrupted, or leave a finished one as it is."""
     from mris.metric.settings import preset
     from mris.metric.train import train_encoders
+    from mris.training.run_folder import LAST_CHECKPOINT
 
     settings = preset("small")
     if epochs is not None:
         settings = settings.model_copy(update={"epochs": epochs})
-    started_before = (run / "checkpoints" / "last.safetensors").is_file()
-    if run.exists() and not started_before:
+    started_before = (run / LAST_CHECKPOINT).is_file()
+    if _holds_something(run) and not started_before:
+        _check_run(run)
         shutil.rmtree(run)  # not one epoch was finished
     train_encoders(cohort, run, settings=settings, seed=seed, resume=started_before, progress=progress)
+
+
+def _check_folders(cohort: Path, run: Path, bundle: Path, report: Path) -> None:
+    """Refuse folders that hold what no demo wrote, before any work."""
+    from mris.cohort import work_folder
+    from mris.reporting.report_folder import check_report_folder
+    from mris.synthesis.bundle_header import read_header
+    from mris.training.run_folder import LAST_CHECKPOINT
+
+    if cohort.is_dir():
+        work_folder.check_folder(cohort)
+    if _holds_something(run) and not (run / LAST_CHECKPOINT).is_file():
+        _check_run(run)
+    if _holds_something(bundle):
+        read_header(bundle)
+    check_report_folder(report)
+
+
+def _check_run(run: Path) -> None:
+    """Refuse a folder that is no run of the demo's kind which finished no epoch; only that is started anew."""
+    from mris.training.run_folder import foreign_to_run
+
+    foreign = foreign_to_run(run, "metric")
+    if foreign is not None:
+        raise SettingsError(
+            f"{run} is not empty and no unfinished run of the demo (look at {foreign!r}); choose another folder"
+        )
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _queries(cohort: "Cohort", knees: Path) -> list[Path]:

@@ -9,19 +9,23 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mris.errors import SettingsError
+from mris.reading import read_text
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of a file of settings."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
-        SettingsError: it is missing or not TOML.
+        SettingsError: it is missing, no regular file, too large or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return _parsed(read_text(path, LARGEST_SETTINGS))
+    except (OSError, ValueError) as error:
         raise SettingsError(f"settings {path} cannot be read: {error}") from error
 
 
@@ -38,10 +42,17 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise SettingsError(f"--set {assignment!r} is not name=value")
         try:
-            parsed[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            parsed[name.strip()] = _parsed(f"value = {text}")["value"]
+        except ValueError:
             parsed[name.strip()] = None if text.strip() in ("none", "") else text.strip()
     return parsed
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it nests lists and tables too deep") from None
 
 
 def resolve(base: Settings, *layers: Mapping[str, Any]) -> Settings:

@@ -1,8 +1,6 @@
 """A prepared cohort: pairs of images on disk, their subjects, timepoints, sides, splits and labels in memory."""
 
 import difflib
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +18,8 @@ from mris.cohort.names import normal_form
 from mris.cohort.pair_table import PairTable
 from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
-from mris.errors import CohortError
+from mris.errors import CohortError, ImageError
+from mris.images.arrays import read_mask
 from mris.types import AtlasMask, Sources, Targets
 from mris.wording import counted
 
@@ -279,15 +278,9 @@ class Cohort:
         """
         path = self.path / ATLAS_MASK_FILE
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                mask = np.asarray(archive["mask"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return read_mask(path, self.header.target_shape)
+        except ImageError as error:
             raise CohortError(f"{path} cannot be read ({error}); prepare the cohort again with --overwrite") from error
-        if mask.shape != self.header.target_shape or mask.dtype != np.bool_:
-            raise CohortError(
-                f"{path} holds {mask.dtype} {mask.shape}; the cohort's targets ask for bool {self.header.target_shape}"
-            )
-        return mask
 
     def region_channels(self, regions: Sequence[str] | None) -> list[int]:
         """Find the channels of the named regions (None for all).

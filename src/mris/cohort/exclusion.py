@@ -6,14 +6,17 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from mris.cohort.manifest_file import without_separator_line
 from mris.cohort.names import normal_form
 from mris.errors import ManifestError
+from mris.reading import LARGEST_LIST, read_text
 
 _COMMENT = re.compile(r"\s#.*")
 _SIDES = {"l": "left", "r": "right"}
+_COMPARED = 20_000
 _YES, _NO = frozenset({"1", "1.0", "true", "yes", "x"}), frozenset({"", "0", "0.0", "false", "no"})
 
 
@@ -36,8 +39,8 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file, LARGEST_LIST, "utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ManifestError(
             f"exclusion list {str(file)!r} cannot be read ({error}); give a text file of keys, one a line"
         ) from error
@@ -45,8 +48,13 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         raise ManifestError(f"exclusion list {str(file)!r} is empty; give one key a line, or leave the option out")
     text, _ = without_separator_line(text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if lines and _is_header(lines[0]):
-        return canonical_names(_of_table(file, lines))
+    try:
+        if lines and _is_header(lines[0]):
+            return canonical_names(_of_table(file, lines))
+    except csv.Error as error:
+        raise ManifestError(
+            f"exclusion list {str(file)!r} is not a CSV table ({error}); give one key a line"
+        ) from error
     named = (_COMMENT.sub("", line).strip() for line in lines)
     return canonical_names(name for name in named if name)
 
@@ -95,7 +103,7 @@ def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[st
         return
     shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
     depth = strange[0].count("/") + 1
-    close = difflib.get_close_matches(strange[0], {"/".join(key.split("/")[:depth]) for key in keys}, n=1)
+    close = difflib.get_close_matches(strange[0], _first_parts(keys, depth), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ManifestError(
         f"the exclusion list names {shown}, which no row of {manifest} has{hint} "
@@ -109,6 +117,11 @@ def fingerprint(names: Sequence[str]) -> str | None:
         return None
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     return f"a list of {len(names)} names (SHA-256 {digest[:16]})"
+
+
+def _first_parts(keys: Iterable[str], depth: int) -> set[str]:
+    """What keys begin with; of a long manifest the first ones, since all are compared with a name letter by letter."""
+    return {"/".join(key.split("/")[:depth]) for key in islice(keys, _COMPARED)}
 
 
 def _is_header(line: str) -> bool:

@@ -1,6 +1,5 @@
 """The header of a prepared cohort: `cohort.json`, the last file that a preparation writes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from mris.errors import CohortError, SettingsError
 from mris.images.transforms import SourcePreparation
+from mris.reading import read_json
 
 FORMAT_VERSION = 1
 HEADER_FILE = "cohort.json"
@@ -138,7 +138,7 @@ def read_header(folder: Path) -> CohortHeader:
             raise CohortError(f"cohort {str(folder)!r} is not finished; run the same `mris prepare` again: it resumes")
         raise CohortError(f"{str(folder)!r} is not a cohort (no {HEADER_FILE}); make one with `mris prepare`")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise CohortError(f"{path} is damaged ({error}); prepare the cohort again with --overwrite") from error
     try:

@@ -3,15 +3,15 @@
 import difflib
 import math
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mris.cohort.exclusion import excluding_name, require_matches
 from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
+from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
@@ -24,7 +24,7 @@ _OPTIONAL = ("side", "split", "spacing", "center_row", "center_col")
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One pair that a manifest names.
 
@@ -157,7 +157,9 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     kinds, labels = typed_labels(cells, label_names)
     has_side = any(cells.text("side"))
     has_split = any(cells.text("split"))
-    reader = _RowReader(file.resolve().parent, cells, target_columns, has_side, has_split)
+    filled = (*_REQUIRED, *target_columns, *(["split"] if has_split else []))
+    columns = {name: cells.text(name) for name in (*_REQUIRED, *_OPTIONAL, *target_columns)}
+    reader = _RowReader(str(file.resolve().parent), cells, columns, target_columns, has_side, filled)
     problems: list[Problem] = []
     rows: list[ManifestRow] = []
     names, used = frozenset(exclude), set[str]()
@@ -191,25 +193,27 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
 class _RowReader:
     """Turns the cells of one row into a `ManifestRow` and the problems it shows."""
 
-    folder: Path
+    folder: str
     cells: ManifestCells
+    columns: Mapping[str, Sequence[str]]
     target_columns: tuple[str, ...]
     has_side: bool
-    has_split: bool
+    filled_columns: tuple[str, ...]
 
     def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[Problem]]:
-        text = {name: self.cells.text(name)[index] for name in (*_REQUIRED, *_OPTIONAL, *self.target_columns)}
+        text = {name: column[index] for name, column in self.columns.items()}
         text |= {name: normal_form(text[name]) for name in ("subject", "timepoint", "side", "split")}
         side = _SIDES.get(text["side"].lower(), text["side"])
         named = [text["subject"], text["timepoint"], *([side] if self.has_side else [])]
+        files = {name: locate(self.folder, text[name]) for name in ("source", *self.target_columns)}
         row = ManifestRow(
             row=self.cells.row_numbers[index],
             key="/".join(named),
             subject=text["subject"],
             timepoint=text["timepoint"],
             side=side,
-            source=self._located(text["source"]),
-            targets=tuple(self._located(text[name]) for name in self.target_columns),
+            source=files["source"].path,
+            targets=tuple(files[name].path for name in self.target_columns),
             split=text["split"],
             spacing=None,
             center=None,
@@ -223,7 +227,7 @@ class _RowReader:
         if self.cells.damage[index]:
             report("(row)", self.cells.damage[index], MALFORMED_ROW)
             return row, problems
-        for name in (*_REQUIRED, *self.target_columns, *(["split"] if self.has_split else [])):
+        for name in self.filled_columns:
             if not text[name]:
                 report(name, "the cell is empty; every row needs a value", f"empty {name}")
         for name in ("subject", "timepoint"):
@@ -232,9 +236,11 @@ class _RowReader:
         if self.has_side and side not in ("left", "right"):
             found = f"{side!r} is not a side" if side else "the cell is empty while other rows have a side"
             report("side", f"{found}; give left, right, L or R", "unknown side")
-        for name, located in zip(("source", *self.target_columns), (row.source, *row.targets), strict=True):
-            if located and not _is_file(located):
-                report(name, f"there is no file {located}", MISSING_FILE)
+        for name, located in files.items():
+            if located.path and not located.found:
+                report(name, f"there is no file {located.path}", MISSING_FILE)
+        if not (text["spacing"] or text["center_row"] or text["center_col"]):
+            return row, problems
         try:
             row = replace(
                 row, spacing=_spacing(text["spacing"]), center=_center(text["center_row"], text["center_col"])
@@ -242,25 +248,6 @@ class _RowReader:
         except ValueError as error:
             report("spacing" if "spacing" in str(error) else "center_row", str(error), "bad number")
         return row, problems
-
-    def _located(self, text: str) -> str:
-        """Make a path absolute; the manifest's folder is where relative ones start."""
-        if not text:
-            return ""
-        spellings = [str(self.folder / _expanded(spelling)) for spelling in _spellings(text)]
-        return next((located for located in spellings if _is_file(located)), spellings[0])
-
-
-def _spellings(text: str) -> Iterator[str]:
-    """Write a path in all ways: Windows parts folders by a backslash, and macOS parts "ö" into "o" and its dots."""
-    yield text
-    for slashed in (text, text.replace("\\", "/")):
-        for form in ("NFC", "NFD"):
-            yield unicodedata.normalize(form, slashed)
-
-
-def _expanded(text: str) -> Path:
-    return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
 def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -347,14 +334,6 @@ def _leaks(rows: Sequence[ManifestRow]) -> list[Problem]:
         for subject, members in rows_of.items()
         for row in members
     ]
-
-
-def _is_file(located: str) -> bool:
-    path, _, _ = located.rpartition("::")
-    try:
-        return Path(located).is_file() or (path != "" and Path(path).is_file())
-    except OSError:  # a name longer than the system takes
-        return False
 
 
 def _spacing(text: str) -> tuple[float, float] | None:

@@ -1,6 +1,5 @@
 """What was kept of a manifest, what was not, and why."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mris.errors import CohortError
+from mris.reading import LARGEST_LIST, read_json
 from mris.wording import counted
 
 MISSING_FILE = "missing file"
@@ -17,7 +17,7 @@ MALFORMED_ROW = "malformed row"
 _SHOWN = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with one row of a manifest.
 
@@ -161,7 +161,7 @@ def read_report(path: Path) -> PrepareReport:
         CohortError: The file is absent or damaged.
     """
     try:
-        return PrepareReport.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return PrepareReport.from_json(read_json(path, LARGEST_LIST))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(f"{path} cannot be read as a report ({error}); prepare again with --overwrite") from error
 

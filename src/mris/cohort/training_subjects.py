@@ -6,7 +6,6 @@ people: with a list of candidates, anybody can ask.
 """
 
 import hashlib
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from mris.cohort.names import normal_form
 from mris.errors import BundleError
 from mris.images.write import write_json
+from mris.reading import LARGEST_LIST, read_json
 
 RECORD_FILE = "training_subjects.json"
 FORMAT_VERSION = 2
@@ -82,7 +82,7 @@ def read_training_subjects(folder: Path) -> TrainingSubjects | None:
     """
     path = folder / RECORD_FILE
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, LARGEST_LIST)
         version = values["format_version"]
         if version != FORMAT_VERSION:
             raise BundleError(
@@ -91,7 +91,7 @@ def read_training_subjects(folder: Path) -> TrainingSubjects | None:
         return _from_json(values)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); train again") from error
 
 

@@ -16,6 +16,7 @@ from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
 from mris.errors import CohortError, OutputError
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
+from mris.reading import LARGEST_LIST, parse_json, read_bytes, read_json
 
 PROBLEMS_FILE = "problems.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
@@ -58,9 +59,12 @@ class Assignment:
 
 def assignment_of(manifest_path: Path, settings: PrepareSettings) -> Assignment:
     """Describe the work on a manifest; an unreadable one is left to `read_manifest` to complain about."""
-    data = manifest_path.read_bytes() if manifest_path.is_file() else b""
+    digest = hashlib.sha256()
+    if manifest_path.is_file():
+        with manifest_path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
     plain = json.loads(json.dumps(settings.to_dict()))
-    return Assignment(hashlib.sha256(data).hexdigest(), str(manifest_path.resolve().parent), plain)
+    return Assignment(digest.hexdigest(), str(manifest_path.resolve().parent), plain)
 
 
 @contextlib.contextmanager
@@ -94,17 +98,26 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def claim(folder: Path, overwrite: bool) -> None:
-    """Make sure that the folder holds nothing but a cohort's files, and clear it if asked to.
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder holds nothing but a cohort's files.
 
     Raises:
-        OutputError: The folder holds other files, which are never touched.
+        OutputError: It holds other files.
     """
     strange = sorted({entry.name for entry in folder.iterdir()} - _OURS - _HALF_WRITTEN)
     if strange:
         raise OutputError(
             f"{folder} is not empty and not a cohort (it holds {strange[0]!r}); choose a new folder for OUT"
         )
+
+
+def claim(folder: Path, overwrite: bool) -> None:
+    """Make sure that the folder holds nothing but a cohort's files, and clear it if asked to.
+
+    Raises:
+        OutputError: The folder holds other files, which are never touched.
+    """
+    check_folder(folder)
     for entry in folder.iterdir():
         if entry.name in _HALF_WRITTEN:
             entry.unlink(missing_ok=True)
@@ -132,7 +145,7 @@ def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
     if not path.is_file():
         return None
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path, LARGEST_LIST)
         problems = tuple(Problem(**problem) for problem in state["manifest_problems"])
         return Assignment(**state["assignment"]), problems
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -196,9 +209,9 @@ def _keep_lines(path: Path, last_row: int, read: Callable[[dict[str, Any]], _Rec
     """
     kept = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_bytes(path, LARGEST_LIST).decode(errors="replace").splitlines():
             try:
-                record = read(json.loads(line))
+                record = read(parse_json(line))
             except (ValueError, TypeError, KeyError):
                 continue
             if record.row <= last_row:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mris.errors import DatabaseError, OutputError
 from mris.images.write import write_json
+from mris.reading import LARGEST_LIST, read_json
 
 COMMIT_FILE = "commit.json"
 IndexKind = Literal["IVF_PQ", "IVF_FLAT"]
@@ -67,7 +68,7 @@ def read_commit(root: Path) -> Commit:
     """
     path = root / COMMIT_FILE
     try:
-        values: Any = json.loads(path.read_bytes())
+        values = read_json(path, LARGEST_LIST)  # it names all who were removed and not purged
         version = values["format_version"]
         if version == FORMAT_VERSION and values["sha256"] == _sha256_of(values["commit"]):
             return Commit.model_validate(values["commit"])
@@ -75,7 +76,7 @@ def read_commit(root: Path) -> Commit:
         raise DatabaseError(
             f"{str(root)!r} is no database or bundle (no {COMMIT_FILE}); make one with `mris index`"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # also pydantic's
         raise DatabaseError(f"{path} is damaged ({type(error).__name__}); restore a copy, or index again") from error
     if version != FORMAT_VERSION:
         raise DatabaseError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}; index again")

@@ -1,12 +1,12 @@
 """The header of an embedding database: `database.json`, what one must know before reading an embedding."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mris.errors import DatabaseError
+from mris.reading import read_json
 
 FORMAT_VERSION = 2
 HEADER_FILE = "database.json"
@@ -86,18 +86,14 @@ def read_header(folder: Path) -> DatabaseHeader:
     """
     path = folder / HEADER_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        values = read_json(path)
     except FileNotFoundError as error:
         raise DatabaseError(
             f"{str(folder)!r} is not an embedding database (no {HEADER_FILE}); make one with `mris index`"
         ) from error
     except (OSError, ValueError) as error:
-        raise DatabaseError(
-            f"{path} cannot be read ({error}); check the rights, or build the database again"
-        ) from error
+        raise DatabaseError(f"{path} cannot be read ({error}); restore a copy, or build the database again") from error
     try:
-        return DatabaseHeader.from_json(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise DatabaseError(f"{path} is damaged ({error}); restore a copy, or build the database again") from error
+        return DatabaseHeader.from_json(values)
     except DatabaseError as error:
         raise DatabaseError(f"{path}: {error}") from error

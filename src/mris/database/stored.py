@@ -4,9 +4,6 @@ What is read is what was committed: every value is compared with a checksum befo
 """
 
 import hashlib
-import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,9 @@ from mris.database.table import (
     vector_checksums,
     vectors_of,
 )
-from mris.errors import DatabaseError
+from mris.errors import DatabaseError, ImageError
+from mris.images.arrays import read_mask
+from mris.reading import parse_json
 from mris.types import AtlasMask, Embeddings, Targets
 
 
@@ -118,7 +117,7 @@ class StoredEntries:
     @property
     def labels(self) -> list[dict[str, Any]]:
         """Labels of each entry; a missing one is None."""
-        return [json.loads(text) for text in self._metadata["labels"]]
+        return [parse_json(text) for text in self._metadata["labels"]]
 
     @property
     def version(self) -> int:
@@ -271,10 +270,6 @@ def read_database_mask(path: Path, header: DatabaseHeader) -> Bool[np.ndarray, "
         DatabaseError: Its file is absent, damaged or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            mask = np.asarray(archive["mask"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatabaseError(f"{path} cannot be read ({error}); restore a copy or build the database again") from error
-    if mask.shape != header.target_shape or mask.dtype != np.bool_:
-        raise DatabaseError(f"{path} holds {mask.dtype} {mask.shape}, not bool {header.target_shape}")
-    return mask
+        return read_mask(path, header.target_shape)
+    except ImageError as error:
+        raise DatabaseError(f"{error}; restore a copy or build the database again") from error

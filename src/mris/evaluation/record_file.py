@@ -1,6 +1,5 @@
 """Frozen records of numbers as JSON files: a number that does not exist is null, a damaged file costs one line."""
 
-import json
 from collections.abc import Collection
 from dataclasses import asdict
 from math import isfinite, nan
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mris.errors import CohortError
 from mris.images.write import write_json
+from mris.reading import LARGEST_LIST, read_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,10 +47,10 @@ def read_record(path: Path, kind: type[Record], what: str, version: int, optiona
     """
     name = f"{what} file {str(path)!r}"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path, LARGEST_LIST)
     except (OSError, ValueError) as error:
         raise CohortError(f"{name} cannot be read ({error}); run the evaluation again") from error
-    found = plain.get("format_version") if isinstance(plain, dict) else None
+    found = plain.get("format_version")
     if found != version:
         raise CohortError(
             f"{name} has format version {found!r}; this program reads {version}: run the evaluation again"

@@ -34,6 +34,10 @@ _LARGE = 1 << 22
 _MOST_PIXELS_A_BYTE = 256
 """Of a compressed picture beyond `_LARGE` pixels: decoders allocate what is announced, and real ones have about 10."""
 _LARGEST_INFLATED, _SMALL_INFLATED, _MOST_INFLATED = 1 << 29, 1 << 26, 64
+_LARGEST_OVERHEAD = 16 << 20
+"""Bytes of a file beside its pixels: icons, overlays and notes of makers have at most some million."""
+_MOST_BYTES_A_PIXEL = 16
+_SPARE = 1 << 20
 _PREAMBLE = 128 + len("DICM")
 
 
@@ -52,7 +56,9 @@ def read_dicom(path: Path) -> Image:
         force = not _has_preamble(path)
         if not force:
             _check_deflated(path)
-        _check_header(pydicom.dcmread(path, stop_before_pixels=True, force=force), path)
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=force, defer_size=_LARGEST_OVERHEAD)
+        _check_header(header, path)
+        _check_file_size(header, path)
         dataset = pydicom.dcmread(path, force=force)
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
@@ -150,6 +156,17 @@ def _check_header(header: Dataset, path: Path) -> None:
     check_pixel_count(int(rows) * int(columns), str(path))
 
 
+def _check_file_size(header: Dataset, path: Path) -> None:
+    """Refuse a file much larger than its picture, before the rest of it is read into memory."""
+    most = _MOST_BYTES_A_PIXEL * int(header.Rows) * int(header.Columns) + _LARGEST_OVERHEAD
+    found = path.stat().st_size
+    if found > most:
+        raise ImageError(
+            f"image {path}: has {found:,} bytes for {header.Rows} x {header.Columns} pixels; at most {most:,} are "
+            "read: export it again"
+        )
+
+
 def _check_side(header: Dataset, path: Path) -> None:
     """Refuse a header of which one element says right and another left: neither is believed."""
     elements = {sides[0]: keyword for keyword, sides in named_sides(header) if len(sides) == 1}
@@ -178,6 +195,12 @@ def _check_body(dataset: Dataset, path: Path) -> None:
     size = int(dataset.Rows), int(dataset.Columns)
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     if isinstance(syntax, UID) and syntax.is_encapsulated:
+        most = 2 * size[0] * size[1] * max(int(dataset.get("BitsAllocated") or 0), 8) // 8 + _SPARE
+        if len(data) > most:  # a decoder goes through all of it, and makes several times as much
+            raise ImageError(
+                f"image {path}: {size[0]} x {size[1]} pixels in a compressed stream of {len(data):,} bytes, but it "
+                f"needs at most {most:,}; export it again"
+            )
         _check_stream(next(iter(generate_frames(data, number_of_frames=1)), b""), size, dataset, path)
         return
     bits = _BITS_OF_FLOATS.get(keyword) or int(dataset.get("BitsAllocated") or 0)

@@ -49,7 +49,7 @@ class ArchiveSettings:
     retries: int = 3
 
     def __post_init__(self) -> None:
-        parts = _split_url(self.url)
+        _split_url(self.url)
         if self.token is not None and self.user is not None:
             raise SettingsError("both a user and a token are given; an archive takes one of them")
         if self.user is not None and self.password is None:
@@ -61,7 +61,7 @@ class ArchiveSettings:
         if self.ca_file is not None and not self.ca_file.is_file():
             raise SettingsError(f"certificates {self.ca_file}: no such file; give a PEM file")
         secret = self.user is not None or self.token is not None
-        if secret and parts.scheme == "http" and not self.insecure and not _is_loopback(str(parts.hostname)):
+        if secret and not may_send_secrets(self.url, self):
             raise SettingsError(
                 f"archive {self.url}: without https anybody on the way can read the credentials; use https, or say "
                 "--insecure"
@@ -145,7 +145,7 @@ def archive_faults(archive: Archive) -> Iterator[None]:
         raise ArchiveError(silent) from None
     except requests.exceptions.RetryError:
         raise ArchiveError(f"archive {archive.url}: is busy, also when asked again; try later") from None
-    except requests.exceptions.JSONDecodeError:
+    except (requests.exceptions.JSONDecodeError, RecursionError):
         raise ArchiveError(
             f"archive {archive.url}: its answer is no JSON; is this the address of its DICOMweb service?"
         ) from None
@@ -177,6 +177,25 @@ def explained(status: int) -> str:
     return f"answers {status}: {reasons.get(status, default)}"
 
 
+def may_send_secrets(url: str, settings: ArchiveSettings) -> bool:
+    """Whether credentials may go to an address: by https, within this machine, or where the user says so.
+
+    Example:
+        >>> settings = ArchiveSettings("https://pacs.example.org/dicom-web")
+        >>> may_send_secrets("https://pacs.example.org/studies", settings)
+        True
+        >>> may_send_secrets("http://pacs.example.org/studies", settings)
+        False
+    """
+    parts = urlsplit(url)
+    return settings.insecure or parts.scheme == "https" or _is_loopback(str(parts.hostname))
+
+
+def _without_credentials(request: Any) -> Any:
+    request.headers.pop("Authorization", None)
+    return request
+
+
 def _session(settings: ArchiveSettings) -> Any:
     import requests
     from requests.adapters import HTTPAdapter
@@ -191,10 +210,18 @@ def _session(settings: ArchiveSettings) -> Any:
 
     class Session(requests.Session):
         def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            if not may_send_secrets(str(request.url), settings):
+                request.auth = _without_credentials  # else the library looks for some, in .netrc at last
             prepared = super().prepare_request(request)
             # Some archives take an escaped asterisk for a letter, not for "any characters"; a query may hold it bare.
             prepared.url = (prepared.url or "").replace("%2A", "*")
             return prepared
+
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            super().rebuild_auth(prepared_request, response)
+            if not may_send_secrets(str(prepared_request.url), settings):  # an answer has sent us elsewhere
+                for name in ("Authorization", "Cookie"):
+                    prepared_request.headers.pop(name, None)
 
         def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
             merged = super().merge_environment_settings(*arguments, **named)

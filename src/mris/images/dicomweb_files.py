@@ -226,7 +226,7 @@ def _stored(archive: Archive, path: Path, data: bytes) -> StoreOutcome:
 def _json(response: Any) -> dict[str, Any]:
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     first = answer[0] if isinstance(answer, list) and answer else answer
     return first if isinstance(first, dict) else {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mris.errors import OutputError
+from mris.reading import parse_json
 
 fcntl: Any
 try:
@@ -122,7 +123,7 @@ def _write_holder(descriptor: int, action: str) -> None:
 
 def _holder(descriptor: int) -> str:
     try:
-        known = json.loads(os.pread(descriptor, 4096, 0))
+        known = parse_json(os.pread(descriptor, 4096, 0).decode())
         return "{action} (process {process} on {machine}, since {since})".format(**known)
     except (ValueError, KeyError, TypeError):
         return "another process"

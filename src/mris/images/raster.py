@@ -1,5 +1,6 @@
 """PNG and TIFF: gray values as they are stored; color only where it is gray in disguise."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
+from mris.images.tiff_tags import tags_size
 
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339
 _UNCOMPRESSED = 1
 _LARGEST_COMPRESSION = 2000  # deflate reaches 1032, LZW somewhat more
+_MOST_BYTES_A_PIXEL = 8
+_LARGEST_OVERHEAD = 4 << 20
+"""Bytes of a file that are not of its pixels: profiles and notes have some thousand."""
 _GRAY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -29,19 +34,47 @@ def read_raster(path: Path) -> Image:
         ImageError: If the file is damaged, truncated, colored, transparent, has several pages, or is color of 16 bit
             (which Pillow would cut to 8).
     """
+    _check_overhead(path)
     with (
         library_faults_as_image_error(path, "PNG or TIFF", DecompressionBombError, DecompressionBombWarning),
         PIL.Image.open(path, formats=("PNG", "TIFF")) as picture,
     ):
         check_pixel_count(picture.width * picture.height, str(path))
-        pages = getattr(picture, "n_frames", 1)
-        if pages > 1:
-            raise ImageError(f"image {path}: holds {pages} pages or frames; one is read: save one of them")
+        if _has_more_pages(picture):
+            raise ImageError(f"image {path}: holds several pages or frames; one is read: save one of them")
         _check_depth(picture, path)
         _check_length(picture, path)
         picture.load()
         pixels = _gray(picture, path)
     return Image.from_array(pixels, origin=str(path))
+
+
+def _has_more_pages(picture: PIL.Image.Image) -> bool:
+    """Look for a second page only: to count them, Pillow visits all."""
+    if not isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        return getattr(picture, "n_frames", 1) > 1
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _check_overhead(path: Path) -> None:
+    """Refuse a file whose bytes are not those of its picture, before Pillow visits each of its parts."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(24)
+        if start.startswith(b"\x89PNG"):
+            columns, rows = struct.unpack(">2L", start[16:24].ljust(8, b"\0"))
+            overhead = size - _MOST_BYTES_A_PIXEL * rows * columns
+        else:
+            overhead = tags_size(file, start)
+    if overhead > _LARGEST_OVERHEAD:
+        raise ImageError(
+            f"image {path}: has {overhead:,} bytes beside its pixels; at most {_LARGEST_OVERHEAD:,} are read: save it "
+            "again without them"
+        )
 
 
 def _check_depth(picture: PIL.Image.Image, path: Path) -> None:

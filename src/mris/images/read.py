@@ -13,6 +13,7 @@ from mris.images.dicom import read_dicom
 from mris.images.image import Image, Spacing, checked_spacing
 from mris.images.nifti import read_nifti
 from mris.images.raster import read_raster
+from mris.reading import regular_size
 
 _READERS: dict[str, Callable[[Path], Image]] = {
     "npy": read_npy,
@@ -104,8 +105,9 @@ def _first_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise ImageError(f"image {path}: is a folder; name one file in it")
-        if not path.is_file():
+        if not path.exists():
             raise ImageError(f"image {path}: no such file; check the path and the folder it is relative to")
+        regular_size(path)
         with path.open("rb") as file:
             start = file.read(352)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

@@ -227,7 +227,8 @@ def _check_file(folder: Path, name: str) -> None:
     path = folder / name
     if not path.is_file():
         raise ImageError(f"{folder}: no {name}; an atlas folder holds {', '.join(CHECKSUMS)}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != CHECKSUMS[name]:
         raise ImageError(f"{path}: SHA-256 is {found[:12]}..., not {CHECKSUMS[name][:12]}...; fetch the file again")
 

@@ -7,7 +7,6 @@ highest peaks, made finer by their centroid, are the joints. The network is ``we
 
 import functools
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from scipy import ndimage
 
 from mris.errors import BundleError, ImageError, reason_of
 from mris.images.image import Image
+from mris.reading import read_json
 from mris.training.onnx_network import RUNTIME_ERRORS
 
 PIXEL_MM = 2.0
@@ -212,7 +212,7 @@ def detector_facts() -> dict[str, Any]:
     """
     path = WEIGHTS.with_suffix(".json")
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read ({reason_of(error)}); install mris again") from error
     return facts

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,6 +22,8 @@ MAX_VOXELS = 300_000_000
 """Largest volume that is read; a knee at 0.36 x 0.36 x 0.7 mm has 24 million voxels."""
 
 _FARTHEST_BODY = 64 << 20
+_DETACHED = re.compile(rb"^(data ?file\s*:|ElementDataFile\s*=(?!\s*LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
+_LONGEST_HEADER = 1 << 16
 _MOST_COMPRESSED = 1100
 """No gzip or deflate stream holds more than 1,032 times its own bytes."""
 _MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
@@ -109,8 +112,19 @@ def _nifti_header(file: IO[bytes], path: Path) -> Any:
     return _NIFTI1(start, check=False)
 
 
+def _check_attached(path: Path) -> None:
+    """Refuse a header whose voxels are in another file, which could be any file of this machine, or a device."""
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_HEADER).replace(b"\r\n", b"\n")
+    header, ended, _ = start.partition(b"\n\n" if start.startswith(b"NRRD") else b"ElementDataFile = LOCAL\n")
+    if _DETACHED.search(header) or (not ended and len(start) > _LONGEST_HEADER // 2):
+        raise ImageError(f"segmentation {path}: its voxels are in another file; save header and voxels as one file")
+
+
 def _read_itk(path: Path) -> LabelVolume:
     import SimpleITK
+
+    _check_attached(path)
 
     sitk: Any = SimpleITK  # its annotations are not usable
 

@@ -6,7 +6,6 @@ missing is left out, counted, and listed with the reason.
 
 import csv
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from mris.knee.oai_counts import PAPER_COUNTS, SplitCounts, counts_table
 from mris.knee.oai_files import MAP_FILES, find_plate, map_folder, missing_of, plate_file
 from mris.knee.oai_pairs import NO_VALIDATION, OaiPair, pairs_of_folds, shortened
 from mris.knee.oai_sheets import OFFICIAL_FOLDS, month_number, read_folds
+from mris.reading import LARGEST_LIST, read_json
 from mris.wording import counted
 
 GRADES_SHEET = "KLG_score.csv"
@@ -258,7 +258,7 @@ def _check_folder(folder: Path, report: Mapping[str, Any], manifest: bytes) -> N
     if not (folder / REPORT_FILE).is_file():
         raise OutputError(f"{folder} holds files and no import wrote it; choose another folder")
     try:
-        earlier = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        earlier = read_json(folder / REPORT_FILE, LARGEST_LIST)
         same = all(earlier[name] == report[name] for name in _TOLD)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{folder / REPORT_FILE} is damaged ({error}); choose another folder") from error

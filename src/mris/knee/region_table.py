@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mris.errors import OutputError
 from mris.images.write import atomic_write
+from mris.reading import LARGEST_LIST, read_text
 
 TABLE_FILE = "radiographs.csv"
 
@@ -112,11 +114,10 @@ def read_table(path: str | Path) -> tuple[KneeRow, ...]:
     if not file.exists():
         return ()
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            found = list(reader)
-            columns = tuple(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(file, LARGEST_LIST), newline=""), strict=True)
+        found = list(reader)
+        columns = tuple(reader.fieldnames or ())
+    except (OSError, ValueError, csv.Error) as error:
         raise OutputError(f"{file} cannot be read as a table of regions ({error}); choose another folder") from error
     if columns != COLUMNS or any(None in row or None in row.values() for row in found):
         raise OutputError(f"{file} is another table than this command writes; choose another folder, or move it away")

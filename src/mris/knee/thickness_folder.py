@@ -28,6 +28,7 @@ from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
+from mris.reading import read_json, regular_size
 from mris.wording import counted
 
 METHOD_VERSION = 1
@@ -183,7 +184,7 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     try:
         wanted = {
             "file": knee.path.name,
-            "sha256": hashlib.sha256(knee.path.read_bytes()).hexdigest(),
+            "sha256": _sha256(knee.path),
             "subject": knee.subject,
             "side": knee.side,
             "timepoint": knee.timepoint,
@@ -216,14 +217,20 @@ def _method(settings: ThicknessSettings) -> dict[str, Any]:
     return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": json.loads(json.dumps(asdict(settings.labels)))}
 
 
+def _sha256(path: Path) -> str:
+    regular_size(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     if not all((folder / name).is_file() for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)):
         return None
     try:
-        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        found = read_json(folder / _RECORD)
     except ValueError:  # a damaged record is no record
         return None
-    same = isinstance(found, dict) and all(found.get(name) == value for name, value in wanted.items())
+    same = all(found.get(name) == value for name, value in wanted.items())
     return found if same else None
 
 

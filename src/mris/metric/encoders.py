@@ -19,6 +19,7 @@ from mris.cohort.training_subjects import TrainingSubjects, read_training_subjec
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
+from mris.reading import read_json, regular_size
 from mris.training.checkpoints import write_tensors
 from mris.training.networks import Architecture, Stem, build_network
 from mris.training.pairs import scale_targets
@@ -166,12 +167,13 @@ class DualEncoder(nn.Module):
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / _SPEC).read_text())
+            values = read_json(folder / _SPEC)
             if values["format_version"] != FORMAT_VERSION:
                 raise TrainingError(
                     f"encoder {folder} has format version {values['format_version']}, this mris reads {FORMAT_VERSION}"
                 )
             encoder = cls(EncoderSpec.from_dict(values))
+            regular_size(folder / _WEIGHTS)
             encoder.load_state_dict(load_file(folder / _WEIGHTS))
             encoder.training_subjects = read_training_subjects(folder)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -1,7 +1,6 @@
 """The folder of a report: it holds one evaluation and nothing else, and appears whole or not at all."""
 
 import contextlib
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from mris.errors import OutputError
 from mris.images.write import check_writable_folder
+from mris.reading import LARGEST_LIST, read_json
 
 RESULTS = "results.json"
 PER_IMAGE = "per_image.csv"
@@ -100,7 +100,7 @@ def _foreign(folder: Path) -> str | None:
 def _is_results(path: Path) -> bool:
     """Say whether a file is an evaluation's, also of another format version."""
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path, LARGEST_LIST)
     except (OSError, ValueError):
         return False
-    return isinstance(plain, dict) and {"format_version", "methods", "estimates"} <= plain.keys()
+    return {"format_version", "methods", "estimates"} <= plain.keys()

@@ -1,12 +1,12 @@
 """The header of a bundle: `bundle.json`, its identity, members and checksums."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mris.errors import BundleError
+from mris.reading import read_json
 from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES
 
 FORMAT_VERSION = 2
@@ -93,7 +93,7 @@ def read_header(path: Path) -> BundleHeader:
     """
     file = path / HEADER_FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except FileNotFoundError as error:
         raise BundleError(f"{str(path)!r} is not a bundle (no {HEADER_FILE}); make one with `mris index`") from error
     except (OSError, ValueError) as error:

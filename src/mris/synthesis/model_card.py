@@ -1,6 +1,6 @@
 """The model card of a bundle: what it is for, what it was made from, and what it must not be used for."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +8,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mris.synthesis.onnx_encoder import EncoderCard
+
+FEWEST_SUBJECTS = 10
+"""A value that fewer subjects share is not shown: with what else is known, it would point at them."""
+
+_LONGEST_CODE, _MOST_VALUES = 3, 12
+"""Letters of a text that is a code and no name; values of a label that is listed."""
 
 _TEXT = """\
 # Model card: bundle {identity}
@@ -40,6 +46,8 @@ remove the subject and purge: removal alone only hides the entries.
 | subjects | {n_subjects} |
 | splits of the cohorts | {splits} |
 {distributions}
+
+Numbers are entries. Values that fewer than {fewest} subjects share are counted together, as others.
 
 ## Encoders
 
@@ -98,10 +106,11 @@ def model_card(
         software=software,
         unit=unit,
         regions=", ".join(name for card in cards for name in card.regions),
+        fewest=FEWEST_SUBJECTS,
         n_entries=len(subjects),
         n_subjects=len(np.unique(subjects)),
-        splits=_shares(Counter(str(split) for split in splits)) or "none",
-        distributions="\n".join(_distributions(sides, labels)),
+        splits=_shares([str(split) for split in splits], subjects) or "none",
+        distributions="\n".join(_distributions(subjects, sides, labels)),
         encoders="\n".join(_encoder_line(card) for card in cards),
         preparation=f"{region}, {preparation.size[0]} x {preparation.size[1]} pixels, {preparation.percentile:g}th "
         f"percentile scaled, mirrored sides: {', '.join(preparation.mirror_sides) or 'none'}",
@@ -117,26 +126,59 @@ def _encoder_line(card: EncoderCard) -> str:
     )
 
 
-def _distributions(sides: Shaped[np.ndarray, " N"], labels: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for the sides and for each label of few values; others would list people."""
-    columns: dict[str, list[Any]] = {"side": [str(side) for side in sides if side]}
-    for row in labels:
+def _distributions(
+    subjects: Shaped[np.ndarray, " N"], sides: Shaped[np.ndarray, " N"], labels: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """One line for the sides and for each label of few values; then, by name alone, the labels that are left out."""
+    sided = [place for place, side in enumerate(sides) if side]
+    columns: dict[str, tuple[list[int], list[Any]]] = {"side": (sided, [str(sides[place]) for place in sided])}
+    for place, row in enumerate(labels):
         for name, value in row.items():
-            columns.setdefault(name, []).append("missing" if value is None else value)
-    lines = []
-    for name, values in columns.items():
-        counts = Counter(values)
-        if 0 < len(counts) <= min(12, len(values) // 2):
-            lines.append(f"| {name.replace('|', '/')} | {_shares(counts)} |")
+            places, values = columns.setdefault(name, ([], []))
+            places.append(place)
+            values.append(value)
+    lines, left_out = [], []
+    for name, (places, values) in columns.items():
+        written = name.replace("|", "/")
+        counts = Counter("missing" if value is None else value for value in values)
+        if not (name == "side" or all(_is_code(value) for value in values)) or len(counts) > _MOST_VALUES:
+            left_out.append(written)
+        elif counts:
+            lines.append(f"| {written} | {_shares(values, subjects[places])} |")
+    if left_out:
+        lines.append(f"| labels left out (words, or many values) | {', '.join(left_out)} |")
     return lines
 
 
-def _shares(counts: Counter[Any]) -> str:
-    # Numbers by size, before words: 10 comes after 2.
-    ordered = sorted(counts.items(), key=lambda item: (isinstance(item[0], str), item[0]))
-    return ", ".join(f"{_written(value)}: {count}" for value, count in ordered).replace("|", "/")
+def _is_code(value: Any) -> bool:
+    """Whether a value of a label can be shown: a number or a short code; other text may be a name."""
+    return value is None or not isinstance(value, str) or len(value) <= _LONGEST_CODE
+
+
+def _shares(values: Sequence[Any], subjects: Shaped[np.ndarray, " n"]) -> str:
+    """Count the entries of each value that enough subjects share; the others together."""
+    entries, people = Counter(values), _subjects_of(values, subjects)
+    shown = [value for value in entries if len(people[value]) >= FEWEST_SUBJECTS]
+    # Numbers by size, before words: 10 comes after 2. Missing ones come last.
+    shown.sort(key=lambda value: (value is None, isinstance(value, str), value))
+    texts = [f"{_written(value)}: {entries[value]}" for value in shown]
+    rest = [value for value in entries if value not in shown]
+    if rest:
+        n_people = len(set().union(*(people[value] for value in rest)))
+        count = str(sum(entries[value] for value in rest))
+        texts.append(f"others: {count if n_people >= FEWEST_SUBJECTS else f'fewer than {FEWEST_SUBJECTS} subjects'}")
+    return ", ".join(texts).replace("|", "/")
+
+
+def _subjects_of(values: Sequence[Any], subjects: Shaped[np.ndarray, " n"]) -> dict[Any, set[str]]:
+    people: dict[Any, set[str]] = defaultdict(set)
+    for value, subject in zip(values, subjects, strict=True):
+        people[value].add(str(subject))
+    return people
 
 
 def _written(value: Any) -> str:
     """Write a value of a label; a table keeps grades as floats, but a grade is a whole number."""
+    if value is None:
+        return "missing"
     return f"{value + 0.0:.15g}" if isinstance(value, float) else str(value)  # no "-0"

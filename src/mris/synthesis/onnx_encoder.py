@@ -1,6 +1,5 @@
 """`OnnxEncoder`: trained encoders that run on ONNX Runtime alone."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from mris.cohort.training_subjects import read_training_subjects
 from mris.errors import BundleError, SettingsError
 from mris.images.transforms import SourcePreparation
+from mris.reading import read_json
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import Embeddings, Sources, Targets
 
@@ -54,7 +54,7 @@ def read_card(folder: Path) -> EncoderCard:
     """
     path = folder / CARD_FILE
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
     except FileNotFoundError as error:
         raise BundleError(
             f"{str(folder)!r} is no exported encoder (no {CARD_FILE}); `mris index` exports one"

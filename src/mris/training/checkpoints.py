@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(str(path), framework="pt") as file:
             structure = json.loads((file.metadata() or {})["structure"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise TrainingError(
             f"checkpoint {path} cannot be read ({error}); restore a copy, or start a new run"
         ) from error

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mris.errors import SettingsError
+from mris.reading import regular_size
 
 Architecture = Literal["resnet18", "efficientnet-lite0"]
 Stem = Literal["standard", "fine"]
@@ -153,6 +154,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         SettingsError: the file is missing, damaged, or not a plain state dict.
     """
     try:
+        regular_size(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from mris.errors import BundleError, ImageError
+from mris.reading import read_bytes
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     OSError,
@@ -26,6 +27,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     ),
 )
 _LARGEST_BATCH = 64
+_LARGEST_NETWORK = 2 << 30  # the format's own limit
 
 
 class OnnxNetwork:
@@ -95,7 +97,7 @@ class OnnxNetwork:
     def _loaded(self) -> Any:
         if self._session is None:
             try:
-                content = self.path.read_bytes()
+                content = read_bytes(self.path, _LARGEST_NETWORK)
                 if self._checksum is not None and hashlib.sha256(content).hexdigest() != self._checksum:
                     raise BundleError(
                         f"{self.path} is not the file that was exported (its SHA-256 differs): it was damaged or "

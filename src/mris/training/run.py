@@ -1,6 +1,5 @@
 """A run: one training, one folder, described by ``run.json`` so that it is never continued as something else."""
 
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +12,12 @@ from torch import Tensor
 from mris.cohort.cohort import Cohort
 from mris.errors import OutputError, SettingsError, TrainingError
 from mris.images.write import check_writable_folder, write_json
+from mris.reading import read_json
 from mris.training.checkpoints import load_checkpoint
 from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
+from mris.training.run_folder import RUN_FILE
 from mris.training.trainer import FitSettings, fit, has_checkpoint
-
-RUN_FILE = "run.json"
 
 
 def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -53,8 +52,8 @@ def check_run_folder(run: Path, description: dict[str, Any], *, resume: bool) ->
             raise TrainingError(f"folder {run} is not empty; choose another, or continue its run with --resume")
         return
     try:
-        earlier = dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        earlier = read_json(file)
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{run} holds no run to resume ({file.name} is missing or damaged)") from error
     for name, value in description.items():
         if earlier.get(name) != value:

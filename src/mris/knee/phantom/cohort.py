@@ -29,6 +29,7 @@ from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIA
 from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
+from mris.reading import LARGEST_JSON, parse_json, read_json, read_text
 from mris.wording import counted
 
 MODEL_VERSION = 1
@@ -240,10 +241,10 @@ def _is_remnant(path: Path) -> bool:
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except ValueError as error:
         raise SettingsError(f"{path} is damaged: {error}; remove its folder and write the cohort again") from error
-    settings = found.get("settings", found) if isinstance(found, dict) else None
+    settings = found.get("settings", found)
     if not isinstance(settings, dict):
         raise SettingsError(f"{path} is not the header of a digital cohort; choose another folder")
     return settings
@@ -285,7 +286,12 @@ def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayou
 
 def _finish(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
     records = [folder / _RECORDS / f"{subject_name(index)}.json" for index in range(settings.n_subjects)]
-    by_subject: list[list[Row]] = [json.loads(record.read_text(encoding="utf-8")) for record in records]
+    try:
+        by_subject: list[list[Row]] = [parse_json(read_text(record, LARGEST_JSON)) for record in records]
+    except ValueError as error:
+        raise SettingsError(
+            f"{folder / _RECORDS} is damaged: {error}; remove {folder} and write the cohort again"
+        ) from error
     layout.write_tables(folder, by_subject)
     rows = list(itertools.chain.from_iterable(by_subject))
     grades = Counter(row["klg"] for row in rows if row["timepoint"] == "0")
@@ -305,7 +311,7 @@ def _finish(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> N
 
 
 def _report(folder: Path, layout: PhantomLayout, n_reused: int) -> PhantomReport:
-    header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
+    header = read_json(folder / _HEADER)
     grades = header["baseline_grades"]
     return PhantomReport(
         manifest=folder / layout.table,

@@ -1,0 +1,45 @@
+"""What lies in the folder of a run, known by name: a folder is started anew only if nothing else is in it."""
+
+import re
+from pathlib import Path
+
+from mris.reading import read_json
+
+RUN_FILE = "run.json"
+LAST_CHECKPOINT = "checkpoints/last.safetensors"
+
+_OURS = re.compile(
+    r"run\.json|metrics\.csv|curves\.png|checkpoints(/[\w.=-]+\.safetensors)?"
+    r"|tensorboard(/(events\.out\.tfevents\.[\w.-]+|hparams\.yaml))?"
+)
+_TEMPORARY = re.compile(r"(\w+/)?\.(run\.json|metrics\.csv|curves\.png|\w+\.safetensors)\.[^/]*tmp[^/]*")
+"""What a kill in the middle of an atomic write leaves."""
+
+
+def foreign_to_run(run: Path, kind: str) -> str | None:
+    """Name one thing that keeps a folder from being started anew; None for a run of ours that finished no epoch.
+
+    Args:
+        run: A folder.
+        kind: Of the run, as its ``run.json`` says it.
+
+    Returns:
+        The path of what no run wrote, relative to the folder, in the order of names; ``run.json`` where it is missing,
+        damaged or of a run of another kind; the last checkpoint where an epoch was finished. None for an empty folder.
+    """
+    if run.is_symlink():
+        return "a link"
+    found = {path.relative_to(run).as_posix(): path for path in sorted(run.rglob("*"))}
+    for name, path in found.items():
+        ours = not path.is_symlink() and (_OURS.fullmatch(name) or _TEMPORARY.fullmatch(name))
+        if not ours or name == LAST_CHECKPOINT:
+            return name
+    whole = [name for name in found if not _TEMPORARY.fullmatch(name)]
+    return None if not whole or _kind(run / RUN_FILE) == kind else RUN_FILE
+
+
+def _kind(file: Path) -> object:
+    try:
+        return read_json(file).get("kind")
+    except (OSError, ValueError):
+        return None
