@@ -89,8 +89,21 @@ class ThicknessReport:
     results: tuple[KneeResult, ...]
     table: Path | None
 
+    def require_sound(self) -> None:
+        """Refuse files of which one or more cannot be used.
+
+        Raises:
+            ImageError: Tells how many.
+        """
+        failed = sum(bool(result.error) for result in self.results)
+        if failed:
+            raise ImageError(
+                f"{failed:,} of {counted(len(self.results), 'file')} cannot be used; mend them, or leave them out with "
+                "--on-error skip"
+            )
+
     def summary(self) -> str:
-        """Counts in and out, then a line for each flagged or failed knee."""
+        """Counts in and out, whose knees they are if nothing was written, a line for each flagged or failed knee."""
         n = len(self.results)
         failed = [result for result in self.results if result.error]
         flagged = [result for result in self.results if result.flags]
@@ -100,9 +113,18 @@ class ThicknessReport:
         lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {len(failed)} failed, {len(flagged)} flagged"]
         if reused:
             lines.append(f"  {reused} were there before")
+        if self.table is None:
+            lines += _people(self.results)
         lines += [f"  flagged {result.knee.key}: {'; '.join(result.flags)}" for result in flagged]
         lines += [f"  failed {result.knee.key}: {result.error}" for result in failed]
         return "\n".join(lines)
+
+
+def _people(results: Sequence[KneeResult]) -> list[str]:
+    """One line a knee: what was read of its name or index, to be looked at before any work."""
+    knees = [result.knee for result in results]
+    lines = [f"  {knee.key}: subject {knee.subject}, {knee.side}, timepoint {knee.timepoint}" for knee in knees]
+    return [f"  they are of {counted(len({knee.subject for knee in knees}), 'subject')}:", *lines]
 
 
 def write_thickness_maps(
