@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mris.cohort.manifest_file import without_separator_line
-from mris.cohort.names import normal_form
+from mris.cohort.names import normal_form, require_sound_subjects, subject_faults
 from mris.errors import ManifestError
 
 _COMMENT = re.compile(r"\s#.*")
@@ -31,8 +31,8 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         The names, each once, sorted; sides written out.
 
     Raises:
-        ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), or a cell of
-            `flagged` is neither yes nor no.
+        ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), a cell of
+            `flagged` is neither yes nor no, or a subject is at fault (see `subject_faults`).
     """
     file = Path(path)
     try:
@@ -46,9 +46,12 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
     text, _ = without_separator_line(text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if lines and _is_header(lines[0]):
-        return canonical_names(_of_table(file, lines))
-    named = (_COMMENT.sub("", line).strip() for line in lines)
-    return canonical_names(name for name in named if name)
+        names = canonical_names(_of_table(file, lines))
+    else:
+        named = (_COMMENT.sub("", line).strip() for line in lines)
+        names = canonical_names(name for name in named if name)
+    require_sound_subjects((_subject(name) for name in names), f"exclusion list {str(file)!r}")
+    return names
 
 
 def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -95,8 +98,10 @@ def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[st
         return
     shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
     depth = strange[0].count("/") + 1
-    close = difflib.get_close_matches(strange[0], {"/".join(key.split("/")[:depth]) for key in keys}, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = sorted({"/".join(key.split("/")[:depth]) for key in keys})
+    misspelled = subject_faults(map(_subject, [strange[0], *known])).get(_subject(strange[0]))
+    close = difflib.get_close_matches(strange[0], known, n=1)
+    hint = (f"; did you mean {close[0]!r}?" if close else "") + (f" {misspelled}." if misspelled else "")
     raise ManifestError(
         f"the exclusion list names {shown}, which no row of {manifest} has{hint} "
         "Write subject, subject/timepoint or subject/timepoint/side; take out what is not in this manifest"
@@ -109,6 +114,10 @@ def fingerprint(names: Sequence[str]) -> str | None:
         return None
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     return f"a list of {len(names)} names (SHA-256 {digest[:16]})"
+
+
+def _subject(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _is_header(line: str) -> bool:

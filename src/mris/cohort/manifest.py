@@ -13,7 +13,7 @@ from mris.cohort.exclusion import excluding_name, require_matches
 from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.names import normal_form
+from mris.cohort.names import normal_form, subject_faults
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
@@ -133,7 +133,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
     (left/right/L/R), `split`, `spacing` (mm of a source pixel: one number, or "rows x columns"), `center_row` and
     `center_col` (source pixels). All others are labels, whose types are found from their values. Relative paths
-    start at the manifest's folder. Names stay text: subject "007" keeps its zeros.
+    start at the manifest's folder. Names stay text: subject "007" keeps its zeros, and is at fault beside a "7".
 
     Args:
         path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
@@ -172,6 +172,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
             problems.append(Problem(row.row, row.key, "key", f"the list names {name!r}", _EXCLUDED, "excluded"))
     require_matches(exclude, used, (row.key for row in rows), file)
     excluded = {problem.row for problem in problems if problem.severity == "excluded"}
+    problems += _misspelled([row for row in rows if row.row not in excluded])
     dropped = dropped_rows(problems)
     problems += _duplicates([row for row in rows if row.row not in dropped])
     problems += _leaks([row for row in rows if row.subject and row.split and row.row not in excluded])
@@ -317,6 +318,15 @@ def _check_label_names(file: Path, names: Sequence[str]) -> None:
                 f"manifest {str(file)!r}: the label columns {taken[column]!r} and {name!r} collide; rename one"
             )
         taken[column] = name
+
+
+def _misspelled(rows: Sequence[ManifestRow]) -> list[Problem]:
+    faults = subject_faults(row.subject for row in rows)
+    return [
+        Problem(row.row, row.key, "subject", faults[row.subject], "doubtful subject")
+        for row in rows
+        if row.subject in faults
+    ]
 
 
 def _duplicates(rows: Sequence[ManifestRow]) -> list[Problem]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import cast
 
 from mris.cohort.manifest_file import read_cells
+from mris.cohort.names import normal_form, require_sound_subjects
 from mris.errors import ManifestError, SettingsError
 from mris.images.image import side_name
 from mris.images.result_names import result_stems
@@ -94,13 +95,15 @@ def knee_files(paths: Sequence[Path], side: Side | None = None, index: Path | No
     Raises:
         SettingsError: No file, two files of the same knee and timepoint or that cannot be told apart by their names,
             a name that is doubtful, or an index and a side.
-        ManifestError: The index cannot be read, lacks a column, or names a file not once.
+        ManifestError: The index cannot be read, lacks a column, or names a file not once; or a subject is at fault
+            (see `subject_faults`).
     """
     if index is not None and side is not None:
         raise SettingsError("--side and --index both say the side; give one of them")
     knees = _from_index(index, paths) if index else tuple(knee_of_name(path, side) for path in paths)
     if not knees:
         raise SettingsError("no segmentation was given; name files, or an --index")
+    require_sound_subjects((knee.subject for knee in knees), f"index {str(index)!r}" if index else "names of files")
     _require_distinct(knees)
     names = result_stems([knee.path for knee in knees])
     return tuple(replace(knee, name=name) for knee, name in zip(knees, names, strict=True))
@@ -125,7 +128,7 @@ def _from_index(index: Path, paths: Sequence[Path]) -> tuple[KneeFile, ...]:
     knees: dict[Path, KneeFile] = {}
     named: dict[str, list[KneeFile]] = defaultdict(list)
     for row, damage, *values in zip(cells.row_numbers, cells.damage, *map(cells.text, INDEX_COLUMNS), strict=True):
-        file, subject, side, timepoint = (str(value) for value in values)
+        file, subject, side, timepoint = values[0], *map(normal_form, values[1:])
         name = side_name(side)
         fault = damage or ("" if file and subject and timepoint else "file, subject and timepoint must not be empty")
         if not fault and name not in ("left", "right"):
