@@ -27,6 +27,10 @@ class SettingsError(MrisError):
     """A setting or an option has a value that cannot work."""
 
 
+class TooFewSubjectsError(SettingsError):
+    """There are fewer subjects than the splits that were asked for need."""
+
+
 class ImageError(MrisError):
     """A file cannot be read as an image, or an image breaks a rule (shape, values, spacing)."""
 

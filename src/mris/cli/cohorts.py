@@ -11,7 +11,7 @@ from mris.errors import CohortError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
-    from mris.cohort.prepare import PrepareSettings
+    from mris.cohort.prepare import PrepareReport, PrepareSettings
 
 Manifest = Annotated[
     Path,
@@ -160,11 +160,7 @@ def check(
         typer.echo(report.summary(most=None))
     else:
         report = check_quality_of_manifest(manifest, settings, qc, qc_threshold, progress=not quiet)
-    n_faulty = report.n_dropped - report.n_excluded
-    if n_faulty:
-        raise CohortError(
-            f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
-        )
+    _require_no_faults(report)
 
 
 def prepare(
@@ -186,7 +182,9 @@ def prepare(
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -216,9 +214,20 @@ def prepare(
         workers,
     )
     if dry_run:
-        typer.echo(check_cohort(manifest, settings, progress=not quiet).summary(most=None))
+        report = check_cohort(manifest, settings, progress=not quiet)
+        typer.echo(report.summary(most=None))
+        _require_no_faults(report)
         return
     typer.echo(prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite).summary())
+
+
+def _require_no_faults(report: "PrepareReport") -> None:
+    """Refuse a manifest after all of its faults were printed."""
+    n_faulty = report.n_dropped - report.n_excluded
+    if n_faulty:
+        raise CohortError(
+            f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
+        )
 
 
 def _settings(

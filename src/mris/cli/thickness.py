@@ -35,7 +35,10 @@ def thickness(
     ] = None,
     on_error: OnError = "stop",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read all files, show whose they are, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read all files, show whose they are, write nothing; fail if one cannot be used."
+        ),
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     quiet: Quiet = False,
@@ -43,7 +46,7 @@ def thickness(
     """Turn segmentations of knee MR scans into flat cartilage thickness maps, ready to be targets.
 
     Whose knee a file shows, its name tells (9000000_R_00m_seg.nii.gz; names of the OAI study and of BIDS, too) or
-    --index; --dry-run shows what was read of it, and leaves with exit code 2 if a file cannot be used.
+    --index; --dry-run shows what was read of it.
 
     Each knee is registered with the atlas; thickness is measured from bone to joint, carried to the atlas and unrolled.
     OUT/NAME holds FC_2d_thickness.npy and TC_2d_thickness.npy (310 x 310, mm, NaN outside, 0 on bare bone), a record

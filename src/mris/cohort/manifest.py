@@ -14,7 +14,7 @@ from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
-from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
+from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
 from mris.wording import counted
@@ -109,14 +109,14 @@ class Manifest:
         kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self._errors) else ManifestError
         raise kind("\n  ".join([f"{self.path}: {head}; mend them, or use --on-error skip", *lines]))
 
-    def faults(self) -> list[str]:
+    def faults(self, most: int | None = SHOWN) -> list[str]:
         """Tell how many rows cannot be used, and why (see `listed`); nothing where none is at fault."""
         if not self._errors:
             return []
         count = len(rows_with_errors(self._errors))
         looked_at = self.n_rows - len(self.excluded_rows)
         head = f"{count:,} of {counted(self.n_rows, 'row')} cannot be used"
-        return [head, *listed(self._errors, n_rows=looked_at)]
+        return [head, *listed(self._errors, most, n_rows=looked_at)]
 
     @property
     def _errors(self) -> list[Problem]:
