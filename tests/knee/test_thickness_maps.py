@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.knee_volumes import CENTER, FEMORAL_MM, PLATES, TIBIAL_MM, atlas, knee, write_segmentation
 
 from mris.cohort.split import split_by_subject
-from mris.errors import ImageError, ManifestError, SettingsError
+from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.knee import thickness_folder
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
@@ -157,6 +158,25 @@ def test_a_file_that_cannot_be_used_stops_or_is_left_out_and_said(
     assert len(rows(tmp_path / "maps")) == 2
     written = json.loads((tmp_path / "maps" / "report.json").read_text())
     assert (written["n_files"], written["n_maps"], list(written["failed"])) == (3, 2, ["S1_L_12m"])
+
+
+def test_maps_that_are_empty_are_no_success_and_are_made_again(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(thickness_folder.np, "save", lambda file, flat, allow_pickle: None)
+        with pytest.raises(OutputError, match=r"FC_2d_thickness\.npy was written and is empty"):
+            write_thickness_maps(files, tmp_path / "maps", zib())
+    assert not any(result.reused for result in write_thickness_maps(files, tmp_path / "maps", zib()).results)
+
+
+def test_a_segmentation_whose_name_is_not_utf8_costs_itself_alone(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path
+) -> None:
+    strange = KneeFile(files[0].path.with_name(os.fsdecode(b"caf\xe9_L.nii.gz")), "S9", "left", "0")
+    report = write_thickness_maps((strange, *files[1:]), tmp_path / "maps", zib("skip"))
+    assert ["is not UTF-8" in result.error for result in report.results] == [True, False, False]
+    assert [row["subject"] for row in rows(tmp_path / "maps")] == ["S1", "S2"]
 
 
 @pytest.mark.parametrize(

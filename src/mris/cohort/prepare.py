@@ -31,6 +31,7 @@ from mris.errors import CohortError, TooFewSubjectsError
 from mris.images.extent import common_extent
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
+from mris.images.written import require_written
 
 ROWS_PER_APPEND = 256
 BYTES_PER_APPEND = 64 * 2**20
@@ -228,6 +229,7 @@ class _Work:
         write_json(self.folder / REPORT_FILE, report.to_json())
         write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
         work_folder.tidy(self.folder)
+        require_written(self.folder / name for name in (HEADER_FILE, REPORT_FILE, ATLAS_MASK_FILE))
         return report
 
     def _append(self) -> None:

@@ -18,6 +18,7 @@ from mris.images.image import Image, Spacing
 from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
 from mris.images.write import write_png
+from mris.images.written import require_text_name
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
@@ -124,6 +125,7 @@ def _import_plate(
     keys: dict[tuple[str, str, str], Path],
     people: Sequence[str],
 ) -> PlateOutcome:
+    require_text_name(path)
     plate = read_plate(path, spacing=options.spacing)
     keypoints = _keypoints(path, plate, options)
     if plate.image.spacing is None:

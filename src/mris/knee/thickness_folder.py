@@ -23,6 +23,7 @@ import mris
 from mris.cohort.workers import WorkerPool
 from mris.errors import ImageError, OutputError
 from mris.images.write import atomic_write, check_writable_folder, write_json
+from mris.images.written import as_text, require_text_name, require_written
 from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
 from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
@@ -72,6 +73,11 @@ class KneeResult:
     reused: bool = False
 
     @property
+    def name(self) -> str:
+        """What messages and reports call the file."""
+        return as_text(self.knee.key)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What is doubtful, in words."""
         return tuple(self.record["flags"]) if self.record else ()
@@ -115,16 +121,17 @@ class ThicknessReport:
             lines.append(f"  {reused} were there before")
         if self.table is None:
             lines += _people(self.results)
-        lines += [f"  flagged {result.knee.key}: {'; '.join(result.flags)}" for result in flagged]
-        lines += [f"  failed {result.knee.key}: {result.error}" for result in failed]
+        lines += [f"  flagged {result.name}: {'; '.join(result.flags)}" for result in flagged]
+        lines += [f"  failed {result.name}: {result.error}" for result in failed]
         return "\n".join(lines)
 
 
 def _people(results: Sequence[KneeResult]) -> list[str]:
     """One line a knee: what was read of its name or index, to be looked at before any work."""
-    knees = [result.knee for result in results]
-    lines = [f"  {knee.key}: subject {knee.subject}, {knee.side}, timepoint {knee.timepoint}" for knee in knees]
-    return [f"  they are of {counted(len({knee.subject for knee in knees}), 'subject')}:", *lines]
+    n_subjects = len({result.knee.subject for result in results})
+    who = [(result.name, result.knee) for result in results]
+    lines = [f"  {name}: subject {knee.subject}, {knee.side}, timepoint {knee.timepoint}" for name, knee in who]
+    return [f"  they are of {counted(n_subjects, 'subject')}:", *lines]
 
 
 def write_thickness_maps(
@@ -159,11 +166,13 @@ def write_thickness_maps(
         {
             "n_files": len(results),
             "n_maps": sum(result.record is not None for result in results),
-            "flagged": {result.knee.key: list(result.flags) for result in results if result.flags},
-            "failed": {result.knee.key: result.error for result in results if result.error},
+            "flagged": {result.name: list(result.flags) for result in results if result.flags},
+            "failed": {result.name: result.error for result in results if result.error},
             "settings": _method(settings),
         },
     )
+    made = [out / result.knee.key for result in results if result.record is not None]
+    require_written([out / TABLE_FILE, *(folder / name for folder in made for name in (FEMORAL_FILE, TIBIAL_FILE))])
     return report
 
 
@@ -174,6 +183,7 @@ def check_segmentations(
     results = []
     for knee in track(knees, description="Reading segmentations", disable=not progress):
         try:
+            require_text_name(knee.path)
             flags = read_segmentation(knee.path, settings.labels, knee.side).flags
             results.append(KneeResult(knee, {"flags": list(flags)}))
         except ImageError as error:
@@ -203,6 +213,7 @@ def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> 
 def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     folder = out / knee.key
     try:
+        require_text_name(knee.path)
         wanted = {
             "file": knee.path.name,
             "sha256": hashlib.sha256(knee.path.read_bytes()).hexdigest(),
@@ -239,7 +250,9 @@ def _method(settings: ThicknessSettings) -> dict[str, Any]:
 
 
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    if not all((folder / name).is_file() for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)):
+    if not all(
+        (folder / name).is_file() and (folder / name).stat().st_size for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)
+    ):
         return None
     try:
         found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
