@@ -112,6 +112,22 @@ def test_a_folder_that_is_not_utf8_is_refused_for_a_table(refused, tiny_cohort_p
     assert "is not UTF-8" in refused("prepare", tiny_cohort_path.parent / "manifest.csv", out, "--size=16", "--quiet")
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.EROFS, "mend its rights or how it is mounted"), (errno.ENOSPC, "make room")]
+)
+def test_shared_memory_that_is_full_or_read_only_is_named_and_no_disk(
+    refused, tiny_cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    manifest = tiny_cohort_path.parent / "manifest.csv"
+    said = refused("prepare", manifest, tmp_path / "out", "--size=16", "--workers=2", "--quiet")
+    assert f"{os.strerror(code)} in shared memory (/dev/shm)" in said
+    assert f"{advice}, or use one process (--workers 1)" in said
+
+
 def test_a_folder_of_other_files_is_no_place_for_a_report_and_an_empty_name_is_none(
     refused, command_into, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

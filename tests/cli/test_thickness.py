@@ -35,6 +35,16 @@ def test_a_dry_run_shows_whose_knees_the_files_are(run_cli, scan: Path, tmp_path
     assert f"{names[0].removesuffix('.nii.gz')}: subject 9990001, right, timepoint 2005-07-15" in outcome.out
 
 
+def test_a_bar_of_progress_goes_to_stderr(run_cli, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    reading = run_cli("thickness", scan, "--labels", "oai_zib", "--dry-run")
+    making = run_cli("phantom", tmp_path / "knees", "--subjects", 1, "--size", 32, "--workers", 1, "--visits", 1)
+    assert (reading.code, making.code) == (0, 0)
+    assert "Reading segmentations" in reading.err and "Reading segmentations" not in reading.out
+    assert "Simulating knees" in making.err and "Simulating knees" not in making.out
+
+
 def test_no_atlas_says_where_to_get_one(refused, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MRIS_ATLAS", raising=False)
     message = refused("thickness", scan, "--labels", "oai_zib", "--out", tmp_path / "maps")

@@ -1,6 +1,5 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +7,7 @@ import typer
 
 from mris.cli.options import Quiet
 from mris.errors import CohortError, SettingsError
+from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -271,13 +271,10 @@ def _settings(
 
 def _pair(option: str, text: str) -> tuple[float, float]:
     """Parse "256" or "256x192"."""
-    try:
-        parts = [float(part) for part in text.lower().split("x")]
-    except ValueError:
-        parts = []
-    if len(parts) not in (1, 2) or not all(isfinite(part) and part > 0 for part in parts):
+    found = two_numbers(text)
+    if found is None:
         raise SettingsError(f"{option} is {text!r}; give one positive number, or two joined by 'x', such as 256x192")
-    return parts[0], parts[-1]
+    return found
 
 
 def _pixels(option: str, text: str) -> tuple[int, int]:

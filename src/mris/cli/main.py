@@ -23,7 +23,7 @@ from mris.cli import (
     thickness,
     training,
 )
-from mris.errors import MrisError
+from mris.errors import MrisError, remedy
 
 EXIT_CODE = 2
 EXTRAS = {
@@ -95,7 +95,7 @@ def main() -> None:
         if error.errno is None:  # a library's, not the system's
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _leave(f"{error.strerror}{where}; make room or choose another place, then run it again")
+        _leave(f"{error.strerror}{where}; {remedy(error)}, or choose another place, then run it again")
 
 
 def with_home(word: str) -> str:

@@ -44,11 +44,15 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
     if not text.strip():
         raise ManifestError(f"exclusion list {str(file)!r} is empty; give one key a line, or leave the option out")
     text, _ = without_separator_line(text)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if lines and _is_header(lines[0]):
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if lines and _is_header(lines[0][1]):
         names = canonical_names(_of_table(file, lines))
     else:
-        named = (_COMMENT.sub("", line).strip() for line in lines)
+        named = (_COMMENT.sub("", line).strip() for _, line in lines)
         names = canonical_names(name for name in named if name)
     require_sound_subjects((_subject(name) for name in names), f"exclusion list {str(file)!r}")
     return names
@@ -121,22 +125,32 @@ def _subject(name: str) -> str:
 
 
 def _is_header(line: str) -> bool:
-    return "key" in [cell.strip() for cell in _cells([line])[0]]
+    return "key" in _cells([line])[0][1]
 
 
-def _cells(lines: Sequence[str]) -> list[list[str]]:
-    delimiter = max(",;\t", key=lines[0].count)
-    return list(csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter))
+def _cells(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Rows, each with the place of its first line."""
+    reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=max(",;\t", key=lines[0].count))
+    found, start = [], 0
+    for row in reader:
+        found.append((start, [cell.strip() for cell in row]))
+        start = reader.line_num
+    return found
 
 
-def _of_table(file: Path, lines: Sequence[str]) -> list[str]:
-    header, *rows = ([cell.strip() for cell in row] for row in _cells(lines))
+def _of_table(file: Path, lines: Sequence[tuple[int, str]]) -> list[str]:
+    (_, header), *rows = _cells([line for _, line in lines])
     key, flagged = header.index("key"), header.index("flagged") if "flagged" in header else None
     named = []
-    for number, row in enumerate(rows, start=2):
-        mark = "1" if flagged is None else (row[flagged] if flagged < len(row) else "").lower()
-        if len(row) <= key or mark not in _YES | _NO:
-            raise ManifestError(f"exclusion list {str(file)!r} row {number}: flagged is {mark!r}; give 1 or 0")
+    for place, row in rows:
+        where = f"exclusion list {str(file)!r} row {lines[place][0]}"
+        if len(row) <= max(key, flagged or 0):
+            raise ManifestError(
+                f"{where} has {len(row)} of {len(header)} cells, and {header[len(row)]!r} is missing; complete the row"
+            )
+        mark = "1" if flagged is None else row[flagged].lower()
+        if mark not in _YES | _NO:
+            raise ManifestError(f"{where}: flagged is {mark!r}; give 1 or 0")
         if mark in _YES:
             named.append(row[key])
     return named

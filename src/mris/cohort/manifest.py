@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from mris.cohort.names import normal_form, subject_faults
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
+from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
 _REQUIRED = ("subject", "timepoint", "source")
@@ -370,13 +370,12 @@ def _is_file(located: str) -> bool:
 def _spacing(text: str) -> tuple[float, float] | None:
     if not text:
         return None
-    parts = [part for part in re.split(r"\s*[x×*;\\ ]\s*", text) if part]
-    values = [_number(part) for part in parts]
-    if len(values) not in (1, 2) or not all(value is not None and value > 0 for value in values):
+    found = two_numbers(text)
+    if found is None:
         raise ValueError(
             f"spacing is {text!r}; give millimetres, as one number or as 'rows x columns', such as 0.15 x 0.2"
         )
-    return float(values[0] or 0), float(values[-1] or 0)
+    return found
 
 
 def _center(row: str, column: str) -> tuple[float, float] | None:

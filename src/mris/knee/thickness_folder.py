@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 import mris
@@ -181,7 +182,9 @@ def check_segmentations(
 ) -> ThicknessReport:
     """Read all segmentations and say what is wrong or doubtful; nothing is registered or written."""
     results = []
-    for knee in track(knees, description="Reading segmentations", disable=not progress):
+    for knee in track(
+        knees, "Reading segmentations", console=Console(stderr=True), disable=not progress, transient=True
+    ):
         try:
             require_text_name(knee.path)
             flags = read_segmentation(knee.path, settings.labels, knee.side).flags
@@ -308,4 +311,4 @@ def _write_table(report: ThicknessReport, path: Path) -> None:
 def _shown(results: Iterator[KneeResult], total: int, progress: bool) -> Iterator[KneeResult]:
     if not progress:
         return results
-    return iter(track(results, description="Making maps", total=total))
+    return iter(track(results, "Making maps", total, console=Console(stderr=True), transient=True))
