@@ -4,6 +4,7 @@ The command line prints such a message on one line and exits with code 2. Anythi
 `MrisError` and reaches a user is a bug of ours.
 """
 
+import errno
 import re
 
 _SOURCE_POSITION = re.compile(r",? ?/\S+\.rs:\d+:\d+")
@@ -19,12 +20,26 @@ def reason_of(error: BaseException) -> str:
     return _SOURCE_POSITION.sub("", str(error).strip().split("\n")[0])[:300] or type(error).__name__
 
 
+def remedy(error: OSError) -> str:
+    """What helps against a refusal of the system: room only where there is none.
+
+    Example:
+        >>> remedy(OSError(errno.ENOSPC, "No space left on device")), remedy(OSError(errno.EROFS, "Read-only"))
+        ('make room', 'mend its rights or how it is mounted')
+    """
+    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend its rights or how it is mounted"
+
+
 class MrisError(Exception):
     """Base of every error that `mris` raises for a reason the user can mend."""
 
 
 class SettingsError(MrisError):
     """A setting or an option has a value that cannot work."""
+
+
+class TooFewSubjectsError(SettingsError):
+    """There are fewer subjects than the splits that were asked for need."""
 
 
 class ImageError(MrisError):

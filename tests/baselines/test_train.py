@@ -189,17 +189,20 @@ class _Encoder:
 def test_the_regressed_embedding_is_scikit_learns_ridge_on_it(cohort: Cohort, tmp_path: Path) -> None:
     from sklearn.linear_model import Ridge
 
-    from mris.baselines.ridge import fit_map_regression
+    from mris.baselines.ridge import RIDGE_LADDER
 
     encoder, training, test = _Encoder(), cohort.split("train"), cohort.split("test")
+    val = cohort.split("val")
     baseline = train_embedding_ridge(cohort, tmp_path / "run", [encoder], target_scale=2.0, seed=3)
     scores = encoder.encode_sources(training.read_sources()).astype(np.float64)
-    penalty = fit_map_regression(training, scores, np.random.default_rng(3)).penalty
     centered = scores - scores.mean(axis=0)
-    alpha = penalty * np.trace(centered.T @ centered) / scores.shape[1]
-    targets = training.read_targets()
-    known = np.isfinite(targets).all(axis=0)
-    oracle = Ridge(alpha=alpha).fit(scores, targets[:, known])
+    scale = np.trace(centered.T @ centered) / scores.shape[1]
+    targets, truths = training.read_targets(), val.read_targets()
+    known = np.isfinite(targets).all(axis=0) & np.isfinite(truths).all(axis=0)
+    of_others = encoder.encode_sources(val.read_sources()).astype(np.float64)
+    fits = [Ridge(alpha=penalty * scale).fit(scores, targets[:, known]) for penalty in RIDGE_LADDER]
+    # The penalty is the one that serves the validation people, whom the encoder has not seen.
+    oracle = min(fits, key=lambda fit: float(np.square(fit.predict(of_others) - truths[:, known]).sum()))
     expected = oracle.predict(encoder.encode_sources(test.read_sources()).astype(np.float64))
     np.testing.assert_allclose(baseline.predict(test.read_sources())[:, known], expected, atol=1e-3)
     assert baseline.training_subjects is not None

@@ -183,6 +183,17 @@ def test_a_check_lists_every_problem(refused, pairs: Path) -> None:
     assert "3 of 33 rows kept, 30 dropped" in said
 
 
+def test_a_dry_run_of_prepare_lists_every_problem_and_fails(run_cli, refused, pairs: Path, tmp_path: Path) -> None:
+    cut = spoil_truncated_png(pairs)
+    command = ("prepare", manifest(pairs, [*GOOD, cut, "T1,0,absent.npy,y0.npy"]), tmp_path / "cohort", *SPLITS)
+    for options in ((), ("--on-error", "skip")):
+        said = refused(*command, "--dry-run", *options)
+        assert "mris: 2 of 5 rows cannot be used" in said
+        assert all(name in said for name in ("S3/0", "absent.npy", "3 of 5 rows kept"))
+    assert not (tmp_path / "cohort").exists()
+    assert run_cli("prepare", manifest(pairs, GOOD), *command[2:], "--dry-run").code == 0
+
+
 def test_a_cohort_is_not_prepared_over_another_one(run_cli, refused, pairs: Path, tmp_path: Path) -> None:
     path = manifest(pairs, GOOD)
     assert run_cli("prepare", path, tmp_path / "cohort", *SPLITS).code == 0

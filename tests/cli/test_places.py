@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mris.cohort.cohort import Cohort
+from mris.images.read import read_image
+
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 WRITERS = ("phantom", "prepare", "train", "index", "synthesize", "evaluate", "demo")
 
@@ -46,6 +49,83 @@ def test_a_file_in_the_place_of_the_result_is_kept_and_named(
     assert str(file) in refused(*command_into(command, file))
     assert str(file) in refused(*command_into(command, file / "below"))
     assert file.read_text() == "mine"
+
+
+def test_a_tilde_in_an_option_is_the_home_and_maps_are_whole(
+    run_cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    np.save(home / "query.npy", np.random.default_rng(3).random((16, 16)).astype(np.float32))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    outcome = run_cli("synthesize", tiny_bundle, "~/query.npy", "--out=~/maps", "--quiet")
+    assert outcome.code == 0, outcome
+    assert list(here.iterdir()) == []
+    assert all(path.stat().st_size > 0 for path in (home / "maps").iterdir())
+    assert read_image(home / "maps" / "query.nii.gz").size == (16, 16)
+
+
+def test_a_result_that_is_empty_is_no_success(
+    refused, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "query.npy", np.random.default_rng(3).random((16, 16)).astype(np.float32))
+    monkeypatch.setattr("mris.images.write.nib.save", lambda image, path: None)
+    said = refused("synthesize", tiny_bundle, tmp_path / "query.npy", "--out", tmp_path / "maps", "--quiet")
+    assert "query.nii.gz was written and is empty" in said
+
+
+def test_a_name_that_is_not_utf8_costs_its_own_file_alone(run_cli, refused, tiny_bundle: Path, tmp_path: Path) -> None:
+    names = ["a.npy", os.fsdecode(b"caf\xe9.npy"), "b.npy"]
+    files = [tmp_path / name for name in names]
+    try:
+        for file in files:
+            np.save(file, np.random.default_rng(3).random((16, 16)).astype(np.float32))
+    except OSError:
+        pytest.skip("this file system knows no such name")
+    command = ["synthesize", tiny_bundle, *map(os.fspath, files), "--out", tmp_path / "maps", "--quiet"]
+    assert "its path is not UTF-8" in refused(*command)
+    outcome = run_cli(*command, "--on-error", "skip")
+    assert outcome.code == 0, outcome
+    assert "2 of 3 files synthesized" in outcome.out
+    assert "skipped: image b'" in outcome.err
+    found = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert {name for name in found if name.endswith("provenance.json")} == {"a_provenance.json", "b_provenance.json"}
+    assert {name[0] for name in found} == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["knees:2024", "s3:x", "a#b?c%20d"])
+def test_a_cohort_may_lie_in_a_folder_of_any_name(
+    run_cli, tiny_cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_cli("prepare", tiny_cohort_path.parent / "manifest.csv", name, "--size=16", "--workers=1", "--quiet")
+    assert outcome.code == 0, outcome
+    cohort = Cohort.open(name)
+    assert cohort.read_targets([0]).shape[0] == 1
+    assert (tmp_path / name / "cohort.json").is_file()
+
+
+def test_a_folder_that_is_not_utf8_is_refused_for_a_table(refused, tiny_cohort_path: Path, tmp_path: Path) -> None:
+    out = os.fspath(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert "is not UTF-8" in refused("prepare", tiny_cohort_path.parent / "manifest.csv", out, "--size=16", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.EROFS, "mend its rights or how it is mounted"), (errno.ENOSPC, "make room")]
+)
+def test_shared_memory_that_is_full_or_read_only_is_named_and_no_disk(
+    refused, tiny_cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    manifest = tiny_cohort_path.parent / "manifest.csv"
+    said = refused("prepare", manifest, tmp_path / "out", "--size=16", "--workers=2", "--quiet")
+    assert f"{os.strerror(code)} in shared memory (/dev/shm)" in said
+    assert f"{advice}, or use one process (--workers 1)" in said
 
 
 def test_a_folder_of_other_files_is_no_place_for_a_report_and_an_empty_name_is_none(

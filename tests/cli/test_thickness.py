@@ -11,14 +11,38 @@ def scan(tmp_path: Path) -> Path:
     return write_segmentation(tmp_path / "S1_L_00m.nii.gz", knee((2.0, 1.4, 1.4)))
 
 
-def test_a_dry_run_reads_all_files_and_writes_nothing(run_cli, scan: Path, tmp_path: Path) -> None:
+def test_a_dry_run_reads_all_files_writes_nothing_and_fails_if_one_is_damaged(
+    run_cli, scan: Path, tmp_path: Path
+) -> None:
     cut = tmp_path / "S2_R_00m.nii.gz"
     cut.write_bytes(scan.read_bytes()[:400])
     outcome = run_cli("thickness", scan, cut, "--labels", "oai_zib", "--dry-run", "--quiet")
-    assert outcome.code == 0, outcome
+    assert outcome.code == 2, outcome
+    assert "mris: 1 of 2 files cannot be used" in outcome.err
     assert "1 of 2 knees can be read, 1 failed" in outcome.out
     assert "failed S2_R_00m: " in outcome.out
     assert sorted(tmp_path.iterdir()) == [scan, cut]
+
+
+def test_a_dry_run_shows_whose_knees_the_files_are(run_cli, scan: Path, tmp_path: Path) -> None:
+    names = ["9990001_20050715_SAG_3D_DESS_RIGHT_10423916_seg.nii.gz", "sub-9990001_ses-12m_hemi-L_dseg.nii.gz"]
+    scans = [scan.rename(tmp_path / names[0]), tmp_path / names[1]]
+    scans[1].write_bytes(scans[0].read_bytes())
+    outcome = run_cli("thickness", *scans, "--labels", "oai_zib", "--dry-run", "--quiet")
+    assert outcome.code == 0, outcome
+    assert "they are of 1 subject:" in outcome.out
+    assert "sub-9990001_ses-12m_hemi-L_dseg: subject 9990001, left, timepoint 12" in outcome.out
+    assert f"{names[0].removesuffix('.nii.gz')}: subject 9990001, right, timepoint 2005-07-15" in outcome.out
+
+
+def test_a_bar_of_progress_goes_to_stderr(run_cli, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    reading = run_cli("thickness", scan, "--labels", "oai_zib", "--dry-run")
+    making = run_cli("phantom", tmp_path / "knees", "--subjects", 1, "--size", 32, "--workers", 1, "--visits", 1)
+    assert (reading.code, making.code) == (0, 0)
+    assert "Reading segmentations" in reading.err and "Reading segmentations" not in reading.out
+    assert "Simulating knees" in making.err and "Simulating knees" not in making.out
 
 
 def test_no_atlas_says_where_to_get_one(refused, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,16 @@ def test_a_list_of_comments_is_a_list_of_nothing_but_an_empty_file_is_a_mishap(t
         read_exclusions(tmp_path / "bytes.txt")
 
 
+def test_a_short_row_of_a_list_is_told_by_its_own_number_and_what_it_lacks(tmp_path: Path) -> None:
+    text = "# scores\n\nkey,reason,flagged\nP1/0,noise,1\n\n# and\nP2/0,noise\n"
+    with pytest.raises(ManifestError, match="row 7 has 2 of 3 cells, and 'flagged' is missing; complete the row"):
+        _listed(tmp_path, text)
+    with pytest.raises(ManifestError, match="row 3 has 1 of 2 cells, and 'key' is missing"):
+        _listed(tmp_path, 'note,key\n"two\nlines"\n'.replace('"two\nlines"', "b,P1/0\nb"))
+    with pytest.raises(ManifestError, match="row 4: flagged is 'maybe'"):
+        _listed(tmp_path, 'key,reason,flagged\nP1/0,"two\nlines",1\nP2/0,,maybe\n')
+
+
 def test_excluded_rows_are_counted_and_are_no_faults(make_study: MakeStudy, settings: PrepareSettings) -> None:
     study = make_study()
     (study.folder / study.rows[0]["target_femoral"]).unlink()  # stops a preparation, but not one without this row

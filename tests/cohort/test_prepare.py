@@ -394,6 +394,21 @@ def test_where_faults_leave_too_few_subjects_for_the_splits_they_are_listed(
         assert [line.split(",")[0] for line in lines[2:]] == [f"  row {n} (00{n - 2}/V00)" for n in (3, 4, 5)]
 
 
+def test_a_check_opens_all_files_before_it_says_that_subjects_are_too_few(
+    make_study: MakeStudy, settings: PrepareSettings
+) -> None:
+    study = make_study(n_subjects=2)
+    study.put(2, "source", np.full((4, 4), np.nan))
+    (study.folder / study.rows[3]["target_tibial"]).write_bytes(b"no array")
+    with pytest.raises(SettingsError, match=r"2 subjects cannot fill 3 splits") as refusal:
+        check_cohort(study.manifest, settings, progress=False)
+    lines = str(refusal.value).splitlines()
+    assert lines[1] == "  2 of 4 rows cannot be used"
+    assert [line.split(":")[0] for line in lines[2:]] == [
+        "  row 4 (001/V00), source", "  row 5 (001/V10), target_tibial",
+    ]  # fmt: skip
+
+
 def test_one_subject_cannot_be_split_unless_the_manifest_says_how(
     make_study: MakeStudy, settings: PrepareSettings
 ) -> None:

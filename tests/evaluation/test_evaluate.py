@@ -94,6 +94,22 @@ def test_every_query_is_asked_once_and_no_batch_is_dropped(test_view: Cohort, tr
     assert evaluation.results.estimate("m", "rmse").n_images == len(test_view) == 48
 
 
+def test_the_time_of_a_query_holds_no_reading_of_the_database(
+    tmp_path, test_view: Cohort, training: Cohort, encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    class SlowAtFirst(Synthesizer):
+        def synthesize(self, sources, exclude_subjects=None):
+            clock[0] += 60.0 if clock[0] == 0.0 else 0.001 * len(sources)
+            return super().synthesize(sources, exclude_subjects)
+
+    synthesizer = SlowAtFirst(encoder, EmbeddingDatabase.build(tmp_path / "d", training, encoder), n_neighbors=3)
+    monkeypatch.setattr("mris.evaluation.evaluate.time.perf_counter", lambda: clock[0])
+    found = evaluate({"k-NN": synthesizer}, test_view, training=training, n_bootstrap=5, progress=False)
+    assert found.results.methods[0].ms_per_query == pytest.approx(1.0)
+
+
 def test_the_batch_size_changes_no_number(evaluation: Evaluation, methods, test_view, training, encoder) -> None:
     again = evaluate(
         methods,

@@ -24,7 +24,7 @@ from tests.dicom_sources import IDENTIFYING, write_radiograph
 from mris.errors import ArchiveError, SettingsError
 from mris.images.dicomweb import Archive, ArchiveSettings, checked_uid, connect, is_uid
 from mris.images.dicomweb_files import fetch_instances, instance_of, store_files
-from mris.images.dicomweb_query import query_instances, query_studies
+from mris.images.dicomweb_query import PAGE, query_instances, query_studies
 
 pytest.importorskip("dicomweb_client")
 requests = pytest.importorskip("requests")
@@ -272,6 +272,38 @@ def test_all_pages_are_asked_for_whatever_their_size(serve):
     assert len(query_studies(archive, most=4)) == 4
     endless, asked = serve(lambda path: json_of(*records))  # an archive that knows no pages
     assert len(query_studies(endless)) == 7 and len(asked) == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 416, 500])
+def test_an_error_beyond_the_last_page_keeps_the_pages_before(serve, status):
+    def one_page(path: str) -> tuple[int, str, bytes]:
+        return json_of({"0020000D": "1.2"}) if "offset=0" in path else (status, "text/plain", b"")
+
+    archive, _ = serve(one_page, retries=0)
+    assert [study.uid for study in query_studies(archive)] == ["1.2"]
+
+
+@pytest.mark.parametrize(("status", "n"), [(500, PAGE), (400, PAGE), (403, 1), (503, 1)])
+def test_an_error_amid_the_pages_is_told_and_not_taken_for_the_end(serve, status, n):
+    full = json_of(*({"0020000D": f"1.2.{i}"} for i in range(n)))
+    archive, _ = serve(lambda path: full if "offset=0" in path else (status, "text/plain", b""), retries=0)
+    with pytest.raises(ArchiveError, match=f"answers {status}"):
+        query_studies(archive)
+
+
+def test_a_question_that_too_much_matches_is_to_be_narrowed(serve):
+    archive, _ = serve(lambda path: (413, "text/plain", b""))
+    with pytest.raises(ArchiveError, match="answers 413: too much matches the question; narrow it"):
+        query_studies(archive)
+
+
+def test_a_null_is_an_empty_answer_and_another_value_is_none(serve):
+    archive, _ = serve(lambda path: (200, "application/dicom+json", b"null"))
+    assert query_studies(archive) == () == query_instances(archive, "1.2")
+    for body in (b"17", b'"text"', b"true"):
+        other, _ = serve(lambda path, body=body: (200, "application/dicom+json", body))
+        with pytest.raises(ArchiveError, match=r"no list of records|has no UID|is no JSON"):
+            query_studies(other)
 
 
 def test_a_class_that_is_no_uid_is_told_as_it_stands_and_no_library_warns(serve, recwarn):

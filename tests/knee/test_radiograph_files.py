@@ -362,3 +362,27 @@ def test_a_large_plate_with_oblong_pixels_is_drawn_small_and_in_proportion(tmp_p
     path = write_plate(tmp_path / "a.dcm", pixels_of((300, 900)), ImagerPixelSpacing=[0.6, 0.2])
     picture = draw_locations(read_plate(path), [], 100.0, longest_edge=90)
     assert picture.shape == (90, 90, 3)
+
+
+def test_plates_of_one_run_and_of_earlier_ones_spell_a_person_in_one_way(tmp_path):
+    paths = [write_plate(tmp_path / name, pixels_of(seed=seed)) for seed, name in enumerate(["7.dcm", "007.dcm"])]
+    out = tmp_path / "out"
+    with pytest.raises(ImageError, match=r"007\.dcm: subject '007' and '7' are one number, spelled in two ways"):
+        list(import_plates(paths, out, DETECTED))
+    write_table(out, [row for outcome in import_plates(paths[:1], out, DETECTED) for row in outcome.knees])
+    with pytest.raises(ImageError, match="'007' and '7' are one number"):
+        list(import_plates(paths[1:], out, DETECTED))
+    list(import_plates(paths[:1], out, dataclasses.replace(DETECTED, subject="007")))  # the same plate, called anew
+
+
+def test_a_table_of_regions_that_excel_saved_tells_what_became_of_subjects(tmp_path, plate_file):
+    out = tmp_path / "out"
+    options = dataclasses.replace(DETECTED, subject="202411000000017")
+    write_table(out, [row for outcome in import_plates([plate_file], out, options) for row in outcome.knees])
+    table = out / TABLE_FILE
+    saved = table.read_text()
+    table.write_text("\ufeff" + saved, encoding="utf-8")
+    assert {row.subject for row in read_table(table)} == {"202411000000017"}
+    table.write_text(saved.replace("202411000000017", "2.02411E+14"))
+    with pytest.raises(OutputError, match=r"subject '2\.02411E\+14' is how Excel shortens a long number"):
+        list(import_plates([plate_file], out, DETECTED))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from tests.knee_volumes import CENTER, FEMORAL_MM, PLATES, TIBIAL_MM, atlas, knee, write_segmentation
 
-from mris.errors import ImageError, ManifestError, SettingsError
+from mris.cohort.split import split_by_subject
+from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.knee import thickness_folder
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
@@ -158,19 +160,133 @@ def test_a_file_that_cannot_be_used_stops_or_is_left_out_and_said(
     assert (written["n_files"], written["n_maps"], list(written["failed"])) == (3, 2, ["S1_L_12m"])
 
 
+def test_maps_that_are_empty_are_no_success_and_are_made_again(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(thickness_folder.np, "save", lambda file, flat, allow_pickle: None)
+        with pytest.raises(OutputError, match=r"FC_2d_thickness\.npy was written and is empty"):
+            write_thickness_maps(files, tmp_path / "maps", zib())
+    assert not any(result.reused for result in write_thickness_maps(files, tmp_path / "maps", zib()).results)
+
+
+def test_a_segmentation_whose_name_is_not_utf8_costs_itself_alone(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path
+) -> None:
+    strange = KneeFile(files[0].path.with_name(os.fsdecode(b"caf\xe9_L.nii.gz")), "S9", "left", "0")
+    report = write_thickness_maps((strange, *files[1:]), tmp_path / "maps", zib("skip"))
+    assert ["is not UTF-8" in result.error for result in report.results] == [True, False, False]
+    assert [row["subject"] for row in rows(tmp_path / "maps")] == ["S1", "S2"]
+
+
 @pytest.mark.parametrize(
     ("name", "who"),
     [
         ("9000000_R_00m_seg.nii.gz", ("9000000", "right", "0")),
         ("9000000_L_096m.nrrd", ("9000000", "left", "96")),
+        ("9000000_12m_L_seg.nrrd", ("9000000", "left", "12")),
+        ("9000000_L_seg_12m_unet.nii", ("9000000", "left", "12")),
         ("A-left-V01-labels.mha", ("A", "left", "V01")),
         ("A.right.nii", ("A", "right", "0")),
         ("9000000_R_unknown_seg.nii.gz", ("9000000", "right", "unknown")),
+        ("9000000_20040802_SAG_3D_DESS_LEFT.nii.gz", ("9000000", "left", "2004-08-02")),
+        ("9000000_20040802_SAG_3D_DESS_RIGHT_10423916_seg.nii.gz", ("9000000", "right", "2004-08-02")),
+        ("9000000_20040802_RIGHT_seg.nii.gz", ("9000000", "right", "2004-08-02")),
+        ("sub-9000000_ses-00m_hemi-L_dseg.nii.gz", ("9000000", "left", "0")),
+        ("sub-9000000_ses-V01_acq-dess_run-1_hemi-R_desc-manual_dseg.nii.gz", ("9000000", "right", "V01")),
+        ("sub-01_hemi-R_dseg.nii", ("01", "right", "0")),
+        ("sub-R_ses-L_right_dseg.nii", ("R", "right", "L")),
     ],
 )
 def test_a_name_tells_subject_side_and_timepoint(name: str, who: tuple[str, str, str]) -> None:
     found = knee_of_name(Path(name))
     assert (found.subject, found.side, found.timepoint) == who
+
+
+@pytest.mark.parametrize(
+    ("name", "doubt"),
+    [
+        ("9000000_20049902_R.nii", "which part of '9000000 20049902' is the subject"),
+        ("9000000_20049902_SAG_3D_DESS_LEFT.nii", "which part of"),
+        ("study_9000000_L_00m.nii", "which part of"),
+        ("P1_baseline_L.nii", "which part of"),
+        ("9000000_00m_L_12m.nii", "which of '00m', '12m' is the timepoint"),
+        ("9000000_L_dess_third.nii", "which of 'dess', 'third' is the timepoint"),
+        ("9000000_L_right.nii", "both sides"),
+        ("sub-1_hemi-L_right_dseg.nii", "both sides"),
+        ("sub-_ses-00m_hemi-L_dseg.nii", "empty or stands twice"),
+        ("sub-1_sub-2_hemi-L_dseg.nii", "empty or stands twice"),
+        ("sub-1_12m_hemi-L_dseg.nii", "write the visit as ses-12m"),
+    ],
+)
+def test_a_doubtful_name_is_refused_and_an_index_is_the_way_out(name: str, doubt: str) -> None:
+    with pytest.raises(SettingsError, match=doubt) as caught:
+        knee_of_name(Path(name))
+    assert "give an --index, a CSV with the columns file, subject, side, timepoint" in str(caught.value)
+
+
+def test_the_side_option_serves_names_without_one_and_contradicts_none() -> None:
+    assert knee_of_name(Path("9000000_12m_seg.nii"), "left") == KneeFile(
+        Path("9000000_12m_seg.nii"), "9000000", "left", "12"
+    )
+    with pytest.raises(SettingsError, match="its name says right and --side left"):
+        knee_of_name(Path("9000000_R_12m.nii"), "left")
+
+
+@pytest.mark.parametrize("scheme", ["{}_{}_SAG_3D_DESS_{}_1042_seg", "sub-{}_ses-{}_hemi-{}_dseg", "{}_{}_{}"])
+def test_every_person_stands_in_one_split_however_files_are_named(scheme: str) -> None:
+    people = [f"{9000000 + n}" for n in range(60)]
+    dates = ("20040802", "20050715")
+    files = [
+        Path(scheme.format(who, day, side) + ".nii.gz") for who in people for day in dates for side in ("LEFT", "RIGHT")
+    ]
+    files = [Path(file.name.replace("hemi-LEFT", "hemi-L").replace("hemi-RIGHT", "hemi-R")) for file in files]
+    knees = knee_files(files)
+    splits = split_by_subject([k.subject for k in knees])
+    told = {
+        (person, split) for person in people for file, split in zip(files, splits, strict=True) if person in file.name
+    }
+    assert len(told) == len(people)
+
+
+@pytest.mark.data
+def test_real_names_tell_what_the_table_of_the_collection_says(data_dir: Path) -> None:
+    with (data_dir / "oai_knees" / "index.csv").open(newline="") as table:
+        listed = [row for row in csv.DictReader(table) if row["segmentation"]]
+    for row in listed:
+        found = knee_of_name(Path(row["segmentation"]))
+        month = row["month"].removesuffix("m").lstrip("0") or "0"
+        assert (found.subject, found.side[0].upper(), found.timepoint) == (row["subject"], row["side"], month)
+
+
+def test_files_of_one_name_in_folders_are_the_knees_of_their_own_rows(tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("file,subject,side,timepoint\na/knee.nii.gz,P1,left,0\nb/knee.nii.gz,P2,right,0\n")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "knee.nii.gz").touch()
+    paths = [tmp_path / "b" / "knee.nii.gz", tmp_path / "a" / ".." / "a" / "knee.nii.gz"]
+    for knees in (knee_files([], index=index), knee_files(paths, index=index)[::-1]):
+        assert [(k.subject, k.side, k.path.parent.name) for k in knees] == [("P1", "left", "a"), ("P2", "right", "b")]
+        assert len({k.key for k in knees}) == 2
+    with pytest.raises(ManifestError, match=r"does not name .*c/knee\.nii\.gz"):
+        knee_files([tmp_path / "c" / "knee.nii.gz"], index=index)
+
+
+def test_a_row_of_an_index_is_of_one_file(tmp_path: Path) -> None:
+    index, header = tmp_path / "index.csv", "file,subject,side,timepoint\n"
+    index.write_text(f"{header}knee.nii,P1,left,0\nb/knee.nii,P2,left,0\n")
+    with pytest.raises(ManifestError, match=r"names .*x/b/knee\.nii in 2 rows \(knee\.nii, b/knee\.nii\)"):
+        knee_files([Path("x/b/knee.nii")], index=index)
+    index.write_text(f"{header}knee.nii,P1,left,0\n./knee.nii,P2,left,0\n")
+    with pytest.raises(ManifestError, match=r"row 3: \./knee\.nii stands in two rows"):
+        knee_files([], index=index)
+    index.write_text(f"{header}knee.nii,P1,left,0\n")
+    with pytest.raises(SettingsError, match="would both be the left knee of subject 'P1'"):
+        knee_files([Path("a/knee.nii"), Path("b/knee.nii")], index=index)
+    (tmp_path / "knee.nii").touch()  # then the row is of this file and of no other
+    with pytest.raises(ManifestError, match="does not name"):
+        knee_files([Path("a/knee.nii")], index=index)
 
 
 def test_an_index_tells_whose_knee_a_file_shows(tmp_path: Path) -> None:
@@ -191,11 +307,11 @@ def test_an_index_tells_whose_knee_a_file_shows(tmp_path: Path) -> None:
         knee_files([], index=index)
 
 
-def test_files_without_a_side_or_with_one_name_are_refused() -> None:
+def test_files_without_a_side_or_of_one_visit_are_refused() -> None:
     with pytest.raises(SettingsError, match="tells no side"):
         knee_files([Path("knee.nii")])
     assert knee_files([Path("knee.nii")], side="left")[0].side == "left"
-    with pytest.raises(SettingsError, match="two files are called 'a_L'"):
+    with pytest.raises(SettingsError, match=r"x/a_L\.nii and y/a_L\.nii\.gz would both be the left knee"):
         knee_files([Path("x/a_L.nii"), Path("y/a_L.nii.gz")])
 
 

@@ -112,6 +112,21 @@ def test_the_validation_gallery_is_one_baseline_target_of_each_training_subject(
     assert not set(subjects) & set(cohort.split("val").subjects.tolist())
 
 
+def test_a_limited_gallery_is_drawn_from_all_people_and_again_the_same(cohort: Cohort) -> None:
+    train, settings = cohort.split("train"), SETTINGS.model_copy(update={"gallery_limit": 4})
+    people = np.unique(train.subjects).tolist()
+
+    def drawn(seed: int) -> list[str]:
+        return train.subjects[PairsData(cohort, cohort.regions, settings, seed=seed).gallery_rows].tolist()
+
+    galleries = [drawn(seed) for seed in range(12)]
+    assert galleries[3] == drawn(3)
+    assert all(len(set(gallery)) == 4 for gallery in galleries)
+    seen = {person for gallery in galleries for person in gallery}
+    assert seen & set(people[-4:]), "the last names stand in some gallery"
+    assert len({tuple(gallery) for gallery in galleries}) > 6
+
+
 def test_recall_is_that_of_a_plain_ranking_whatever_the_length_of_embeddings() -> None:
     generator = torch.Generator().manual_seed(0)
     targets = torch.randn(30, 4, generator=generator)

@@ -201,6 +201,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cohort: Cohort, run: Path, tm
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
 
+def test_variables_of_a_slurm_job_do_not_keep_a_run_from_training(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "knees")
+    one = TINY.model_copy(update={"epochs": 1})
+    train_encoders(cohort, tmp_path / "run", settings=one, progress=False)
+    assert (tmp_path / "run" / "encoder").is_dir()
+
+
 def test_a_run_that_ran_out_of_patience_trains_no_further_when_it_is_resumed(cohort: Cohort, tmp_path: Path) -> None:
     """Killed between its last epoch and the writing of the encoder."""
     settings = TINY.model_copy(update={"epochs": 20, "patience": 1})

@@ -1,9 +1,13 @@
 """The picture of a run says what its metrics are, and how good an answer is that needs no training."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from matplotlib.axes import Axes
 
-from mris.training.callbacks import curves_figure
+from mris.training.callbacks import Checkpoints, curves_figure
 
 ROWS = [
     {"epoch": 0.0, "loss/train": 0.11, "seconds": 1.5},
@@ -46,3 +50,20 @@ def test_every_axis_is_named_and_an_error_has_the_unit_of_the_targets(panels: di
 
 def test_a_run_of_a_single_epoch_is_drawn(panels: dict[str, Axes]) -> None:
     assert {axes.get_title() for axes in curves_figure(ROWS[1:2], "mm").axes} == set(panels)
+
+
+def test_a_moved_run_knows_its_best_epoch_and_an_earlier_version_s_too(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    for callback in (Checkpoints, ModelCheckpoint):
+        old = callback(before, "best", "error/val", save_top_k=1, enable_version_counter=False)
+        best = str(before / "best.safetensors")
+        old.best_model_score = old.kth_value = torch.tensor(0.25)
+        old.best_model_path = old.kth_best_model_path = best
+        old.best_k_models = {best: torch.tensor(0.25)}
+        new = Checkpoints(after, "best", "error/val", save_top_k=1, enable_version_counter=False)
+        assert new.state_key == old.state_key
+        new.load_state_dict(old.state_dict())
+        assert (float(new.best_model_score), float(new.kth_value)) == (0.25, 0.25)
+        assert new.best_model_path == new.kth_best_model_path == str(after / "best.safetensors")
+        assert list(new.best_k_models) == [str(after / "best.safetensors")]
+        assert new.last_model_path == ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mris.baselines.export import write_baseline
 from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
-from mris.baselines.ridge import MapRegression, fit_map_regression
+from mris.baselines.ridge import MapRegression, fit_map_regression, penalty_for_others
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.training.recipe import Recipe
@@ -70,8 +70,8 @@ def train_embedding_ridge(
 ) -> Baseline:
     """Fit a ridge regression from frozen embeddings of the training sources to their targets.
 
-    The penalty is chosen by five folds of training subjects (`mris.baselines.ridge.fit_map_regression`). The encoders
-    and the regression are exported as one graph.
+    The penalty is chosen on the split "val", whose people the encoders were not fitted to, or without such a split by
+    five folds of training subjects (`mris.baselines.ridge`). The encoders and the regression are exported as one graph.
 
     Args:
         cohort: prepared pairs with a split "train".
@@ -98,12 +98,11 @@ def train_embedding_ridge(
     if resume and (run / BASELINE_FOLDER / CARD_FILE).is_file():
         return open_baseline(run)
     training = cohort.split("train")
-    parts = [range(start, min(start + _BATCH, len(training))) for start in range(0, len(training), _BATCH)]
-    embedded = [
-        np.concatenate([encoder.encode_sources(sources) for encoder in encoders], axis=1)
-        for sources in map(training.read_sources, parts)
-    ]
-    regression = fit_map_regression(training, np.concatenate(embedded), np.random.default_rng(seed))
+    scores, penalty = _embedded(training, encoders), None
+    if "val" in cohort.splits:
+        others = cohort.split("val")
+        penalty = penalty_for_others(training, scores, others, _embedded(others, encoders))
+    regression = fit_map_regression(training, scores, np.random.default_rng(seed), penalty=penalty)
     network = _RegressedEmbedding([encoder.source for encoder in encoders], regression, target_scale)
     if not resume:
         write_run_file(run, description)
@@ -118,3 +117,14 @@ def train_embedding_ridge(
         trained_before=[e.training_subjects for e in encoders if e.training_subjects is not None],
     )
     return open_baseline(run)
+
+
+def _embedded(view: Cohort, encoders: Sequence[SourceEncoder]) -> Embeddings:
+    """Embeddings of all encoders side by side, (n, d); a batch of sources in memory at a time."""
+    parts = [range(start, min(start + _BATCH, len(view))) for start in range(0, len(view), _BATCH)]
+    return np.concatenate(
+        [
+            np.concatenate([encoder.encode_sources(sources) for encoder in encoders], axis=1)
+            for sources in map(view.read_sources, parts)
+        ]
+    )

@@ -87,6 +87,40 @@ def fit_map_regression(
     return MapRegression(center, coefficients, mean, chosen)
 
 
+def penalty_for_others(
+    training: Cohort,
+    scores: Float[np.ndarray, "N d"],
+    validation: Cohort,
+    validation_scores: Float[np.ndarray, "V d"],
+) -> float:
+    """Choose the penalty of `RIDGE_LADDER` with the least squared error on people of another split.
+
+    Where the scores were learned on the training people, folds of these would flatter small penalties.
+
+    Args:
+        training: The training cohort, on which each penalty is fitted.
+        scores: (N, d) predictors of its pairs.
+        validation: Pairs of other people.
+        validation_scores: (V, d) their predictors.
+
+    Raises:
+        CohortError: A cohort is empty.
+    """
+    check_not_empty(training)
+    check_not_empty(validation)
+    center = np.asarray(scores, dtype=np.float64).mean(axis=0)
+    filled = MeanMap.fit(training).without_gaps().reshape(-1)
+    pixels = evenly_spaced(filled.size, _CV_PIXELS)
+    sums = _RidgeSums.empty(2, len(center), len(pixels))
+    for fold, (view, own) in enumerate(((training, scores), (validation, validation_scores))):
+        for start in range(0, len(view), BATCH):
+            rows = range(start, min(start + BATCH, len(view)))
+            targets = view.read_targets(rows).reshape(len(rows), -1)[:, pixels]
+            deviation = np.where(np.isfinite(targets), targets - filled[pixels], 0.0)
+            sums.add(np.full(len(rows), fold), own[rows.start : rows.stop] - center, deviation)
+    return sums.best_penalty(RIDGE_LADDER, held_out=(1,))
+
+
 @dataclass(frozen=True)
 class _RidgeSums:
     """Sums of products by fold, from which the error of any penalty on any held-out fold follows."""
@@ -107,8 +141,9 @@ class _RidgeSums:
             self.cross[fold] += scores[member].T @ values[member]
             self.squares[fold] += float((values[member] ** 2).sum())
 
-    def best_penalty(self, ladder: Sequence[float]) -> float:
-        return min(ladder, key=lambda penalty: sum(self._held_out(fold, penalty) for fold in range(len(self.inner))))
+    def best_penalty(self, ladder: Sequence[float], held_out: Sequence[int] | None = None) -> float:
+        folds = range(len(self.inner)) if held_out is None else held_out
+        return min(ladder, key=lambda penalty: sum(self._held_out(fold, penalty) for fold in folds))
 
     def _held_out(self, fold: int, penalty: float) -> float:
         """|Y - Z W|^2 = |Y|^2 - 2 tr(W' Z'Y) + tr(W' Z'Z W) of one fold, W fitted on the others."""

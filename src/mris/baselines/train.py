@@ -19,7 +19,7 @@ from mris.cohort.cohort import Cohort
 from mris.training.callbacks import read_metrics
 from mris.training.networks import cover_strides
 from mris.training.run import check_run_folder, describe_run, fit_run, write_run_file
-from mris.training.trainer import check_devices, process_rank
+from mris.training.trainer import check_devices, launchers, process_rank
 
 
 def build_network(cohort: Cohort, settings: BaselineSettings, seed: int) -> nn.Module:
@@ -103,6 +103,7 @@ def train_baseline(
     """
     run = Path(run)
     description = describe_run("baseline", cohort, settings, cohort.regions, seed)
+    launchers(settings.accelerator, settings.devices, settings.num_nodes)  # before the folder is touched
     leads = process_rank() == 0
     if leads:
         check_run_folder(run, description, resume=resume)

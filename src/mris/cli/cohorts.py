@@ -1,6 +1,5 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,10 +7,11 @@ import typer
 
 from mris.cli.options import Quiet
 from mris.errors import CohortError, SettingsError
+from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
 if TYPE_CHECKING:
-    from mris.cohort.prepare import PrepareSettings
+    from mris.cohort.prepare import PrepareReport, PrepareSettings
 
 Manifest = Annotated[
     Path,
@@ -160,11 +160,7 @@ def check(
         typer.echo(report.summary(most=None))
     else:
         report = check_quality_of_manifest(manifest, settings, qc, qc_threshold, progress=not quiet)
-    n_faulty = report.n_dropped - report.n_excluded
-    if n_faulty:
-        raise CohortError(
-            f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
-        )
+    _require_no_faults(report)
 
 
 def prepare(
@@ -186,7 +182,9 @@ def prepare(
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -216,9 +214,20 @@ def prepare(
         workers,
     )
     if dry_run:
-        typer.echo(check_cohort(manifest, settings, progress=not quiet).summary(most=None))
+        report = check_cohort(manifest, settings, progress=not quiet)
+        typer.echo(report.summary(most=None))
+        _require_no_faults(report)
         return
     typer.echo(prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite).summary())
+
+
+def _require_no_faults(report: "PrepareReport") -> None:
+    """Refuse a manifest after all of its faults were printed."""
+    n_faulty = report.n_dropped - report.n_excluded
+    if n_faulty:
+        raise CohortError(
+            f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
+        )
 
 
 def _settings(
@@ -262,13 +271,10 @@ def _settings(
 
 def _pair(option: str, text: str) -> tuple[float, float]:
     """Parse "256" or "256x192"."""
-    try:
-        parts = [float(part) for part in text.lower().split("x")]
-    except ValueError:
-        parts = []
-    if len(parts) not in (1, 2) or not all(isfinite(part) and part > 0 for part in parts):
+    found = two_numbers(text)
+    if found is None:
         raise SettingsError(f"{option} is {text!r}; give one positive number, or two joined by 'x', such as 256x192")
-    return parts[0], parts[-1]
+    return found
 
 
 def _pixels(option: str, text: str) -> tuple[int, int]:

@@ -1,7 +1,10 @@
 """``mris``: the commands, and the one place where an error becomes a line and an exit code."""
 
+import contextlib
+import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +23,7 @@ from mris.cli import (
     thickness,
     training,
 )
-from mris.errors import MrisError
+from mris.errors import MrisError, remedy
 
 EXIT_CODE = 2
 EXTRAS = {
@@ -77,8 +80,10 @@ def main() -> None:
     # Before torch is loaded: on a busy machine, threads that spin while they wait make training many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.umask(0o077)  # what a command writes holds people, or may: its owner shares it, not we
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name of other bytes than UTF-8 must not end a finished command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app([with_home(word) for word in sys.argv[1:]])
     except MrisError as error:
         _leave(str(error))
     except ModuleNotFoundError as error:
@@ -91,7 +96,25 @@ def main() -> None:
         if error.errno is None:  # a library's, not the system's
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _leave(f"{error.strerror}{where}; make room or choose another place, then run it again")
+        _leave(f"{error.strerror}{where}; {remedy(error)}, or choose another place, then run it again")
+
+
+def with_home(word: str) -> str:
+    """Write out a `~` where a path begins in a word of a command: shells leave it as it is in ``--out=~/maps``.
+
+    Some libraries write it out themselves and others do not; a file that is meant is ``./~``.
+
+    Example:
+        >>> home = str(Path.home())
+        >>> [with_home(word).replace(home, "HOME") for word in ("--out=~/maps", "~/a", "--also=unet=~/run", "a/~/b")]
+        ['--out=HOME/maps', 'HOME/a', '--also=unet=HOME/run', 'a/~/b']
+    """
+    if word.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # nobody of that name has a home
+            return str(Path(word).expanduser())
+        return word
+    head, equals, tail = word.partition("=")
+    return head + equals + with_home(tail) if equals else word
 
 
 def _leave(message: str) -> None:

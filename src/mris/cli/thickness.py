@@ -27,20 +27,26 @@ def thickness(
         str,
         typer.Option(help="oai_knees, oai_zib, or femur=1,femoral_cartilage=2,tibia=3,tibial_cartilage=4,ignore=5+6."),
     ] = "oai_knees",
-    side: Annotated[
-        Literal["left", "right"] | None, typer.Option(help="Side of all files; else their names or --index tell it.")
-    ] = None,
+    side: Annotated[Literal["left", "right"] | None, typer.Option(help="Side of files whose names tell none.")] = None,
     index: Annotated[Path | None, typer.Option(help="CSV with the columns file, subject, side, timepoint.")] = None,
     atlas: Annotated[
         Path | None,
         typer.Option(envvar=ATLAS_VARIABLE, help="Folder with the atlas of the public project OAI_analysis 2."),
     ] = None,
     on_error: OnError = "stop",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all files, write nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Read all files, show whose they are, write nothing; fail if one cannot be used."
+        ),
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn segmentations of knee MR scans into flat cartilage thickness maps, ready to be targets.
+
+    Whose knee a file shows, its name tells (9000000_R_00m_seg.nii.gz; names of the OAI study and of BIDS, too) or
+    --index; --dry-run shows what was read of it.
 
     Each knee is registered with the atlas; thickness is measured from bone to joint, carried to the atlas and unrolled.
     OUT/NAME holds FC_2d_thickness.npy and TC_2d_thickness.npy (310 x 310, mm, NaN outside, 0 on bare bone), a record
@@ -60,6 +66,7 @@ def thickness(
     if dry_run:
         report = check_segmentations(knees, settings, progress=not quiet)
         typer.echo(report.summary())
+        report.require_sound()
         return
     if out is None:
         raise SettingsError("mris thickness needs --out, a folder for the maps; --dry-run reads the files alone")

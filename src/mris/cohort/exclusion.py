@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from mris.cohort.manifest_file import without_separator_line
-from mris.cohort.names import normal_form
+from mris.cohort.names import normal_form, require_sound_subjects, subject_faults
 from mris.errors import ManifestError
 from mris.reading import LARGEST_LIST, read_text
 
@@ -34,8 +34,8 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         The names, each once, sorted; sides written out.
 
     Raises:
-        ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), or a cell of
-            `flagged` is neither yes nor no.
+        ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), a cell of
+            `flagged` is neither yes nor no, or a subject is at fault (see `subject_faults`).
     """
     file = Path(path)
     try:
@@ -47,16 +47,23 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
     if not text.strip():
         raise ManifestError(f"exclusion list {str(file)!r} is empty; give one key a line, or leave the option out")
     text, _ = without_separator_line(text)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    try:
-        if lines and _is_header(lines[0]):
-            return canonical_names(_of_table(file, lines))
-    except csv.Error as error:
-        raise ManifestError(
-            f"exclusion list {str(file)!r} is not a CSV table ({error}); give one key a line"
-        ) from error
-    named = (_COMMENT.sub("", line).strip() for line in lines)
-    return canonical_names(name for name in named if name)
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if lines and _is_header(lines[0][1]):
+        try:
+            names = canonical_names(_of_table(file, lines))
+        except csv.Error as error:
+            raise ManifestError(
+                f"exclusion list {str(file)!r} is not a CSV table ({error}); give one key a line"
+            ) from error
+    else:
+        named = (_COMMENT.sub("", line).strip() for _, line in lines)
+        names = canonical_names(name for name in named if name)
+    require_sound_subjects((_subject(name) for name in names), f"exclusion list {str(file)!r}")
+    return names
 
 
 def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -103,8 +110,10 @@ def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[st
         return
     shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
     depth = strange[0].count("/") + 1
-    close = difflib.get_close_matches(strange[0], _first_parts(keys, depth), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = sorted(_first_parts(keys, depth))
+    misspelled = subject_faults(map(_subject, [strange[0], *known])).get(_subject(strange[0]))
+    close = difflib.get_close_matches(strange[0], known, n=1)
+    hint = (f"; did you mean {close[0]!r}?" if close else "") + (f" {misspelled}." if misspelled else "")
     raise ManifestError(
         f"the exclusion list names {shown}, which no row of {manifest} has{hint} "
         "Write subject, subject/timepoint or subject/timepoint/side; take out what is not in this manifest"
@@ -124,23 +133,37 @@ def _first_parts(keys: Iterable[str], depth: int) -> set[str]:
     return {"/".join(key.split("/")[:depth]) for key in islice(keys, _COMPARED)}
 
 
+def _subject(name: str) -> str:
+    return name.partition("/")[0]
+
+
 def _is_header(line: str) -> bool:
-    return "key" in [cell.strip() for cell in _cells([line])[0]]
+    return "key" in _cells([line])[0][1]
 
 
-def _cells(lines: Sequence[str]) -> list[list[str]]:
-    delimiter = max(",;\t", key=lines[0].count)
-    return list(csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter))
+def _cells(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Rows, each with the place of its first line."""
+    reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=max(",;\t", key=lines[0].count))
+    found, start = [], 0
+    for row in reader:
+        found.append((start, [cell.strip() for cell in row]))
+        start = reader.line_num
+    return found
 
 
-def _of_table(file: Path, lines: Sequence[str]) -> list[str]:
-    header, *rows = ([cell.strip() for cell in row] for row in _cells(lines))
+def _of_table(file: Path, lines: Sequence[tuple[int, str]]) -> list[str]:
+    (_, header), *rows = _cells([line for _, line in lines])
     key, flagged = header.index("key"), header.index("flagged") if "flagged" in header else None
     named = []
-    for number, row in enumerate(rows, start=2):
-        mark = "1" if flagged is None else (row[flagged] if flagged < len(row) else "").lower()
-        if len(row) <= key or mark not in _YES | _NO:
-            raise ManifestError(f"exclusion list {str(file)!r} row {number}: flagged is {mark!r}; give 1 or 0")
+    for place, row in rows:
+        where = f"exclusion list {str(file)!r} row {lines[place][0]}"
+        if len(row) <= max(key, flagged or 0):
+            raise ManifestError(
+                f"{where} has {len(row)} of {len(header)} cells, and {header[len(row)]!r} is missing; complete the row"
+            )
+        mark = "1" if flagged is None else row[flagged].lower()
+        if mark not in _YES | _NO:
+            raise ManifestError(f"{where}: flagged is {mark!r}; give 1 or 0")
         if mark in _YES:
             named.append(row[key])
     return named

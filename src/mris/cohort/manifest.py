@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,11 @@ from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.names import normal_form
-from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, Problem, dropped_rows, listed, rows_with_errors
+from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
+from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
 _REQUIRED = ("subject", "timepoint", "source")
@@ -109,14 +109,14 @@ class Manifest:
         kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self._errors) else ManifestError
         raise kind("\n  ".join([f"{self.path}: {head}; mend them, or use --on-error skip", *lines]))
 
-    def faults(self) -> list[str]:
+    def faults(self, most: int | None = SHOWN) -> list[str]:
         """Tell how many rows cannot be used, and why (see `listed`); nothing where none is at fault."""
         if not self._errors:
             return []
         count = len(rows_with_errors(self._errors))
         looked_at = self.n_rows - len(self.excluded_rows)
         head = f"{count:,} of {counted(self.n_rows, 'row')} cannot be used"
-        return [head, *listed(self._errors, n_rows=looked_at)]
+        return [head, *listed(self._errors, most, n_rows=looked_at)]
 
     @property
     def _errors(self) -> list[Problem]:
@@ -133,7 +133,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
     (left/right/L/R), `split`, `spacing` (mm of a source pixel: one number, or "rows x columns"), `center_row` and
     `center_col` (source pixels). All others are labels, whose types are found from their values. Relative paths
-    start at the manifest's folder. Names stay text: subject "007" keeps its zeros.
+    start at the manifest's folder. Names stay text: subject "007" keeps its zeros, and is at fault beside a "7".
 
     Args:
         path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
@@ -174,6 +174,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
             problems.append(Problem(row.row, row.key, "key", f"the list names {name!r}", _EXCLUDED, "excluded"))
     require_matches(exclude, used, (row.key for row in rows), file)
     excluded = {problem.row for problem in problems if problem.severity == "excluded"}
+    problems += _misspelled([row for row in rows if row.row not in excluded])
     dropped = dropped_rows(problems)
     problems += _duplicates([row for row in rows if row.row not in dropped])
     problems += _leaks([row for row in rows if row.subject and row.split and row.row not in excluded])
@@ -306,6 +307,15 @@ def _check_label_names(file: Path, names: Sequence[str]) -> None:
         taken[column] = name
 
 
+def _misspelled(rows: Sequence[ManifestRow]) -> list[Problem]:
+    faults = subject_faults(row.subject for row in rows)
+    return [
+        Problem(row.row, row.key, "subject", faults[row.subject], "doubtful subject")
+        for row in rows
+        if row.subject in faults
+    ]
+
+
 def _duplicates(rows: Sequence[ManifestRow]) -> list[Problem]:
     first: dict[str, ManifestRow] = {}
     found = []
@@ -339,13 +349,12 @@ def _leaks(rows: Sequence[ManifestRow]) -> list[Problem]:
 def _spacing(text: str) -> tuple[float, float] | None:
     if not text:
         return None
-    parts = [part for part in re.split(r"\s*[x×*;\\ ]\s*", text) if part]
-    values = [_number(part) for part in parts]
-    if len(values) not in (1, 2) or not all(value is not None and value > 0 for value in values):
+    found = two_numbers(text)
+    if found is None:
         raise ValueError(
             f"spacing is {text!r}; give millimetres, as one number or as 'rows x columns', such as 0.15 x 0.2"
         )
-    return float(values[0] or 0), float(values[-1] or 0)
+    return found
 
 
 def _center(row: str, column: str) -> tuple[float, float] | None:

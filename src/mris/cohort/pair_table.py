@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64
 
 from mris.cohort.header import IMAGE_COLUMNS
+from mris.cohort.lance_path import lance_path
 from mris.errors import CohortError, reason_of
 
 
@@ -55,7 +56,7 @@ class PairTable:
             CohortError: The table is absent or damaged.
         """
         try:
-            return lance.dataset(str(self.path))
+            return lance.dataset(lance_path(self.path))
         except (OSError, ValueError) as error:
             raise CohortError(
                 f"the table {self.path} cannot be opened ({reason_of(error)}); prepare again with --overwrite"

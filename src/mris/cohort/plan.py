@@ -8,7 +8,7 @@ from mris.cohort.manifest import Manifest, ManifestRow
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.split import check_disjoint, split_by_subject
 from mris.cohort.timepoints import timepoint_order
-from mris.errors import ManifestError, SettingsError
+from mris.errors import ManifestError, SettingsError, TooFewSubjectsError
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
 
     Raises:
         ManifestError: No row is sound.
-        SettingsError: The subjects cannot be divided as asked (lists what is wrong with rows, too), or there is no
-            such label.
+        SettingsError: The fractions do not sum to 1, or there is no such label.
+        TooFewSubjectsError: The subjects are too few to be divided as asked (lists what is wrong with rows, too).
     """
     rows = manifest.rows
     if not rows:
@@ -55,9 +55,9 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     subjects = [row.subject for row in rows]
     try:
         names = split_by_subject(subjects, fractions=settings.fractions, seed=settings.seed, stratify=strata)
-    except SettingsError as error:
+    except TooFewSubjectsError as error:
         # Perhaps there would be subjects enough, were it not for these rows.
-        raise SettingsError("\n  ".join([f"{manifest.path}: {error}", *manifest.faults()])) from error
+        raise TooFewSubjectsError("\n  ".join([f"{manifest.path}: {error}", *manifest.faults()])) from error
     shares = ", ".join(f"{name} {share:g}" for name, share in settings.fractions.items())
     by = f", stratified by {settings.stratify} at the first visit" if settings.stratify else ""
     rule = f"by subject: {shares}; seed {settings.seed}{by}"

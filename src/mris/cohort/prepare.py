@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,10 +27,11 @@ from mris.cohort.report import listed, read_report, rows_with_errors
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
 from mris.cohort.writer import PairWriter
-from mris.errors import CohortError
+from mris.errors import CohortError, TooFewSubjectsError
 from mris.images.extent import common_extent
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
+from mris.images.written import require_written
 
 ROWS_PER_APPEND = 256
 BYTES_PER_APPEND = 64 * 2**20
@@ -120,27 +122,47 @@ def check_cohort(
 
     Raises:
         ManifestError: The manifest as a whole cannot be used.
-        SettingsError: The subjects cannot be divided as asked.
+        SettingsError: The fractions do not sum to 1, or there is no label to stratify by.
+        TooFewSubjectsError: The subjects are too few to be divided as asked; lists all that the checks found.
     """
     manifest = read_manifest(manifest_path, settings.exclude)
     if not manifest.rows:
         return _report(manifest, [], [], manifest.problems, ())
-    plan = make_plan(manifest, settings)
-    problems = list(manifest.problems)
-    kept: list[ManifestRow] = []
-    sizes: list[FileSizes] = []
+    try:
+        plan = make_plan(manifest, settings)
+    except TooFewSubjectsError as error:
+        # The files first: who adds subjects should not learn of the next fault only then.
+        found = replace(manifest, problems=_by_row(_opened(manifest, settings, progress, watch).problems))
+        raise TooFewSubjectsError("\n  ".join([str(error).split("\n")[0], *found.faults(most=None)])) from error
+    opened = _opened(manifest, settings, progress, watch)
+    splits = [plan.splits[row.row] for row in opened.kept]
+    notes = _notes(plan, settings, splits, opened.sizes)
+    return _report(manifest, [row.subject for row in opened.kept], splits, opened.problems, notes)
+
+
+class _Opened(NamedTuple):
+    """What a check finds in the files of a manifest; the problems of its rows are among those."""
+
+    kept: list[ManifestRow]
+    sizes: list[FileSizes]
+    problems: list[Problem]
+
+
+def _opened(
+    manifest: Manifest, settings: PrepareSettings, progress: bool, watch: Callable[[PreparedPair], None] | None
+) -> _Opened:
+    found = _Opened([], [], list(manifest.problems))
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
         pairs = prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None)
         n_first = _rows_per_append(settings, len(manifest.regions))
         for pair in of_equal_channels(_advancing(pairs, advance), None, n_first):
-            problems += pair.problems
+            found.problems.extend(pair.problems)
             if pair.source is not None:
-                kept.append(pair.row)
-                sizes.append(FileSizes.of(pair))
+                found.kept.append(pair.row)
+                found.sizes.append(FileSizes.of(pair))
                 if watch is not None:
                     watch(pair)
-    splits = [plan.splits[row.row] for row in kept]
-    return _report(manifest, [row.subject for row in kept], splits, problems, _notes(plan, settings, splits, sizes))
+    return found
 
 
 @dataclass
@@ -207,6 +229,7 @@ class _Work:
         write_json(self.folder / REPORT_FILE, report.to_json())
         write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
         work_folder.tidy(self.folder)
+        require_written(self.folder / name for name in (HEADER_FILE, REPORT_FILE, ATLAS_MASK_FILE))
         return report
 
     def _append(self) -> None:
@@ -227,8 +250,8 @@ class _Work:
     def _rows_per_append(self) -> int:
         return _rows_per_append(self.settings, len(self.plan.manifest.regions), self.n_channels or 1)
 
-    def _all_problems(self) -> list[Problem]:
-        return sorted([*self.plan.manifest.problems, *self.problems], key=lambda problem: problem.row)
+    def _all_problems(self) -> tuple[Problem, ...]:
+        return _by_row([*self.plan.manifest.problems, *self.problems])
 
     def _source(self) -> SourcePreparation:
         """How sources were prepared and, where they are whole, how many mm all of them show."""
@@ -291,6 +314,10 @@ def _rows_per_append(settings: PrepareSettings, n_regions: int, n_channels: int 
     return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
 
 
+def _by_row(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: problem.row))
+
+
 def _report(
     manifest: Manifest,
     subjects: Sequence[str],
@@ -302,7 +329,7 @@ def _report(
     return PrepareReport(
         n_rows=manifest.n_rows,
         n_kept=len(splits),
-        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        problems=_by_row(problems),
         rows_by_split=dict(sorted(Counter(splits).items())),
         subjects_by_split=dict(sorted(people.items())),
         notes=notes,

@@ -14,7 +14,8 @@ MISSING_FILE = "missing file"
 MALFORMED_ROW = "malformed row"
 """The rules of a cell that names a file which is not there, and of a row whose cells cannot be trusted."""
 
-_SHOWN = 20
+SHOWN = 20
+"""Problems that are listed one by one where nobody asks for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class PrepareReport:
         kinds = {(problem.rule, problem.row) for problem in self.problems if problem.severity != "note"}
         return dict(Counter(rule for rule, _ in kinds).most_common())
 
-    def summary(self, most: int | None = _SHOWN) -> str:
+    def summary(self, most: int | None = SHOWN) -> str:
         """Tell the whole in a few lines of text.
 
         Args:
@@ -114,7 +115,7 @@ class PrepareReport:
         )
 
 
-def listed(problems: Sequence[Problem], most: int | None = _SHOWN, *, n_rows: int | None = None) -> list[str]:
+def listed(problems: Sequence[Problem], most: int | None = SHOWN, *, n_rows: int | None = None) -> list[str]:
     """Give one line for each problem, up to `most` (None: all), and one that tells how many more there are.
 
     Args:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Shaped
 
-from mris.errors import SettingsError, SubjectLeakError
+from mris.errors import SettingsError, SubjectLeakError, TooFewSubjectsError
 from mris.wording import counted
 
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
@@ -42,7 +42,8 @@ def split_by_subject(
         The split's name for each row; shape (n,), strings.
 
     Raises:
-        SettingsError: The fractions do not sum to 1, or a split would be left without a subject.
+        SettingsError: The fractions do not sum to 1.
+        TooFewSubjectsError: A split would be left without a subject.
 
     Example:
         >>> split_by_subject(["a", "a", "b", "c"], fractions={"train": 0.67, "test": 0.33}, seed=1).tolist()
@@ -54,7 +55,7 @@ def split_by_subject(
     ranked = sorted(set(names), key=lambda subject: _rank(subject, seed))
     wanted = [name for name, share in shares.items() if share > 0]
     if len(ranked) < len(wanted):
-        raise SettingsError(
+        raise TooFewSubjectsError(
             f"{counted(len(ranked), 'subject')} cannot fill {len(wanted)} splits ({', '.join(wanted)}), since a "
             "subject is never divided; add subjects, or ask for fewer splits"
         )
@@ -73,7 +74,7 @@ def split_by_subject(
             place.update((next(remaining), name) for _ in range(count))
     empty = [name for name in wanted if filled[name] == 0]
     if empty:
-        raise SettingsError(
+        raise TooFewSubjectsError(
             f"split {empty[0]!r} ({float(shares[empty[0]]):.3g} of {counted(len(ranked), 'subject')}) would have no "
             "subject; raise its fraction, add subjects, or give a split column in the manifest"
         )

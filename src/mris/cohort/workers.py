@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, PrepareSettings, read_pairs
-from mris.errors import CohortError
+from mris.errors import CohortError, OutputError, remedy
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -79,8 +79,18 @@ class WorkerPool(ProcessPoolExecutor):
     """
 
     def __init__(self, n_workers: int) -> None:
-        """Make a pool of so many processes, each started when it has work."""
-        super().__init__(n_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+        """Make a pool of so many processes, each started when it has work.
+
+        Raises:
+            OutputError: The system gives no semaphores, which lie in shared memory.
+        """
+        try:
+            super().__init__(n_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+        except OSError as error:
+            raise OutputError(
+                f"processes cannot be started: {error.strerror or error} in shared memory (/dev/shm), where their "
+                f"locks lie; {remedy(error)}, or use one process (--workers 1)"
+            ) from error
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Hand on a task, for which a process may start; see `ProcessPoolExecutor.submit`."""

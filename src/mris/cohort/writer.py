@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int64
 
 from mris.cohort.header import label_column
 from mris.cohort.labels import LabelKind
+from mris.cohort.lance_path import lance_path
 from mris.cohort.pair import PreparedPair
 from mris.cohort.pair_table import image_array, pixels_of
 from mris.errors import CohortError, OutputError, reason_of
@@ -47,9 +48,9 @@ class PairWriter:
         table = pair_rows(pairs, splits, self.labels)
         with self._as_output_error():
             if self.exists():
-                lance.write_dataset(table, str(self.path), mode="append")
+                lance.write_dataset(table, lance_path(self.path), mode="append")
             else:
-                lance.write_dataset(table, str(self.path), mode="create")
+                lance.write_dataset(table, lance_path(self.path), mode="create")
 
     def exists(self) -> bool:
         """Whether a first append has succeeded."""
@@ -122,7 +123,7 @@ class PairWriter:
             self._open().cleanup_old_versions(retain_versions=1, delete_unverified=True)
 
     def _open(self) -> Any:
-        return lance.dataset(str(self.path))
+        return lance.dataset(lance_path(self.path))
 
     def _column(self, name: str) -> pa.ChunkedArray:
         with self._as_cohort_error():

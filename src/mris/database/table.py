@@ -16,6 +16,7 @@ import pyarrow as pa
 import xxhash
 from jaxtyping import Float16, Float32, Int64, Shaped
 
+from mris.cohort.lance_path import lance_path
 from mris.database.header import DatabaseHeader
 from mris.errors import DatabaseError, OutputError, reason_of
 
@@ -123,7 +124,7 @@ class EntryWriter:
         with writing(self._path):
             self._fragments += lance.fragment.write_fragments(
                 arrow_entries(entries, self._schema),
-                str(self._path.absolute()),
+                lance_path(self._path),
                 schema=self._schema,
                 mode="create" if self._read_version is None else "append",
             )
@@ -140,7 +141,7 @@ class EntryWriter:
                 operation = lance.LanceOperation.Overwrite(self._schema, self._fragments)
             return int(
                 lance.LanceDataset.commit(
-                    str(self._path.absolute()), operation, read_version=self._read_version
+                    lance_path(self._path), operation, read_version=self._read_version
                 ).version
             )
 
@@ -152,7 +153,7 @@ def open_table(path: Path, version: int | None = None) -> lance.LanceDataset:
         DatabaseError: It is absent or damaged.
     """
     with reading(path):
-        return lance.dataset(str(path.absolute()), version=version)
+        return lance.dataset(lance_path(path), version=version)
 
 
 def take_vectors(table: lance.LanceDataset, column: str, rows: Int64[np.ndarray, " m"], path: Path) -> np.ndarray:

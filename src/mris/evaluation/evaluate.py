@@ -19,7 +19,7 @@ from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
-from mris.evaluation.predictor import Predictor, as_predictors
+from mris.evaluation.predictor import Predictor, Reading, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.results import (
@@ -212,6 +212,9 @@ def _measure(
     n_finite = 0
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("evaluate", total=len(cohort))
+        for predictor in predictors.values():
+            if isinstance(predictor, Reading):
+                predictor.read(cohort.read_sources([0])[0])
         for batch in cohort.batches(batch_size):
             masks = [evaluation_mask(truth, atlas_mask) for truth in batch.targets]
             n_finite += int(np.isfinite(batch.targets).sum())

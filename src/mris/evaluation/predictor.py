@@ -36,6 +36,14 @@ class Trained(Protocol):
         """Subjects of the training pairs; None where they are unknown."""
 
 
+@runtime_checkable
+class Reading(Protocol):
+    """A method that reads from disk at its first query; it is asked to do so before the clock runs."""
+
+    def read(self, source: Float32[np.ndarray, "c h w"]) -> None:
+        """Read all that an answer needs; the source is one to try it with."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why a synthesis looks as it does.
@@ -79,6 +87,10 @@ class SynthesizerPredictor:
         """
         syntheses = self.synthesizer.stream(sources, exclude_subjects=subjects)
         return np.stack([synthesis.image[self._channels(synthesis)] for synthesis in syntheses])
+
+    def read(self, source: Float32[np.ndarray, "c h w"]) -> None:
+        """Answer one query in vain, which reads the database."""
+        self.synthesizer.synthesize(source[np.newaxis], [None])
 
     def explain(self, source: Float32[np.ndarray, "c h w"], *, subject: str) -> Explanation:
         """Give spread and neighbors of the synthesis for one prepared source."""

@@ -105,7 +105,8 @@ class MethodSummary:
 
     Args:
         name: Name in tables and figures.
-        ms_per_query: Mean wall time of ``predict`` per query, in ms, in batches, reading of files not included.
+        ms_per_query: Mean wall time of ``predict`` per query, in ms, in batches; a method that reads its
+            database at its first query has done so before.
         n_parameters: See `Cost`; None where it is unknown.
         training_seconds: See `Cost`.
         peak_megabytes: See `Cost`.

@@ -16,6 +16,10 @@ from mris.images.dicomweb import Archive, archive_faults, checked_uid, is_uid
 PAGE = 200
 """Records asked for at a time."""
 
+_NO_SUCH_PAGE = (404, 416)
+_WRONG_BEYOND_THE_END = (400, 500, 501)
+"""Statuses that mean "no more" beyond the last page: always, and after a page that was not full."""
+
 _STUDY = {"patient_id": "00100020", "date": "00080020", "description": "00081030", "uid": "0020000D"}
 _STUDY_FIELDS = ["PatientID", "StudyDate", "StudyDescription", "ModalitiesInStudy", "StudyInstanceUID"]
 
@@ -153,15 +157,45 @@ def _pages(
 ) -> list[Mapping[str, Any]]:
     """Ask page after page until one brings nothing new: some archives do not know of pages and repeat themselves."""
     found: dict[str, Mapping[str, Any]] = {}
+    page: Sequence[Mapping[str, Any]] = ()
     while len(found) < most:
-        with archive_faults(archive):
-            page = ask(limit=PAGE, offset=len(found))
+        page = _page(archive, partial(ask, limit=PAGE, offset=len(found)), n_before=len(page))
         before = len(found)
         for record in page:
             found.setdefault(_uid(archive, record, key), record)
         if len(found) == before:
             break
     return list(found.values())
+
+
+def _page(
+    archive: Archive, ask: Callable[[], Sequence[Mapping[str, Any]] | None], n_before: int
+) -> Sequence[Mapping[str, Any]]:
+    """Ask for one page; empty beyond the last one, where some archives answer nothing, or that they went wrong.
+
+    Args:
+        archive: Whom to ask.
+        ask: Asks it.
+        n_before: Records of the page before; 0 for the first page. Fewer than `PAGE` were probably the last.
+    """
+    import requests
+
+    ends = () if not n_before else _NO_SUCH_PAGE if n_before >= PAGE else (*_NO_SUCH_PAGE, *_WRONG_BEYOND_THE_END)
+    with archive_faults(archive):
+        try:
+            page = ask()
+        except requests.exceptions.HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+            if status in ends:
+                return ()
+            if status == 413:
+                raise ArchiveError(
+                    f"archive {archive.url}: answers 413: too much matches the question; narrow it, such as by a date"
+                ) from None
+            raise
+    if page is not None and not isinstance(page, list | tuple):
+        raise ArchiveError(f"archive {archive.url}: its answer is no list of records; is this its DICOMweb service?")
+    return page or ()  # some archives write an empty list as null
 
 
 def _study(record: Mapping[str, Any]) -> StudyRecord:

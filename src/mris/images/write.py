@@ -212,7 +212,7 @@ def write_nifti(path: str | os.PathLike[str], array: np.ndarray, spacing: Spacin
         )
     image = _nifti(array[np.newaxis] if array.ndim == 2 else array, spacing, path)
     with atomic_write(path) as temporary:
-        nib.save(image, temporary)
+        nib.save(image, temporary.absolute())
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:

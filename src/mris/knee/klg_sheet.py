@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
+from mris.cohort.names import normal_form, subject_faults
 from mris.cohort.report import Problem, listed
 from mris.errors import ManifestError, SettingsError
 
@@ -60,7 +61,7 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
     Raises:
         ManifestError: The file cannot be read or has no rows, lacks a column, or has rows that break a rule (all are
             named): cells missing, as at the end of a file that was cut; an unknown side, project or grade; a
-            knee twice in one project.
+            knee twice in one project; a subject at fault (see `subject_faults`).
         SettingsError: `reading` is unknown.
 
     Example:
@@ -98,12 +99,15 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
 def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
     """Grades by knee and project; all bad rows are named at once."""
     columns = {name: cells.text(name) for name in _SHEET_COLUMNS}
+    columns["ID"] = tuple(map(normal_form, columns["ID"]))
+    faults = subject_faults(columns["ID"])
     sheet: _Reads = {}
     problems: list[Problem] = []
     for index, row in enumerate(cells.row_numbers):
         text = {name: values[index] for name, values in columns.items()}
         key = f"{text['ID']}/{text['SIDE']}/{text['READPRJ']}"
         found = _problems_of(text, cells.damage[index])
+        found += [("ID", faults[text["ID"]])] if text["ID"] in faults else []
         knee = (text["ID"], _SIDE_CODES.get(text["SIDE"], ""))
         if not found and (knee, text["READPRJ"]) in sheet:
             found = [("ID", f"knee {text['ID']}/{knee[1]} is in project {text['READPRJ']} twice; keep one row")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mris.cohort.names import require_sound_subjects
 from mris.cohort.split import leaking_subjects
 from mris.errors import SettingsError, SubjectLeakError
 from mris.knee.klg_sheet import GradedVisits
@@ -59,10 +60,14 @@ def pairs_of_folds(folds: Sequence[Fold], grades: GradedVisits, val_fold: str) -
         In the order of the folds and their sheets, left knee before right; knees without an MR scan have no pair.
 
     Raises:
+        ManifestError: Two sheets spell one patient's number in two ways.
         SettingsError: There is no such fold.
         SubjectLeakError: A patient is in two folds.
     """
     _check_folds(folds, val_fold)
+    named = [row.patient for fold in folds for row in fold.visits]
+    named += [row.patient for fold in folds for row in fold.keypoints]
+    require_sound_subjects((*named, *np.unique(grades.subjects).tolist()), "the sheets of the study, taken together")
     known = _grades_by_visit(grades)
     return tuple(itertools.chain.from_iterable(_pairs_of(fold, val_fold, known) for fold in folds))
 

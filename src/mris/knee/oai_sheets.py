@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
+from mris.cohort.names import normal_form, subject_faults
 from mris.cohort.report import Problem, listed
 from mris.errors import ManifestError
 
@@ -203,6 +204,7 @@ def _read_sheet(
         raise ManifestError(
             f"{file} lacks the columns {absent}; it has {list(cells.columns)}; it needs {list(columns)}"
         )
+    faults = subject_faults(map(normal_form, cells.text("patient_id")))
     visits: dict[tuple[str, str], int] = {}
     entries: list[_Entry] = []
     problems: list[Problem] = []
@@ -210,7 +212,7 @@ def _read_sheet(
         key = text["patient_id"], text["month"]
         found: _Found = [("(row)", f"{damage}; in the last row, the file was cut")] if damage else []
         if not damage:
-            found += _key_problems(text)
+            found += _key_problems(text, faults)
             entries.append(entry_of(text, found))
             if visits.setdefault(key, row) != row:
                 found.append(("patient_id", f"the same visit as row {visits[key]}; keep one"))
@@ -224,12 +226,15 @@ def _read_sheet(
 
 def _rows(cells: ManifestCells, columns: Sequence[str]) -> Iterable[tuple[int, Mapping[str, str], str]]:
     for index, row in enumerate(cells.row_numbers):
-        yield row, {name: cells.text(name)[index] for name in columns}, cells.damage[index]
+        text = {name: cells.text(name)[index] for name in columns}
+        yield row, text | {"patient_id": normal_form(text["patient_id"])}, cells.damage[index]
 
 
-def _key_problems(text: Mapping[str, str]) -> _Found:
+def _key_problems(text: Mapping[str, str], faults: Mapping[str, str]) -> _Found:
     found = []
-    if not re.fullmatch(r"\w[\w.-]*", text["patient_id"]):
+    if text["patient_id"] in faults:
+        found.append(("patient_id", faults[text["patient_id"]]))
+    elif not re.fullmatch(r"\w[\w.-]*", text["patient_id"]):
         found.append(("patient_id", f"{text['patient_id']!r} is no number of a patient"))
     if not _MONTH.fullmatch(text["month"]):
         found.append(("month", f"{text['month']!r} is no month of a visit; write it as 00_MONTH, 12_MONTH"))

@@ -11,14 +11,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, UInt16
 
+from mris.cohort.names import subject_faults
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.images.dicom_facts import Side
 from mris.images.image import Image, Spacing
 from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
 from mris.images.write import write_png
+from mris.images.written import require_text_name
 from mris.knee.center_sheet import CenterSheet
-from mris.knee.knee_location import Detector, locate_knees, notes_on_plate
+from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
@@ -100,10 +102,14 @@ def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions)
     _check_results(named, out)
     earlier = read_table(out / TABLE_FILE)
     owners = {row.source: row.plate_sha256 for row in earlier}
+    written = {f"{stem}_{side}.png" for _, stem in named for side in SIDES}
+    people = [row.subject for row in earlier if row.source not in written]
     keys: dict[tuple[str, str, str], Path] = {}
     for path, stem in named:
         try:
-            yield _import_plate(path, stem, out, options, owners, keys)
+            outcome = _import_plate(path, stem, out, options, owners, keys, people)
+            people += [row.subject for row in outcome.knees]
+            yield outcome
         except (ImageError, ManifestError) as error:
             if options.on_error == "stop":
                 raise
@@ -117,7 +123,9 @@ def _import_plate(
     options: PlateOptions,
     owners: Mapping[str, str],
     keys: dict[tuple[str, str, str], Path],
+    people: Sequence[str],
 ) -> PlateOutcome:
+    require_text_name(path)
     plate = read_plate(path, spacing=options.spacing)
     keypoints = _keypoints(path, plate, options)
     if plate.image.spacing is None:
@@ -126,6 +134,9 @@ def _import_plate(
         plate, centers=options.centers, side=options.side, keypoints=keypoints, detector=options.detector
     )
     subject, timepoint = _subject(path, stem, plate, keypoints, options), _timepoint(keypoints, options)
+    misspelled = subject_faults([subject, *people]).get(subject)
+    if misspelled:
+        raise ImageError(f"image {path}: subject {misspelled}")
     for knee in knees:
         other = keys.setdefault((subject, timepoint, knee.side), path)
         if other != path:

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 import mris
 from mris.cohort.workers import WorkerPool
 from mris.errors import ImageError, OutputError
 from mris.images.write import atomic_write, check_writable_folder, write_json
+from mris.images.written import as_text, require_text_name, require_written
 from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
 from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
@@ -73,6 +75,11 @@ class KneeResult:
     reused: bool = False
 
     @property
+    def name(self) -> str:
+        """What messages and reports call the file."""
+        return as_text(self.knee.key)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What is doubtful, in words."""
         return tuple(self.record["flags"]) if self.record else ()
@@ -90,8 +97,21 @@ class ThicknessReport:
     results: tuple[KneeResult, ...]
     table: Path | None
 
+    def require_sound(self) -> None:
+        """Refuse files of which one or more cannot be used.
+
+        Raises:
+            ImageError: Tells how many.
+        """
+        failed = sum(bool(result.error) for result in self.results)
+        if failed:
+            raise ImageError(
+                f"{failed:,} of {counted(len(self.results), 'file')} cannot be used; mend them, or leave them out with "
+                "--on-error skip"
+            )
+
     def summary(self) -> str:
-        """Counts in and out, then a line for each flagged or failed knee."""
+        """Counts in and out, whose knees they are if nothing was written, a line for each flagged or failed knee."""
         n = len(self.results)
         failed = [result for result in self.results if result.error]
         flagged = [result for result in self.results if result.flags]
@@ -101,9 +121,19 @@ class ThicknessReport:
         lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {len(failed)} failed, {len(flagged)} flagged"]
         if reused:
             lines.append(f"  {reused} were there before")
-        lines += [f"  flagged {result.knee.key}: {'; '.join(result.flags)}" for result in flagged]
-        lines += [f"  failed {result.knee.key}: {result.error}" for result in failed]
+        if self.table is None:
+            lines += _people(self.results)
+        lines += [f"  flagged {result.name}: {'; '.join(result.flags)}" for result in flagged]
+        lines += [f"  failed {result.name}: {result.error}" for result in failed]
         return "\n".join(lines)
+
+
+def _people(results: Sequence[KneeResult]) -> list[str]:
+    """One line a knee: what was read of its name or index, to be looked at before any work."""
+    n_subjects = len({result.knee.subject for result in results})
+    who = [(result.name, result.knee) for result in results]
+    lines = [f"  {name}: subject {knee.subject}, {knee.side}, timepoint {knee.timepoint}" for name, knee in who]
+    return [f"  they are of {counted(n_subjects, 'subject')}:", *lines]
 
 
 def write_thickness_maps(
@@ -138,11 +168,13 @@ def write_thickness_maps(
         {
             "n_files": len(results),
             "n_maps": sum(result.record is not None for result in results),
-            "flagged": {result.knee.key: list(result.flags) for result in results if result.flags},
-            "failed": {result.knee.key: result.error for result in results if result.error},
+            "flagged": {result.name: list(result.flags) for result in results if result.flags},
+            "failed": {result.name: result.error for result in results if result.error},
             "settings": _method(settings),
         },
     )
+    made = [out / result.knee.key for result in results if result.record is not None]
+    require_written([out / TABLE_FILE, *(folder / name for folder in made for name in (FEMORAL_FILE, TIBIAL_FILE))])
     return report
 
 
@@ -151,8 +183,11 @@ def check_segmentations(
 ) -> ThicknessReport:
     """Read all segmentations and say what is wrong or doubtful; nothing is registered or written."""
     results = []
-    for knee in track(knees, description="Reading segmentations", disable=not progress):
+    for knee in track(
+        knees, "Reading segmentations", console=Console(stderr=True), disable=not progress, transient=True
+    ):
         try:
+            require_text_name(knee.path)
             flags = read_segmentation(knee.path, settings.labels, knee.side).flags
             results.append(KneeResult(knee, {"flags": list(flags)}))
         except ImageError as error:
@@ -182,6 +217,7 @@ def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> 
 def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     folder = out / knee.key
     try:
+        require_text_name(knee.path)
         wanted = {
             "file": knee.path.name,
             "sha256": _sha256(knee.path),
@@ -224,7 +260,9 @@ def _sha256(path: Path) -> str:
 
 
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    if not all((folder / name).is_file() for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)):
+    if not all(
+        (folder / name).is_file() and (folder / name).stat().st_size for name in (_RECORD, FEMORAL_FILE, TIBIAL_FILE)
+    ):
         return None
     try:
         found = read_json(folder / _RECORD)
@@ -280,4 +318,4 @@ def _write_table(report: ThicknessReport, path: Path) -> None:
 def _shown(results: Iterator[KneeResult], total: int, progress: bool) -> Iterator[KneeResult]:
     if not progress:
         return results
-    return iter(track(results, description="Making maps", total=total))
+    return iter(track(results, "Making maps", total, console=Console(stderr=True), transient=True))

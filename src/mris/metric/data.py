@@ -22,7 +22,8 @@ class Judged:
 
     Attributes:
         truths: targets of the validation pairs, NaN where they have no value.
-        gallery: training targets that a synthesis is averaged from, at most one of each subject.
+        gallery: training targets that a synthesis is averaged from, one of each subject, who are drawn by the run's
+            seed where there are more than `gallery_limit`.
         mean_map: mean of the finite values of all training targets, the answer of who knows nothing about a query.
         mask: where a target can have a value.
     """
@@ -56,7 +57,9 @@ class PairsData(lightning.LightningDataModule):
         )
         baseline = np.flatnonzero(train.is_baseline)
         _, first = np.unique(train.subjects[baseline], return_index=True)
-        self.gallery_rows = baseline[first][: settings.gallery_limit]
+        # Drawn, not the first names: where names begin with a site, those are people of one site.
+        drawn = np.random.default_rng(seed).permutation(len(first))[: settings.gallery_limit]
+        self.gallery_rows = baseline[first[np.sort(drawn)]]
         indices = [cohort.regions.index(region) for region in regions]
         inside = np.flatnonzero(cohort.atlas_mask[indices].reshape(-1))
         chosen = inside[np.unique(np.linspace(0, len(inside) - 1, MOST_JUDGED_PIXELS).astype(int))]

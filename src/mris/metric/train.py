@@ -15,7 +15,7 @@ from mris.metric.module import MONITOR, MetricModule
 from mris.metric.settings import TrainSettings, preset
 from mris.training.networks import imagenet_weights_file, load_weights
 from mris.training.run import check_run_folder, describe_run, fit_run, write_run_file
-from mris.training.trainer import check_devices, process_rank
+from mris.training.trainer import check_devices, launchers, process_rank
 
 ENCODER_FOLDER = "encoder"
 
@@ -84,6 +84,7 @@ def train_encoders(
         embedding_dim=settings.embedding_dim,
     )
     description = describe_run("metric", cohort, settings, chosen, seed)
+    launchers(settings.accelerator, settings.devices, settings.num_nodes)  # before the folder is touched
     leads = process_rank() == 0  # other processes of the same training find the folder made
     if leads:
         check_run_folder(run, description, resume=resume)

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from mris.errors import ImageError, SettingsError
 from mris.images.result_names import result_stems
+from mris.images.written import require_text_name, require_written
 from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.synthesis.outputs import Format, Query, write_synthesis
 from mris.synthesis.pictures import ValueRange, write_neighbors_picture
@@ -146,6 +147,7 @@ def _read(
     problems: dict[Path, str] = {}
     for path, stem in batch:
         try:
+            require_text_name(path)
             queries = read_queries(
                 path,
                 stem,
@@ -187,6 +189,7 @@ def _write_all(
         unlike += [f"{query.stem}: {note}" for note in found]
         query = replace(query, facts=replace(query.facts, sha256=sha256, notes=(*query.facts.notes, *found)))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
+    require_written(written)
     notes = [note for query, _ in queries[:1] if query.header is not None for note in query.header.notes]
     notes += _notes_on_plate(path, queries)
     notes += unlike

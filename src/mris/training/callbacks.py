@@ -3,9 +3,10 @@
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -13,6 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from mris.images.write import atomic_write
 
 Row = dict[str, float]
+
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 MEAN_MAP = "@mean_map"
 """Ends the name of the same metric of the mean training map, a yardstick that no epoch changes."""
@@ -98,6 +101,27 @@ class Patience(EarlyStopping):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Stop before the first epoch where the checkpoint's count is full: Lightning forgets that it had stopped."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class Checkpoints(ModelCheckpoint):
+    """Checkpoints of a run that knows its best epoch also after its folder was moved."""
+
+    FILE_EXTENSION = ".safetensors"
+
+    @property
+    def state_key(self) -> str:
+        """The name under which `ModelCheckpoint` itself keeps its state, so that earlier runs can be resumed."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take paths of an earlier place for those of the same files here: Lightning would forget the best score."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name)) if path else path
+
+        paths = {name: here(state_dict.get(name, "")) for name in _PATHS}
+        best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
 
 
 class MetricsLog(Callback):

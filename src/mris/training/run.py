@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.errors import OutputError, SettingsError, TrainingError
+from mris.errors import OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
 from mris.reading import read_json
 from mris.training.checkpoints import load_checkpoint
@@ -119,8 +119,8 @@ def fit_run(
             f"run {run} is no longer finite: {error}; start a new run with lower learning rates"
         ) from error
     except (OSError, OutputError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise OutputError(f"run {run} stopped: {reason}; make room, then continue it with --resume") from error
+        reason = f"{error.strerror}; {remedy(error)}" if isinstance(error, OSError) and error.strerror else error
+        raise OutputError(f"run {run} stopped: {reason}, then continue it with --resume") from error
     return {
         name.removeprefix(prefix): value
         for name, value in load_checkpoint(chosen)["state_dict"].items()

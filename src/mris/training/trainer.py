@@ -1,6 +1,7 @@
 """Train a Lightning module for a run folder: device, precision, seeds, checkpoints, resume, logs."""
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -11,13 +12,15 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
 
 from mris.errors import SettingsError, TrainingError
-from mris.training.callbacks import MetricsLog, Patience
+from mris.training.callbacks import Checkpoints, MetricsLog, Patience
 from mris.training.checkpoints import SafetensorsIO
 from mris.training.precision import Numerics
 
@@ -76,6 +79,41 @@ def check_devices(accelerator: str, devices: int | str) -> None:
         )
 
 
+def launchers(accelerator: str, devices: int | str, num_nodes: int) -> list[ClusterEnvironment]:
+    """Say who starts the processes that train together, where it is not what Lightning would guess.
+
+    Lightning takes any variables of SLURM for those of `srun`, which starts a process a device. But a training of one
+    process, or of all devices of a node in a job of one task, may run inside any job.
+
+    Raises:
+        SettingsError: several processes train, and SLURM has started another number of tasks.
+    """
+    if not SLURMEnvironment.detect():
+        return []
+    n_processes = _n_devices(accelerator, devices) * num_nodes
+    n_tasks = os.environ.get("SLURM_NTASKS", "1")
+    if n_processes == 1:
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]  # whatever the number of this task is
+        return [LightningEnvironment()]
+    if num_nodes == 1 and n_tasks == "1":
+        return [LightningEnvironment()]
+    if n_tasks != str(n_processes) or "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise SettingsError(
+            f"{n_processes} processes train together (one a device, on {num_nodes} nodes), but the SLURM job has "
+            f"{n_tasks} tasks; ask for --nodes {num_nodes} --ntasks-per-node {n_processes // num_nodes} and start with "
+            "srun, or train on one device"
+        )
+    return []
+
+
+def _n_devices(accelerator: str, devices: int | str) -> int:
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, str) and devices[:1].isdigit():
+        return int(devices) if devices.isdigit() else devices.count(",") + 1
+    return 1 if accelerator == "cpu" else max(CUDAAccelerator.auto_device_count(), 1)
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about itself out of the user's terminal; our own messages and errors stay."""
@@ -132,14 +170,10 @@ def fit(
     on_terminal = settings.progress and sys.stderr.isatty()
     on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
     checkpoints = [
-        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
+        Checkpoints(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
     ]
     if settings.monitor is not None:  # before the other: the last checkpoint then knows of this epoch's best
-        checkpoints.insert(
-            0, ModelCheckpoint(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False)
-        )
-    for checkpoint in checkpoints:
-        checkpoint.FILE_EXTENSION = ".safetensors"
+        checkpoints.insert(0, Checkpoints(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False))
     callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal, unit=settings.unit)]
     if settings.patience is not None and settings.monitor is not None:
         callbacks.append(Patience(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
@@ -158,7 +192,7 @@ def fit(
             log_every_n_steps=50,
             logger=TensorBoardLogger(run, name="", version="tensorboard"),
             callbacks=callbacks,
-            plugins=[SafetensorsIO()],
+            plugins=[SafetensorsIO(), *launchers(settings.accelerator, settings.devices, settings.num_nodes)],
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
             deterministic="warn" if on_gpu else True,

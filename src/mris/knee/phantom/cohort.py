@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from rich.console import Console
 from rich.progress import track
 
 import mris
 from mris.cohort.workers import WorkerPool
-from mris.errors import OutputError, SettingsError
+from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
 from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
 from mris.knee.phantom.extraction import Extraction, check_extraction
@@ -206,8 +207,8 @@ def write_phantom(
         return _report(folder, layout, len(present))
     except OSError as error:
         raise OutputError(
-            f"cannot write the cohort {folder}: {error.strerror or error}; make room, or choose another place; the "
-            "same command goes on where it stopped"
+            f"cannot write the cohort {folder}: {error.strerror or error}; {remedy(error)}, or choose another place; "
+            "the same command goes on where it stopped"
         ) from error
 
 
@@ -325,4 +326,4 @@ def _report(folder: Path, layout: PhantomLayout, n_reused: int) -> PhantomReport
 def _progress(done: Iterator[None], total: int, shown: bool) -> Iterator[None]:
     if not shown:
         return done
-    return iter(track(done, description="Simulating knees", total=total))
+    return iter(track(done, "Simulating knees", total, console=Console(stderr=True), transient=True))
