@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pydicom
 import pytest
 from tests.dicom_sources import write_radiograph
 
@@ -116,6 +117,15 @@ def test_a_plate_of_both_sides_or_of_another_view_is_a_query_where_its_center_is
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     (query,) = read_queries(path, "knee", side="left", center=(3.0, 4.0), preparation=REGION)
     assert query.facts.side == "left"
+
+
+@pytest.mark.parametrize("knees", [None, FINDER])
+def test_what_is_doubtful_in_a_header_is_noted_of_the_query(plate, knees):
+    dataset = pydicom.dcmread(plate)
+    dataset.PresentationIntentType = "FOR PROCESSING"
+    dataset.save_as(plate)
+    for query in read_queries(plate, "plate", knees=knees, preparation=REGION):
+        assert any("FOR PROCESSING" in note for note in query.facts.notes)
 
 
 def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):

@@ -222,7 +222,12 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
     if row.side and image.laterality and row.side != image.laterality:
         reason = f"the file says {image.laterality}, the manifest says {row.side}; the manifest is believed"
         problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
-    if _is_mirrored(row.source):
+    facts = read_dicom_facts(Path(row.source)) if Path(row.source).is_file() else None  # not "file.npz::key"
+    problems += [
+        Problem(row.row, row.key, "source", f"image {image.origin}: {note}", "doubtful header", "note")
+        for note in (() if facts is None else facts.notes)
+    ]
+    if facts is not None and facts.row_towards == "right":
         reason = (
             f"image {image.origin}: its header (PatientOrientation) says that the picture is mirrored; cut its knees "
             "out by mris radiograph, which mirrors it back, and name these regions as sources"
@@ -235,11 +240,6 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
     return _Source(pixels, extent_of(image))
-
-
-def _is_mirrored(path: str) -> bool:
-    facts = read_dicom_facts(Path(path)) if Path(path).is_file() else None  # not "file.npz::key"
-    return facts is not None and facts.row_towards == "right"
 
 
 def _read_targets(

@@ -8,7 +8,12 @@ from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DigitalIntraOralXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForProcessing,
+)
 
 from mris.errors import ImageError
 from mris.images.image import Spacing, side_name, usable_spacing
@@ -37,6 +42,14 @@ _OBLIQUE = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
 _AXIAL = {"AXIAL", "TANGENTIAL", "SKY", "SKYLINE", "SUNRISE", "MERCHANT", "LAURIN", "PATELLA", "TUNNEL", "NOTCH"}
 """Words for views of a knee: DICOM's terms (PS3.3, C.8.7.1; PS3.16, CID 4010) and the usual ones."""
 
+_FOR_PROCESSING = {
+    DigitalXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalIntraOralXRayImageStorageForProcessing,
+}
+_LUT_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+"""The PresentationLUTShape that goes with each photometric interpretation (PS3.3, C.8.11.1)."""
+
 
 @dataclass(frozen=True)
 class DicomFacts:
@@ -47,8 +60,12 @@ class DicomFacts:
         spacing_source: Where it comes from: "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", or
             "none"; with " / magnification" where it was divided by EstimatedRadiographicMagnificationFactor, and with
             " (magnification not used)" where it may or may not have been corrected for that.
+        unusable_spacings: Elements that should hold a spacing, and hold something that is none.
         calibration: PixelSpacingCalibrationType ("GEOMETRY", "FIDUCIAL"), "" where absent.
         photometric: PhotometricInterpretation; MONOCHROME1 is inverted on reading.
+        lut_shape: PresentationLUTShape ("IDENTITY", "INVERSE"), "" where absent; it is not applied.
+        for_processing: Whether the pixels are meant for a computer, before the processing that people look at
+            (PresentationIntentType, or the kind of file).
         bits_stored: BitsStored, 0 where absent.
         signed: Whether PixelRepresentation says that stored values have a sign.
         transfer_syntax: Its name, "" where the file does not say.
@@ -66,8 +83,11 @@ class DicomFacts:
 
     spacing: Spacing | None
     spacing_source: str
+    unusable_spacings: tuple[str, ...]
     calibration: str
     photometric: str
+    lut_shape: str
+    for_processing: bool
     bits_stored: int
     signed: bool
     transfer_syntax: str
@@ -78,6 +98,23 @@ class DicomFacts:
     view: str
     row_towards: Side | None
     patient_id: str = field(repr=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What deserves a look, since pixels or spacing may not be what they are taken for."""
+        notes = [
+            f"its {keyword} is no pair of positive numbers and is not used; the spacing is "
+            + ("unknown" if self.spacing is None else f"that of {self.spacing_source}")
+            for keyword in self.unusable_spacings
+        ]
+        if self.lut_shape in _LUT_SHAPES.values() and _LUT_SHAPES.get(self.photometric) != self.lut_shape:
+            notes.append(
+                f"its header is {self.photometric} with PresentationLUTShape {self.lut_shape}, which contradict each "
+                "other; the first is believed: check that more signal is brighter"
+            )
+        if self.for_processing:
+            notes.append("its pixels are FOR PROCESSING, before the processing of the pictures that people look at")
+        return tuple(notes)
 
 
 def facts_of(dataset: Dataset) -> DicomFacts:
@@ -92,8 +129,12 @@ def facts_of(dataset: Dataset) -> DicomFacts:
     return DicomFacts(
         spacing=spacing,
         spacing_source=spacing_source,
+        unusable_spacings=_unusable_spacings(dataset),
         calibration=_text(dataset, "PixelSpacingCalibrationType"),
         photometric=_text(dataset, "PhotometricInterpretation"),
+        lut_shape=_text(dataset, "PresentationLUTShape").upper(),
+        for_processing=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
+        or dataset.get("SOPClassUID") in _FOR_PROCESSING,
         bits_stored=int(number(dataset.get("BitsStored")) or 0),
         signed=bool(dataset.get("PixelRepresentation")),
         transfer_syntax=syntax.name if isinstance(syntax, UID) else "",
@@ -194,6 +235,17 @@ def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
     if magnification is None:
         return spacing, source
     return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
+
+
+def _unusable_spacings(dataset: Dataset) -> tuple[str, ...]:
+    found = {
+        "PixelSpacing": find(dataset, "PixelSpacing"),
+        "ImagerPixelSpacing": dataset.get("ImagerPixelSpacing"),
+        "NominalScannedPixelSpacing": dataset.get("NominalScannedPixelSpacing"),
+    }
+    return tuple(
+        keyword for keyword, value in found.items() if str(value or "").strip() and usable_spacing(value) is None
+    )
 
 
 def named_sides(dataset: Dataset) -> list[tuple[str, tuple[Side, ...]]]:

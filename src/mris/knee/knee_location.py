@@ -98,6 +98,7 @@ def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) 
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
     notes = list(notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
+    notes += () if plate.facts is None else plate.facts.notes
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
     for knee in knees:

@@ -167,7 +167,10 @@ def _whole(
         spacing_source=spacing_source,
         region_mm=None if preparation is None else preparation.edge_mm,
         view=view or None,
-        notes=(*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else (),
+        notes=(
+            *(() if header is None else header.notes),
+            *((*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else ()),
+        ),
     )
     return FileQuery(path, stem, image, center, facts)
 
