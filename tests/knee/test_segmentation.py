@@ -120,7 +120,7 @@ def test_an_nrrd_without_a_space_of_a_body_is_refused_as_nifti_is(
     space: str, solids: Segmentation, tmp_path: Path
 ) -> None:
     pytest.importorskip("SimpleITK")
-    with pytest.raises(ImageError, match="knee.nrrd: has no orientation"):
+    with pytest.raises(ImageError, match=r"knee\.nrrd: has no orientation"):
         read(nrrd(tmp_path / "knee.nrrd", solids.labels, solids.affine, space))
 
 
@@ -129,7 +129,7 @@ def test_an_mha_without_directions_is_refused_as_nifti_is(solids: Segmentation, 
     sitk.WriteImage(sitk.GetImageFromArray(solids.labels.transpose(2, 1, 0)), str(tmp_path / "knee.mha"))
     whole = (tmp_path / "knee.mha").read_bytes()
     (tmp_path / "knee.mha").write_bytes(whole.replace(b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b""))
-    with pytest.raises(ImageError, match="knee.mha: has no orientation"):
+    with pytest.raises(ImageError, match=r"knee\.mha: has no orientation"):
         read(tmp_path / "knee.mha")
 
 

@@ -136,6 +136,15 @@ def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
     assert query.image.spacing is None and query.facts.spacing_source is None
 
 
+@pytest.mark.parametrize("side", [None, "left"])
+def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_saw(tmp_path, side):
+    np.save(tmp_path / "crop.npy", np.eye(92))
+    for known, spacing, noted in (((140.0, 140.0), None, True), ((92.0, 92.0), (1.0, 1.0), False), (None, None, False)):
+        preparation = SourcePreparation(size=(8, 8), extent_mm=known)
+        (query,) = read_queries(tmp_path / "crop.npy", "crop", side=side, spacing=spacing, preparation=preparation)
+        assert any("whether it shows 140 x 140 mm" in note for note in query.facts.notes) == noted
+
+
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(region_mm=140.0)
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))

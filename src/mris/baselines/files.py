@@ -11,11 +11,12 @@ import numpy as np
 import mris
 from mris.baselines.predictor import Baseline
 from mris.errors import ImageError, SettingsError
+from mris.images.admission import check_extent
 from mris.images.dicom import read_dicom_facts
 from mris.images.dicom_facts import refuse_other_view
 from mris.images.read import read_image
 from mris.images.result_names import result_stems
-from mris.images.transforms import check_extent, prepare_source
+from mris.images.transforms import prepare_source
 from mris.images.write import write_json, write_nifti
 
 

@@ -70,7 +70,8 @@ def _planes(picture: PIL.Image.Image) -> int:
         return int(planes[1])
     if re.fullmatch(r'\{"shape": \[[\d, ]+\].*\}', told):  # as tifffile describes what it wrote
         samples = int(tags.get(_SAMPLES, 1))
-        return math.prod(json.loads(told)["shape"]) // (picture.width * picture.height * samples)
+        shape: list[int] = json.loads(told)["shape"]
+        return math.prod(shape) // (picture.width * picture.height * samples)
     return int(tags.get(_DEPTH, 1))
 
 

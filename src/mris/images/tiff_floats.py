@@ -27,7 +27,7 @@ def read_tiff_floats(path: Path) -> np.ndarray | None:
             return None
         tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(head)
         file.seek(tags.next)
-        tags.load(file)  # type: ignore[no-untyped-call]
+        tags.load(file)
         bits = tags.get(_BITS, (1,))
         if tags.get(_SAMPLE_FORMAT, (1,))[0] != _FLOAT or tuple(bits) not in ((16,), (64,)):
             return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mris.errors import ImageError, ManifestError
+from mris.images.admission import notes_on_extent
 from mris.images.dicom import read_dicom_facts
 from mris.images.dicom_facts import refuse_other_view
 from mris.images.extent import extent_of
@@ -169,6 +170,7 @@ def _whole(
         view=view or None,
         notes=(
             *(() if header is None else header.notes),
+            *notes_on_extent(image, preparation),
             *((*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else ()),
         ),
     )

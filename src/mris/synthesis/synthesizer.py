@@ -11,8 +11,9 @@ from jaxtyping import Float32
 
 from mris.database.database import EmbeddingDatabase
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
+from mris.images.admission import check_extent
 from mris.images.image import Image, side_name
-from mris.images.transforms import SourcePreparation, check_extent, prepare_source
+from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.average import average_rows
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
@@ -97,7 +98,7 @@ class BatchSynthesizer(ABC):
         """Prepare an image as the encoder was trained to see it; a prepared array is only checked.
 
         Raises:
-            ImageError: See `mris.images.transforms.check_extent` and `prepare_source`.
+            ImageError: See `mris.images.admission.check_extent` and `prepare_source`.
             SettingsError: The encoder does not say how images are prepared.
         """
         if not isinstance(image, Image):
