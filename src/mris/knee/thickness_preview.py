@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mris.images.write import atomic_write
 from mris.knee.thickness_maps import ThicknessMaps
+from mris.wording import drawable
 
 THICKEST_MM = 4.0
 """Upper end of the color scale, so that pictures can be compared."""
@@ -23,7 +24,7 @@ def write_preview(path: Path, maps: ThicknessMaps, title: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     flags = f"\n{'; '.join(maps.flags)}" if maps.flags else ""
-    figure.suptitle(f"{title}{flags}", fontsize=8, wrap=True)
+    figure.suptitle(drawable(f"{title}{flags}"), fontsize=8, wrap=True)
     for axis, name, flat, top in zip(
         axes, ("femoral", "tibial"), (maps.femoral, maps.tibial), ("lateral", "medial"), strict=True
     ):

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
+from mris.wording import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,24 +132,6 @@ class _Grid:
         return self._figure.add_axes(
             (left / self._width, bottom / self._height, width / self._width, _PANEL / self._height)
         )
-
-
-def drawable(text: str) -> str:
-    r"""Write letters that the font of figures lacks as their codes: an empty box would stand for any of them.
-
-    Example:
-        >>> drawable("José"), drawable("P01 林")
-        ('José', 'P01 \\u6797')
-    """
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in FontProperties().get_family()]
-    return "".join(
-        letter
-        if letter == "\n" or any(font.get_char_index(ord(letter)) for font in fonts)
-        else letter.encode("ascii", "backslashreplace").decode()
-        for letter in text
-    )
 
 
 def draw_map(
