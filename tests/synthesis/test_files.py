@@ -145,6 +145,19 @@ def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_sa
         assert any("whether it shows 140 x 140 mm" in note for note in query.facts.notes) == noted
 
 
+def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_path, rng, monkeypatch):
+    synthesizer, looks = make_synthesizer(), []
+    for name in ("outputs.write_maps_picture", "files.write_neighbors_picture"):
+        monkeypatch.setattr(f"mris.synthesis.{name}", lambda *_, look: looks.append(look))
+    files = [tmp_path / f"{n}.npy" for n in range(3)]
+    for file in files:
+        np.save(file, rng.random((8, 8)))
+    outcomes = list(synthesize_files(synthesizer, files, tmp_path / "out", FileOptions(side="left", formats=("png",))))
+    assert [outcome.problem for outcome in outcomes] == [None] * 3
+    assert len(looks) == 6 and len({(look.values, look.spread) for look in looks}) == 1
+    assert looks[0].values[0] < looks[0].values[1] and looks[0].spread > 0
+
+
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(region_mm=140.0)
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))

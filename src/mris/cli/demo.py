@@ -42,11 +42,13 @@ def demo(
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.evaluation.bundle_evaluation import evaluate_bundle
     from mris.images.transforms import SourcePreparation
+    from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle, build_bundle
     from mris.synthesis.files import FileOptions, synthesize_files
+    from mris.synthesis.pictures import Look
 
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file; choose a folder for the demo")
@@ -78,7 +80,8 @@ def demo(
     bundle = Bundle.open(path)
 
     step(f"synthesize {path} {knees}/.../*_left.png --side left --out {out / 'maps'}")
-    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), out / "maps", FileOptions(side="left")))
+    options = FileOptions(side="left", look=Look(edges=PHANTOM_EDGES))
+    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), out / "maps", options))
 
     step(f"evaluate {path} {folder} --by klg --out {out / 'report'}")
     evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)
