@@ -297,7 +297,7 @@ def test_a_plate_that_says_it_is_mirrored_is_dropped_with_the_reason_and_not_cut
         write_plate(study.folder / f"{towards}.dcm", pixels_of((40, 60)), PatientOrientation=[towards[0], "F"])
     report = _prepared(study, replace(settings, **SKIP))
     (problem,) = report.problems
-    assert (problem.row, problem.column, problem.rule) == (3, "source", "mirrored source")
+    assert (problem.row, problem.column, problem.rule) == (3, "source", "source does not fit")
     assert "RIGHT.dcm: its header (PatientOrientation) says that the picture is mirrored; cut" in problem.reason
     assert report.n_kept == 19
 

@@ -11,6 +11,7 @@ from tests.dicom_sources import write_radiograph
 from mris.database.database import EmbeddingDatabase
 from mris.errors import ImageError, ManifestError, SettingsError
 from mris.images.image import Image
+from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.radiograph import read_plate
@@ -110,6 +111,39 @@ def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
         read_queries(path, "knee", side=said, preparation=preparation)
+
+
+@pytest.mark.parametrize(
+    ("header", "said", "fields"),
+    [
+        ({"ImageLaterality": "B"}, "left", {}),
+        ({"ImageLaterality": "B"}, None, {}),
+        ({"ViewPosition": "LL"}, "left", {"region_mm": 14.0}),
+        ({"Laterality": "R"}, "left", {}),
+        ({"PatientOrientation": ["R", "F"]}, "left", {}),
+        ({"Laterality": "L", "PixelSpacing": [12.0, 12.0]}, None, {}),
+        ({"Laterality": "L"}, None, {"extent_mm": (140.0, 140.0)}),
+    ],
+)
+def test_command_and_library_refuse_a_picture_alike(make_synthesizer, tmp_path, rng, header, said, fields):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
+    synthesizer, reasons = make_synthesizer(**fields), []
+    with pytest.raises(ImageError) as refused:
+        list(synthesize_files(synthesizer, [path], tmp_path / "out", replace(QUIET, side=said)))
+    reasons.append(str(refused.value))
+    with pytest.raises(ImageError) as refused:
+        synthesizer(read_image(path), side=said)
+    reasons.append(str(refused.value))
+    assert len(set(reasons)) == 1
+
+
+def test_command_and_library_take_the_same_side_and_give_the_same_map(make_synthesizer, tmp_path, rng):
+    synthesizer = make_synthesizer()
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), Laterality="R")
+    list(synthesize_files(synthesizer, [path], tmp_path / "out", QUIET))
+    with np.load(tmp_path / "out" / "knee.npz") as written:
+        np.testing.assert_array_equal(written["image"], synthesizer(read_image(path)).image)
+        np.testing.assert_array_equal(written["image"], synthesizer(read_image(path), side="R").image)
 
 
 @pytest.mark.parametrize("header", [{"ImageLaterality": "B"}, {"ViewPosition": "LL"}])

@@ -25,8 +25,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import StatedSize, is_cut, stated_size
-from mris.images.dicom_facts import DicomFacts, facts_of, is_upside_down, named_sides, number, rescale
+from mris.images.dicom_facts import facts_of, is_upside_down, named_sides, number, rescale
 from mris.images.faults import library_faults_as_image_error
+from mris.images.header import Header
 from mris.images.image import Image, check_pixel_count
 
 _BITS_OF_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
@@ -40,7 +41,7 @@ _PREAMBLE = 128 + len("DICM")
 def read_dicom(path: Path) -> Image:
     """Read a DICOM file of one monochrome frame.
 
-    Spacing and laterality are those of `mris.images.dicom_facts.DicomFacts`; the laterality of a picture of both
+    Spacing and laterality are those of `mris.images.header.Header`; the laterality of a picture of both
     sides is None. See the module for the order of pixel transforms. A file without the 128-byte preamble is read if
     it ends in ``.dcm``.
 
@@ -56,12 +57,12 @@ def read_dicom(path: Path) -> Image:
         dataset = pydicom.dcmread(path, force=force)
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
-        facts = facts_of(dataset)
-    laterality = facts.sides[0] if len(facts.sides) == 1 else None
-    return Image(pixels, spacing=facts.spacing, origin=str(path), laterality=laterality)
+        header = facts_of(dataset)
+    laterality = header.sides[0] if len(header.sides) == 1 else None
+    return Image(pixels, spacing=header.spacing, origin=str(path), laterality=laterality, header=header)
 
 
-def read_dicom_facts(path: Path) -> DicomFacts | None:
+def read_dicom_facts(path: Path) -> Header | None:
     """Read what the header of a DICOM image says, without its pixels; None if the file is none.
 
     A file without the 128-byte preamble counts as DICOM if it ends in ``.dcm`` or ``.dicom`` and states rows and
