@@ -100,6 +100,7 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
 
     Example:
         >>> import tempfile, numpy as np
+        >>> from pathlib import Path
         >>> from mris.images.write import write_png
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_png(Path(folder, "plate.png"), np.eye(6, 8, dtype=np.uint16))
