@@ -9,8 +9,8 @@ from tests.plates import pixels_of, write_plate
 
 from mris.cohort.cohort import Cohort
 from mris.errors import ImageError
-from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import refuse_other_view
+from mris.images.admission import admit
+from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation
 from mris.synthesis.bundle import Bundle
 
@@ -62,10 +62,9 @@ def test_a_plate_of_both_knees_is_no_query_of_one(refused, tiny_bundle, tmp_path
     plate = write_plate(tmp_path / "plate.dcm", pixels_of(), ImageLaterality="B")
     said = refused("synthesize", tiny_bundle, plate, "--out", tmp_path / "o", "--side", "left", *QUICK)
     assert "says that it shows both sides" in said and "--knees detect" in said
-    facts = read_dicom_facts(plate)
     mirroring = SourcePreparation((16, 16), mirror_sides=("right",))
     with pytest.raises(ImageError, match="says that it shows both sides"):
-        refuse_other_view(plate, facts, None, mirroring)
+        admit(read_image(plate), mirroring)
 
 
 def test_encoders_of_whole_images_take_other_views_and_both_sides(run_cli, tiny_bundle, tmp_path):
@@ -74,4 +73,4 @@ def test_encoders_of_whole_images_take_other_views_and_both_sides(run_cli, tiny_
     outcome = run_cli("synthesize", tiny_bundle, hips, "--out", tmp_path / "o", *QUICK)
     assert outcome.code == 0 and "view" not in outcome.err
     with pytest.raises(ImageError, match="names the view 'LL'"):
-        refuse_other_view(hips, read_dicom_facts(hips), None, SourcePreparation((16, 16), region_mm=140.0))
+        admit(read_image(hips), SourcePreparation((16, 16), region_mm=140.0))

@@ -297,9 +297,19 @@ def test_a_plate_that_says_it_is_mirrored_is_dropped_with_the_reason_and_not_cut
         write_plate(study.folder / f"{towards}.dcm", pixels_of((40, 60)), PatientOrientation=[towards[0], "F"])
     report = _prepared(study, replace(settings, **SKIP))
     (problem,) = report.problems
-    assert (problem.row, problem.column, problem.rule) == (3, "source", "mirrored source")
+    assert (problem.row, problem.column, problem.rule) == (3, "source", "source does not fit")
     assert "RIGHT.dcm: its header (PatientOrientation) says that the picture is mirrored; cut" in problem.reason
     assert report.n_kept == 19
+
+
+def test_a_doubtful_header_is_noted_and_its_row_is_kept(make_study: MakeStudy, settings: PrepareSettings) -> None:
+    study = make_study()
+    study.rows[0]["source"] = "raw.dcm"
+    write_plate(study.folder / "raw.dcm", pixels_of((40, 60)), PresentationIntentType="FOR PROCESSING")
+    report = _prepared(study, replace(settings, **SKIP))
+    (note,) = report.problems
+    assert (note.rule, note.severity) == ("doubtful header", "note") and "FOR PROCESSING" in note.reason
+    assert report.n_kept == 20
 
 
 def _cohort(study: Study, settings: PrepareSettings, name: str) -> Cohort:

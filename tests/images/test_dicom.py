@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import StatedSize, stated_size
@@ -207,6 +207,29 @@ def test_compressing_a_signed_rescaled_file_changes_nothing(make_dicom, tmp_path
     dataset.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "pylibjpeg")
     dataset.save_as(tmp_path / "compressed.dcm")
     np.testing.assert_array_equal(read_image(tmp_path / "compressed.dcm").pixels, read_image(path).pixels)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    ("syntax", "plugin"),
+    [(RLELossless, "pydicom"), (JPEG2000Lossless, "pylibjpeg"), (JPEGLSLossless, "pyjpegls")],
+)
+def test_compressed_pixels_are_cut_to_the_stored_bits_and_their_sign(make_dicom, tmp_path, syntax, plugin, signed):
+    values = np.random.default_rng(0).integers(*((-2048, 2048) if signed else (0, 4096)), (40, 50))
+    overlay = np.random.default_rng(1).integers(0, 16, values.shape) << 12
+    dataset = pydicom.dcmread(make_dicom((values & 4095 | overlay).astype(np.uint16)))
+    dataset.compress(syntax, encoding_plugin=plugin)  # all 16 bits, as archives do that keep what they were sent
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, int(signed)
+    dataset.save_as(tmp_path / "compressed.dcm")
+    np.testing.assert_array_equal(read_image(tmp_path / "compressed.dcm").pixels[0], values)
+
+
+def test_padding_beyond_the_stored_bits_is_no_signal(make_dicom):
+    stored = np.array([[-32768, 1], [2, 3]], np.int16)
+    dataset = pydicom.dcmread(make_dicom(stored, BitsStored=12, HighBit=11))
+    dataset.add_new("PixelPaddingValue", "SS", -32768)
+    dataset.save_as(dataset.filename)
+    np.testing.assert_array_equal(read_image(dataset.filename).pixels[0], [[np.nan, 1], [2, 3]])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
+from pydicom.tag import Tag
+from pydicom.uid import DigitalXRayImageStorageForProcessing
 from tests.plates import item, pixels_of, region_with, write_plate
 
 from mris.errors import ImageError
@@ -201,6 +204,40 @@ def test_a_file_without_preamble_has_its_facts(tmp_path):
 def test_facts_of_a_file_that_is_refused_are_refused(tmp_path, pydicom_file):
     with pytest.raises(ImageError, match="RGB"):
         read_dicom_facts(pydicom_file("SC_rgb_rle.dcm"))
+
+
+@pytest.mark.parametrize("wrong", [b"0.2 ", b"0\\0 ", b"abc\\0.1 ", b"0.1\\0.1\\0.1 ", b"0,2\\0,2 "])
+@pytest.mark.parametrize("imager", [None, [0.5, 0.5]])
+def test_a_pixel_spacing_that_is_none_gives_way_to_a_good_one_with_a_note(tmp_path, wrong, imager):
+    dataset = pydicom.dcmread(write_plate(tmp_path / "plate.dcm", PIXELS, ImagerPixelSpacing=imager))
+    dataset._dict[Tag(0x00280030)] = RawDataElement(Tag(0x00280030), "DS", len(wrong), wrong, 0, False, True)
+    dataset.save_as(tmp_path / "plate.dcm")
+    facts = read_dicom_facts(tmp_path / "plate.dcm")
+    assert facts.spacing == (imager and tuple(imager))
+    (note,) = facts.notes
+    assert note.startswith("its PixelSpacing is no pair of positive numbers")
+    assert note.endswith("that of ImagerPixelSpacing" if imager else "unknown")
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["INVERSE", "IDENTITY", None])
+def test_a_polarity_that_the_header_contradicts_is_noted(tmp_path, photometric, shape):
+    facts = facts_with(tmp_path, PhotometricInterpretation=photometric, PresentationLUTShape=shape)
+    agree = shape is None or (photometric == "MONOCHROME1") == (shape == "INVERSE")
+    assert [f"{photometric} with PresentationLUTShape {shape}" in note for note in facts.notes] == [True][agree:]
+
+
+@pytest.mark.parametrize(
+    ("elements", "noted"),
+    [
+        ({"PresentationIntentType": "FOR PRESENTATION"}, False),
+        ({"PresentationIntentType": "FOR PROCESSING"}, True),
+        ({"SOPClassUID": DigitalXRayImageStorageForProcessing}, True),
+    ],
+)
+def test_pixels_that_are_for_processing_are_noted(tmp_path, elements, noted):
+    facts = facts_with(tmp_path, **elements)
+    assert facts.for_processing == noted == any("FOR PROCESSING" in note for note in facts.notes)
 
 
 def test_facts_agree_with_pixels_over_the_files_that_pydicom_ships(pydicom_file):

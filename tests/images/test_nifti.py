@@ -95,9 +95,12 @@ def test_spacing_is_in_mm_whatever_the_unit_of_the_file(tmp_path, unit, factor):
     assert read_image(tmp_path / "a.nii").spacing == pytest.approx((4 * factor, 2 * factor))
 
 
-def test_a_given_spacing_replaces_that_of_the_file(tmp_path):
+def test_a_given_spacing_is_taken_only_where_the_file_states_none(tmp_path):
     write_nifti(tmp_path / "a.nii", np.ones((2, 2)), (1.0, 1.0))
-    assert read_image(tmp_path / "a.nii", spacing=(0.1, 0.2)).spacing == (0.1, 0.2)
+    image = read_image(tmp_path / "a.nii", spacing=(0.1, 0.2))
+    assert (image.spacing, image.header.spacing_source) == ((1.0, 1.0), "file")
+    corrected = image.corrected(spacing=(0.1, 0.2))
+    assert (corrected.spacing, corrected.header.spacing_source) == ((0.1, 0.2), "given")
     with pytest.raises(ImageError, match="two positive numbers"):
         read_image(tmp_path / "a.nii", spacing=(0.0, 0.2))
 

@@ -63,7 +63,9 @@ def tiff(path, array, *, order="<", photometric=1, sample_format=1, count=1):
     return path
 
 
-TIFF_TYPES = [(order, *kind) for order in "<>" for kind in [("u1", 1), ("u2", 1), ("i2", 2), ("i4", 2), ("f4", 3)]]
+TIFF_TYPES = [
+    (order, *kind) for order in "<>" for kind in [("u1", 1), ("i1", 2), ("u2", 1), ("i2", 2), ("i4", 2), ("f4", 3)]
+]
 
 
 @pytest.mark.parametrize(("order", "dtype", "sample_format"), [*TIFF_TYPES, ("<", "u4", 1)])
@@ -76,16 +78,52 @@ def test_either_byte_order_and_sign_of_tiff_is_read(tmp_path, order, dtype, samp
 
 
 def test_a_depth_that_pillow_does_not_know_is_refused(tmp_path):
-    for array, sample_format in ((RAMP.astype("f8"), 3), (RAMP.astype("u8"), 1)):
-        path = tiff(tmp_path / "a.tif", array, sample_format=sample_format)
-        with pytest.raises(ImageError, match="cannot be read as PNG or TIFF"):
-            read_image(path)
+    path = tiff(tmp_path / "a.tif", RAMP.astype("u8"))
+    with pytest.raises(ImageError, match="cannot be read as PNG or TIFF"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(("dtype", "top"), [("u1", 255), ("u2", 65535)])
 def test_white_is_zero_is_inverted(tmp_path, dtype, top):
     path = tiff(tmp_path / "a.tif", RAMP.astype(dtype), photometric=0)
     np.testing.assert_array_equal(read_image(path).pixels[0], top - RAMP)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["f2", "f8"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_floats_of_16_and_64_bit_are_read_as_their_values(tmp_path, order, dtype, photometric):
+    array = (RAMP / 4 - 1).astype(dtype)
+    array[1, 1] = np.nan if photometric else 0
+    path = tiff(tmp_path / "a.tif", array, order=order, sample_format=3, photometric=photometric)
+    expected = array if photometric else array.max() + array.min() - array
+    np.testing.assert_array_equal(read_image(path).pixels[0], expected.astype(np.float32))
+
+
+def test_floats_of_64_bit_that_are_cut_off_compressed_or_several_are_refused(tmp_path):
+    whole = tiff(tmp_path / "a.tif", RAMP.astype("f8"), sample_format=3).read_bytes()
+    for tag, value, match in ((279, 40, "the file is truncated"), (259, 5, "compressed"), (277, 2, "several pages")):
+        start = whole.index(struct.pack("<HHI", tag, 4, 1))
+        (tmp_path / "a.tif").write_bytes(whole[: start + 8] + struct.pack("<I", value) + whole[start + 12 :])
+        with pytest.raises(ImageError, match=match):
+            read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["ImageJ=1.53t\nimages=2\nslices=2\nloop=false\nmin=0.0\n", '{"shape": [2, 3, 4], "truncated": true}'],
+)
+def test_planes_that_stand_behind_one_page_are_not_lost_but_refused(tmp_path, description):
+    for n, text in ((2, description), (1, description.replace("=2", "=1").replace("[2, ", "["))):
+        picture = PIL.Image.fromarray(RAMP.astype(np.uint16))
+        picture.save(tmp_path / "a.tif", tiffinfo={270: text})
+        with (tmp_path / "a.tif").open("ab") as file:
+            file.write(RAMP.astype(np.uint16).tobytes())
+        if n == 1:
+            np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels[0], RAMP)
+            continue
+        with pytest.raises(ImageError, match="holds 2 pages"):
+            read_image(tmp_path / "a.tif")
 
 
 def test_white_is_zero_of_floats_is_inverted_within_their_range(tmp_path):

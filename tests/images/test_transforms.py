@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mris.errors import ImageError, SettingsError
+from mris.images.admission import check_extent
 from mris.images.image import Image
 from mris.images.transforms import (
     SourcePreparation,
-    check_extent,
     crop_region_mm,
     mirror,
     prepare_source,

@@ -13,6 +13,7 @@ from mris.knee.atlas import (
     relative_grid,
     tibial_position,
 )
+from mris.knee.map_edges import PHANTOM_EDGES
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -76,3 +77,13 @@ def test_edge_distance_is_measured_in_mm() -> None:
 def test_an_atlas_too_small_for_two_plates_is_refused() -> None:
     with pytest.raises(SettingsError, match="atlas size 8"):
         knee_atlas(8)
+
+
+def test_the_edges_that_pictures_name_are_those_of_the_digital_maps() -> None:
+    found = knee_atlas(96)
+    rows = {name: np.argwhere(mask)[:, 0].mean() for name, mask in found.compartments.items()}
+    for bone, region in (("femur", "femoral"), ("tibia", "tibial")):
+        upper, lower = sorted(("medial", "lateral"), key=lambda part: rows[f"{part}_{bone}"])
+        assert (PHANTOM_EDGES[region].top, PHANTOM_EDGES[region].bottom) == (upper, lower)
+    columns = np.argwhere(found.compartments["trochlea"])[:, 1].mean()
+    assert columns > 48 and PHANTOM_EDGES["femoral"].right == "anterior"

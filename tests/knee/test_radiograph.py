@@ -32,13 +32,13 @@ def test_both_photometric_interpretations_of_a_plate_give_one_picture(tmp_path):
         write_plate(tmp_path / "b.dcm", np.iinfo(np.uint16).max - pixels, PhotometricInterpretation="MONOCHROME1")
     )
     np.testing.assert_array_equal(inverted.image.pixels, plate.image.pixels)
-    assert inverted.facts.photometric == "MONOCHROME1"
+    assert inverted.image.header.photometric == "MONOCHROME1"
 
 
 def test_a_plate_of_both_knees_has_no_side_of_its_own(tmp_path):
     plate = read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ImageLaterality="B"))
     assert plate.laterality is None
-    assert plate.facts.sides == ("right", "left")
+    assert plate.image.header.sides == ("right", "left")
 
 
 def test_a_spacing_is_taken_where_the_file_states_none(tmp_path):
@@ -46,7 +46,7 @@ def test_a_spacing_is_taken_where_the_file_states_none(tmp_path):
     assert read_plate(tmp_path / "a.png").image.spacing is None
     assert read_plate(tmp_path / "a.png").spacing_source == "none"
     plate = read_plate(tmp_path / "a.png", spacing=(0.2, 0.3))
-    assert (plate.image.spacing, plate.spacing_source, plate.facts) == ((0.2, 0.3), "given", None)
+    assert (plate.image.spacing, plate.spacing_source) == ((0.2, 0.3), "given")
     stated = read_plate(write_plate(tmp_path / "a.dcm", pixels_of()), spacing=(0.2, 0.3))
     assert (stated.image.spacing, stated.spacing_source) == ((0.5, 0.5), "ImagerPixelSpacing")
 
@@ -71,7 +71,7 @@ def test_only_words_that_mean_something_tell_the_view(tmp_path, view, frontal):
 )  # fmt: skip
 def test_a_region_has_its_size_wherever_it_lies_and_the_plate_inside(row, column, size, spacing):
     pixels = pixels_of((100, 150)).astype(np.float32)[np.newaxis]
-    plate = Plate(Image(pixels, spacing=(spacing, spacing)), "given", None)
+    plate = Plate(Image(pixels, spacing=(spacing, spacing)))
     region = knee_region(plate, given_knee(row, column), size)
     n = round(size / spacing)
     assert region.size == (n, n)
@@ -104,6 +104,6 @@ def test_a_region_is_what_the_encoders_would_have_cut_out_of_the_plate(tmp_path)
 
 
 def test_a_region_needs_a_spacing():
-    plate = Plate(Image(np.ones((1, 50, 50), np.float32)), "none", None)
+    plate = Plate(Image(np.ones((1, 50, 50), np.float32)))
     with pytest.raises(ImageError, match="pixel spacing is unknown"):
         knee_region(plate, given_knee(20, 20))

@@ -84,6 +84,72 @@ def test_itk_formats_give_what_nifti_gives(suffix: str, solids: Segmentation, tm
     assert found.affine == pytest.approx(solids.affine, abs=1e-6)
 
 
+def nrrd(path: Path, labels: np.ndarray, affine: np.ndarray, space: str) -> Path:
+    """Write an NRRD by hand, its directions as `affine` has them in `space`; without them where it is empty."""
+    vectors = " ".join(f"({','.join(f'{number:.6f}' for number in affine[:3, axis])})" for axis in range(3))
+    origin = ",".join(f"{number:.6f}" for number in affine[:3, 3])
+    oriented = f"space: {space}\nspace directions: {vectors}\nspace origin: ({origin})" if space else "spacings: 1 1 1"
+    sizes = " ".join(str(length) for length in labels.shape)
+    header = f"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: {sizes}\nencoding: raw\n{oriented}\n\n"
+    path.write_bytes(header.encode() + labels.astype(np.uint8).tobytes(order="F"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("space", "of_ras"),
+    [
+        ("right-anterior-superior", (1, 1, 1)),
+        ("LPS", (-1, -1, 1)),
+        ("left-posterior-superior", (-1, -1, 1)),
+        ("left-anterior-superior", (-1, 1, 1)),
+    ],
+)
+def test_an_nrrd_is_read_the_right_way_round_also_where_it_is_left_handed(
+    space: str, of_ras: tuple[int, ...], solids: Segmentation, tmp_path: Path
+) -> None:
+    pytest.importorskip("SimpleITK")
+    for signs in product((1, -1), repeat=3):
+        turn = np.array(list(zip(range(3), signs, strict=True)))
+        voxels = orientations.apply_orientation(solids.labels, turn)
+        affine = solids.affine @ orientations.inv_ornt_aff(turn, solids.labels.shape)
+        found = read(nrrd(tmp_path / "knee.nrrd", voxels, np.diag([*of_ras, 1]) @ affine, space))
+        assert np.array_equal(found.labels, solids.labels)
+        assert found.affine == pytest.approx(solids.affine, abs=1e-4)
+
+
+@pytest.mark.parametrize("space", ["", "scanner-xyz", "3D-right-handed"])
+def test_an_nrrd_without_a_space_of_a_body_is_refused_as_nifti_is(
+    space: str, solids: Segmentation, tmp_path: Path
+) -> None:
+    pytest.importorskip("SimpleITK")
+    with pytest.raises(ImageError, match=r"knee\.nrrd: has no orientation"):
+        read(nrrd(tmp_path / "knee.nrrd", solids.labels, solids.affine, space))
+
+
+def test_an_mha_without_directions_is_refused_as_nifti_is(solids: Segmentation, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(solids.labels.transpose(2, 1, 0)), str(tmp_path / "knee.mha"))
+    whole = (tmp_path / "knee.mha").read_bytes()
+    (tmp_path / "knee.mha").write_bytes(whole.replace(b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b""))
+    with pytest.raises(ImageError, match=r"knee\.mha: has no orientation"):
+        read(tmp_path / "knee.mha")
+
+
+def test_two_orientations_that_disagree_about_sides_are_refused(solids: Segmentation, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(solids.labels, solids.affine)
+    for flip in (np.diag([-1, 1, 1, 1]), np.diag([-1, -1, 1, 1]), np.diag([1, 1, -1, 1])):
+        image.set_sform(flip @ solids.affine, code=1)
+        image.set_qform(solids.affine, code=1)
+        nib.save(image, tmp_path / "two.nii")
+        with pytest.raises(ImageError, match=r"two.nii: its two orientations \(sform, qform\) disagree"):
+            read(tmp_path / "two.nii")
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]  # an atlas' frame
+    image.set_sform(turn @ solids.affine, code=2)
+    nib.save(image, tmp_path / "two.nii")
+    assert read(tmp_path / "two.nii").affine == pytest.approx(turn @ solids.affine, abs=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
 def test_labels_of_any_type_are_read(dtype: type, solids: Segmentation, tmp_path: Path) -> None:
     assert np.array_equal(read(write_segmentation(tmp_path / "a.nii.gz", solids, dtype)).labels, solids.labels)

@@ -15,7 +15,8 @@ from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.knee import thickness_folder
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
-from mris.knee.flatten import map_mask
+from mris.knee.flatten import map_mask, subregion_masks
+from mris.knee.map_edges import ATLAS_EDGES
 from mris.knee.segmentation import PRESETS, Segmentation, read_segmentation
 from mris.knee.segmentation_files import KneeFile, knee_files, knee_of_name
 from mris.knee.thickness import DENUDED_BEYOND_MM
@@ -329,6 +330,19 @@ def real_knee(data_dir: Path) -> Segmentation:
 @pytest.fixture(scope="module")
 def real_maps(real_atlas: CartilageAtlas, real_knee: Segmentation) -> ThicknessMaps:
     return thickness_maps(real_atlas, real_knee)
+
+
+@pytest.mark.data
+def test_the_edges_that_pictures_name_are_those_of_the_atlas_maps(real_atlas: CartilageAtlas) -> None:
+    for region, bone in ((real_atlas.femoral, "femur"), (real_atlas.tibial, "tibia")):
+        parts, edges = subregion_masks(region), ATLAS_EDGES[region.name]
+        rows = {name: float(np.argwhere(mask)[:, 0].mean()) for name, mask in parts.items()}
+        upper, lower = sorted(("medial", "lateral"), key=lambda part: rows[f"{part}_{bone}"])
+        assert (edges.top, edges.bottom) == (upper, lower)
+        front = "trochlea" if bone == "femur" else "anterior_medial_tibia"
+        behind = "posterior_medial_femur" if bone == "femur" else "posterior_medial_tibia"
+        columns = [float(np.argwhere(parts[name])[:, 1].mean()) for name in (behind, front)]
+        assert columns[0] < columns[1] and (edges.left, edges.right) == ("posterior", "anterior")
 
 
 @pytest.mark.data

@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pydicom
 import pytest
 from tests.dicom_sources import write_radiograph
 
 from mris.database.database import EmbeddingDatabase
 from mris.errors import ImageError, ManifestError, SettingsError
 from mris.images.image import Image
+from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.radiograph import read_plate
@@ -111,11 +113,53 @@ def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
         read_queries(path, "knee", side=said, preparation=preparation)
 
 
+@pytest.mark.parametrize(
+    ("header", "said", "fields"),
+    [
+        ({"ImageLaterality": "B"}, "left", {}),
+        ({"ImageLaterality": "B"}, None, {}),
+        ({"ViewPosition": "LL"}, "left", {"region_mm": 14.0}),
+        ({"Laterality": "R"}, "left", {}),
+        ({"PatientOrientation": ["R", "F"]}, "left", {}),
+        ({"Laterality": "L", "PixelSpacing": [12.0, 12.0]}, None, {}),
+        ({"Laterality": "L"}, None, {"extent_mm": (140.0, 140.0)}),
+    ],
+)
+def test_command_and_library_refuse_a_picture_alike(make_synthesizer, tmp_path, rng, header, said, fields):
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
+    synthesizer, reasons = make_synthesizer(**fields), []
+    with pytest.raises(ImageError) as refused:
+        list(synthesize_files(synthesizer, [path], tmp_path / "out", replace(QUIET, side=said)))
+    reasons.append(str(refused.value))
+    with pytest.raises(ImageError) as refused:
+        synthesizer(read_image(path), side=said)
+    reasons.append(str(refused.value))
+    assert len(set(reasons)) == 1
+
+
+def test_command_and_library_take_the_same_side_and_give_the_same_map(make_synthesizer, tmp_path, rng):
+    synthesizer = make_synthesizer()
+    path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), Laterality="R")
+    list(synthesize_files(synthesizer, [path], tmp_path / "out", QUIET))
+    with np.load(tmp_path / "out" / "knee.npz") as written:
+        np.testing.assert_array_equal(written["image"], synthesizer(read_image(path)).image)
+        np.testing.assert_array_equal(written["image"], synthesizer(read_image(path), side="R").image)
+
+
 @pytest.mark.parametrize("header", [{"ImageLaterality": "B"}, {"ViewPosition": "LL"}])
 def test_a_plate_of_both_sides_or_of_another_view_is_a_query_where_its_center_is_given(tmp_path, rng, header):
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     (query,) = read_queries(path, "knee", side="left", center=(3.0, 4.0), preparation=REGION)
     assert query.facts.side == "left"
+
+
+@pytest.mark.parametrize("knees", [None, FINDER])
+def test_what_is_doubtful_in_a_header_is_noted_of_the_query(plate, knees):
+    dataset = pydicom.dcmread(plate)
+    dataset.PresentationIntentType = "FOR PROCESSING"
+    dataset.save_as(plate)
+    for query in read_queries(plate, "plate", knees=knees, preparation=REGION):
+        assert any("FOR PROCESSING" in note for note in query.facts.notes)
 
 
 def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
@@ -124,6 +168,28 @@ def test_an_array_without_spacing_takes_the_given_one_and_says_so(tmp_path):
     assert query.image.spacing == (0.2, 0.2) and query.facts.spacing_source == "given"
     (query,) = read_queries(tmp_path / "a.npy", "a")
     assert query.image.spacing is None and query.facts.spacing_source is None
+
+
+@pytest.mark.parametrize("side", [None, "left"])
+def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_saw(tmp_path, side):
+    np.save(tmp_path / "crop.npy", np.eye(92))
+    for known, spacing, noted in (((140.0, 140.0), None, True), ((92.0, 92.0), (1.0, 1.0), False), (None, None, False)):
+        preparation = SourcePreparation(size=(8, 8), extent_mm=known)
+        (query,) = read_queries(tmp_path / "crop.npy", "crop", side=side, spacing=spacing, preparation=preparation)
+        assert any("whether it shows 140 x 140 mm" in note for note in query.facts.notes) == noted
+
+
+def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_path, rng, monkeypatch):
+    synthesizer, looks = make_synthesizer(), []
+    for name in ("outputs.write_maps_picture", "files.write_neighbors_picture"):
+        monkeypatch.setattr(f"mris.synthesis.{name}", lambda *_, look: looks.append(look))
+    files = [tmp_path / f"{n}.npy" for n in range(3)]
+    for file in files:
+        np.save(file, rng.random((8, 8)))
+    outcomes = list(synthesize_files(synthesizer, files, tmp_path / "out", FileOptions(side="left", formats=("png",))))
+    assert [outcome.problem for outcome in outcomes] == [None] * 3
+    assert len(looks) == 6 and len({(look.values, look.spread) for look in looks}) == 1
+    assert looks[0].values[0] < looks[0].values[1] and looks[0].spread > 0
 
 
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):

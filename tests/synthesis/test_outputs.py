@@ -15,7 +15,8 @@ from mris.errors import OutputError, SettingsError
 from mris.images.read import read_image
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.outputs import Query, provenance, write_synthesis
-from mris.synthesis.pictures import drawable, write_maps_picture, write_neighbors_picture
+from mris.synthesis.pictures import Look, write_maps_picture, write_neighbors_picture
+from mris.wording import drawable
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_padding_is_not_a_neighbor(synthesizer, cohort):
 
 
 def test_pictures_are_readable_and_show_gray_where_there_is_no_value(synthesis, synthesizer, cohort, tmp_path):
-    write_maps_picture(tmp_path / "maps.png", synthesis, value_range=(0, 3))
+    write_maps_picture(tmp_path / "maps.png", synthesis, look=Look((0, 3)))
     maps = synthesizer.neighbor_maps(synthesis, 3)
     write_neighbors_picture(tmp_path / "neighbors.png", synthesis, cohort.read_sources([2])[0], maps)
     for name in ("maps.png", "neighbors.png"):

@@ -1,7 +1,7 @@
 """From files to files with a baseline: read queries, predict, write maps."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -11,21 +11,21 @@ import numpy as np
 import mris
 from mris.baselines.predictor import Baseline
 from mris.errors import ImageError, SettingsError
-from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import refuse_other_view
+from mris.images.admission import admit
 from mris.images.read import read_image
 from mris.images.result_names import result_stems
-from mris.images.transforms import check_extent, prepare_source
+from mris.images.transforms import prepare_source
 from mris.images.write import write_json, write_nifti
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one query file: what was written, or why nothing was."""
+    """What became of one query file: what was written and what deserves a look, or why nothing was."""
 
     path: Path
     written: tuple[Path, ...] = ()
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def predict_files(
@@ -53,7 +53,7 @@ def predict_files(
     Raises:
         SettingsError: two files would write the same results, or a result would replace a query.
         ImageError: a file cannot be used, or is by its header not what the network was made for
-            (`mris.images.dicom_facts.refuse_other_view`), and `on_error` is "stop".
+            (`mris.images.admission.admit`), and `on_error` is "stop".
         OutputError: the disk refuses.
     """
     out = Path(out_dir)
@@ -65,15 +65,9 @@ def predict_files(
     card, preparation = baseline.card, baseline.preparation
     for path, stem in zip(files, stems, strict=True):
         try:
-            image = read_image(path)
-            facts = None if "::" in str(path) else read_dicom_facts(path)
-            if facts is not None:
-                refuse_other_view(path, facts, side, preparation)
-            if image.spacing is None and spacing is not None:
-                image = replace(image, spacing=spacing)
-            own_side = image.laterality or side
-            check_extent(image, preparation)
-            source = prepare_source(image, preparation, side=own_side)
+            image = read_image(path, spacing=spacing)
+            admitted = admit(image, preparation, side=side)
+            source = prepare_source(image, preparation, side=admitted.side)
             (target,) = baseline.predict(source[np.newaxis])
         except ImageError as error:
             if on_error == "stop":
@@ -85,7 +79,7 @@ def predict_files(
         record = {
             "format_version": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "query": {"name": path.name, "side": own_side},
+            "query": {"name": path.name, "side": admitted.side, "notes": admitted.notes},
             "method": card.method,
             "network_sha256": card.sha256,
             "regions": card.regions,
@@ -94,4 +88,4 @@ def predict_files(
             "software": {"mris": mris.__version__},
         }
         write_json(out / f"{stem}.json", record)
-        yield Prediction(path, (out / f"{stem}.nii.gz", out / f"{stem}.json"))
+        yield Prediction(path, (out / f"{stem}.nii.gz", out / f"{stem}.json"), notes=admitted.notes)

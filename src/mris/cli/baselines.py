@@ -140,6 +140,8 @@ def synthesize(
             n_done += 1
         else:
             typer.echo(f"skipped: {outcome.problem}", err=True)
+        for note in outcome.notes:
+            typer.echo(f"note: {outcome.path.name}: {note}", err=True)
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')} predicted into {out}")
     if n_done == 0:
         raise SettingsError("no file could be used; the reasons stand above")

@@ -42,12 +42,14 @@ def demo(
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.evaluation.bundle_evaluation import evaluate_bundle
     from mris.images.transforms import SourcePreparation
+    from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.build_bundle import build_bundle
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
+    from mris.synthesis.pictures import Look
 
     progress, started = not quiet, time.perf_counter()
     knees, folder, run, path = out / "knees", out / "cohort", out / "run", out / "knees.bundle"
@@ -82,7 +84,8 @@ def demo(
     bundle = Bundle.open(path)
 
     step(f"synthesize {path} {knees}/.../*_left.png --side left --out {maps}")
-    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), maps, FileOptions(side="left")))
+    options = FileOptions(side="left", look=Look(edges=PHANTOM_EDGES))
+    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), maps, options))
 
     step(f"evaluate {path} {folder} --by klg --out {report_folder}")
     evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)

@@ -70,6 +70,13 @@ def synthesize(
     pictures: Annotated[
         bool | None, typer.Option(help="Draw the neighbors of each query; by default for up to 50 files.")
     ] = None,
+    edges: Annotated[
+        Literal["atlas", "phantom"] | None,
+        typer.Option(
+            help="Write medial, lateral, anterior and posterior on pictures, regions facing the same way: of maps of "
+            "`mris thickness` (atlas) or of the digital cohort (phantom)."
+        ),
+    ] = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM results into the study of each source (DICOM too).")
     ] = False,
@@ -96,9 +103,11 @@ def synthesize(
     from rich.progress import track
 
     from mris.cohort.names import normal_form
+    from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.knee.radiograph import REGION_MM
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.files import FileOptions, synthesize_files
+    from mris.synthesis.pictures import Look
 
     if dicom:
         import_module("highdicom")  # missing, it is missed before the work, not after it
@@ -114,6 +123,7 @@ def synthesize(
         dicom=dicom,
         salt=_salt() if deidentify else None,
         on_error=on_error,
+        look=Look(edges={None: {}, "atlas": ATLAS_EDGES, "phantom": PHANTOM_EDGES}[edges]),
     )
     opened = Bundle.open(bundle)
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float16, Float32
@@ -13,8 +12,9 @@ from mris.cohort.manifest import ManifestRow
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
-from mris.images.dicom import read_dicom_facts
+from mris.images.admission import admit
 from mris.images.extent import Extent, extent_of
+from mris.images.header import Side
 from mris.images.image import Image, usable_spacing
 from mris.images.read import read_image
 from mris.images.transforms import (
@@ -216,30 +216,28 @@ class _Target(NamedTuple):
 
 
 def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Problem]) -> _Source | None:
-    image = _opened(row, row.source, "source", row.spacing, problems)
+    image = _opened(row, row.source, "source", problems)
     if image is None:
         return None
     if row.side and image.laterality and row.side != image.laterality:
         reason = f"the file says {image.laterality}, the manifest says {row.side}; the manifest is believed"
         problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
-    if _is_mirrored(row.source):
-        reason = (
-            f"image {image.origin}: its header (PatientOrientation) says that the picture is mirrored; cut its knees "
-            "out by mris radiograph, which mirrors it back, and name these regions as sources"
-        )
-        problems.append(Problem(row.row, row.key, "source", reason, "mirrored source"))
-        return None
+    image = image.corrected(spacing=row.spacing, side=cast(Side, row.side) if row.side else None)
     try:
-        pixels = prepare_source(image, settings.source, side=row.side or None, center=row.center)
+        admitted = admit(image, settings.source, center=row.center)
+    except ImageError as error:
+        problems.append(Problem(row.row, row.key, "source", str(error), "source does not fit"))
+        return None
+    problems += [
+        Problem(row.row, row.key, "source", f"image {image.origin}: {note}", "doubtful header", "note")
+        for note in admitted.notes
+    ]
+    try:
+        pixels = prepare_source(image, settings.source, side=admitted.side, center=row.center)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
     return _Source(pixels, extent_of(image))
-
-
-def _is_mirrored(path: str) -> bool:
-    facts = read_dicom_facts(Path(path)) if Path(path).is_file() else None  # not "file.npz::key"
-    return facts is not None and facts.row_towards == "right"
 
 
 def _read_targets(
@@ -254,7 +252,7 @@ def _read_targets(
 def _read_target(
     row: ManifestRow, path: str, column: str, settings: PrepareSettings, problems: list[Problem]
 ) -> _Target | None:
-    image = _opened(row, path, column, None, problems)
+    image = _opened(row, path, column, problems)
     if image is None:
         return None
 
@@ -288,11 +286,9 @@ def _read_target(
     return _Target(target, stored, image.size)
 
 
-def _opened(
-    row: ManifestRow, path: str, column: str, spacing: tuple[float, float] | None, problems: list[Problem]
-) -> Image | None:
+def _opened(row: ManifestRow, path: str, column: str, problems: list[Problem]) -> Image | None:
     try:
-        return read_image(path, spacing=spacing)
+        return read_image(path)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, column, str(error), f"unreadable {column}"))
     except MemoryError:

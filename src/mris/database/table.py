@@ -140,9 +140,7 @@ class EntryWriter:
             if self._read_version is None:
                 operation = lance.LanceOperation.Overwrite(self._schema, self._fragments)
             return int(
-                lance.LanceDataset.commit(
-                    lance_path(self._path), operation, read_version=self._read_version
-                ).version
+                lance.LanceDataset.commit(lance_path(self._path), operation, read_version=self._read_version).version
             )
 
 

@@ -1,7 +1,7 @@
 """DICOM: one monochrome frame, in the order of transforms that the standard lays down.
 
 1. Decode the transfer syntax (native, deflated, RLE, JPEG, JPEG-LS, JPEG 2000, HTJ2K).
-2. Take BitsStored bits and the sign of PixelRepresentation.
+2. Take BitsStored bits and the sign of PixelRepresentation, whatever the decoder made of the bits above them.
 3. Pixel padding (PixelPaddingValue, PixelPaddingRangeLimit) becomes NaN: it is no signal.
 4. Modality transform: ModalityLUTSequence, else RescaleSlope and RescaleIntercept.
 5. MONOCHROME1 (smallest is white) is inverted within the range that stored values can take, so that larger is
@@ -25,8 +25,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from mris.errors import ImageError
 from mris.images.codestream import StatedSize, is_cut, stated_size
-from mris.images.dicom_facts import DicomFacts, facts_of, is_upside_down, named_sides, number, rescale
+from mris.images.dicom_facts import facts_of, is_upside_down, named_sides, number, rescale
 from mris.images.faults import library_faults_as_image_error
+from mris.images.header import Header
 from mris.images.image import Image, check_pixel_count
 
 _BITS_OF_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
@@ -44,7 +45,7 @@ _PREAMBLE = 128 + len("DICM")
 def read_dicom(path: Path) -> Image:
     """Read a DICOM file of one monochrome frame.
 
-    Spacing and laterality are those of `mris.images.dicom_facts.DicomFacts`; the laterality of a picture of both
+    Spacing and laterality are those of `mris.images.header.Header`; the laterality of a picture of both
     sides is None. See the module for the order of pixel transforms. A file without the 128-byte preamble is read if
     it ends in ``.dcm``.
 
@@ -56,18 +57,18 @@ def read_dicom(path: Path) -> Image:
         force = not _has_preamble(path)
         if not force:
             _check_deflated(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=force, defer_size=_LARGEST_OVERHEAD)
-        _check_header(header, path)
-        _check_file_size(header, path)
+        elements = pydicom.dcmread(path, stop_before_pixels=True, force=force, defer_size=_LARGEST_OVERHEAD)
+        _check_header(elements, path)
+        _check_file_size(elements, path)
         dataset = pydicom.dcmread(path, force=force)
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
-        facts = facts_of(dataset)
-    laterality = facts.sides[0] if len(facts.sides) == 1 else None
-    return Image(pixels, spacing=facts.spacing, origin=str(path), laterality=laterality)
+        header = facts_of(dataset)
+    laterality = header.sides[0] if len(header.sides) == 1 else None
+    return Image(pixels, spacing=header.spacing, origin=str(path), laterality=laterality, header=header)
 
 
-def read_dicom_facts(path: Path) -> DicomFacts | None:
+def read_dicom_facts(path: Path) -> Header | None:
     """Read what the header of a DICOM image says, without its pixels; None if the file is none.
 
     A file without the 128-byte preamble counts as DICOM if it ends in ``.dcm`` or ``.dicom`` and states rows and
@@ -239,10 +240,12 @@ def _check_stream(stream: bytes, size: tuple[int, int], dataset: Dataset, path: 
 
 def _pixels(dataset: Dataset, path: Path) -> np.ndarray:
     """Take pixels through the transforms listed in the module's head."""
-    stored = dataset.pixel_array
-    if stored.ndim != 2:
-        raise ImageError(f"image {path}: decodes to shape {stored.shape}, but one gray frame is read; export it again")
-    padding = _padding(dataset, stored)
+    dataset.pixel_array_options(correct_unused_bits=False)  # done below, for every syntax alike
+    decoded = dataset.pixel_array
+    if decoded.ndim != 2:
+        raise ImageError(f"image {path}: decodes to shape {decoded.shape}, but one gray frame is read; export it again")
+    stored = _stored_bits(decoded, dataset)
+    padding = _padding(dataset, decoded, stored)
     low, high = _stored_range(dataset, stored)
     with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes inf, which `Image` refuses by name
         if dataset.get("ModalityLUTSequence"):
@@ -263,6 +266,21 @@ def _pixels(dataset: Dataset, path: Path) -> np.ndarray:
     return pixels[np.newaxis]
 
 
+def _stored_bits(decoded: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Cut decoded values to BitsStored, and extend their sign.
+
+    Bits above HighBit mean nothing (PS3.5, 8.1.1; old files keep overlays there), and compressed streams carry them
+    along; streams of signed values may not know of the sign.
+    """
+    if decoded.dtype.kind == "f":
+        return decoded
+    n_bytes = decoded.dtype.itemsize
+    dtype = np.dtype(f"{'i' if dataset.get('PixelRepresentation') else 'u'}{n_bytes}")
+    values = decoded.view(dtype.newbyteorder(decoded.dtype.byteorder))
+    unused = 8 * n_bytes - int(dataset.BitsStored)
+    return values if unused <= 0 else np.asarray((values << unused) >> unused)
+
+
 def _stored_range(dataset: Dataset, stored: np.ndarray) -> tuple[float, float]:
     """Return the ends of the range that stored values can take; for float pixels, that they do take."""
     if stored.dtype.kind == "f":
@@ -273,12 +291,14 @@ def _stored_range(dataset: Dataset, stored: np.ndarray) -> tuple[float, float]:
     return 0, (1 << bits) - 1
 
 
-def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
+def _padding(dataset: Dataset, *pixels: np.ndarray) -> np.ndarray | None:
+    """Where pixels are padding: as decoded, or as stored, since some padding values need bits above BitsStored."""
     ends = [_padding_value(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] is None:
         return None
     low, high = sorted((ends[0], ends[0] if ends[1] is None else ends[1]))
-    mask = np.asarray((stored >= low) & (stored <= high))
+    masks = [np.asarray((values >= low) & (values <= high)) for values in pixels]
+    mask = np.logical_or.reduce(masks)
     return mask if mask.any() else None
 
 

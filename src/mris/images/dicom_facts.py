@@ -2,20 +2,19 @@
 
 import math
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DigitalIntraOralXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForProcessing,
+)
 
-from mris.errors import ImageError
+from mris.images.header import Header, Side
 from mris.images.image import Spacing, side_name, usable_spacing
-from mris.images.transforms import SourcePreparation
-
-Side = Literal["left", "right"]
-"""A side of the patient's body."""
 
 _BOTH = ("b", "both", "bilateral")
 _LATERALITY_CODES: dict[str, tuple[Side, ...]] = {
@@ -37,50 +36,14 @@ _OBLIQUE = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
 _AXIAL = {"AXIAL", "TANGENTIAL", "SKY", "SKYLINE", "SUNRISE", "MERCHANT", "LAURIN", "PATELLA", "TUNNEL", "NOTCH"}
 """Words for views of a knee: DICOM's terms (PS3.3, C.8.7.1; PS3.16, CID 4010) and the usual ones."""
 
-
-@dataclass(frozen=True)
-class DicomFacts:
-    """Facts of one DICOM image that its pixels do not show.
-
-    Attributes:
-        spacing: Row and column spacing in mm at the patient, as far as the file says; None if it does not.
-        spacing_source: Where it comes from: "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", or
-            "none"; with " / magnification" where it was divided by EstimatedRadiographicMagnificationFactor, and with
-            " (magnification not used)" where it may or may not have been corrected for that.
-        calibration: PixelSpacingCalibrationType ("GEOMETRY", "FIDUCIAL"), "" where absent.
-        photometric: PhotometricInterpretation; MONOCHROME1 is inverted on reading.
-        bits_stored: BitsStored, 0 where absent.
-        signed: Whether PixelRepresentation says that stored values have a sign.
-        transfer_syntax: Its name, "" where the file does not say.
-        modality: The modality transform, which is applied: "none", "rescale" or "lookup table".
-        display: The display transform that the file suggests, which is not applied: "none", "window" or
-            "lookup table" (VOI).
-        sides: Sides the header names; empty if none, both for a picture of both.
-        sides_source: The element that names them, "" if none does.
-        view: ViewPosition or the view's code in capitals ("PA", "AP", "LL", "OBLIQUE"); without both, "LATERAL" or
-            "AXIAL" where rows or columns run between front and back by PatientOrientation; else "".
-        row_towards: Side of the patient that lies towards the end of a row (the picture's right edge) by
-            PatientOrientation; None where absent or neither left nor right.
-        patient_id: PatientID; for those who ask for it, never for messages.
-    """
-
-    spacing: Spacing | None
-    spacing_source: str
-    calibration: str
-    photometric: str
-    bits_stored: int
-    signed: bool
-    transfer_syntax: str
-    modality: Literal["none", "rescale", "lookup table"]
-    display: Literal["none", "window", "lookup table"]
-    sides: tuple[Side, ...]
-    sides_source: str
-    view: str
-    row_towards: Side | None
-    patient_id: str = field(repr=False)
+_FOR_PROCESSING = {
+    DigitalXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalIntraOralXRayImageStorageForProcessing,
+}
 
 
-def facts_of(dataset: Dataset) -> DicomFacts:
+def facts_of(dataset: Dataset) -> Header:
     """Collect the facts of a data set; what is missing or has no meaning stays empty.
 
     Args:
@@ -89,11 +52,15 @@ def facts_of(dataset: Dataset) -> DicomFacts:
     spacing, spacing_source = spacing_and_source(dataset)
     sides_source, sides = next(iter(named_sides(dataset)), ("", ()))
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
-    return DicomFacts(
+    return Header(
         spacing=spacing,
         spacing_source=spacing_source,
+        unusable_spacings=_unusable_spacings(dataset),
         calibration=_text(dataset, "PixelSpacingCalibrationType"),
         photometric=_text(dataset, "PhotometricInterpretation"),
+        lut_shape=_text(dataset, "PresentationLUTShape").upper(),
+        for_processing=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
+        or dataset.get("SOPClassUID") in _FOR_PROCESSING,
         bits_stored=int(number(dataset.get("BitsStored")) or 0),
         signed=bool(dataset.get("PixelRepresentation")),
         transfer_syntax=syntax.name if isinstance(syntax, UID) else "",
@@ -118,55 +85,6 @@ def is_frontal(view: str) -> bool | None:
     if words & (_LATERAL | _OBLIQUE | _AXIAL):
         return False
     return True if words & _FRONTAL else None
-
-
-def refuse_other_view(
-    path: Path,
-    facts: DicomFacts,
-    side: Side | None,
-    preparation: SourcePreparation | None,
-    *,
-    center_given: bool = False,
-) -> None:
-    """Refuse a picture that its header says not to be what the encoders were made for.
-
-    Encoders of regions see knees from the front or the back. These, and those whose sources of one side are mirrored,
-    see one side at a time. Other encoders may have been trained on lateral views or on both sides, and take them.
-
-    Args:
-        path: For the message.
-        facts: What the header says.
-        side: What the caller says; None if nothing.
-        preparation: How the encoders' sources were prepared; None if unknown.
-        center_given: Whether a person says where in the picture the knee is.
-
-    Raises:
-        ImageError: The header says the other side; or a mirrored picture; or, where no center is given, both sides to
-            encoders of one, or a view that is not frontal to encoders of regions.
-    """
-    of_regions = preparation is not None and preparation.region_mm is not None
-    of_one_side = side is not None or (preparation is not None and preparation.shows_one_side)
-    if of_regions and is_frontal(facts.view) is False and not center_given:
-        raise ImageError(
-            f"image {path}: its header names the view {facts.view!r}, but knees are seen on PA and AP views; mend the "
-            "header, or cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)"
-        )
-    if of_one_side and len(facts.sides) == 2 and not center_given:
-        raise ImageError(
-            f"image {path}: its header ({facts.sides_source}) says that it shows both sides, and neither the whole nor "
-            "its middle is one knee; give the center, let mris synthesize find its knees (--knees detect, --right, "
-            "--left), or cut them out by mris radiograph"
-        )
-    if side is not None and len(facts.sides) == 1 and side not in facts.sides:
-        raise ImageError(
-            f"image {path}: its header ({facts.sides_source}) says {facts.sides[0]}, but --side says {side}; mend "
-            "one of them"
-        )
-    if facts.row_towards == "right":
-        raise ImageError(
-            f"image {path}: its header (PatientOrientation) says that the picture is mirrored; let mris synthesize "
-            "find its knees (--knees detect, --right, --left), or cut them out by mris radiograph: both mirror it back"
-        )
 
 
 def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
@@ -194,6 +112,17 @@ def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
     if magnification is None:
         return spacing, source
     return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
+
+
+def _unusable_spacings(dataset: Dataset) -> tuple[str, ...]:
+    found = {
+        "PixelSpacing": find(dataset, "PixelSpacing"),
+        "ImagerPixelSpacing": dataset.get("ImagerPixelSpacing"),
+        "NominalScannedPixelSpacing": dataset.get("NominalScannedPixelSpacing"),
+    }
+    return tuple(
+        keyword for keyword, value in found.items() if str(value or "").strip() and usable_spacing(value) is None
+    )
 
 
 def named_sides(dataset: Dataset) -> list[tuple[str, tuple[Side, ...]]]:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from mris.errors import ImageError
+from mris.images.header import Header, Side
 
 MAX_PIXELS = 80_000_000
 """Largest number of pixels (over all channels) that is decoded; a full radiograph plate has 15 million."""
@@ -30,6 +31,7 @@ class Image:
         spacing: Row spacing and column spacing in mm, both positive; None where the file does not say.
         origin: File path, or a description, for messages.
         laterality: ``"left"`` or ``"right"`` where the file says so.
+        header: What else the file says.
 
     Raises:
         ImageError: If a value breaks one of these rules.
@@ -43,6 +45,7 @@ class Image:
     spacing: Spacing | None = None
     origin: str = "array"
     laterality: str | None = None
+    header: Header = field(default_factory=Header)
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -111,6 +114,32 @@ class Image:
         if self.spacing is None:
             return None
         return self.size[0] * self.spacing[0], self.size[1] * self.spacing[1]
+
+    def with_spacing(self, spacing: Spacing | None) -> "Image":
+        """Take a spacing that somebody gives, where the file states none.
+
+        Raises:
+            ImageError: It is not two positive numbers.
+        """
+        if spacing is None:
+            return self
+        given = checked_spacing(spacing, self.origin)
+        return self if self.spacing is not None else self.corrected(spacing=given)
+
+    def corrected(self, *, spacing: Spacing | None = None, side: Side | None = None) -> "Image":
+        """Believe a spacing or a side that somebody gives, whatever the file says.
+
+        Raises:
+            ImageError: The spacing is not two positive numbers.
+        """
+        header, image = self.header, self
+        if spacing is not None:
+            header = replace(header, spacing_source="given")
+            image = replace(image, spacing=checked_spacing(spacing, self.origin))
+        if side is not None:
+            header = replace(header, sides=(side,), sides_source="given")
+            image = replace(image, laterality=side)
+        return replace(image, header=header)
 
     def __repr__(self) -> str:
         c, h, w = self.shape

@@ -1,5 +1,7 @@
 """PNG and TIFF: gray values as they are stored; color only where it is gray in disguise."""
 
+import math
+import re
 import struct
 from pathlib import Path
 
@@ -7,14 +9,19 @@ import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
+from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_pixel_count
+from mris.images.tiff_floats import read_tiff_floats
 from mris.images.tiff_tags import tags_size
+from mris.reading import parse_json
 
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339
+_DESCRIPTION, _DEPTH = 270, 32997
+_SIGNED = 2
 _UNCOMPRESSED = 1
 _LARGEST_COMPRESSION = 2000  # deflate reaches 1032, LZW somewhat more
 _MOST_BYTES_A_PIXEL = 8
@@ -24,7 +31,7 @@ _GRAY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_raster(path: Path) -> Image:
-    """Read a PNG or TIFF: 1, 8 or 16 bit gray, 32 bit integer or float TIFF.
+    """Read a PNG or TIFF: 1, 8 or 16 bit gray, 32 bit integer TIFF, uncompressed or 32 bit float TIFF.
 
     A palette or color image is read if its channels are equal (gray in disguise), an alpha channel if it is opaque.
     TIFF's "white is zero" is inverted, so that larger is brighter. Resolution tags (made for printing) are no spacing:
@@ -35,18 +42,42 @@ def read_raster(path: Path) -> Image:
             (which Pillow would cut to 8).
     """
     _check_overhead(path)
-    with (
-        library_faults_as_image_error(path, "PNG or TIFF", DecompressionBombError, DecompressionBombWarning),
-        PIL.Image.open(path, formats=("PNG", "TIFF")) as picture,
-    ):
+    with library_faults_as_image_error(path, "PNG or TIFF", DecompressionBombError, DecompressionBombWarning):
+        try:
+            pixels = _read(path)
+        except UnidentifiedImageError:
+            floats = read_tiff_floats(path)
+            if floats is None:
+                raise
+            pixels = floats
+    return Image.from_array(pixels, origin=str(path))
+
+
+def _read(path: Path) -> np.ndarray:
+    with PIL.Image.open(path, formats=("PNG", "TIFF")) as picture:
         check_pixel_count(picture.width * picture.height, str(path))
-        if _has_more_pages(picture):
-            raise ImageError(f"image {path}: holds several pages or frames; one is read: save one of them")
+        if _has_more_pages(picture) or _planes(picture) > 1:
+            raise ImageError(f"image {path}: holds several pages, planes or frames; one is read: save one of them")
         _check_depth(picture, path)
         _check_length(picture, path)
         picture.load()
-        pixels = _gray(picture, path)
-    return Image.from_array(pixels, origin=str(path))
+        return _gray(picture, path)
+
+
+def _planes(picture: PIL.Image.Image) -> int:
+    """Planes that a TIFF tells of in other ways than by its pages: those of ImageJ and of volumes stand behind one."""
+    if not isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        return 1
+    tags = picture.tag_v2
+    told = str(tags.get(_DESCRIPTION, ""))
+    planes = re.match(r"ImageJ=.*?^images=(\d+)\s*$", told, re.DOTALL | re.MULTILINE)
+    if planes:
+        return int(planes[1])
+    if re.fullmatch(r'\{"shape": \[[\d, ]+\].*\}', told):  # as tifffile describes what it wrote
+        samples = int(tags.get(_SAMPLES, 1))
+        shape: list[int] = parse_json(told)["shape"]
+        return math.prod(shape) // (picture.width * picture.height * samples)
+    return int(tags.get(_DEPTH, 1))
 
 
 def _has_more_pages(picture: PIL.Image.Image) -> bool:
@@ -131,10 +162,13 @@ def _check_transparent_value(picture: PIL.Image.Image, array: np.ndarray, path: 
 
 
 def _tiff_values(picture: PIL.Image.Image, array: np.ndarray) -> np.ndarray:
-    """Undo what Pillow leaves undone in TIFF: unsigned 32 bit, and "white is zero" beyond 8 bit."""
+    """Undo what Pillow leaves undone in TIFF: signed 8 bit, unsigned 32 bit, and "white is zero" beyond 8 bit."""
     if not isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
         return array
-    unsigned = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] == 1
+    sample_format = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))[0]
+    unsigned = sample_format == 1
+    if picture.mode == "L" and sample_format == _SIGNED:
+        return array.view(np.int8)
     if picture.mode == "I" and unsigned and picture.tag_v2.get(_BITS_PER_SAMPLE, (0,))[0] == 32:
         array = array.view(np.uint32)
     if picture.tag_v2.get(_PHOTOMETRIC) == 0 and picture.mode not in ("1", "L"):

@@ -10,7 +10,7 @@ import numpy as np
 from mris.errors import ImageError
 from mris.images.arrays import read_npy, read_npz
 from mris.images.dicom import read_dicom
-from mris.images.image import Image, Spacing, checked_spacing
+from mris.images.image import Image, Spacing
 from mris.images.nifti import read_nifti
 from mris.images.raster import read_raster
 from mris.reading import regular_size
@@ -45,7 +45,7 @@ def read_image(path: str | os.PathLike[str], *, array_key: str | None = None, sp
     Args:
         path: A file; ``file.npz::key`` names an array of an NPZ.
         array_key: The array of an NPZ; needed only if it holds several.
-        spacing: Row and column spacing in mm, instead of the file's.
+        spacing: Row and column spacing in mm, taken where the file states none; so it is wherever a spacing is given.
 
     Returns:
         Pixels ``(c, h, w)`` as float32, in the file's own values (DICOM: after the modality transform).
@@ -73,7 +73,9 @@ def read_image(path: str | os.PathLike[str], *, array_key: str | None = None, sp
         image = _READERS[kind](file)
     if np.isnan(image.pixels).all():
         raise ImageError(f"image {image.origin}: every pixel is NaN; nothing is left to read")
-    return image if spacing is None else replace(image, spacing=checked_spacing(spacing, image.origin))
+    if kind != "dicom" and image.spacing is not None:
+        image = replace(image, header=replace(image.header, spacing=image.spacing, spacing_source="file"))
+    return image.with_spacing(spacing)
 
 
 def _file_and_key(path: str | os.PathLike[str], array_key: str | None) -> tuple[Path, str | None]:

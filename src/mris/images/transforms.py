@@ -12,11 +12,8 @@ import scipy.sparse
 from jaxtyping import Float, Float32, Float64
 
 from mris.errors import ImageError, SettingsError
-from mris.images.extent import Extent, alike, extent_of
+from mris.images.extent import Extent, alike
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
-
-WIDEST_KNEE_MM = 300.0
-"""Cassettes for one knee are at most 24 x 30 cm: what is wider is taken for a plate of both."""
 
 _LEAST_VALID_WEIGHT = 0.5
 _ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
@@ -95,30 +92,6 @@ class SourcePreparation:
         if "size" not in values:
             raise SettingsError("source preparation lacks 'size' (rows, columns)")
         return cls(**values)
-
-
-def check_extent(image: Image, settings: SourcePreparation) -> None:
-    """Refuse a whole image that shows more, or less, than those that the encoders were trained on.
-
-    Raises:
-        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is too wide for one knee, where
-            the image or the encoders are of one side.
-    """
-    found = extent_of(image)
-    if settings.region_mm is not None or found is None:
-        return
-    if settings.extent_mm is None:
-        of_one_side = settings.shows_one_side or image.laterality is not None
-        fits = found[1] <= WIDEST_KNEE_MM or not of_one_side
-        rule = f"pictures of one knee are at most {WIDEST_KNEE_MM:g} mm wide"
-    else:
-        fits = alike(found, settings.extent_mm)
-        rule = f"the encoders were trained on pictures of {_written(settings.extent_mm)} mm"
-    if not fits:
-        raise ImageError(
-            f"image {image.origin}: shows {_written(found)} mm, but {rule}; if it is a plate, let mris synthesize find "
-            "its knees (--knees detect, --right, --left), or cut them out by mris radiograph; else check its spacing"
-        )
 
 
 def prepare_source(
@@ -364,10 +337,6 @@ def _checked_extent(extent: Any) -> Extent:
     if len(numbers) != 2 or len(extent) != 2:
         raise SettingsError(f"extent_mm is {extent!r}, but must be height and width, two positive numbers, or None")
     return float(numbers[0]), float(numbers[1])
-
-
-def _written(extent: Extent) -> str:
-    return " x ".join(f"{length:.4g}" for length in extent)
 
 
 def _checked_sides(sides: Any) -> tuple[str, ...]:

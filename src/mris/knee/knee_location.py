@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mris.errors import ImageError
-from mris.images.dicom_facts import Side, is_frontal
+from mris.images.dicom_facts import is_frontal
+from mris.images.header import Side
 from mris.images.image import Image
 from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, Plate, outside_share
 
@@ -60,7 +61,7 @@ def locate_knees(
 
     Example:
         >>> import numpy as np
-        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)), "given", None)
+        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)))
         >>> [knee.side for knee in locate_knees(plate, centers={"left": (150, 310), "right": (150, 90)})]
         ['right', 'left']
     """
@@ -93,11 +94,12 @@ def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) 
 
     Example:
         >>> import numpy as np
-        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)), "given", None)
+        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)))
         >>> notes_on_plate(plate, locate_knees(plate, centers={"right": (0, 150)}), 140.0)
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
     notes = list(notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
+    notes += plate.image.header.notes
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
     for knee in knees:
@@ -149,7 +151,7 @@ def _detected(
         least_confidence = MIN_CONFIDENCE if least_confidence is None else least_confidence
     found = sorted(detector(plate.image), key=lambda detection: detection.center[1])
     believed = [detection for detection in found if detection.confidence >= least_confidence]
-    both = plate.facts is not None and len(plate.facts.sides) == 2
+    both = len(plate.image.header.sides) == 2
     single = None if both else side or plate.laterality
     doubted = [detection for detection in found if detection not in believed]
     # A plate that is said to show one knee may leave a weak second peak unexplained; no other plate may.
@@ -250,7 +252,7 @@ def _check_pair(plate: Plate, knees: Sequence[KneeLocation]) -> None:
 
 
 def _sides_source(plate: Plate) -> str:
-    return "header" if plate.facts is None else plate.facts.sides_source
+    return plate.image.header.sides_source or "header"
 
 
 def _name(plate: Plate) -> str:

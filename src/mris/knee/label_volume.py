@@ -28,6 +28,11 @@ _MOST_COMPRESSED = 1100
 """No gzip or deflate stream holds more than 1,032 times its own bytes."""
 _MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _VOXEL_MM = (0.02, 10.0)
+_LONGEST_TEXT = 1 << 16
+"""Bytes in which the header of an NRRD or MHA ends."""
+_SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
+"""Spaces of NRRD whose axes have names in a body; ITK turns all of them to left, posterior, superior."""
+_DIRECTIONS_OF_MHA = ("transformmatrix", "rotation", "orientation")
 _NIFTI_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
 _NIFTI1: Any = nib.Nifti1Header  # nibabel does not annotate these
 _NIFTI2: Any = nib.Nifti2Header
@@ -53,7 +58,7 @@ def read_label_volume(path: Path) -> LabelVolume:
 
     Raises:
         ImageError: The file is absent, damaged, truncated, no volume, holds other values than whole numbers from 0 to
-            65535, has no orientation, or announces more voxels than `MAX_VOXELS`.
+            65535, has no orientation, or two that disagree, or announces more voxels than `MAX_VOXELS`.
     """
     name = path.name.lower()
     if not path.is_file():
@@ -94,6 +99,7 @@ def _read_nifti(path: Path) -> LabelVolume:
             f"segmentation {path}: has no orientation (sform and qform codes are 0), so left and front are unknown; "
             "write the affine of the MR volume into it"
         )
+    _check_agreement(path, header)
     try:
         unit = _MM.get(header.get_xyzt_units()[0], 1.0)
     except KeyError:  # a code that the standard does not name
@@ -121,6 +127,44 @@ def _check_attached(path: Path) -> None:
         raise ImageError(f"segmentation {path}: its voxels are in another file; save header and voxels as one file")
 
 
+def _check_agreement(path: Path, header: Any) -> None:
+    """Refuse a NIfTI whose two orientations disagree about which way left, front or up is.
+
+    They may be turned against each other a little, as where one of them is of an atlas; no knee lies 90 degrees off.
+    """
+    if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
+        return
+    sform, qform = header.get_sform()[:3, :3], header.get_qform()[:3, :3]
+    between = sform @ np.linalg.inv(qform)
+    if np.linalg.det(between) <= 0 or np.diag(between).min() <= 0:
+        raise ImageError(
+            f"segmentation {path}: its two orientations (sform, qform) disagree about which way left, front or up is; "
+            "write the affine of the MR volume into both"
+        )
+
+
+def _check_orientation_is_stated(path: Path) -> None:
+    """Refuse an NRRD or MHA that says nothing of left and front: ITK takes such axes for left, posterior, superior."""
+    with path.open("rb") as file:
+        lines = file.read(_LONGEST_TEXT).split(b"\n")
+    stated: dict[str, str] = {}
+    for line in lines:
+        key, sign, value = line.decode("latin-1").partition(":" if path.name.lower().endswith(".nrrd") else "=")
+        key = key.strip().lower()
+        if not line.strip() or key == "elementdatafile":  # the last line before the voxels
+            break
+        if sign and not value.startswith("="):  # "key:=value" is a remark
+            stated[key] = value.strip().lower()
+    if any(key in stated for key in _DIRECTIONS_OF_MHA):
+        return
+    if stated.get("space") in _SPACES and "space directions" in stated:
+        return
+    raise ImageError(
+        f"segmentation {path}: has no orientation (no space of a body with its directions, no transform matrix), so "
+        "left and front are unknown; write those of the MR volume into it"
+    )
+
+
 def _read_itk(path: Path) -> LabelVolume:
     import SimpleITK
 
@@ -135,6 +179,7 @@ def _read_itk(path: Path) -> LabelVolume:
     if reader.GetNumberOfComponents() != 1:
         raise ImageError(f"segmentation {path}: has {reader.GetNumberOfComponents()} values a voxel; save one label")
     _check_promise(path, shape, np.dtype(np.uint8))
+    _check_orientation_is_stated(path)
     image = reader.Execute()
     to_ras = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
     affine = np.eye(4)

@@ -2,12 +2,11 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from mris.errors import ImageError
-from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import DicomFacts, Side, is_frontal
+from mris.images.dicom_facts import is_frontal
+from mris.images.header import Header, Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
@@ -27,17 +26,21 @@ class Plate:
     """One radiograph as it left the reader: one knee, or both.
 
     Attributes:
-        image: The pixels as the file has them (larger is brighter), not mirrored.
-        spacing_source: Where the image's spacing comes from: a DICOM element as `DicomFacts.spacing_source` names it,
-            "file" for another format, "given" by the caller, or "none".
-        laterality: The side that the header names; None if it names none, or both.
-        facts: What the header of a DICOM file says; None for another format.
+        image: The pixels as the file has them (larger is brighter), not mirrored, with the file's header.
     """
 
     image: Image
-    spacing_source: str
-    laterality: Side | None
-    facts: DicomFacts | None = None
+
+    @property
+    def spacing_source(self) -> str:
+        """Where the image's spacing comes from (`Header.spacing_source`)."""
+        return self.image.header.spacing_source
+
+    @property
+    def laterality(self) -> Side | None:
+        """The side that the header names; None if it names none, or both."""
+        sides = self.image.header.sides
+        return sides[0] if len(sides) == 1 else None
 
     @property
     def mirrored(self) -> bool:
@@ -45,12 +48,12 @@ class Plate:
 
         Radiographs are shown as if the patient faced the reader: the right knee at the picture's left.
         """
-        return self.facts is not None and self.facts.row_towards == "right"
+        return self.image.header.mirrored
 
     @property
     def view(self) -> str:
         """The view that the header names, such as "PA"; "" if none."""
-        return "" if self.facts is None else self.facts.view
+        return self.image.header.view
 
     @property
     def frontal(self) -> bool | None:
@@ -82,7 +85,7 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
     """Read a radiograph: DICOM of any transfer syntax that is decoded here, or any other file `read_image` reads.
 
     The modality transform is applied and MONOCHROME1 inverted; the display transform that a file suggests (window,
-    VOI table) is not, since it is a choice of viewers: `DicomFacts` says which of them there were.
+    VOI table) is not, since it is a choice of viewers: `Header` says which of them there were.
 
     Args:
         path: One file.
@@ -97,6 +100,7 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
 
     Example:
         >>> import tempfile, numpy as np
+        >>> from pathlib import Path
         >>> from mris.images.write import write_png
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_png(Path(folder, "plate.png"), np.eye(6, 8, dtype=np.uint16))
@@ -104,16 +108,10 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
         >>> plate.image.size, plate.image.spacing, plate.spacing_source
         ((6, 8), (0.2, 0.2), 'given')
     """
-    image = read_image(path)
+    image = read_image(path, spacing=spacing)
     if image.n_channels != 1:
         raise ImageError(f"image {image.origin}: holds {image.n_channels} channels; a radiograph has one")
-    facts = read_dicom_facts(Path(path)) if Path(path).is_file() else None  # not "file.npz::key"
-    source = "file" if facts is None else facts.spacing_source
-    if image.spacing is None:
-        source = "none" if spacing is None else "given"
-        image = replace(image, spacing=spacing)
-    laterality = facts.sides[0] if facts is not None and len(facts.sides) == 1 else None
-    return Plate(image, source, laterality, facts)
+    return Plate(image)
 
 
 def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM) -> Image:
@@ -137,13 +135,15 @@ def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM
         >>> import numpy as np
         >>> image = Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0))
         >>> location = KneeLocation("left", (10.0, 300.0), "given", "given")
-        >>> knee_region(Plate(image, "given", None), location)
+        >>> knee_region(Plate(image), location)
         Image(1 x 140 x 140, spacing 1 x 1 mm, left, array)
     """
     image, (row, column) = plate.image, location.center
     if plate.mirrored:
         image, column = replace(image, pixels=mirror(image.pixels)), image.size[1] - 1 - column
-    return replace(crop_region_mm(image, size_mm, (row, column)), laterality=location.side)
+    region = crop_region_mm(image, size_mm, (row, column))
+    header = Header(spacing=region.spacing, spacing_source=plate.spacing_source, sides=(location.side,))  # one knee's
+    return replace(region, laterality=location.side, header=header)
 
 
 def outside_share(plate: Plate, knee: KneeLocation, size_mm: float) -> float:

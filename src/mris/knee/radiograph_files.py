@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt16
 
 from mris.cohort.names import subject_faults
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
-from mris.images.dicom_facts import Side
+from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
@@ -177,7 +177,7 @@ def _import_plate(
 
 def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:
     """Write down where a region comes from; what is only known outside stays empty."""
-    facts, spacing = plate.facts, region.spacing or (0.0, 0.0)
+    header, spacing = plate.image.header, region.spacing or (0.0, 0.0)
     return KneeRow(
         subject="",
         timepoint="",
@@ -194,11 +194,11 @@ def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> Kne
         view=plate.view,
         mirrored_back=str(int(plate.mirrored)),
         spacing_source=plate.spacing_source,
-        calibration="" if facts is None else facts.calibration,
-        photometric="" if facts is None else facts.photometric,
-        bits_stored="" if facts is None else str(facts.bits_stored),
-        modality="" if facts is None else facts.modality,
-        display="" if facts is None else facts.display,
+        calibration=header.calibration,
+        photometric=header.photometric,
+        bits_stored=str(header.bits_stored or ""),
+        modality=header.modality,
+        display=header.display,
         region_mm=f"{size_mm:g}",
         outside=f"{outside_share(plate, knee, size_mm):.4f}",
         value_slope="",
@@ -265,12 +265,12 @@ def _keypoints(path: Path, plate: Plate, options: PlateOptions) -> PlateKeypoint
         return None
     if options.visit is not None:
         return options.sheet.row_of_visit(*options.visit)
-    return options.sheet.row_of(path, "" if plate.facts is None else plate.facts.patient_id)
+    return options.sheet.row_of(path, plate.image.header.patient_id)
 
 
 def _subject(path: Path, stem: str, plate: Plate, keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
     if options.use_patient_id:
-        subject = "" if plate.facts is None else plate.facts.patient_id
+        subject = plate.image.header.patient_id
         if not subject:
             raise ImageError(f"image {path}: its subject is to be its PatientID, but it states none; give --subject")
     else:

@@ -13,6 +13,7 @@ from mris.evaluation.class_results import ClassEstimate, chance_level, class_nam
 from mris.reporting.downstream_tables import METRIC_TITLES, check_methods
 from mris.reporting.figures import COLORS, tidy
 from mris.reporting.grid import INK
+from mris.wording import drawable
 
 
 def class_metric_figure(methods: Mapping[str, Sequence[ClassEstimate]], metrics: Sequence[str]) -> Figure:
@@ -39,7 +40,7 @@ def class_metric_figure(methods: Mapping[str, Sequence[ClassEstimate]], metrics:
         axis.set_title(METRIC_TITLES[metric], fontsize=10, color=INK)
         axis.margins(x=0.12)
         tidy(axis, grid="x")
-    panels[0].set_yticks(range(len(methods)), list(methods), fontsize=9)
+    panels[0].set_yticks(range(len(methods)), [drawable(name) for name in methods], fontsize=9)
     panels[0].set_ylim(len(methods) - 0.5, -0.7)
     chance = Line2D([], [], color=INK, lw=1, ls="--")
     figure.legend([chance], ["chance"], loc="outside lower center", fontsize=8, frameon=False)
@@ -72,12 +73,14 @@ def class_accuracy_figure(methods: Mapping[str, Sequence[ClassEstimate]], label:
         for place, row in zip(x, found, strict=True):
             if isfinite(row.low):
                 _whisker(axis, (place, place), (row.low, row.high), color)
-        axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=method)
+        axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=drawable(method))
     sizes = [find_estimate(anyone, "class_accuracy", name).n_images for name in names]
-    axis.set_xticks(range(len(names)), [f"{name}\nn = {n}" for name, n in zip(names, sizes, strict=True)], fontsize=8)
+    axis.set_xticks(
+        range(len(names)), [drawable(f"{name}\nn = {n}") for name, n in zip(names, sizes, strict=True)], fontsize=8
+    )
     axis.set_xlim(-0.5, len(names) - 0.5)
     axis.set_ylim(-0.02, 1.02)
-    axis.set_xlabel(label, fontsize=9)
+    axis.set_xlabel(drawable(label), fontsize=9)
     axis.set_ylabel("share classified as such", fontsize=9)
     tidy(axis, grid="y")
     handles, labels = axis.get_legend_handles_labels()

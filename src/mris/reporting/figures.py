@@ -13,7 +13,7 @@ from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 from mris.reporting.tables import UNIT_METRICS, unit_digits
-from mris.synthesis.pictures import drawable
+from mris.wording import drawable
 
 _PLAIN = "#767676"
 COLORS = (
@@ -73,7 +73,7 @@ def interval_figure(results: Results, metric: str, title: str) -> Figure:
             found = results.estimate(method.name, metric, region=region)
             _whisker(axis, found, row, COLORS[row % len(COLORS)], digits)
         axis.set_title(drawable(region), fontsize=10, color=INK)
-        axis.set_xlabel(title, fontsize=9)
+        axis.set_xlabel(drawable(title), fontsize=9)
         tidy(axis, grid="x")
     panels[0].set_yticks(range(len(results.methods)), [drawable(method.name) for method in results.methods], fontsize=9)
     panels[0].set_ylim(len(results.methods) - 0.5, -0.5)
@@ -96,7 +96,7 @@ def strata_figure(results: Results, label: str, metric: str, title: str) -> Figu
         axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel(drawable(label), fontsize=9)
         tidy(axis, grid="y")
-    panels[0].set_ylabel(title, fontsize=9)
+    panels[0].set_ylabel(drawable(title), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
     return figure
@@ -161,7 +161,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
         axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel("people in the database", fontsize=9)
         tidy(axis, grid="y")
-    panels[0].set_ylabel(_TITLES[metric].format(unit=curve.unit), fontsize=9)
+    panels[0].set_ylabel(drawable(_TITLES[metric].format(unit=curve.unit)), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from mris.synthesis.pictures import drawable
+from mris.wording import drawable
 
 INK = "#222222"
 _OUTSIDE = "#ececef"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from mris.cohort.map_quality import SCORES, MapQuality
 from mris.reporting.figures import COLORS
 from mris.reporting.grid import INK, Grid, Shades, values_map
+from mris.wording import drawable
 
 _MARK = "#D55E00"
 
@@ -87,7 +88,7 @@ def histograms(quality: MapQuality, region: int, columns: int = 5) -> Figure:
         marked = np.nan_to_num(np.abs(quality.deviations[:, region, place])) >= quality.threshold
         factor = 100.0 if score.kind == "share" else 1.0
         axis.set_title(score.name, fontsize=9, color=INK)
-        axis.set_xlabel("%" if score.kind == "share" else quality.unit, fontsize=8, labelpad=1)
+        axis.set_xlabel("%" if score.kind == "share" else drawable(quality.unit), fontsize=8, labelpad=1)
         known = np.isfinite(values)
         if known.any():
             low, high = _ends(factor * values[known], marked[known], least=1.0 if score.kind == "share" else 1e-3)

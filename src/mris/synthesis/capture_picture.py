@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mris.synthesis.pictures import ValueRange, draw_map, draw_source, value_limits
+from mris.synthesis.pictures import Look, draw_map, draw_source, value_limits, write_edges
 from mris.synthesis.synthesis import Synthesis
+from mris.wording import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def capture_pixels(
     caption: str,
     source: Float32[np.ndarray, "c h w"] | None = None,
     source_title: str = "source",
-    value_range: ValueRange | None = None,
+    look: Look | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw what an archive shows of a synthesis: all maps share one color scale, all spreads another.
 
@@ -41,30 +42,35 @@ def capture_pixels(
         caption: A line under the picture: what the map is of.
         source: The prepared source; left out if None.
         source_title: Its title.
-        value_range: Least and largest value of the maps' colors; those of the maps if None.
+        look: Colors and edges; this picture's own if None.
 
     Returns:
         Red, green, blue.
     """
     page = _Page(synthesis, with_source=source is not None)
     drawn = [maps[:_N_STRIP] for maps in neighbor_maps]
-    limits = value_range or value_limits(np.concatenate([synthesis.image.ravel(), *(maps.ravel() for maps in drawn)]))
-    spread_limits = (0.0, value_limits(synthesis.spread)[1])
+    look = look or Look()
+    shown = np.concatenate([synthesis.image.ravel(), *(maps.ravel() for maps in drawn)])
+    limits, spread_limits = look.values or value_limits(shown), look.spread_limits(synthesis.spread)
     if source is not None:
         draw_source(page.big(0, 0, source_title), source)
     for index, region in enumerate(synthesis.regions):
         line, place = divmod(index, _PER_LINE)
+        image, edges = look.facing(synthesis.image[index], region)
+        spread, _ = look.facing(synthesis.spread[index], region)
         panel = page.big(line, page.first + place, region)
-        mappable = draw_map(panel, synthesis.image[index], "viridis", *limits, synthesis.spacing)
+        mappable = draw_map(panel, image, "viridis", *limits, synthesis.spacing)
+        write_edges(panel, edges, 8)
         panel = page.big(line, page.first + page.per_line + place, f"{region}: spread of neighbors", after_bars=1)
-        far = draw_map(panel, synthesis.spread[index], "magma", *spread_limits, synthesis.spacing)
+        far = draw_map(panel, spread, "magma", *spread_limits, synthesis.spacing)
+        write_edges(panel, edges, 8)
         if place == 0:
             page.bar(line, page.first + page.per_line, 0, mappable, synthesis.unit)
             page.bar(line, page.first + 2 * page.per_line, 1, far, synthesis.unit)
     strip = 0
     for part, maps in zip(synthesis.contributions, drawn, strict=True):
         for channel, region in enumerate(part.regions):
-            for rank, values in enumerate(maps[:, channel]):
+            for rank, values in enumerate(look.facing(maps[:, channel], region)[0]):
                 weight, cosine = part.weights[rank], part.neighbors.similarities[0, rank]
                 panel = page.small(strip, rank, f"{rank + 1}: weight {weight:.3f}, cos {cosine:.2f}")
                 draw_map(panel, values, "viridis", *limits, synthesis.spacing)
@@ -95,20 +101,20 @@ class _Page:
 
     def big(self, line: int, column: int, title: str, *, after_bars: int = 0) -> "Axes":
         panel = self._axes(self._left(column, after_bars), self._big_top(line), _BIG, _BIG)
-        panel.set_title(title, fontsize=10, pad=4)
+        panel.set_title(drawable(title), fontsize=10, pad=4)
         return panel
 
     def bar(self, line: int, column: int, after_bars: int, drawn: Any, unit: str) -> None:
         axes = self._axes(self._left(column, after_bars), self._big_top(line), 0.16, _BIG)
         bar = self._figure.colorbar(drawn, cax=axes)
         bar.ax.tick_params(labelsize=8, pad=2, length=3)
-        bar.set_label(unit, fontsize=10, labelpad=2)
+        bar.set_label(drawable(unit), fontsize=10, labelpad=2)
 
     def small(self, strip: int, rank: int, title: str) -> "Axes":
         panel = self._axes(
             _EDGE + _LABEL + rank * (self._small + _GAP), self._small_top(strip), self._small, self._small
         )
-        panel.set_title(title, fontsize=7, pad=3)
+        panel.set_title(drawable(title), fontsize=7, pad=3)
         return panel
 
     def label(self, strip: int, text: str) -> None:
@@ -149,7 +155,7 @@ class _Page:
         self._figure.text(
             left / self._width,
             1 - top / self._height,
-            text,
+            drawable(text),
             fontsize=size,
             color=color,
             fontweight=weight,

@@ -17,7 +17,7 @@ from mris.images.write import atomic_write
 from mris.synthesis.deidentify import deidentified
 from mris.synthesis.dicom_objects import parametric_map, secondary_capture
 from mris.synthesis.dicom_source import DerivedFrom, dicom_names
-from mris.synthesis.pictures import ValueRange
+from mris.synthesis.pictures import Look
 from mris.synthesis.synthesis import Synthesis
 
 _FAULTS: tuple[type[Exception], ...] = (*LIBRARY_FAULTS, BytesLengthException)
@@ -31,7 +31,7 @@ def encoded_dicom_objects(
     source: Float32[np.ndarray, "c h w"],
     *,
     salt: bytes | None = None,
-    value_range: ValueRange | None = None,
+    look: Look | None = None,
 ) -> dict[str, bytes]:
     """Make ``STEM_capture.dcm`` and ``STEM_map.dcm``, each as the bytes of its file.
 
@@ -43,7 +43,7 @@ def encoded_dicom_objects(
         source: The prepared source, drawn beside the maps; a de-identified picture leaves it out, because letters may
             be burnt into a radiograph.
         salt: De-identify both objects with this key; None leaves patient and study in.
-        value_range: Least and largest value of the colors and of the window.
+        look: Colors and edges of the picture; its own if None.
 
     Returns:
         Content by file name.
@@ -58,9 +58,9 @@ def encoded_dicom_objects(
             derived,
             neighbor_maps,
             picture_source=source if salt is None else None,
-            value_range=value_range,
+            look=look,
         )
-        values = parametric_map(synthesis, derived, value_range=value_range)
+        values = parametric_map(synthesis, derived)
         made = zip(dicom_names(stem), (picture, values), strict=True)
         return {name: _encoded(one if salt is None else deidentified(one, salt)) for name, one in made}
 

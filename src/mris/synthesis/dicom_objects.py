@@ -22,7 +22,7 @@ from pydicom.uid import UID
 import mris
 from mris.synthesis.capture_picture import WARNING, capture_pixels
 from mris.synthesis.dicom_source import PATIENT_AND_STUDY, DerivedFrom, SourceHeader
-from mris.synthesis.pictures import ValueRange, value_limits
+from mris.synthesis.pictures import Look, value_limits
 from mris.synthesis.synthesis import Synthesis
 from mris.wording import counted
 
@@ -50,7 +50,7 @@ def content_uid(*parts: object) -> UID:
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
 
 
-def parametric_map(synthesis: Synthesis, derived: DerivedFrom, *, value_range: ValueRange | None = None) -> Dataset:
+def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
     """Make the Parametric Map: one float32 frame a region, in the unit, stored value = real value.
 
     Where the map has no value the frame holds NaN, and FloatPixelPaddingValue says so: a reader that does not know
@@ -59,7 +59,6 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom, *, value_range: V
     Args:
         synthesis: What to store.
         derived: Its source.
-        value_range: The window; the values' range if None.
 
     Returns:
         The object, ready to be saved.
@@ -68,7 +67,7 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom, *, value_range: V
 
     spacing = synthesis.spacing or (1.0, 1.0)
     series = _series_uid("map", synthesis, derived)
-    least, largest = value_range or value_limits(synthesis.image)
+    least, largest = value_limits(synthesis.image)
     labels = _labels(synthesis.regions)
     made: Any = highdicom.pm.ParametricMap(
         [_template(synthesis, derived)],
@@ -114,7 +113,7 @@ def secondary_capture(
     neighbor_maps: Sequence[Float32[np.ndarray, "m r h w"]],
     *,
     picture_source: Float32[np.ndarray, "c h w"] | None = None,
-    value_range: ValueRange | None = None,
+    look: Look | None = None,
 ) -> Dataset:
     """Make the Secondary Capture: maps, color bars, spread and a strip of neighbors as a color picture.
 
@@ -123,7 +122,7 @@ def secondary_capture(
         derived: Its source.
         neighbor_maps: For each contribution its neighbors' targets, as `BatchSynthesizer.neighbor_maps` gives them.
         picture_source: The prepared source, drawn beside the maps; left out if None.
-        value_range: Least and largest value of the colors; those of the maps if None.
+        look: Colors and edges; this picture's own if None.
 
     Returns:
         The object, ready to be saved.
@@ -136,7 +135,7 @@ def secondary_capture(
         caption=_caption(synthesis, derived),
         source=picture_source,
         source_title="source, mirrored" if derived.mirrored else "source",
-        value_range=value_range,
+        look=look,
     )
     series = _series_uid("capture", synthesis, derived)
     made: Any = highdicom.sc.SCImage.from_ref_dataset(

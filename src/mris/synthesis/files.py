@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.synthesis.outputs import Format, Query, write_synthesis
-from mris.synthesis.pictures import ValueRange, write_neighbors_picture
+from mris.synthesis.pictures import Look, value_limits, write_neighbors_picture
 from mris.synthesis.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
@@ -38,7 +38,7 @@ class FileOptions:
         dicom: Also write a Secondary Capture and a Parametric Map into the study of the source, which must be DICOM.
         salt: De-identify these two, with this key of the replacements (`mris.synthesis.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
-        value_range: Least and largest value of the pictures' colors.
+        look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
     """
 
     side: Literal["left", "right"] | None = None
@@ -51,7 +51,7 @@ class FileOptions:
     dicom: bool = False
     salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
-    value_range: ValueRange | None = None
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ def synthesize_files(
             for query, synthesis in zip(alike, syntheses, strict=True):
                 mirrored = query.mirrored and synthesizer.mirrors_targets
                 synthesized.append((query, replace(synthesis, mirrored=mirrored)))
+        options = replace(options, look=_common_look(synthesizer, synthesized, options))
         for path, _ in batch:
             of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
             if path in problems:
@@ -171,6 +172,27 @@ def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: SourceHead
     source = synthesizer.prepare(query.image, side=side, center=query.center)
     mirrored = preparation is not None and side in preparation.mirror_sides
     return _Prepared(query.path, query.stem, query.facts, source, mirrored, header)
+
+
+def _common_look(
+    synthesizer: BatchSynthesizer, synthesized: Sequence[tuple[_Prepared, Synthesis]], options: FileOptions
+) -> Look:
+    """Colors that do not change from file to file, so that pictures of a run can be compared."""
+    look = options.look
+    drawn = options.pictures or options.dicom or "png" in options.formats
+    if not drawn or not synthesized or (look.values is not None and look.spread is not None):
+        return look
+    shown, spreads = [], []
+    for _, synthesis in synthesized:
+        shown += [value_limits(synthesis.image)]
+        if options.pictures or options.dicom:
+            shown += [value_limits(maps) for maps in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
+        spreads += [value_limits(synthesis.spread)]
+    return replace(
+        look,
+        values=look.values or value_limits(np.array(shown)),
+        spread=value_limits(np.array(spreads))[1] if look.spread is None else look.spread,
+    )
 
 
 def _write_all(
@@ -238,7 +260,7 @@ def _dicom_objects(
         synthesizer.neighbor_maps(synthesis, N_PICTURED),
         query.source,
         salt=options.salt,
-        value_range=options.value_range,
+        look=options.look,
     )
 
 
@@ -261,13 +283,13 @@ def _write(
         query.stem,
         options.formats,
         query=query.facts,
-        value_range=options.value_range,
+        look=options.look,
         beside=list(encoded),
     )
     if options.pictures:
         picture = out_dir / f"{query.stem}_neighbors.png"
         maps = synthesizer.neighbor_maps(synthesis, N_PICTURED)
-        write_neighbors_picture(picture, synthesis, query.source, maps, value_range=options.value_range)
+        write_neighbors_picture(picture, synthesis, query.source, maps, look=options.look)
         written = (*written, picture)
     return (*written, *objects)
 

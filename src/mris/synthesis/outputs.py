@@ -14,7 +14,7 @@ import onnxruntime
 import mris
 from mris.errors import OutputError, SettingsError
 from mris.images.write import write_json, write_nifti, write_npz
-from mris.synthesis.pictures import ValueRange, write_maps_picture
+from mris.synthesis.pictures import Look, write_maps_picture
 from mris.synthesis.synthesis import Contribution, Synthesis
 
 Format = Literal["nifti", "npz", "png"]
@@ -62,7 +62,7 @@ def write_synthesis(
     formats: Sequence[Format] = ("nifti", "png"),
     *,
     query: Query | None = None,
-    value_range: ValueRange | None = None,
+    look: Look | None = None,
     beside: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Write a synthesis; every file is whole or absent, and a file of the same name is replaced.
@@ -78,7 +78,7 @@ def write_synthesis(
         stem: Beginning of the files' names; no folder in it.
         formats: Of "nifti", "npz" and "png".
         query: What was asked.
-        value_range: Least and largest value of the picture's colors, in the unit; the image's own if None.
+        look: Colors and edges of the picture; its own if None.
         beside: Names of further files of this synthesis that stand in the folder; the provenance lists them too.
 
     Returns:
@@ -111,7 +111,7 @@ def write_synthesis(
         )
         written.append(out / f"{stem}.npz")
     if "png" in formats:
-        write_maps_picture(out / f"{stem}.png", synthesis, value_range=value_range)
+        write_maps_picture(out / f"{stem}.png", synthesis, look=look)
         written.append(out / f"{stem}.png")
     record = provenance(synthesis, query) | {"files": [*(path.name for path in written), *beside]}
     write_json(out / f"{stem}_provenance.json", record)

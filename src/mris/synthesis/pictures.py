@@ -1,14 +1,17 @@
 """Pictures for people: the synthesis beside its spread, and beside the neighbors that it came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
 
+from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
+from mris.wording import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,31 +19,62 @@ if TYPE_CHECKING:
 ValueRange = tuple[float, float]
 """Least and largest value of a color scale."""
 
+
+@dataclass(frozen=True)
+class Look:
+    """How maps are drawn: one look for a whole run makes its pictures comparable.
+
+    Values beyond the colors take the color of the end.
+
+    Attributes:
+        values: Least and largest value of the colors; those of each picture's maps if None.
+        spread: Largest spread of the colors, whose least is 0; that of each picture if None.
+        edges: By region what lies at the edges of its maps; regions face the way of the first that is named.
+    """
+
+    values: ValueRange | None = None
+    spread: float | None = None
+    edges: Mapping[str, Edges] = field(default_factory=dict)
+
+    def spread_limits(self, spread: np.ndarray) -> ValueRange:
+        """Least and largest value of the colors of a spread."""
+        return 0.0, value_limits(spread)[1] if self.spread is None else self.spread
+
+    def facing(self, values: np.ndarray, region: str) -> tuple[np.ndarray, Edges | None]:
+        """A region's map as it is drawn, and what lies at its edges; None where that is unknown."""
+        if region not in self.edges:
+            return values, None
+        return turned_as(values, self.edges[region], next(iter(self.edges.values())))
+
+
 _OUTSIDE = "0.85"
 _DPI = 110
 _PANEL, _GAP, _TITLE, _BAR = 1.6, 0.12, 0.36, 0.5  # inches
 
 
-def write_maps_picture(path: str | Path, synthesis: Synthesis, *, value_range: ValueRange | None = None) -> None:
+def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | None = None) -> None:
     """Draw the image above its spread, one column a region, color bars in the unit, gray where there is no value.
 
     Args:
         path: The PNG.
         synthesis: What to draw.
-        value_range: Least and largest value of the colors; those of the image if None.
+        look: Colors and edges; this picture's own if None.
 
     Raises:
         OutputError: The disk refuses.
     """
     grid = _Grid(n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,))
-    limits, spread_limits = value_range or value_limits(synthesis.image), (0.0, value_limits(synthesis.spread)[1])
+    look = look or Look()
+    limits, spread_limits = look.values or value_limits(synthesis.image), look.spread_limits(synthesis.spread)
     for row, maps, colors, (least, largest), what in (
         (0, synthesis.image, "viridis", limits, "synthesis"),
         (1, synthesis.spread, "magma", spread_limits, "spread"),
     ):
         for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
             panel = grid.panel(row, column, f"{what}: {region}")
-            drawn = draw_map(panel, values, colors, least, largest, synthesis.spacing)
+            turned, edges = look.facing(values, region)
+            drawn = draw_map(panel, turned, colors, least, largest, synthesis.spacing)
+            write_edges(panel, edges)
         grid.bar(row, len(synthesis.regions) - 1, drawn, synthesis.unit)
     grid.save(path)
 
@@ -51,7 +85,7 @@ def write_neighbors_picture(
     source: Float32[np.ndarray, "c h w"],
     neighbor_maps: Sequence[Float32[np.ndarray, "m r h w"]],
     *,
-    value_range: ValueRange | None = None,
+    look: Look | None = None,
 ) -> None:
     """Draw the query, its synthesis and spread, and the first neighbors with weight and similarity; a line a region.
 
@@ -62,25 +96,30 @@ def write_neighbors_picture(
         synthesis: What to draw.
         source: The prepared source; its first channel is drawn.
         neighbor_maps: For each contribution its neighbors' targets, as `BatchSynthesizer.neighbor_maps` gives them.
-        value_range: Least and largest value of the colors; those of the maps if None.
+        look: Colors and edges; each line's own colors if None.
 
     Raises:
         OutputError: The disk refuses.
     """
     n_columns = 3 + max(len(maps) for maps in neighbor_maps)
     grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2))
+    look = look or Look()
     draw_source(grid.panel(0, 0, "source"), source)
     line = 0
     for part, maps in zip(synthesis.contributions, neighbor_maps, strict=True):
         for channel, region in enumerate(part.regions):
-            image, spread = synthesis.image[line], synthesis.spread[line]
-            least, largest = value_range or value_limits(np.concatenate([image[None], maps[:, channel]]))
+            image, edges = look.facing(synthesis.image[line], region)
+            spread, _ = look.facing(synthesis.spread[line], region)
+            neighbors, _ = look.facing(maps[:, channel], region)
+            least, largest = look.values or value_limits(np.concatenate([image[None], neighbors]))
             panel = grid.panel(line, 1, f"synthesis: {region}")
             grid.bar(line, 1, draw_map(panel, image, "viridis", least, largest, synthesis.spacing), synthesis.unit)
+            write_edges(panel, edges)
             panel = grid.panel(line, 2, "spread")
-            far = draw_map(panel, spread, "magma", 0.0, value_limits(spread)[1], synthesis.spacing)
+            far = draw_map(panel, spread, "magma", *look.spread_limits(spread), synthesis.spacing)
             grid.bar(line, 2, far, synthesis.unit)
-            for rank, values in enumerate(maps[:, channel]):
+            write_edges(panel, edges)
+            for rank, values in enumerate(neighbors):
                 weight, similarity = part.weights[rank], part.neighbors.similarities[0, rank]
                 key = _shortened(str(part.neighbors.keys[0, rank]))
                 panel = grid.panel(line, 3 + rank, f"{key}\nweight {weight:.3f}, cos {similarity:.3f}")
@@ -133,24 +172,6 @@ class _Grid:
         )
 
 
-def drawable(text: str) -> str:
-    r"""Write letters that the font of figures lacks as their codes: an empty box would stand for any of them.
-
-    Example:
-        >>> drawable("José"), drawable("P01 林")
-        ('José', 'P01 \\u6797')
-    """
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in FontProperties().get_family()]
-    return "".join(
-        letter
-        if letter == "\n" or any(font.get_char_index(ord(letter)) for font in fonts)
-        else letter.encode("ascii", "backslashreplace").decode()
-        for letter in text
-    )
-
-
 def draw_map(
     panel: "Axes",
     values: Float32[np.ndarray, "h w"],
@@ -167,6 +188,25 @@ def draw_map(
     return panel.imshow(
         np.ma.masked_invalid(values), cmap=colors, vmin=least, vmax=largest, aspect=aspect, interpolation="nearest"
     )
+
+
+def write_edges(panel: "Axes", edges: Edges | None, size: float = 5.5) -> None:
+    """Write what lies at the edges of a map into its panel, in letters of `size` points; nothing where unknown."""
+    from matplotlib.patheffects import withStroke
+
+    places = ((0.5, 0.985, "top", 0), (0.5, 0.015, "bottom", 0), (0.015, 0.5, "left", 90), (0.985, 0.5, "right", 270))
+    for x, y, edge, turn in places if edges is not None else ():
+        panel.text(
+            x,
+            y,
+            drawable(getattr(edges, edge)),
+            transform=panel.transAxes,
+            fontsize=size,
+            rotation=turn,
+            horizontalalignment=edge if edge in ("left", "right") else "center",
+            verticalalignment=edge if edge in ("top", "bottom") else "center",
+            path_effects=[withStroke(linewidth=1.2, foreground="white")],
+        )
 
 
 def draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"]) -> None:

@@ -1,14 +1,13 @@
 """From a file to its queries: one, or one for each knee of a plate."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from mris.errors import ImageError, ManifestError
-from mris.images.dicom import read_dicom_facts
-from mris.images.dicom_facts import refuse_other_view
+from mris.images.admission import admit
 from mris.images.extent import extent_of
+from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation
@@ -16,8 +15,6 @@ from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import Detector, locate_knees, notes_on_plate, notes_on_view
 from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.synthesis.outputs import Query
-
-Side = Literal["left", "right"]
 
 MUCH_LARGER = 1.25
 """How many times the usual region an image may show before that is noted."""
@@ -48,7 +45,7 @@ class KneeFinder:
         Raises:
             ImageError: A knee, its side or its row in the sheet is not found, or two sources contradict each other.
         """
-        patient = "" if plate.facts is None else plate.facts.patient_id
+        patient = plate.image.header.patient_id
         try:
             keypoints = None if self.sheet is None else self.sheet.row_of(file, patient)
         except ManifestError as error:  # of one plate, not of the sheet: another plate may have its row
@@ -106,7 +103,7 @@ def read_queries(
 
     Raises:
         ImageError: The file cannot be read, or its knees cannot be found; or a file that is one query is, by its
-            header, not what the encoders were made for (`mris.images.dicom_facts.refuse_other_view`).
+            header, not what the encoders were made for (`mris.images.admission.admit`).
     """
     if knees is None:
         return (_whole(path, stem, side, center, spacing, preparation),)
@@ -147,27 +144,23 @@ def _whole(
     spacing: Spacing | None,
     preparation: SourcePreparation | None,
 ) -> FileQuery:
-    image = read_image(path)
-    header = None if "::" in str(path) else read_dicom_facts(path)
-    if header is not None:
-        refuse_other_view(path, header, side, preparation, center_given=center is not None)
-    view = "" if header is None else header.view
-    spacing_source = None if image.spacing is None else "file" if header is None else header.spacing_source
-    if image.spacing is None and spacing is not None:
-        image, spacing_source = replace(image, spacing=spacing), "given"
-    side_source = "header" if image.laterality else "given" if side else None
-    image = replace(image, laterality=image.laterality or side)
-    of_one_side = image.laterality is not None or (preparation is not None and preparation.shows_one_side)
+    image = read_image(path, spacing=spacing)
+    admitted = admit(image, preparation, side=side, center=center)
+    view = image.header.view
+    of_one_side = admitted.side is not None or (preparation is not None and preparation.shows_one_side)
     facts = Query(
         path.name,
-        side=image.laterality,
-        side_source=side_source,
+        side=admitted.side,
+        side_source=admitted.side_source,
         center=center,
         center_source=None if center is None else "given",
-        spacing_source=spacing_source,
+        spacing_source=None if image.spacing is None else image.header.spacing_source,
         region_mm=None if preparation is None else preparation.edge_mm,
         view=view or None,
-        notes=(*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else (),
+        notes=(
+            *admitted.notes,
+            *((*notes_on_view(view), *_notes_on_scale(image, preparation)) if of_one_side else ()),
+        ),
     )
     return FileQuery(path, stem, image, center, facts)
 

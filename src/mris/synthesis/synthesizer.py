@@ -12,8 +12,9 @@ from jaxtyping import Float32
 from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
+from mris.images.admission import admit
 from mris.images.image import Image, side_name
-from mris.images.transforms import SourcePreparation, check_extent, prepare_source
+from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.average import average_rows
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
@@ -77,7 +78,7 @@ class BatchSynthesizer(ABC):
             The synthesis.
 
         Raises:
-            ImageError: The image cannot be prepared, or the array is no prepared source.
+            ImageError: The image does not fit (see `prepare`), or the array is no prepared source.
             DatabaseError: No neighbor is left, or the database is damaged.
             EncoderMismatchError: Somebody replaced the database by one of another encoder.
         """
@@ -98,7 +99,8 @@ class BatchSynthesizer(ABC):
         """Prepare an image as the encoder was trained to see it; a prepared array is only checked.
 
         Raises:
-            ImageError: See `mris.images.transforms.check_extent` and `prepare_source`.
+            ImageError: The image does not fit, by its header or its extent, as `mris synthesize` would refuse it
+                (`mris.images.admission.admit`), or cannot be prepared.
             SettingsError: The encoder does not say how images are prepared.
         """
         if not isinstance(image, Image):
@@ -108,8 +110,8 @@ class BatchSynthesizer(ABC):
                 "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
                 "that is prepared already"
             )
-        check_extent(image, self.preparation)
-        return prepare_source(image, self.preparation, side=side, center=center)
+        admitted = admit(image, self.preparation, side=side, center=center)
+        return prepare_source(image, self.preparation, side=admitted.side, center=center)
 
     def stream(
         self,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mris.images.write import atomic_write
+from mris.wording import drawable
 
 Row = dict[str, float]
 
@@ -63,11 +64,11 @@ def curves_figure(rows: list[Row], unit: str | None = None) -> Figure:
                 axes.axhline(yardstick, color="0.4", linestyle="--", label="mean map")
                 continue
             points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None, label=name)
-        axes.set_title(group)
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None, label=drawable(name))
+        axes.set_title(drawable(group))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel(_measure(group.split("/")[0], unit))
+        axes.set_ylabel(drawable(_measure(group.split("/")[0], unit)))
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize="small")
