@@ -21,6 +21,7 @@ from mris.cli import (
     training,
 )
 from mris.errors import MrisError
+from mris.quiet import keep_to_ourselves
 
 EXIT_CODE = 2
 EXTRAS = {
@@ -76,6 +77,7 @@ def main() -> None:
     """Run a command; a mistake of the user's costs one line on stderr and exit code 2."""
     # Before torch is loaded: on a busy machine, threads that spin while they wait make training many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_to_ourselves()
     try:
         app()
     except MrisError as error:

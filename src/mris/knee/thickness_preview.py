@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from mris.drawing import Figure, FigureCanvasAgg
 from mris.images.write import atomic_write
 from mris.knee.thickness_maps import ThicknessMaps
 

@@ -6,9 +6,8 @@ from math import isfinite
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from mris.drawing import Axes, Figure
 from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK

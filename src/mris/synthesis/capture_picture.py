@@ -77,8 +77,7 @@ class _Page:
     """Places on the picture: lines of large panels above strips of small ones."""
 
     def __init__(self, synthesis: Synthesis, *, with_source: bool) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from mris.drawing import Figure, FigureCanvasAgg
 
         n_regions = len(synthesis.regions)
         self.first = int(with_source)

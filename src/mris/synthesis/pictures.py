@@ -97,8 +97,7 @@ class _Grid:
 
     def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...]) -> None:
         # A figure of its own, never pyplot's: no global state, no window, safe in threads.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from mris.drawing import Figure, FigureCanvasAgg
 
         self._bars_after = bars_after
         self._width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP
@@ -140,7 +139,7 @@ def drawable(text: str) -> str:
         >>> drawable("José"), drawable("P01 林")
         ('José', 'P01 \\u6797')
     """
-    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from mris.drawing import FontProperties, findfont, get_font
 
     fonts = [get_font(findfont(FontProperties(family=[family]))) for family in FontProperties().get_family()]
     return "".join(

@@ -4,13 +4,9 @@ import csv
 import time
 from pathlib import Path
 
-import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
+from mris.drawing import Figure, FigureCanvasAgg, MaxNLocator
 from mris.images.write import atomic_write
+from mris.training.lightning_library import Callback, EarlyStopping, lightning
 
 Row = dict[str, float]
 

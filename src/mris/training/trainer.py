@@ -9,16 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
 import torch
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
 
 from mris.errors import SettingsError, TrainingError
 from mris.training.callbacks import MetricsLog, Patience
 from mris.training.checkpoints import SafetensorsIO
+from mris.training.lightning_library import (
+    CUDAAccelerator,
+    ModelCheckpoint,
+    MPSAccelerator,
+    TensorBoardLogger,
+    disable_possible_user_warnings,
+    lightning,
+    rank_zero_only,
+)
 from mris.training.precision import Numerics
 
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.safetensors", "best.safetensors"
