@@ -42,11 +42,14 @@ def index(
 
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
-    with tempfile.TemporaryDirectory() as temporary:
+    out = out or run / "bundle"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the bundle: encoders can remember the people they learned from, and the system's folder is everybody's.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as temporary:
         exported = [
             export_encoder(DualEncoder.load(folder), Path(temporary) / str(i)) for i, folder in enumerate(folders)
         ]
-        bundle = build_bundle(exported, opened, out or run / "bundle", splits=_names(splits), progress=not quiet)
+        bundle = build_bundle(exported, opened, out, splits=_names(splits), progress=not quiet)
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
 

@@ -72,7 +72,7 @@ def demo(
         from mris.metric.encoders import DualEncoder
         from mris.metric.export import export_encoder
 
-        with tempfile.TemporaryDirectory() as temporary:
+        with tempfile.TemporaryDirectory(dir=out, prefix=f".{path.name}.", suffix=".tmp") as temporary:
             exported = [export_encoder(DualEncoder.load(part), temporary) for part in encoder_folders(run)]
             build_bundle(exported, cohort, path, progress=progress)
     bundle = Bundle.open(path)
