@@ -70,10 +70,6 @@ class Trace:
     connections: tuple[str, ...]
     left: tuple[str, ...]
 
-    def line(self, name: str) -> str:
-        """One line for a table."""
-        return f"{name}: connections attempted: {len(self.connections)}, files outside: {len(self.left)}"
-
 
 @dataclass
 class Watched:

@@ -58,6 +58,19 @@ def test_the_users_settings_and_fonts_are_read_and_stay_as_they_are(tmp_path: Pa
     assert {path: path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("place", [".config/matplotlib/matplotlibrc", "matplotlibrc"])
+def test_a_command_draws_by_no_settings_of_the_user(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("lines.linewidth: 7\ntext.usetex: True\n")
+    settings = (
+        "import os, matplotlib\nprint(matplotlib.rcParams['lines.linewidth'], matplotlib.rcParams['text.usetex'])"
+    )
+    here = f"import os\nos.chdir({str(tmp_path)!r})\n"
+    assert run(f"{here}import mris.drawing\n{settings}", tmp_path) == "7.0 True\n"
+    ours = f"{here}from mris.quiet import keep_to_ourselves\nkeep_to_ourselves()\nimport mris.drawing\n{settings}"
+    assert run(ours, tmp_path) == "1.5 False\n"
+
+
 @pytest.mark.parametrize("damaged", ["", "{", "[1, 2]", '{"__class__": "FontManager"}'])
 def test_a_damaged_list_of_fonts_is_passed_over(tmp_path: Path, damaged: str) -> None:
     code = "import mris.drawing, matplotlib.font_manager as fonts; print(fonts.FontManager.__version__)"

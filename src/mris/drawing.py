@@ -55,6 +55,8 @@ def _import_matplotlib() -> None:
         with _folders(matplotlib, settings, cache):  # these two remember where to look, should the user ask them
             import matplotlib.style
             import matplotlib.texmanager
+    if os.environ.get("MATPLOTLIBRC") == str(matplotlib_settings()):  # ours (`keep_to_ourselves`), and yet Matplotlib
+        matplotlib.rc_file(matplotlib_settings())  # prefers a file in the working folder
     if backend:  # for the user's own figures: ours go to no screen
         try:
             matplotlib.rcParams["backend"] = backend
