@@ -13,6 +13,15 @@ SOURCES = sorted((ROOT / "src" / "mris").rglob("*.py"))
 TORCH_FREE = ("images", "database", "synthesis", "evaluation", "reporting")
 
 
+ONE_WAY_IN = {
+    "onnxruntime": "training/onnx_runtime.py",
+    "matplotlib": "drawing.py",
+    "lightning": "training/lightning_library.py",
+    "monai": "training/monai_library.py",
+}
+"""Libraries that speak or leave files unless something is done before they are imported, and who does it."""
+
+
 def rooms_by_layer() -> dict[str, int]:
     """Room -> height, from the layers that lint-imports holds."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -60,6 +69,14 @@ def test_a_file_imports_only_from_rooms_below_and_stays_small(path: Path) -> Non
 @pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.name))
 def test_torch_stays_upstairs(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning", "monai"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_library_that_must_be_kept_quiet_has_one_way_in(path: Path) -> None:
+    here = path.relative_to(ROOT / "src" / "mris").as_posix()
+    assert not {name for name in imports_of(path) if ONE_WAY_IN.get(name.split(".")[0], here) != here}, (
+        f"import it from {sorted(ONE_WAY_IN.values())}"
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,6 +6,8 @@ Names load lazily: ``import mris`` costs milliseconds, and torch is imported onl
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import mris.quiet  # noqa: F401 - before any other library loads
+
 __version__ = "0.1.0"
 
 _HOME = {

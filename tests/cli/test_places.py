@@ -239,3 +239,21 @@ def test_every_command_survives_a_disk_that_is_really_full(
     assert {name for (when, name, size), code in outcomes.items() if code == 2 and size == "4k"} == {*WRITERS[:-1]}
     assert sum(line.startswith("mris: ") for line in lines) == sum(code == 2 for code in outcomes.values())
     assert outcomes["FIRST", "add", "100k"] == 2
+
+
+def test_encoders_are_exported_beside_the_bundle_and_not_into_the_systems_folder(
+    run_cli, command_into, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mris.metric import export
+
+    original, places = export.export_encoder, []
+
+    def noted(encoder: object, folder: Path) -> object:
+        places.append(Path(folder))
+        return original(encoder, folder)
+
+    monkeypatch.setattr(export, "export_encoder", noted)
+    out = tmp_path / "new" / "knees.bundle"
+    assert run_cli(*command_into("index", out)).code == 0
+    assert [place.parents[1] for place in places] == [out.parent]
+    assert list(out.parent.iterdir()) == [out]

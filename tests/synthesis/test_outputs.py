@@ -11,12 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mris.drawing import drawable
 from mris.errors import OutputError, SettingsError
 from mris.images.read import read_image
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.outputs import Query, provenance, write_synthesis
 from mris.synthesis.pictures import Look, write_maps_picture, write_neighbors_picture
-from mris.wording import drawable
 
 
 @pytest.fixture

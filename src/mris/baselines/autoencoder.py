@@ -3,11 +3,11 @@
 from itertools import pairwise
 
 from jaxtyping import Float
-from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.monai_library import TwoConv
 from mris.training.networks import Stem, build_network
 
 _RELU = ("relu", {"inplace": True})

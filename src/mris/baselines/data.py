@@ -1,9 +1,8 @@
 """Batches of a cohort for the baselines: the pairs, the order and the reading ahead of metric learning."""
 
-import lightning
-
 from mris.baselines.settings import BaselineSettings
 from mris.cohort.cohort import Cohort
+from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
 
 

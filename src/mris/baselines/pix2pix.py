@@ -4,12 +4,11 @@ import math
 
 import torch
 from jaxtyping import Float
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
-from monai.networks.utils import normal_init
 from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.monai_library import PatchDiscriminator, normal_init
 
 MOST_LEVELS = 8
 """Levels of the paper's generator: from 256 pixels down to one."""

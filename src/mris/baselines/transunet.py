@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from monai.networks.nets.basic_unet import TwoConv
-from monai.networks.nets.resnet import ResNetBottleneck
 from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.monai_library import ResNetBottleneck, TwoConv
 from mris.training.networks import cover_strides
 
 _RESNET50 = (3, 4, 9)  # bottleneck blocks of the stem's stages, as in R50-ViT-B/16

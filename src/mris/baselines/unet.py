@@ -3,11 +3,11 @@
 from itertools import pairwise
 
 from jaxtyping import Float
-from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
 from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.monai_library import Down, TwoConv, UpCat
 
 _RELU = ("relu", {"inplace": True})
 

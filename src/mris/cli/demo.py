@@ -1,7 +1,6 @@
 """``mris demo``: the whole road on the digital knee cohort."""
 
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +36,7 @@ def demo(
 
     Example: mris demo --subjects 400 --size 64 --epochs 5
     """
-    from mris.cli.bundles import encoder_folders
+    from mris.cli.bundles import encoder_folders, temporary_folder_beside
     from mris.cohort.cohort import Cohort
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.evaluation.bundle_evaluation import evaluate_bundle
@@ -78,7 +77,7 @@ def demo(
         from mris.metric.encoders import DualEncoder
         from mris.metric.export import export_encoder
 
-        with tempfile.TemporaryDirectory() as temporary:
+        with temporary_folder_beside(path) as temporary:
             exported = [export_encoder(DualEncoder.load(part), temporary) for part in encoder_folders(run)]
             build_bundle(exported, cohort, path, progress=progress)
     bundle = Bundle.open(path)

@@ -24,6 +24,7 @@ from mris.cli import (
     training,
 )
 from mris.errors import MrisError, remedy
+from mris.quiet import keep_to_ourselves
 
 EXIT_CODE = 2
 EXTRAS = {
@@ -82,6 +83,7 @@ def main() -> None:
     os.umask(0o077)  # what a command writes holds people, or may: its owner shares it, not we
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name of other bytes than UTF-8 must not end a finished command
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_to_ourselves()
     try:
         app([with_home(word) for word in sys.argv[1:]])
     except MrisError as error:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int, Int64
@@ -18,6 +17,7 @@ from mris.cohort.sampling import epoch_batches
 from mris.downstream.settings import ClassifierSettings
 from mris.errors import TrainingError
 from mris.training.checkpoints import write_tensors
+from mris.training.lightning_library import lightning
 from mris.training.networks import build_network
 from mris.training.pairs import PrefetchedBatches, in_order, scale_targets
 from mris.training.run import check_run_folder, fit_run, write_run_file

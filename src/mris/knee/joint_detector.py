@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import PIL.Image
 from jaxtyping import Float, Float32
 from scipy import ndimage
@@ -21,6 +20,7 @@ from mris.errors import BundleError, ImageError, reason_of
 from mris.images.image import Image
 from mris.reading import read_json
 from mris.training.onnx_network import RUNTIME_ERRORS
+from mris.training.onnx_runtime import onnxruntime
 
 PIXEL_MM = 2.0
 """Size of the network's input pixels."""

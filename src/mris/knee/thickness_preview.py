@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from mris.drawing import Figure, FigureCanvasAgg, drawable
 from mris.images.edges import turned_as
 from mris.images.write import atomic_write
 from mris.knee.map_edges import ATLAS_EDGES
 from mris.knee.thickness_maps import ThicknessMaps
-from mris.wording import drawable
 
 THICKEST_MM = 4.0
 """Upper end of the color scale, so that pictures can be compared."""

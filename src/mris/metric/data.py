@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mris.cohort.cohort import Cohort
 from mris.metric.settings import TrainSettings
+from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
 
 MOST_JUDGED_PIXELS = 8192

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -14,6 +13,7 @@ from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error, synthesis_error
 from mris.training.callbacks import MEAN_MAP
+from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, step_chance
 
 MONITOR = "error/val"

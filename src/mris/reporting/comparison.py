@@ -7,9 +7,8 @@ to the same box, that of the pixels that count in any of the examples shown.
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 
+from mris.drawing import Figure, colormaps
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import MISSING
 from mris.reporting.grid import Grid, errors_map, values_map

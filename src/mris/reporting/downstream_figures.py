@@ -4,16 +4,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
+from mris.drawing import Axes, Figure, Line2D, drawable, withStroke
 from mris.evaluation.class_results import ClassEstimate, chance_level, class_names_of, find_estimate
 from mris.reporting.downstream_tables import METRIC_TITLES, check_methods
 from mris.reporting.figures import COLORS, tidy
 from mris.reporting.grid import INK
-from mris.wording import drawable
 
 
 def class_metric_figure(methods: Mapping[str, Sequence[ClassEstimate]], metrics: Sequence[str]) -> Figure:

@@ -6,14 +6,12 @@ from math import isfinite
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from mris.drawing import Axes, Figure, drawable
 from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 from mris.reporting.tables import UNIT_METRICS, unit_digits
-from mris.wording import drawable
 
 _PLAIN = "#767676"
 COLORS = (

@@ -7,12 +7,8 @@ panels, would take seconds a figure.
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
 
-from mris.wording import drawable
+from mris.drawing import Colormap, Figure, Normalize, ScalarMappable, colormaps, drawable
 
 INK = "#222222"
 _OUTSIDE = "#ececef"

@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from mris.drawing import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 
+from mris.drawing import Figure, colormaps
 from mris.evaluation.pictures import ErrorMaps, Example
 from mris.reporting.grid import Grid, Shades, bias_map, errors_map, values_map
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from mris.drawing import drawable
 from mris.synthesis.pictures import Look, draw_map, draw_source, value_limits, write_edges
 from mris.synthesis.synthesis import Synthesis
-from mris.wording import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,8 +83,7 @@ class _Page:
     """Places on the picture: lines of large panels above strips of small ones."""
 
     def __init__(self, synthesis: Synthesis, *, with_source: bool) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from mris.drawing import Figure, FigureCanvasAgg
 
         n_regions = len(synthesis.regions)
         self.first = int(with_source)

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import lance
 import numpy as np
-import onnxruntime
 
 import mris
 from mris.errors import OutputError, SettingsError
 from mris.images.write import write_json, write_nifti, write_npz
 from mris.synthesis.pictures import Look, write_maps_picture
 from mris.synthesis.synthesis import Contribution, Synthesis
+from mris.training.onnx_runtime import onnxruntime
 
 Format = Literal["nifti", "npz", "png"]
 FORMATS: tuple[Format, ...] = ("nifti", "npz", "png")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from mris.drawing import drawable
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
-from mris.wording import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,8 +136,7 @@ class _Grid:
 
     def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...]) -> None:
         # A figure of its own, never pyplot's: no global state, no window, safe in threads.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from mris.drawing import Figure, FigureCanvasAgg
 
         self._bars_after = bars_after
         self._width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP

@@ -5,14 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
+from mris.drawing import Figure, FigureCanvasAgg, MaxNLocator, drawable
 from mris.images.write import atomic_write
-from mris.wording import drawable
+from mris.training.lightning_library import Callback, EarlyStopping, ModelCheckpoint, lightning
 
 Row = dict[str, float]
 

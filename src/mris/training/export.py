@@ -4,12 +4,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
 from mris.errors import TrainingError
 from mris.images.write import atomic_write
+from mris.training.onnx_runtime import onnxruntime
 
 
 def export_network(

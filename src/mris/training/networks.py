@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from monai.networks.nets.resnet import ResNet, ResNetBlock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mris.errors import SettingsError
 from mris.reading import regular_size
+from mris.training.monai_library import ResNet, ResNetBlock
 
 Architecture = Literal["resnet18", "efficientnet-lite0"]
 Stem = Literal["standard", "fine"]

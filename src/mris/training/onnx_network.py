@@ -6,24 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float32
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from mris.errors import BundleError, ImageError
 from mris.reading import read_bytes
+from mris.training.onnx_runtime import onnxruntime, state
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     RuntimeError,
     ValueError,
     *(
-        getattr(_state, name)
+        getattr(state, name)
         for name in (
             *("EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded"),
             *("NoModel", "NoSuchFile", "NotImplemented", "RuntimeException"),
         )
-        if hasattr(_state, name)
+        if hasattr(state, name)
     ),
 )
 _LARGEST_BATCH = 64

@@ -5,7 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from mris.errors import OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
 from mris.reading import read_json
 from mris.training.checkpoints import load_checkpoint
+from mris.training.lightning_library import lightning
 from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE

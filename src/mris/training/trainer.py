@@ -10,18 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import disable_possible_user_warnings, rank_zero_only
 
 from mris.errors import SettingsError, TrainingError
 from mris.training.callbacks import Checkpoints, MetricsLog, Patience
 from mris.training.checkpoints import SafetensorsIO
+from mris.training.lightning_library import (
+    ClusterEnvironment,
+    CUDAAccelerator,
+    LightningEnvironment,
+    MPSAccelerator,
+    SLURMEnvironment,
+    TensorBoardLogger,
+    disable_possible_user_warnings,
+    lightning,
+    rank_zero_only,
+)
 from mris.training.precision import Numerics
 
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.safetensors", "best.safetensors"

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+
+from mris.training.onnx_runtime import onnxruntime
 
 
 @pytest.fixture(autouse=True)
