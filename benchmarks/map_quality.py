@@ -11,10 +11,10 @@ import numpy as np
 from made_database import machine
 from scipy import ndimage
 
-from mris.cohort.map_measures import MapMeasures, measure_map
-from mris.cohort.map_quality import SCORES, THRESHOLD, MapQuality, judge_maps
-from mris.cohort.nearest_maps import nearest_of_others
-from mris.knee.atlas import knee_atlas
+from mris.cohort.quality.map_measures import MapMeasures, measure_map
+from mris.cohort.quality.map_quality import SCORES, THRESHOLD, MapQuality, judge_maps
+from mris.cohort.quality.nearest_maps import nearest_of_others
+from mris.knee.phantom.atlas import knee_atlas
 from mris.knee.phantom.extraction import extract_maps
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import simulate_states

@@ -16,8 +16,8 @@ import numpy as np
 from made_database import alternate, machine, make_database
 
 from mris.database.database import EmbeddingDatabase
+from mris.serving.outputs import write_synthesis
 from mris.synthesis.onnx_encoder import OnnxEncoder
-from mris.synthesis.outputs import write_synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, Synthesizer
 
 SIZES, N, D, QUERIES = (64, 128, 256), 2_000, 512, 96

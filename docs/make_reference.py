@@ -18,9 +18,9 @@ import mris
 from mris.baselines.settings import BaselineSettings
 from mris.baselines.settings import preset as baseline_preset
 from mris.cli.main import app
-from mris.downstream.settings import ClassifierSettings
-from mris.downstream.settings import preset as classifier_preset
 from mris.metric.settings import TrainSettings, preset
+from mris.study.settings import ClassifierSettings
+from mris.study.settings import preset as classifier_preset
 from mris.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent / "reference"
@@ -35,17 +35,17 @@ MODULES: dict[str, tuple[str, ...]] = {
     "mris.baselines.train": ("train_baseline",),
     "mris.baselines.embedding_ridge": ("train_embedding_ridge",),
     "mris.baselines.predictor": ("Baseline", "open_baseline"),
-    "mris.downstream.settings": ("ClassifierSettings",),
-    "mris.downstream.classifier": ("LabeledMaps", "Classifier", "train_classifier"),
+    "mris.study.settings": ("ClassifierSettings",),
+    "mris.study.classifier": ("LabeledMaps", "Classifier", "train_classifier"),
     "mris.synthesis.build_bundle": ("build_bundle",),
     "mris.synthesis.bundle": ("Bundle",),
-    "mris.synthesis.outputs": ("write_synthesis", "provenance"),
+    "mris.serving.outputs": ("write_synthesis", "provenance"),
     "mris.evaluation.bundle_evaluation": ("evaluate_bundle",),
     "mris.evaluation.references": ("reference_predictors",),
-    "mris.evaluation.database_size": ("database_size_curve",),
-    "mris.evaluation.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
-    "mris.evaluation.downstream": ("measure_classification", "compare_classification", "measure_seeds"),
-    "mris.evaluation.class_predictions": ("ClassPredictions",),
+    "mris.study.database_size": ("database_size_curve",),
+    "mris.study.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
+    "mris.study.downstream": ("measure_classification", "compare_classification", "measure_seeds"),
+    "mris.study.class_predictions": ("ClassPredictions",),
     "mris.evaluation.results": ("read_results", "write_results"),
     "mris.reporting.html": ("write_evaluation",),
     "mris.knee.progression": ("ProgressionLabels", "progression_labels", "baseline_labels"),
@@ -184,7 +184,7 @@ def settings_page() -> str:
         "",
         "## Classifiers",
         "",
-        "Classifiers on target maps (`mris.downstream.settings.ClassifierSettings`) train 30 epochs and have these of",
+        "Classifiers on target maps (`mris.study.settings.ClassifierSettings`) train 30 epochs and have these of",
         "their own:",
         "",
         *_settings_table(ClassifierSettings, classifier, classifier_preset("paper"), classifier_preset("small")),

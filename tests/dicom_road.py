@@ -17,9 +17,9 @@ from tests.validators import dciodvfy_errors
 from mris.errors import ImageError
 from mris.images.image import Image
 from mris.knee.joint_detector import JointDetection
-from mris.synthesis.dicom_files import encoded_dicom_objects, write_dicom_objects
-from mris.synthesis.dicom_source import DerivedFrom, SourceHeader, read_source_header
-from mris.synthesis.queries import FileQuery, KneeFinder, read_queries
+from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
+from mris.serving.dicom_source import DerivedFrom, SourceHeader, read_source_header
+from mris.serving.queries import FileQuery, KneeFinder, read_queries
 
 SALT = b"a salt of 16 bytes or more"
 
@@ -68,7 +68,7 @@ def _two_where_there_is_room(plate: Image) -> list[JointDetection]:
 def _made(query: FileQuery, header: SourceHeader, salt: bytes | None) -> dict[str, bytes]:
     synthesis = tiny_synthesis()
     picture = np.zeros((8, 8, 3), np.uint8)
-    with patch("mris.synthesis.dicom_objects.capture_pixels", return_value=picture):
+    with patch("mris.serving.dicom_objects.capture_pixels", return_value=picture):
         derived = DerivedFrom(header, query.facts.side)
         source = np.zeros((1, 8, 8), np.float32)
         return encoded_dicom_objects("knee", synthesis, derived, (synthesis.image[None],), source, salt=salt)

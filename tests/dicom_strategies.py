@@ -29,7 +29,7 @@ from pydicom.uid import (
 from tests.dicom_sources import IDENTIFYING, radiograph
 from tests.jpeg_lossless import jpeg_lossless
 
-from mris.synthesis.dicom_source import PATIENT_AND_STUDY
+from mris.serving.dicom_source import PATIENT_AND_STUDY
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)

@@ -174,8 +174,8 @@ def toml_of(page: str) -> str:
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[str]:
     """Address of an archive that holds one plate of two digital knees, in the study that the page names."""
-    from mris.images.dicomweb import ArchiveSettings, connect
-    from mris.images.dicomweb_files import store_files
+    from mris.archive.connection import ArchiveSettings, connect
+    from mris.archive.transfer import store_files
     from mris.knee.phantom.plate import compose_plate, sample_plate_layout
     from mris.knee.phantom.plate_file import PlateRecord, write_plate
     from mris.knee.phantom.simulate import simulate_subject

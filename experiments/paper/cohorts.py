@@ -14,11 +14,11 @@ import mris
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import CohortError
-from mris.evaluation.class_predictions import ClassPredictions
 from mris.evaluation.prevalence import check_prevalences
 from mris.evaluation.strata import groups_of
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
+from mris.study.class_predictions import ClassPredictions
 
 SETS = ("downstream", "test")
 """Splits that classifiers learn from and are tested on."""

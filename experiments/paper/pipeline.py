@@ -18,11 +18,11 @@ from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
 from mris.errors import MrisError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
-from mris.evaluation.database_size import database_size_curve
-from mris.evaluation.database_size_results import write_size_curve
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
 from mris.evaluation.results import Cost
 from mris.images.write import write_json, write_npz
+from mris.study.database_size import database_size_curve
+from mris.study.database_size_results import write_size_curve
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
 
@@ -246,7 +246,7 @@ def make_classifier(maps_file: Path, cohort: Cohort, task: Labeled, plan: Plan, 
     """The work of a classifier's stage: learn from maps of the second set, answer for those of the third."""
 
     def make(out: Path, resumes: bool) -> None:
-        from mris.downstream.classifier import LabeledMaps, train_classifier
+        from mris.study.classifier import LabeledMaps, train_classifier
 
         with np.load(maps_file) as archive:
             maps, positions = archive["maps"], archive["positions"]

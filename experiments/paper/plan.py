@@ -8,11 +8,11 @@ from settings_file import read_toml, settings_faults
 
 from mris.baselines.settings import METHODS, BaselineSettings, Method
 from mris.baselines.settings import preset as baseline_preset
-from mris.downstream.settings import ClassifierSettings
-from mris.downstream.settings import preset as classifier_preset
 from mris.knee.phantom.extraction import Extraction
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
+from mris.study.settings import ClassifierSettings
+from mris.study.settings import preset as classifier_preset
 
 
 class _Part(BaseModel):

@@ -19,14 +19,14 @@ import mris
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError
 from mris.evaluation.bootstrap import resample_counts, subject_codes
-from mris.evaluation.class_predictions import ClassPredictions
-from mris.evaluation.database_size_results import read_size_curve
-from mris.evaluation.downstream import SeedSpread, compare_seeds, measure_seeds
 from mris.images.write import atomic_write
 from mris.reporting import figures, tables
 from mris.reporting.downstream_figures import class_accuracy_figure, class_metric_figure
 from mris.reporting.downstream_tables import grade_table, progression_table, seed_table
 from mris.reporting.tables import Cell, Table, markdown, number
+from mris.study.class_predictions import ClassPredictions
+from mris.study.database_size_results import read_size_curve
+from mris.study.downstream import SeedSpread, compare_seeds, measure_seeds
 
 GRADE_ALONE = "baseline grade alone"
 

@@ -11,9 +11,9 @@ from radiographs import Knees
 from sklearn.linear_model import LogisticRegression
 
 from mris.database.search import exact_search
-from mris.evaluation.class_predictions import ClassPredictions
-from mris.evaluation.class_results import find_estimate
-from mris.evaluation.downstream import measure_classification
+from mris.study.class_predictions import ClassPredictions
+from mris.study.class_results import find_estimate
+from mris.study.downstream import measure_classification
 from mris.synthesis.weights import similarity_weights
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from settings_file import read_toml, settings_faults
 
-from mris.downstream.settings import ClassifierSettings
-from mris.downstream.settings import preset as classifier_preset
+from mris.study.settings import ClassifierSettings
+from mris.study.settings import preset as classifier_preset
 
 
 class KlgPlan(BaseModel):

@@ -19,14 +19,14 @@ from stages import Work
 
 import mris
 from mris.evaluation.bootstrap import resample_counts, subject_codes
-from mris.evaluation.class_predictions import ClassPredictions
-from mris.evaluation.downstream import ClassDifference, SeedSpread, compare_seeds, measure_seeds
 from mris.images.write import atomic_write, write_json
 from mris.knee.progression import ProgressionLabels
 from mris.reporting import figures, tables
 from mris.reporting.downstream_figures import class_accuracy_figure, class_metric_figure
 from mris.reporting.downstream_tables import grade_table, progression_table, seed_table
 from mris.reporting.tables import Cell, Table, markdown
+from mris.study.class_predictions import ClassPredictions
+from mris.study.downstream import ClassDifference, SeedSpread, compare_seeds, measure_seeds
 
 Answers = Mapping[str, Sequence[ClassPredictions]]
 

@@ -21,9 +21,9 @@ from radiographs import Knees
 from stages import Work
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.class_predictions import ClassPredictions
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.images.write import write_json, write_npz
+from mris.study.class_predictions import ClassPredictions
 
 CLASSIFIER = "classifier"
 KNN, KNN_UNTRAINED, KNN_PCA = "k-NN, bilateral", "k-NN, untrained network", "k-NN, principal components"
@@ -75,7 +75,7 @@ def augmented(pictures: np.ndarray, plan: KlgPlan, seed: int) -> np.ndarray:
     """Pictures, and behind them `plan.copies` augmented copies of all: what the trainer of classifiers does not do."""
     import torch
 
-    from mris.cohort.augment import Augmentation, apply_augmentation, draw_augmentation
+    from mris.training.augmentation import Augmentation, apply_augmentation, draw_augmentation
 
     how = Augmentation(plan.rotation, plan.translation, plan.contrast, plan.noise)
     generator = torch.Generator().manual_seed(seed)
@@ -91,7 +91,7 @@ def make_classifier(work: Work, plan: KlgPlan, knees: Knees, parts: Parts, pictu
     settings, task = plan.classifier_settings, parts.train
 
     def make(out: Path, resumes: bool) -> None:
-        from mris.downstream.classifier import LabeledMaps, train_classifier
+        from mris.study.classifier import LabeledMaps, train_classifier
 
         pictures = read_pictures(work)
         n = 1 + plan.copies

@@ -7,9 +7,9 @@ import numpy as np
 from radiographs import GRADES, Knees
 
 from mris.errors import ManifestError
-from mris.evaluation.class_predictions import ClassPredictions
 from mris.knee.klg_sheet import GradedVisits, read_klg_sheet
 from mris.knee.progression import ProgressionLabels, progression_labels
+from mris.study.class_predictions import ClassPredictions
 
 MERGED = ("0-1", "2", "3", "4")
 

@@ -112,7 +112,7 @@ def visit_differences(data: Path, maps: Path, atlas_folder: Path) -> dict[str, M
 
 def digital_maps(grades: Sequence[int], extraction: str) -> tuple[dict[str, Maps], dict[str, np.ndarray]]:
     """As many digital people of each grade, one right knee each, as extracted by the simulated MR pipeline."""
-    from mris.knee.atlas import (
+    from mris.knee.phantom.atlas import (
         FEMORAL_HEIGHT_MM,
         FEMORAL_LENGTH_MM,
         TIBIAL_HEIGHT_MM,

@@ -20,9 +20,9 @@ from mris.baselines.predictor import Baseline, open_baseline
 from mris.baselines.settings import METHODS, BaselineSettings, Method, preset
 from mris.baselines.train import train_baseline
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import epoch_batches
 from mris.errors import BundleError, CohortError, TrainingError
 from mris.training.callbacks import read_metrics
+from mris.training.sampling import epoch_batches
 
 _TRAIN = """
 import sys

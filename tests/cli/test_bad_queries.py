@@ -157,7 +157,7 @@ def test_when_nothing_could_be_used_the_exit_code_says_so(run_cli, tiny_bundle: 
 def test_results_of_earlier_queries_stay_when_a_later_one_stops_the_command(
     run_cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mris.synthesis.files.BATCH_SIZE", 1)
+    monkeypatch.setattr("mris.serving.files.BATCH_SIZE", 1)
     good, bad = saved(tmp_path / "good.npy", PIXELS), written(tmp_path / "bad.npy", b"")
     arguments = ["--out", tmp_path / "out", "--formats", "nifti", "--no-pictures", "--quiet"]
     assert run_cli("synthesize", tiny_bundle, good, bad, *arguments).code == 2

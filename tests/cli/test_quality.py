@@ -9,7 +9,7 @@ import pytest
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings
-from mris.cohort.quality_check import check_manifest_quality
+from mris.cohort.quality.check import check_manifest_quality
 from mris.images.transforms import SourcePreparation
 from mris.reporting.quality_page import write_quality
 

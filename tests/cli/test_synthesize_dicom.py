@@ -84,7 +84,7 @@ def test_names_that_would_undo_the_deidentification_are_noted(run_cli, tiny_bund
 
 def test_the_source_s_picture_is_not_in_a_deidentified_capture(run_cli, tiny_bundle, knee, tmp_path, monkeypatch):
     drawn = []
-    from mris.synthesis import dicom_objects
+    from mris.serving import dicom_objects
 
     real = dicom_objects.capture_pixels
     monkeypatch.setattr(dicom_objects, "capture_pixels", lambda *a, **k: drawn.append(k["source"]) or real(*a, **k))
@@ -218,7 +218,7 @@ def test_a_source_of_two_studies_is_skipped_and_the_others_are_not(run_cli, tiny
 def test_objects_that_cannot_be_made_cost_their_file_alone_and_nothing_of_it_is_written(
     run_cli, refused, tiny_bundle, plate, knee, tmp_path, monkeypatch
 ):
-    from mris.synthesis import dicom_files
+    from mris.serving import dicom_files
 
     real = dicom_files.parametric_map
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mris.evaluation.class_predictions import ClassPredictions
+from mris.study.class_predictions import ClassPredictions
 
 
 def test_a_knee_has_the_share_of_risers_of_its_grade_in_the_second_set(paper, make_cohort) -> None:

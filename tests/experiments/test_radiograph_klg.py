@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mris.errors import ManifestError
-from mris.evaluation.class_predictions import ClassPredictions
+from mris.study.class_predictions import ClassPredictions
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FRACTIONS = {"train": 0.6, "val": 0.15, "test": 0.25}

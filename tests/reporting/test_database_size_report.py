@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mris.evaluation.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
 from mris.reporting.figures import COLORS, database_size_figure, png
 from mris.reporting.tables import database_size_table, markdown
+from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
 
 SIZES = ((0.01, 10), (0.1, 100), (1.0, 1000))
 METHODS = ("MRIS-C", "MRIS-S", "mean map")

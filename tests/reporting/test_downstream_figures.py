@@ -7,10 +7,10 @@ import pytest
 
 from mris.errors import CohortError, SettingsError
 from mris.evaluation.bootstrap import resample_counts
-from mris.evaluation.class_results import BINARY_METRICS, OVERALL_METRICS, ClassEstimate, find_estimate
-from mris.evaluation.downstream import ClassPredictions, measure_classification
 from mris.reporting.downstream_figures import class_accuracy_figure, class_metric_figure
 from mris.reporting.figures import png
+from mris.study.class_results import BINARY_METRICS, OVERALL_METRICS, ClassEstimate, find_estimate
+from mris.study.downstream import ClassPredictions, measure_classification
 
 GRADES = ("0-1", "2", "3", "4")
 

@@ -6,10 +6,10 @@ import pytest
 
 from mris.errors import CohortError, SettingsError
 from mris.evaluation.bootstrap import resample_counts
-from mris.evaluation.class_results import ClassEstimate, find_estimate
-from mris.evaluation.downstream import ClassPredictions, compare_classification, measure_classification, measure_seeds
 from mris.reporting.downstream_tables import class_difference_table, grade_table, progression_table, seed_table
 from mris.reporting.tables import Table, html, markdown, number
+from mris.study.class_results import ClassEstimate, find_estimate
+from mris.study.downstream import ClassPredictions, compare_classification, measure_classification, measure_seeds
 
 GRADES = ("0-1", "2", "3", "4")
 RISE = ("stays", "rises")

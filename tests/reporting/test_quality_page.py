@@ -11,9 +11,9 @@ import PIL.Image
 import pytest
 
 from mris.cohort.exclusion import read_exclusions
-from mris.cohort.map_measures import measure_map
-from mris.cohort.map_quality import SCORES, MapQuality, judge_maps
-from mris.cohort.quality_check import QualityCheck, check_cohort_quality
+from mris.cohort.quality.check import QualityCheck, check_cohort_quality
+from mris.cohort.quality.map_measures import measure_map
+from mris.cohort.quality.map_quality import SCORES, MapQuality, judge_maps
 from mris.cohort.report import PrepareReport, Problem
 from mris.reporting.quality_figures import median_map, shades_of
 from mris.reporting.quality_page import QualityFiles, write_quality

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from mris.baselines.settings import BaselineSettings
-from mris.cohort.augment import apply_augmentation, draw_augmentation
+from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.lightning_library import lightning
 from mris.training.monai_library import PatchAdversarialLoss
 from mris.training.pairs import Batch, step_chance

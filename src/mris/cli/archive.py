@@ -13,7 +13,7 @@ from mris.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mris.images.dicomweb import Archive
+    from mris.archive.connection import Archive
 
 archive_app = typer.Typer(
     no_args_is_help=True,
@@ -68,7 +68,7 @@ def query(
 
     Example: mris archive query https://host/dicom-web --patient 'P00*' --modality DX,CR --date 20240101-
     """
-    from mris.images.dicomweb_query import query_instances, query_studies
+    from mris.archive.query import query_instances, query_studies
 
     archive = _connected(url, user, ca_file, insecure, timeout, retries)
     if study is not None:
@@ -115,8 +115,8 @@ def fetch(
     """
     from rich.progress import track
 
-    from mris.images.dicomweb_files import fetch_instances
-    from mris.images.dicomweb_query import query_instances
+    from mris.archive.query import query_instances
+    from mris.archive.transfer import fetch_instances
 
     archive = _connected(url, user, ca_file, insecure, timeout, retries)
     instances = query_instances(archive, study, modalities=_names(modality))
@@ -158,7 +158,7 @@ def store(
     """
     from rich.progress import track
 
-    from mris.images.dicomweb_files import store_files
+    from mris.archive.transfer import store_files
 
     archive = _connected(url, user, ca_file, insecure, timeout, retries)
     n_stored = 0
@@ -178,7 +178,7 @@ def store(
 def _connected(
     url: str, user: str | None, ca_file: Path | None, insecure: bool, timeout: float, retries: int
 ) -> "Archive":
-    from mris.images.dicomweb import ArchiveSettings, connect
+    from mris.archive.connection import ArchiveSettings, connect
 
     # From the environment alone: what stands in a command can be read by all users of the machine.
     password = os.environ.get("MRIS_ARCHIVE_PASSWORD")

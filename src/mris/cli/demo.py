@@ -45,10 +45,10 @@ def demo(
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
     from mris.reporting.tables import all_tables, markdown
+    from mris.serving.files import FileOptions, synthesize_files
+    from mris.serving.pictures import Look
     from mris.synthesis.build_bundle import build_bundle
     from mris.synthesis.bundle import Bundle
-    from mris.synthesis.files import FileOptions, synthesize_files
-    from mris.synthesis.pictures import Look
 
     progress, started = not quiet, time.perf_counter()
     knees, folder, run, path = out / "knees", out / "cohort", out / "run", out / "knees.bundle"

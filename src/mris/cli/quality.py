@@ -9,7 +9,7 @@ from mris.errors import SettingsError
 
 if TYPE_CHECKING:
     from mris.cohort.prepare import PrepareReport, PrepareSettings
-    from mris.cohort.quality_check import QualityCheck
+    from mris.cohort.quality.check import QualityCheck
 
 
 def require_page(page: Path, manifest: Path) -> None:
@@ -31,7 +31,7 @@ def check_quality_of_manifest(
     manifest: Path, settings: "PrepareSettings", page: Path, threshold: float, *, progress: bool
 ) -> "PrepareReport":
     """Check a manifest, judge its targets, write the page, and say what was found."""
-    from mris.cohort.quality_check import check_manifest_quality
+    from mris.cohort.quality.check import check_manifest_quality
 
     report, checked = check_manifest_quality(manifest, settings, threshold=threshold, progress=progress)
     typer.echo(report.summary(most=None))
@@ -42,7 +42,7 @@ def check_quality_of_manifest(
 def check_quality_of_cohort(folder: Path, page: Path, threshold: float, *, progress: bool) -> None:
     """Judge the targets of a prepared cohort, write the page, and say what was found."""
     from mris.cohort.cohort import Cohort
-    from mris.cohort.quality_check import check_cohort_quality
+    from mris.cohort.quality.check import check_cohort_quality
 
     _write(check_cohort_quality(Cohort.open(folder), threshold=threshold, progress=progress), page, None)
 

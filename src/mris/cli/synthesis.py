@@ -25,8 +25,8 @@ from mris.errors import ImageError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
-    from mris.synthesis.outputs import Format
-    from mris.synthesis.queries import KneeFinder
+    from mris.serving.outputs import Format
+    from mris.serving.queries import KneeFinder
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -105,9 +105,9 @@ def synthesize(
     from mris.cohort.names import normal_form
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.knee.radiograph import REGION_MM
+    from mris.serving.files import FileOptions, synthesize_files
+    from mris.serving.pictures import Look
     from mris.synthesis.bundle import Bundle
-    from mris.synthesis.files import FileOptions, synthesize_files
-    from mris.synthesis.pictures import Look
 
     if dicom:
         import_module("highdicom")  # missing, it is missed before the work, not after it
@@ -157,7 +157,7 @@ def synthesize(
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
     from mris.knee.center_sheet import read_center_sheet
-    from mris.synthesis.queries import KneeFinder
+    from mris.serving.queries import KneeFinder
 
     centers = joint_centers(right, left)
     if knees is None:
@@ -168,7 +168,7 @@ def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinde
 
 
 def _salt() -> bytes:
-    from mris.synthesis.deidentify import LEAST_SALT, random_salt
+    from mris.serving.deidentify import LEAST_SALT, random_salt
 
     # From the environment alone: what stands in a command can be read by all users of the machine.
     salt = os.environ.get("MRIS_SALT", "").encode()

@@ -7,7 +7,7 @@ holds a vertex. No flip, no smoothing.
 
 Orientation. Columns run from posterior (left) to anterior in both maps. Rows of the *femoral* map run from lateral
 (top) to medial, one for each 0.27 mm; rows of the *tibial* map from medial (top) to lateral. The phantom's atlas
-(`mris.knee.atlas`) has medial at the top of both.
+(`mris.knee.phantom.atlas`) has medial at the top of both.
 """
 
 from dataclasses import dataclass

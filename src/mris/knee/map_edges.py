@@ -8,4 +8,4 @@ ATLAS_EDGES = {"tibial": _MEDIAL_AT_TOP, "femoral": Edges("lateral", "medial", "
 """Of maps that `mris thickness` and the OAI_analysis atlas make (`mris.knee.flatten`); pictures face as the first."""
 
 PHANTOM_EDGES = {"femoral": _MEDIAL_AT_TOP, "tibial": _MEDIAL_AT_TOP}
-"""Of the digital cohort's maps; see `mris.knee.atlas`."""
+"""Of the digital cohort's maps; see `mris.knee.phantom.atlas`."""

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from mris.cohort.augment import apply_augmentation, draw_augmentation
 from mris.metric.data import Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error, synthesis_error
+from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.callbacks import MEAN_MAP
 from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, step_chance

@@ -6,18 +6,18 @@ from math import isfinite
 import numpy as np
 
 from mris.drawing import Axes, Figure, Line2D, drawable, withStroke
-from mris.evaluation.class_results import ClassEstimate, chance_level, class_names_of, find_estimate
 from mris.reporting.downstream_tables import METRIC_TITLES, check_methods
 from mris.reporting.figures import COLORS, tidy
 from mris.reporting.grid import INK
+from mris.study.class_results import ClassEstimate, chance_level, class_names_of, find_estimate
 
 
 def class_metric_figure(methods: Mapping[str, Sequence[ClassEstimate]], metrics: Sequence[str]) -> Figure:
     """Show metrics of all classes for every method with their intervals, a panel a metric, beside chance.
 
     Args:
-        methods: The metrics of `mris.evaluation.downstream.measure_classification` by method, on the same images.
-        metrics: Names of the metrics, such as `mris.evaluation.class_results.OVERALL_METRICS`.
+        methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
+        metrics: Names of the metrics, such as `mris.study.class_results.OVERALL_METRICS`.
 
     Returns:
         The figure.
@@ -47,7 +47,7 @@ def class_accuracy_figure(methods: Mapping[str, Sequence[ClassEstimate]], label:
     """Show the accuracy of each class, methods side by side with their intervals.
 
     Args:
-        methods: The metrics of `mris.evaluation.downstream.measure_classification` by method, on the same images.
+        methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
         label: Name of what is classified, such as "klg".
 
     Returns:

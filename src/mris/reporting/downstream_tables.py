@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 
 from mris.errors import CohortError, SettingsError
-from mris.evaluation.class_results import (
+from mris.reporting.tables import Cell, Table, number, percent, signed
+from mris.study.class_results import (
     ClassDifference,
     ClassEstimate,
     SeedSpread,
@@ -12,7 +13,6 @@ from mris.evaluation.class_results import (
     class_names_of,
     find_estimate,
 )
-from mris.reporting.tables import Cell, Table, number, percent, signed
 
 METRIC_TITLES = {
     "accuracy": "overall accuracy",
@@ -40,7 +40,7 @@ def grade_table(
     """Accuracy of each class and overall, balanced accuracy and quadratic kappa: a row a method, chance last.
 
     Args:
-        methods: The metrics of `mris.evaluation.downstream.measure_classification` by method, on the same images.
+        methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
         label: Name of what is classified, such as "klg".
         confidence: Share of resamples inside the intervals.
         bounds: Methods that are no rivals, such as the true maps: never set apart as the best.
@@ -77,7 +77,7 @@ def progression_table(
     """Average precision and area under the ROC curve of a task of two classes, beside the base rate; chance last.
 
     Args:
-        methods: The metrics of `mris.evaluation.downstream.measure_classification` by method, on the same images.
+        methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
         confidence: Share of resamples inside the intervals.
         bounds: Methods that are no rivals, such as the true maps: never set apart as the best.
 
@@ -110,7 +110,7 @@ def class_difference_table(
 
     Args:
         first: Name of the first method.
-        differences: What `mris.evaluation.downstream.compare_classification` gave, by the name of the other method.
+        differences: What `mris.study.downstream.compare_classification` gave, by the name of the other method.
         confidence: Share of resamples inside the intervals.
 
     Returns:
@@ -140,7 +140,7 @@ def seed_table(spreads: Mapping[str, Sequence[SeedSpread]]) -> Table:
     """Mean and standard deviation over seeds of training, least and greatest beside: a row a method.
 
     Args:
-        spreads: What `mris.evaluation.downstream.measure_seeds` gave, by method, on the same images.
+        spreads: What `mris.study.downstream.measure_seeds` gave, by method, on the same images.
 
     Returns:
         The table: the metrics of all classes.

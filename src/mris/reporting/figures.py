@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from mris.drawing import Axes, Figure, drawable
-from mris.evaluation.database_size_results import DatabaseSizeCurve
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 from mris.reporting.tables import UNIT_METRICS, unit_digits
+from mris.study.database_size_results import DatabaseSizeCurve
 
 _PLAIN = "#767676"
 COLORS = (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-from mris.cohort.map_quality import SCORES, MapQuality
+from mris.cohort.quality.map_quality import SCORES, MapQuality
 from mris.drawing import Figure, drawable
 from mris.reporting.figures import COLORS
 from mris.reporting.grid import INK, Grid, Shades, values_map

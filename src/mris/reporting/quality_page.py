@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from mris.cohort.map_quality import LEAST_SUBJECTS, SCORES, MapQuality
-from mris.cohort.quality_check import QualityCheck
+from mris.cohort.quality.check import QualityCheck
+from mris.cohort.quality.map_quality import LEAST_SUBJECTS, SCORES, MapQuality
 from mris.cohort.report import PrepareReport
 from mris.images.write import atomic_write
 from mris.reporting import figures, quality_figures, tables

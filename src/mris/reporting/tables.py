@@ -6,9 +6,9 @@ from functools import partial
 from html import escape
 from math import floor, isfinite, log10
 
-from mris.evaluation.database_size_results import DatabaseSizeCurve, SizePoint
 from mris.evaluation.image_error import HIGHER_IS_BETTER
 from mris.evaluation.results import ALL, COMBINED, WEIGHTED, Difference, Estimate, Prevalence, Recall, Results
+from mris.study.database_size_results import DatabaseSizeCurve, SizePoint
 
 MISSING_NUMBER = "–"
 PERCENT_METRICS = frozenset({"coverage"})

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.cohort.sampling import check_subjects, epoch_batches
 from mris.errors import TrainingError
 from mris.training.recipe import Recipe
+from mris.training.sampling import check_subjects, epoch_batches
 
 Read = TypeVar("Read")
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from mris.cohort.augment import Augmentation
-from mris.cohort.sampling import Sampler
+from mris.training.augmentation import Augmentation
 from mris.training.precision import PrecisionName
+from mris.training.sampling import Sampler
 
 
 class Recipe(BaseModel):

@@ -17,8 +17,8 @@ import pytest
 
 from mris.cohort import workers
 from mris.errors import OutputError, SettingsError
-from mris.knee.atlas import REGIONS, knee_atlas
 from mris.knee.phantom import cohort, simulate_subject, write_phantom
+from mris.knee.phantom.atlas import REGIONS, knee_atlas
 
 SIZE = 32
 

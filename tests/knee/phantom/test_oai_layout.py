@@ -21,12 +21,12 @@ from scipy import ndimage
 from mris.errors import OutputError, SettingsError
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.knee.atlas import REGIONS
 from mris.knee.klg_sheet import read_klg_sheet
 from mris.knee.oai_files import MAP_FILES, map_folder, plate_file
 from mris.knee.oai_sheets import month_name, month_number, read_folds
 from mris.knee.phantom import plate as plates
 from mris.knee.phantom import simulate_subject, write_phantom
+from mris.knee.phantom.atlas import REGIONS
 from mris.knee.phantom.oai_layout import OAI
 
 SIZE, SEED = 48, 20

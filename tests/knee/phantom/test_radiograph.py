@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mris.knee.atlas import knee_atlas
+from mris.knee.phantom.atlas import knee_atlas
 from mris.knee.phantom.bones import Body
 from mris.knee.phantom.contact import LOAD_OVERLAP_MM, Placement, contact_grid, place_femur
 from mris.knee.phantom.population import subject_generator

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from mris.knee import joint_detector
-from mris.knee.atlas import knee_atlas
+from mris.knee.phantom.atlas import knee_atlas
 from mris.knee.phantom.bones import eminence_dip
 from mris.knee.phantom.fields import HEALTHY_THICKNESS_MM
 from mris.knee.phantom.population import ANNUAL_TRANSITIONS, ENRICHED_PREVALENCE, PREVALENCE

@@ -26,7 +26,7 @@ import mris
 from mris.cohort.workers import WorkerPool
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
-from mris.knee.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
+from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
 from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name

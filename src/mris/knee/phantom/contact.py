@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mris.knee.atlas import femoral_position, tibial_position
+from mris.knee.phantom.atlas import femoral_position, tibial_position
 from mris.knee.phantom.bones import BoneShape, Grid, condyle_angle, condyle_surface, plateau_surface
 from mris.knee.phantom.fields import Thickness
 from mris.knee.phantom.population import KneeTraits

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mris.knee.atlas import (
+from mris.knee.phantom.atlas import (
     FEMORAL_HEIGHT_MM,
     FEMORAL_LENGTH_MM,
     TIBIAL_HEIGHT_MM,

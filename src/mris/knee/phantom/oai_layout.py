@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from mris.images.write import atomic_write
-from mris.knee.atlas import REGIONS
 from mris.knee.klg_sheet import VISIT_MONTHS, WORST_GRADE
 from mris.knee.oai_files import MAP_FILES, map_folder, plate_file
 from mris.knee.oai_sheets import KEYPOINTS_SHEET, TEST_SET, TRAIN_SET, VISITS_SHEET, month_name
 from mris.knee.phantom import plate
+from mris.knee.phantom.atlas import REGIONS
 from mris.knee.phantom.cohort import PhantomLayout, Row
 from mris.knee.phantom.plate_file import PlateRecord, write_plate
 from mris.knee.phantom.simulate import KneeState, KneeVisit

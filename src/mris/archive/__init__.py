@@ -1,0 +1,1 @@
+"""DICOMweb: find, fetch and store studies of an archive."""

@@ -1,0 +1,1 @@
+"""Are target maps what their cohort leads one to expect?"""
