@@ -484,6 +484,28 @@ def test_a_purge_takes_pixels_off_the_mask_that_only_the_removed_had(combined, m
     assert [path.name for path in combined.path.rglob("atlas_mask*")] == [combined.members[0].database.state.mask]
 
 
+def test_every_flipped_bit_of_every_file_is_found_by_verify(combined, cohort, rng):
+    combined.remove(["PERSON00"])  # so that there is a file of deletions, too
+    files = [path for path in combined.path.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files}
+    assert {".lance", ".manifest", ".txn", ".arrow", ".npz", ".json", ".onnx", ".md"} <= kinds
+    for path in files:
+        pristine = path.read_bytes()
+        if path.name in (".lock", "latest_version_hint.json"):  # what answers nothing
+            continue
+        for _ in range(3):
+            damaged = bytearray(pristine)
+            damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+            path.write_bytes(damaged)
+            try:
+                report = Bundle.open(combined.path).verify()
+            except (BundleError, DatabaseError):
+                continue
+            assert not report.ok, path
+        path.write_bytes(pristine)
+    assert combined.verify().ok
+
+
 def test_a_flipped_bit_of_the_table_is_found_or_changes_no_answer(combined, cohort, rng):
     sources = cohort.split("test").read_sources()
     right = combined.synthesizer(n_neighbors=5, memory_limit=0).predict(sources)

@@ -1,14 +1,12 @@
 """``mris index`` and ``mris bundle list | add | remove | purge | verify``."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mris.cli.options import BundlePath, Quiet
-from mris.errors import BundleError, DatabaseError, OutputError, SettingsError, reason_of
+from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
@@ -40,6 +38,7 @@ def index(
     Example: mris index run cohort knees.bundle --splits train,val
     """
     from mris.cohort.cohort import Cohort
+    from mris.images.write import folder_beside
     from mris.metric.encoders import DualEncoder
     from mris.metric.export import export_encoder
     from mris.synthesis.build_bundle import build_bundle
@@ -47,29 +46,11 @@ def index(
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
     out = out or run / "bundle"
-    with temporary_folder_beside(out) as temporary:
+    with folder_beside(out) as temporary:  # encoders can remember people, and the system's own folder is everybody's
         exported = [export_encoder(DualEncoder.load(folder), temporary / str(i)) for i, folder in enumerate(folders)]
         bundle = build_bundle(exported, opened, out, splits=_names(splits), progress=not quiet)
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
-
-
-@contextmanager
-def temporary_folder_beside(out: Path) -> Iterator[Path]:
-    """Make a folder for exported encoders: they can remember people, and the system's own is everybody's.
-
-    Raises:
-        OutputError: the system refuses.
-    """
-    import tempfile
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {reason_of(error)}; choose another place") from error
-    with folder as temporary:
-        yield Path(temporary)
 
 
 def encoder_folders(run: Path) -> list[Path]:

@@ -36,11 +36,12 @@ def demo(
 
     Example: mris demo --subjects 400 --size 64 --epochs 5
     """
-    from mris.cli.bundles import encoder_folders, temporary_folder_beside
+    from mris.cli.bundles import encoder_folders
     from mris.cohort.cohort import Cohort
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.evaluation.bundle_evaluation import evaluate_bundle
     from mris.images.transforms import SourcePreparation
+    from mris.images.write import folder_beside
     from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
@@ -77,7 +78,7 @@ def demo(
         from mris.metric.encoders import DualEncoder
         from mris.metric.export import export_encoder
 
-        with temporary_folder_beside(path) as temporary:
+        with folder_beside(path) as temporary:
             exported = [export_encoder(DualEncoder.load(part), temporary) for part in encoder_folders(run)]
             build_bundle(exported, cohort, path, progress=progress)
     bundle = Bundle.open(path)

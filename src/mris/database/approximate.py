@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from mris.database.commit import IndexKind
 from mris.database.search import SearchResult, first_of_group
 from mris.database.table import reading, subject_filter, writing
+from mris.quiet import environment
 from mris.types import Embeddings
 
 INDEX_NAME = "embedding_index"
@@ -41,7 +42,8 @@ def create_index(table: lance.LanceDataset, path: Path, kind: IndexKind) -> None
     options: dict[str, Any] = {"num_partitions": max(1, min(4096, round(n_rows**0.5)))}
     if kind == "IVF_PQ":
         options["num_sub_vectors"] = next(m for m in (dimensions // 8, dimensions // 4, 1) if m and dimensions % m == 0)
-    with writing(path):
+    # It sorts embeddings through files, whose place is beside the table: the system's own folder is everybody's.
+    with writing(path), environment(TMPDIR=str(path.parent)):
         table.create_index("embedding", kind, name=INDEX_NAME, metric="cosine", replace=True, **options)
 
 

@@ -70,7 +70,7 @@ def write_entries(path: Path, header: DatabaseHeader, batches: Iterator[Entries]
     name = "atlas_mask.1.npz"
     write_npz(path / name, mask=mask)
     write_json(path / HEADER_FILE, header.to_json())
-    return table_state(path / TABLE_FOLDER, version, name, None)
+    return table_state(path / TABLE_FOLDER, version, name)
 
 
 def commit_first(root: Path, tables: Mapping[str, TableState], files: Sequence[str] = ()) -> Commit:

@@ -5,6 +5,7 @@ that was killed leaves versions that nobody reads; the next one takes them back 
 """
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,8 +199,9 @@ class Writable:
         return commit
 
     def _restored(self, folder: str, state: TableState) -> TableState:
-        version = restored(self.root / folder / TABLE_FOLDER, state.version)
-        return state.model_copy(update={"version": version})
+        path = self.root / folder / TABLE_FOLDER
+        version = restored(path, state.version)
+        return state if version == state.version else table_state(path, version, state.mask, state)
 
     def _commit(
         self, earlier: Commit, tables: Mapping[str, TableState], *, removed: Sequence[str] | None = None
@@ -237,7 +239,7 @@ class Writable:
         mask = read_database_mask(path / state.mask, header)
         grown = write_all(writer, batches, mask)
         name = self._mask_written(folder, commit, mask, grown)
-        return table_state(path / TABLE_FOLDER, writer.commit(), name, state.index)
+        return table_state(path / TABLE_FOLDER, writer.commit(), name, state)
 
     def _rewritten(self, folder: str, commit: Commit) -> TableState:
         """Write the table anew without its removed entries, and the mask of those that stay."""
@@ -254,7 +256,7 @@ class Writable:
             valid |= ~np.isnan(vectors_of(batch, "target")).all(axis=0)
         before = read_database_mask(path / state.mask, header)
         name = self._mask_written(folder, commit, before, valid.reshape(before.shape))
-        return table_state(path / TABLE_FOLDER, int(table.version), name, state.index)
+        return table_state(path / TABLE_FOLDER, int(table.version), name, state)
 
     def _mask_written(self, folder: str, commit: Commit, before: AtlasMask, now: AtlasMask) -> str:
         """Write a mask that differs under a name of its own: readers of the earlier state go on with theirs."""
@@ -270,7 +272,8 @@ class Writable:
         if kind is None or table.count_rows() == 0:
             return state
         approximate.create_index(table, path, kind)
-        return table_state(path, int(open_table(path).version), state.mask, kind)
+        indexed = table_state(path, int(open_table(path).version), state.mask, state)
+        return indexed.model_copy(update={"index": kind})
 
     def _clear(self, commit: Commit) -> None:
         """Delete what belongs to no committed state: earlier versions, and whatever killed writers left."""
@@ -280,6 +283,8 @@ class Writable:
                 for mask in (self.root / folder).glob("atlas_mask.*.npz"):
                     if mask.name != state.mask:
                         mask.unlink()
+                for work in (self.root / folder).glob(".tmp*"):  # where an index was being made
+                    shutil.rmtree(work)
         for folder in {".", *commit.tables}:
             clear_temporaries(self.root / folder)
 
@@ -293,7 +298,7 @@ def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
     if len(ids):
         with writing(path):
             table.delete(f"_rowid IN ({', '.join(map(str, ids.tolist()))})")
-    return table_state(path, int(open_table(path).version), entries.state.mask, entries.state.index)
+    return table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
 
 
 def _name(folder: str, file: str) -> str:

@@ -31,6 +31,7 @@ class TableState(BaseModel):
         entries: SHA-256 (hex) over the checksums of all entries, in the table's order.
         mask: Name of the file of the atlas mask.
         index: Kind of its vector index, None without one.
+        stored: SHA-256 (hex) of the table's files, by their path relative to the table's folder, for a verification.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class TableState(BaseModel):
     entries: str
     mask: str
     index: IndexKind | None = None
+    stored: Mapping[str, str] = {}
 
 
 class Commit(BaseModel):

@@ -253,6 +253,7 @@ class EmbeddingDatabase(StoredEntries):
                 excluded=names,
                 one_per_group=one_per_subject,
             )
+            self._check_embeddings(np.unique(found.rows[found.rows >= 0]))
         return Neighbors(
             _taken(self.keys, found.rows),
             _taken(self.subjects, found.rows),

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float16, Float32, Int64, Shaped
 
-from mris.database.commit import Commit, IndexKind, TableState
+from mris.database.commit import Commit, TableState, file_sha256
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
 from mris.database.table import (
@@ -31,6 +31,9 @@ from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
 from mris.reading import parse_json
 from mris.types import AtlasMask, Embeddings, Targets
+
+_HINT = "latest_version_hint.json"
+"""The one file of a table that is written anew; a wrong one misleads nobody, since versions are asked for by number."""
 
 
 class StoredEntries:
@@ -230,6 +233,11 @@ class StoredEntries:
         self._compare(rows.tolist(), vector_checksums(self.keys[rows], targets), "target_checksum")
         return targets
 
+    def _check_embeddings(self, rows: Int64[np.ndarray, " m"]) -> None:
+        """Compare embeddings that were read by a search of the table itself."""
+        vectors = take_vectors(self._table, "embedding", rows, self._table_path)
+        self._compare(rows.tolist(), vector_checksums(self.keys[rows], vectors), "embedding_checksum")
+
     def _compare(self, rows: Iterable[int], found: list[bytes], name: str) -> None:
         committed = self._checksums[name]
         for row, checksum in zip(rows, found, strict=True):
@@ -251,8 +259,14 @@ def entries_sha256(columns: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def table_state(path: Path, version: int, mask: str, index: IndexKind | None) -> TableState:
+def table_state(path: Path, version: int, mask: str, earlier: TableState | None = None) -> TableState:
     """Describe a version of a table, for a commit.
+
+    Args:
+        path: The table.
+        version: The version.
+        mask: Name of the file of the atlas mask.
+        earlier: The state before, whose files need not be read again: a table's files never change.
 
     Raises:
         DatabaseError: The table is damaged.
@@ -260,7 +274,17 @@ def table_state(path: Path, version: int, mask: str, index: IndexKind | None) ->
     table = open_table(path, version)
     with reading(path):
         columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
-    return TableState(version=version, n_entries=len(columns), entries=entries_sha256(columns), mask=mask, index=index)
+        known = {} if earlier is None else earlier.stored
+        names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
+        stored = {name: known.get(name) or file_sha256(path / name) for name in names if not name.endswith(_HINT)}
+    return TableState(
+        version=version,
+        n_entries=len(columns),
+        entries=entries_sha256(columns),
+        mask=mask,
+        index=None if earlier is None else earlier.index,
+        stored=stored,
+    )
 
 
 def read_database_mask(path: Path, header: DatabaseHeader) -> Bool[np.ndarray, "r h w"]:

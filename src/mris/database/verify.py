@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mris.database.commit import Commit, file_problems
+from mris.database.commit import COMMIT_FILE, Commit, TableState, file_problems, file_sha256
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import entries_sha256, read_database_mask
 from mris.database.table import (
@@ -103,7 +103,17 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
         problems.append(f"after {len(keys)} entries: {error}")
     names, counts = np.unique(np.array(keys, dtype=np.str_), return_counts=True)
     problems += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
+    problems += _stored_problems(table_path, state)
     return VerifyReport(path, len(keys), len(subjects), tuple(problems), commit.removed)
+
+
+def _stored_problems(path: Path, state: TableState) -> list[str]:
+    """Name files of a table that are not as they were committed; one that is gone is missed where it is read."""
+    return [
+        f"{path / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}"
+        for name, expected in state.stored.items()
+        if (path / name).is_file() and file_sha256(path / name) != expected
+    ]
 
 
 def _problems_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:

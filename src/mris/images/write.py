@@ -111,6 +111,25 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, its owner's alone, for what it takes to make `path`; it vanishes afterwards.
+
+    What a killed process left there is cleared by the next one that makes `path`.
+
+    Raises:
+        OutputError: Another process is making `path`, or the system refuses.
+    """
+    with _as_output_error(path):
+        path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        folder = temporary_sibling(path, "work")
+        with _claimed_folder(folder, path):
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def temporary_sibling(path: Path, word: str = "tmp") -> Path:
     """Name what `path` is called while it is made: always the same, beside it, hidden, with the same suffixes."""
     # The suffixes stay last because writers choose a format (and gzip) by them.
