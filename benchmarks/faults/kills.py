@@ -5,6 +5,7 @@
 After each fault the bundle must open, hold what it held before or after, and be finished by the same command again,
 with nothing of a removed person, name or pixels, left in any file. What is counted:
 
+- crashed: a command that ended in a traceback instead of one clear line;
 - unreadable: a bundle that does not open, or that `verify` finds damaged;
 - lost, doubled: people who are missing or there twice;
 - undone: a removal that a repeated command did not bring about;
@@ -34,7 +35,7 @@ from benchmarks.faults.processes import answer_of, forked
 
 HERE = Path(__file__).resolve().parent
 SCENARIOS = ("add", "remove --purge", "index")
-COUNTED = ("unreadable", "lost", "doubled", "undone", "unfinished", "remnants")
+COUNTED = ("crashed", "unreadable", "lost", "doubled", "undone", "unfinished", "remnants")
 MEMBERS = (1, 2)
 FAULTS = {"kill": 1, "full disk": 2}
 OLD, GOING, NEW = [f"STAYS{i:02d}" for i in range(5)], "LEAVES17", [f"COMES{i:02d}" for i in range(3)]
@@ -222,6 +223,7 @@ def serve(root: Path, limit: int, library: Path) -> Iterator[dict[str, Any]]:
                     start(place, scenario, members)
                     answer, status = faulty(scenario, members, at, mode)
                     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                    crash = (answer or {}).get("crash", "")
                     found, _ = answer_of(*forked(lambda s=scenario, m=members: judge(place, s, m)))
                     yield {
                         "scenario": scenario,
@@ -229,8 +231,9 @@ def serve(root: Path, limit: int, library: Path) -> Iterator[dict[str, Any]]:
                         "fault": fault,
                         "at": at,
                         "of": n,
-                        "hit": killed or bool(answer and answer["error"]),
-                        "found": found if found is not None else {"unreadable": ["the check itself died"]},
+                        "hit": killed or bool(crash or (answer and answer["error"])),
+                        "found": (found if found is not None else {"unreadable": ["the check itself died"]})
+                        | ({"crashed": [crash]} if crash else {}),
                     }
 
 

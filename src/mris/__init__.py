@@ -11,6 +11,7 @@ import mris.quiet  # noqa: F401 - before any other library loads
 __version__ = "0.1.0"
 
 _HOME = {
+    "Bundle": "mris.synthesis.bundle",
     "Cohort": "mris.cohort.cohort",
     "CrossModalTripletLoss": "mris.metric.losses",
     "DualEncoder": "mris.metric.encoders",
@@ -21,6 +22,7 @@ _HOME = {
     "Synthesis": "mris.synthesis.synthesizer",
     "Synthesizer": "mris.synthesis.synthesizer",
     "evaluate": "mris.evaluation.evaluate",
+    "prepare_cohort": "mris.cohort.prepare",
     "read_image": "mris.images.read",
     "split_by_subject": "mris.cohort.split",
     "train_encoders": "mris.metric.train",
@@ -30,6 +32,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort as Cohort
+    from mris.cohort.prepare import prepare_cohort as prepare_cohort
     from mris.cohort.split import split_by_subject as split_by_subject
     from mris.database.database import EmbeddingDatabase as EmbeddingDatabase
     from mris.database.neighbors import Neighbors as Neighbors
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from mris.metric.encoders import DualEncoder as DualEncoder
     from mris.metric.losses import CrossModalTripletLoss as CrossModalTripletLoss
     from mris.metric.train import train_encoders as train_encoders
+    from mris.synthesis.bundle import Bundle as Bundle
     from mris.synthesis.synthesizer import Synthesis as Synthesis
     from mris.synthesis.synthesizer import Synthesizer as Synthesizer
 

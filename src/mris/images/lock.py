@@ -37,7 +37,8 @@ class WriterLock:
 
     def finish(self) -> None:
         """Say that nothing is left to clear up for the next holder."""
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):  # then the next holder clears up what is clear already
+            os.ftruncate(self._descriptor, 0)
 
 
 @contextlib.contextmanager
@@ -75,7 +76,10 @@ def writer_lock(path: Path, action: str, *, wait: bool = True) -> Iterator[Write
             _LOG.warning("waiting for %s", holder)
             _taken(descriptor, path, blocking=True)
         left_behind = os.fstat(descriptor).st_size > 0
-        _write_holder(descriptor, action)
+        try:
+            _write_holder(descriptor, action)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; make room or mend the rights") from error
         yield WriterLock(descriptor, left_behind)
     finally:
         os.close(descriptor)
