@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mris.drawing import drawable
 from mris.serving.pictures import Look, draw_map, draw_source, value_limits, write_edges
 from mris.synthesis.synthesis import Synthesis
 
@@ -83,8 +82,9 @@ class _Page:
     """Places on the picture: lines of large panels above strips of small ones."""
 
     def __init__(self, synthesis: Synthesis, *, with_source: bool) -> None:
-        from mris.drawing import Figure, FigureCanvasAgg
+        from mris.drawing import Figure, FigureCanvasAgg, drawable
 
+        self._drawable = drawable
         n_regions = len(synthesis.regions)
         self.first = int(with_source)
         self.per_line = min(n_regions, _PER_LINE)
@@ -100,20 +100,20 @@ class _Page:
 
     def big(self, line: int, column: int, title: str, *, after_bars: int = 0) -> "Axes":
         panel = self._axes(self._left(column, after_bars), self._big_top(line), _BIG, _BIG)
-        panel.set_title(drawable(title), fontsize=10, pad=4)
+        panel.set_title(self._drawable(title), fontsize=10, pad=4)
         return panel
 
     def bar(self, line: int, column: int, after_bars: int, drawn: Any, unit: str) -> None:
         axes = self._axes(self._left(column, after_bars), self._big_top(line), 0.16, _BIG)
         bar = self._figure.colorbar(drawn, cax=axes)
         bar.ax.tick_params(labelsize=8, pad=2, length=3)
-        bar.set_label(drawable(unit), fontsize=10, labelpad=2)
+        bar.set_label(self._drawable(unit), fontsize=10, labelpad=2)
 
     def small(self, strip: int, rank: int, title: str) -> "Axes":
         panel = self._axes(
             _EDGE + _LABEL + rank * (self._small + _GAP), self._small_top(strip), self._small, self._small
         )
-        panel.set_title(drawable(title), fontsize=7, pad=3)
+        panel.set_title(self._drawable(title), fontsize=7, pad=3)
         return panel
 
     def label(self, strip: int, text: str) -> None:
@@ -154,7 +154,7 @@ class _Page:
         self._figure.text(
             left / self._width,
             1 - top / self._height,
-            drawable(text),
+            self._drawable(text),
             fontsize=size,
             color=color,
             fontweight=weight,

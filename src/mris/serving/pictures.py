@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from mris.drawing import drawable
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
@@ -146,12 +145,16 @@ class _Grid:
 
     def panel(self, row: int, column: int, title: str) -> "Axes":
         """The panel of a line and column."""
+        from mris.drawing import drawable
+
         panel = self._axes(self._left(column), row, _PANEL)
         panel.set_title(drawable(title), fontsize=7, pad=3)
         return panel
 
     def bar(self, row: int, column: int, drawn: Any, unit: str) -> None:
         """The color bar after a column."""
+        from mris.drawing import drawable
+
         bar = self._figure.colorbar(drawn, cax=self._axes(self._left(column) + _PANEL + 0.06, row, 0.1))
         bar.ax.tick_params(labelsize=6, pad=1, length=2)
         bar.set_label(drawable(unit), fontsize=7, labelpad=1)
@@ -191,7 +194,7 @@ def draw_map(
 
 def write_edges(panel: "Axes", edges: Edges | None, size: float = 5.5) -> None:
     """Write what lies at the edges of a map into its panel, in letters of `size` points; nothing where unknown."""
-    from matplotlib.patheffects import withStroke
+    from mris.drawing import drawable, withStroke
 
     places = ((0.5, 0.985, "top", 0), (0.5, 0.015, "bottom", 0), (0.015, 0.5, "left", 90), (0.985, 0.5, "right", 270))
     for x, y, edge, turn in places if edges is not None else ():
