@@ -15,6 +15,8 @@ from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.radiograph import read_plate
+from mris.serving import files as serving_files
+from mris.serving import outputs
 from mris.serving.files import FileOptions, result_names, synthesize_files
 from mris.serving.queries import KneeFinder, read_queries
 from mris.synthesis.synthesizer import Synthesizer
@@ -181,8 +183,16 @@ def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_sa
 
 def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_path, rng, monkeypatch):
     synthesizer, looks = make_synthesizer(), []
-    for name in ("outputs.write_maps_picture", "files.write_neighbors_picture"):
-        monkeypatch.setattr(f"mris.serving.{name}", lambda *_, look: looks.append(look))
+
+    def noting(draw):
+        def noted(*args, look):
+            looks.append(look)
+            draw(*args, look=look)
+
+        return noted
+
+    for module, name in ((outputs, "write_maps_picture"), (serving_files, "write_neighbors_picture")):
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
     files = [tmp_path / f"{n}.npy" for n in range(3)]
     for file in files:
         np.save(file, rng.random((8, 8)))
