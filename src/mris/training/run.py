@@ -146,7 +146,7 @@ class Run:
         """Write the result, once; every process then finds it written.
 
         Raises:
-            MrisError: what `write` raises, in every process.
+            MrisError: what `write` raises, in every process; an error of the system becomes an `OutputError`.
         """
         _together(write, leader_only=True)
 
@@ -160,6 +160,8 @@ def _together(act: Callable[[], object], *, leader_only: bool = False) -> None:
             act()
         except MrisError as refusal:
             error = refusal
+        except OSError as refusal:
+            error = OutputError(f"cannot write {refusal.filename}: {refusal.strerror}; {remedy(refusal)}")
     if in_group:
         errors: list[MrisError | None] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(errors, error)
