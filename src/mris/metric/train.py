@@ -18,6 +18,7 @@ from mris.training.run import Run, describe_run
 from mris.training.trainer import check_devices
 
 ENCODER_FOLDER = "encoder"
+_FINISHED = f"{ENCODER_FOLDER}/encoder.json"  # written after the weights
 
 
 def build_encoder(spec: EncoderSpec, settings: TrainSettings, seed: int) -> DualEncoder:
@@ -83,7 +84,7 @@ def train_encoders(
         embedding_dim=settings.embedding_dim,
     )
     description = describe_run("metric", cohort, settings, chosen, seed)
-    training = Run.open(run, description, result=ENCODER_FOLDER, resume=resume)
+    training = Run.open(run, description, result=_FINISHED, resume=resume)
     if training.finished:
         return DualEncoder.load(training.folder / ENCODER_FOLDER)
     check_devices(settings.accelerator, settings.devices, settings.num_nodes)
