@@ -11,7 +11,7 @@ import numpy as np
 from bilateral_plan import BilateralPlan
 from radiographs import Knees, gray_levels, write_pairs
 from shortcuts import LOOKS, BlindedEncoder, LookEncoder, blinded, border_look, gray_look, matched_ranks
-from stages import Work
+from stages import Work, can_resume
 
 from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
@@ -83,7 +83,7 @@ def train(work: Work, plan: BilateralPlan, cohort: Cohort, cohort_key: str, plac
     def make(out: Path, resumes: bool) -> None:
         from mris.metric.train import train_encoders
 
-        train_encoders(cohort, out, settings=settings, seed=seed, resume=can_go_on(out, resumes), progress=False)
+        train_encoders(cohort, out, settings=settings, seed=seed, resume=can_resume(out, resumes), progress=False)
 
     depends = {"cohort": cohort_key, "settings": settings.model_dump(mode="json"), "seed": seed}
     key = work.stage(f"{place}/metric", depends, make)
@@ -135,7 +135,7 @@ def make_methods(work: Work, plan: BilateralPlan, cohort: Cohort, metric_key: st
     def make_ridge(out: Path, resumes: bool) -> None:
         from mris.baselines.embedding_ridge import train_embedding_ridge
 
-        encoder, again = open_encoder(work, place), can_go_on(out, resumes)
+        encoder, again = open_encoder(work, place), can_resume(out, resumes)
         train_embedding_ridge(cohort, out, [encoder], target_scale=1.0, seed=seed, resume=again)
 
     keys = {
@@ -247,14 +247,6 @@ def read_chosen(work: Work, seed: int) -> dict[str, Any]:
     """What validation people chose for a seed."""
     found: dict[str, Any] = json.loads((work.folder / f"seed{seed}" / "chosen" / "chosen.json").read_text())
     return found
-
-
-def can_go_on(run: Path, resumes: bool) -> bool:
-    """Say whether a training can go on; what an attempt left that died before its first file is removed."""
-    begun = (run / "run.json").is_file()
-    if resumes and not begun:
-        shutil.rmtree(run, ignore_errors=True)
-    return resumes and begun
 
 
 def discard(_: Any) -> None:

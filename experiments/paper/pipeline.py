@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from cohorts import SETS, Labeled, queries_of
 from plan import Plan
-from stages import Work
+from stages import Work, can_resume
 
 from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
@@ -98,14 +98,6 @@ def train_seed(work: Work, plan: Plan, cohort: Cohort, cohort_key: str, seed: in
     ridge = {"encoder": keys["combined"], "cohort": cohort_key}
     keys[TITLES["embedding-ridge"]] = work.stage(f"{place}/baseline/embedding-ridge", ridge, make_ridge)
     return keys
-
-
-def can_resume(run: Path, resumes: bool) -> bool:
-    """Say whether a training can go on; what an attempt left that died before its first file is removed."""
-    begun = (run / "run.json").is_file()
-    if resumes and not begun:
-        shutil.rmtree(run, ignore_errors=True)
-    return resumes and begun
 
 
 def open_methods(work: Work, plan: Plan, cohort: Cohort, seed: int) -> tuple[dict[str, Bundle], dict[str, Predictor]]:

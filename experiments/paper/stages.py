@@ -73,6 +73,14 @@ class Work:
         return sum(float(read_record(path).get("seconds", 0)) for path in (self.folder / "stages").glob("*.json"))
 
 
+def can_resume(run: Path, resumes: bool) -> bool:
+    """Say whether a training can go on; what an attempt left that died before its first file is removed."""
+    begun = (run / "run.json").is_file()
+    if resumes and not begun:
+        shutil.rmtree(run, ignore_errors=True)
+    return resumes and begun
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Read a JSON record; an absent or damaged one is empty."""
     try:

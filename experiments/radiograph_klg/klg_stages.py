@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from bilateral_plan import BilateralPlan
-from bilateral_stages import can_go_on, open_encoder, untrained_encoder
+from bilateral_stages import open_encoder, untrained_encoder
 from klg_methods import (
     Parts,
     answers_of,
@@ -18,7 +18,7 @@ from klg_methods import (
 from klg_plan import KlgPlan
 from klg_tasks import KneeTask
 from radiographs import Knees
-from stages import Work
+from stages import Work, can_resume
 
 from mris.cohort.cohort import Cohort
 from mris.images.transforms import SourcePreparation, prepare_source
@@ -98,7 +98,7 @@ def make_classifier(work: Work, plan: KlgPlan, knees: Knees, parts: Parts, pictu
         people = knees.subjects[task.rows].tolist() * n
         maps = augmented(pictures[task.rows], plan, seed)
         labeled = LabeledMaps(maps, np.tile(task.classes, n), people, len(task.class_names))
-        again = can_go_on(out / "run", resumes)
+        again = can_resume(out / "run", resumes)
         classifier = train_classifier(labeled, out / "run", settings, seed=seed, resume=again, progress=False)
         write_npz(out / "answers.npz", probabilities=classifier.probabilities(pictures))
 

@@ -56,6 +56,16 @@ def weights_equal(first: DualEncoder, second: DualEncoder) -> bool:
     )
 
 
+def test_a_run_killed_while_it_writes_its_encoder_is_finished_by_a_resume(
+    cohort: Cohort, run: Path, tmp_path: Path
+) -> None:
+    killed = Path(shutil.copytree(run, tmp_path / "killed"))
+    (killed / "encoder" / "encoder.json").unlink()
+    encoder = train_encoders(cohort, killed, settings=TINY, seed=1, resume=True, progress=False)
+    assert weights_equal(encoder, DualEncoder.load(run / "encoder"))
+    assert weights_equal(encoder, DualEncoder.load(killed / "encoder"))
+
+
 def test_a_run_leaves_encoder_metrics_curves_settings_and_versions(run: Path) -> None:
     for name in ("encoder/encoder.safetensors", "encoder/encoder.json", "metrics.csv", "curves.png", "tensorboard"):
         assert (run / name).exists(), name

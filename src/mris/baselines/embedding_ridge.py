@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mris.baselines.export import write_baseline
-from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
+from mris.baselines.export import FINISHED, write_baseline
+from mris.baselines.predictor import Baseline, open_baseline
 from mris.baselines.ridge import MapRegression, fit_map_regression, penalty_for_others
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.training.recipe import Recipe
-from mris.training.run import check_run_folder, describe_run, write_run_file
+from mris.training.run import Run, describe_run
 from mris.types import Embeddings, Sources
 
 METHOD = "embedding-ridge"
@@ -88,15 +88,15 @@ def train_embedding_ridge(
         TrainingError: the folder holds another run.
         CohortError: there is no split "train".
     """
-    run, started = Path(run), time.perf_counter()
+    started = time.perf_counter()
     recipe = Recipe.model_validate({"target_scale": target_scale, "epochs": 1})
     description = {
         **describe_run(METHOD, cohort, recipe, cohort.regions, seed),
         "encoders": [encoder.fingerprint for encoder in encoders],
     }
-    check_run_folder(run, description, resume=resume)
-    if resume and (run / BASELINE_FOLDER / CARD_FILE).is_file():
-        return open_baseline(run)
+    fitting = Run.open(run, description, result=FINISHED, resume=resume)
+    if fitting.finished:
+        return open_baseline(fitting.folder)
     training = cohort.split("train")
     scores, penalty = _embedded(training, encoders), None
     if "val" in cohort.splits:
@@ -104,19 +104,20 @@ def train_embedding_ridge(
         penalty = penalty_for_others(training, scores, others, _embedded(others, encoders))
     regression = fit_map_regression(training, scores, np.random.default_rng(seed), penalty=penalty)
     network = _RegressedEmbedding([encoder.source for encoder in encoders], regression, target_scale)
-    if not resume:
-        write_run_file(run, description)
     seconds = time.perf_counter() - started
-    write_baseline(
-        run,
-        network,
-        cohort,
-        METHOD,
-        target_scale=target_scale,
-        training_seconds=seconds,
-        trained_before=[e.training_subjects for e in encoders if e.training_subjects is not None],
+    fitting.begin()
+    fitting.finish(
+        lambda: write_baseline(
+            fitting.folder,
+            network,
+            cohort,
+            METHOD,
+            target_scale=target_scale,
+            training_seconds=seconds,
+            trained_before=[e.training_subjects for e in encoders if e.training_subjects is not None],
+        )
     )
-    return open_baseline(run)
+    return open_baseline(fitting.folder)
 
 
 def _embedded(view: Cohort, encoders: Sequence[SourceEncoder]) -> Embeddings:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
-from mris.baselines.predictor import BASELINE_FOLDER, GRAPH_FILE, BaselineCard, sha256_of, write_card
+from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, BaselineCard, sha256_of, write_card
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects, write_training_subjects
 from mris.training.export import export_network
+
+FINISHED = f"{BASELINE_FOLDER}/{CARD_FILE}"
+"""What `write_baseline` writes last: a run that has it is finished."""
 
 LARGEST_DIFFERENCE = 1e-3
 """Largest difference of a scaled pixel between torch and ONNX Runtime; 0.003 mm where targets are divided by 3 mm."""

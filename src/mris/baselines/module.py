@@ -88,9 +88,10 @@ class TranslationModule(lightning.LightningModule):
         """Average over the images."""
         self.log(MONITOR, float(torch.cat(self.errors).mean()), prog_bar=True)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
-        """Clip the gradients as those of the encoders are."""
-        clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradients as those of the encoders are; here, because float16's loss scale is off them by now."""
+        for group in optimizer.param_groups:  # one, of the network whose turn it is
+            clip_grad_norm_(group["params"], self.settings.clip_norm)
 
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule by epoch."""
@@ -136,9 +137,9 @@ class AdversarialModule(TranslationModule):
         generator_steps, discriminator_steps = self.optimizers()  # type: ignore[attr-defined]
         sources = self.augmented(batch, chance)
         made = self.predicted(sources, chance) * batch.valid
-        for network, steps in ((self.discriminator, discriminator_steps), (self.network, generator_steps)):
+        for steps in (discriminator_steps, generator_steps):
             self.toggle_optimizer(steps)
-            if network is self.discriminator:
+            if steps is discriminator_steps:
                 real = self._judged(sources, batch.targets, True, discriminator=True)
                 loss = (real + self._judged(sources, made.detach(), False, discriminator=True)) / 2
                 self._note("loss/discriminator", loss, batch)
@@ -150,7 +151,6 @@ class AdversarialModule(TranslationModule):
                 self._note("loss/train", distance, batch)
             steps.zero_grad()
             self.manual_backward(loss)
-            clip_grad_norm_(network.parameters(), self.settings.clip_norm)
             steps.step()
             self.untoggle_optimizer(steps)
 
@@ -159,9 +159,6 @@ class AdversarialModule(TranslationModule):
         with torch.autocast(self.device.type, enabled=False):  # cross entropy needs the precision
             loss: Tensor = self.judgment(logits, target_is_real=real, for_discriminator=discriminator)
         return loss
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing: `training_step` clips the network whose turn it is."""
 
     def on_train_epoch_end(self) -> None:
         """Follow the schedule, which Lightning leaves to us where there are two optimizers."""

@@ -8,18 +8,18 @@ from torch import nn
 
 from mris.baselines.autoencoder import build_autoencoder
 from mris.baselines.data import TranslationData
-from mris.baselines.export import write_baseline
+from mris.baselines.export import FINISHED, write_baseline
 from mris.baselines.module import MONITOR, AdversarialModule, TranslationModule
 from mris.baselines.pix2pix import build_discriminator, build_generator
-from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, Baseline, open_baseline
+from mris.baselines.predictor import Baseline, open_baseline
 from mris.baselines.settings import BaselineSettings
 from mris.baselines.transunet import build_transunet
 from mris.baselines.unet import build_unet
 from mris.cohort.cohort import Cohort
 from mris.training.callbacks import read_metrics
 from mris.training.networks import cover_strides
-from mris.training.run import check_run_folder, describe_run, fit_run, write_run_file
-from mris.training.trainer import check_devices, launchers, process_rank
+from mris.training.run import Run, describe_run
+from mris.training.trainer import check_devices
 
 
 def build_network(cohort: Cohort, settings: BaselineSettings, seed: int) -> nn.Module:
@@ -101,15 +101,11 @@ def train_baseline(
         SettingsError: the method cannot work on images of this size.
         OutputError: the folder cannot be written.
     """
-    run = Path(run)
     description = describe_run("baseline", cohort, settings, cohort.regions, seed)
-    launchers(settings.accelerator, settings.devices, settings.num_nodes)  # before the folder is touched
-    leads = process_rank() == 0
-    if leads:
-        check_run_folder(run, description, resume=resume)
-    if resume and (run / BASELINE_FOLDER / CARD_FILE).is_file():
-        return open_baseline(run)
-    check_devices(settings.accelerator, settings.devices)
+    training = Run.open(run, description, result=FINISHED, resume=resume)
+    if training.finished:
+        return open_baseline(training.folder)
+    check_devices(settings.accelerator, settings.devices, settings.num_nodes)
     data = TranslationData(cohort, settings, seed)
     network = build_network(cohort, settings, seed)
     mask = torch.from_numpy(np.ascontiguousarray(cohort.atlas_mask))
@@ -125,24 +121,18 @@ def train_baseline(
         module: TranslationModule = AdversarialModule(network, discriminator, settings, mask, seed)
     else:
         module = TranslationModule(network, settings, mask, seed)
-    if leads and not resume:  # last: what is refused leaves no folder
-        write_run_file(run, description)
-    state = fit_run(
-        module,
-        data,
-        run,
-        settings,
-        monitor=MONITOR,
-        prefix="network.",
-        resume=resume,
-        progress=progress,
-        unit=cohort.header.unit,
-    )
-    network.load_state_dict(state)
-    network.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    if leads:
-        seconds = sum(row["seconds"] for row in read_metrics(run / "metrics.csv"))
+    training.fit(module, data, settings, part="network", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
+
+    def write() -> None:
+        seconds = sum(row["seconds"] for row in read_metrics(training.folder / "metrics.csv"))
         write_baseline(
-            run, network, cohort, settings.method, target_scale=settings.target_scale, training_seconds=seconds
+            training.folder,
+            network,
+            cohort,
+            settings.method,
+            target_scale=settings.target_scale,
+            training_seconds=seconds,
         )
-    return open_baseline(run)
+
+    training.finish(write)
+    return open_baseline(training.folder)

@@ -14,10 +14,11 @@ from mris.metric.encoders import DualEncoder, EncoderSpec
 from mris.metric.module import MONITOR, MetricModule
 from mris.metric.settings import TrainSettings, preset
 from mris.training.networks import imagenet_weights_file, load_weights
-from mris.training.run import check_run_folder, describe_run, fit_run, write_run_file
-from mris.training.trainer import check_devices, launchers, process_rank
+from mris.training.run import Run, describe_run
+from mris.training.trainer import check_devices
 
 ENCODER_FOLDER = "encoder"
+_FINISHED = f"{ENCODER_FOLDER}/encoder.json"  # written after the weights
 
 
 def build_encoder(spec: EncoderSpec, settings: TrainSettings, seed: int) -> DualEncoder:
@@ -72,7 +73,6 @@ def train_encoders(
             return train_encoders(
                 cohort, Path(folder) / "run", settings=settings, regions=regions, seed=seed, progress=progress
             )
-    run = Path(run)
     chosen = _check_regions(cohort, regions)
     spec = EncoderSpec.for_cohort(
         cohort.header,
@@ -84,34 +84,16 @@ def train_encoders(
         embedding_dim=settings.embedding_dim,
     )
     description = describe_run("metric", cohort, settings, chosen, seed)
-    launchers(settings.accelerator, settings.devices, settings.num_nodes)  # before the folder is touched
-    leads = process_rank() == 0  # other processes of the same training find the folder made
-    if leads:
-        check_run_folder(run, description, resume=resume)
-    if resume and (run / ENCODER_FOLDER).is_dir():
-        return DualEncoder.load(run / ENCODER_FOLDER)
-    check_devices(settings.accelerator, settings.devices)
+    training = Run.open(run, description, result=_FINISHED, resume=resume)
+    if training.finished:
+        return DualEncoder.load(training.folder / ENCODER_FOLDER)
+    check_devices(settings.accelerator, settings.devices, settings.num_nodes)
     data = PairsData(cohort, chosen, settings, seed)
     encoder = build_encoder(spec, settings, seed)
-    if leads and not resume:  # last: what is refused leaves no folder
-        write_run_file(run, description)
     module = MetricModule(encoder, settings, data.judged, seed)
-    state = fit_run(
-        module,
-        data,
-        run,
-        settings,
-        monitor=MONITOR,
-        prefix="encoder.",
-        resume=resume,
-        progress=progress,
-        unit=cohort.header.unit,
-    )
-    encoder.load_state_dict(state)
+    training.fit(module, data, settings, part="encoder", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
     encoder.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
-    encoder.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    if process_rank() == 0:
-        encoder.save(run / ENCODER_FOLDER)
+    training.finish(lambda: encoder.save(training.folder / ENCODER_FOLDER))
     return encoder
 
 

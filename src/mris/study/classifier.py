@@ -19,8 +19,9 @@ from mris.training.checkpoints import write_tensors
 from mris.training.lightning_library import lightning
 from mris.training.networks import build_network
 from mris.training.pairs import PrefetchedBatches, in_order, scale_targets
-from mris.training.run import check_run_folder, fit_run, write_run_file
+from mris.training.run import Run
 from mris.training.sampling import epoch_batches
+from mris.training.trainer import check_devices
 from mris.types import Targets
 
 WEIGHTS_FILE = "classifier.safetensors"
@@ -178,7 +179,6 @@ def train_classifier(
         TrainingError: one class only, the folder holds another run, or the loss stopped being finite.
         OutputError: the folder cannot be written.
     """
-    run = Path(run)
     description = {
         "format_version": 1,
         "kind": "classifier",
@@ -186,23 +186,21 @@ def train_classifier(
         "settings": settings.model_dump(mode="json"),
         "maps": {"shape": list(labeled.maps.shape), "sha256": _digest(labeled), "n_classes": labeled.n_classes},
     }
-    check_run_folder(run, description, resume=resume)
+    training = Run.open(run, description, result=WEIGHTS_FILE, resume=resume)
+    weights = training.folder / WEIGHTS_FILE
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build_network(
             "resnet18", channels=labeled.maps.shape[1], embedding_dim=labeled.n_classes, width=settings.width
         )
-    weights = run / WEIGHTS_FILE
-    if resume and weights.is_file():
+    if training.finished:
         network.load_state_dict(load_file(weights))
         return Classifier(network, settings.target_scale)
-    if not resume:  # last: what is refused leaves no folder
-        write_run_file(run, description)
+    check_devices(settings.accelerator, settings.devices, settings.num_nodes)
     data, module = ClassifierData(labeled, settings, seed), ClassifierModule(network, settings)
-    state = fit_run(module, data, run, settings, monitor=None, prefix="network.", resume=resume, progress=progress)
-    network.load_state_dict(state)
-    network.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    write_tensors(weights, {name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    training.fit(module, data, settings, part="network", monitor=None, progress=progress)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    training.finish(lambda: write_tensors(weights, tensors))
     return Classifier(network, settings.target_scale)
 
 

@@ -2,12 +2,13 @@
 
 import csv
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mris.drawing import Figure, FigureCanvasAgg, MaxNLocator, drawable
 from mris.images.write import atomic_write
-from mris.training.lightning_library import Callback, EarlyStopping, ModelCheckpoint, lightning
+from mris.training.lightning_library import Callback, EarlyStopping, ModelCheckpoint, TensorBoardLogger, lightning
 
 Row = dict[str, float]
 
@@ -118,6 +119,18 @@ class Checkpoints(ModelCheckpoint):
         paths = {name: here(state_dict.get(name, "")) for name in _PATHS}
         best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class Beginning(Callback):
+    """Begin a run when all processes have met; TensorBoard follows, since making its logger writes the first file."""
+
+    def __init__(self, begin: Callable[[], None], folder: Path) -> None:
+        self.begin, self.folder = begin, folder
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Begin, in every process."""
+        self.begin()
+        trainer.loggers = [TensorBoardLogger(self.folder, name="", version="tensorboard")]
 
 
 class MetricsLog(Callback):

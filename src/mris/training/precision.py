@@ -22,10 +22,15 @@ def cpu_has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def gpu_has_bf16() -> bool:
+    """Whether this GPU multiplies bfloat16 in hardware; torch emulates it on older ones, slower than float16."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def choose_numerics(precision: PrecisionName = "auto", *, accelerator: str = "auto") -> Numerics:
     """Choose the fastest number format that trains reliably here.
 
-    A GPU that has bfloat16 uses it, an older one float16 with loss scaling; a CPU uses bfloat16 only where the
+    A GPU that multiplies bfloat16 uses it, an older one float16 with loss scaling; a CPU uses bfloat16 only where the
     hardware multiplies it. Channels-last is the faster layout for convolutions in all of these cases.
 
     Args:
@@ -40,5 +45,5 @@ def choose_numerics(precision: PrecisionName = "auto", *, accelerator: str = "au
         return Numerics(precision, channels_last=True)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
-        return Numerics("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed", channels_last=True)
+        return Numerics("bf16-mixed" if gpu_has_bf16() else "16-mixed", channels_last=True)
     return Numerics("bf16-mixed" if cpu_has_bf16() else "32-true", channels_last=True)

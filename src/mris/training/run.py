@@ -1,15 +1,16 @@
 """A run: one training, one folder, described by ``run.json`` so that it is never continued as something else."""
 
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mris.cohort.cohort import Cohort
-from mris.errors import OutputError, SettingsError, TrainingError, remedy
+from mris.errors import MrisError, OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
 from mris.reading import read_json
 from mris.training.checkpoints import load_checkpoint
@@ -17,7 +18,7 @@ from mris.training.lightning_library import lightning
 from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE
-from mris.training.trainer import FitSettings, fit, has_checkpoint
+from mris.training.trainer import FitSettings, fit, has_checkpoint, process_rank
 
 
 def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -38,94 +39,155 @@ def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, 
     }
 
 
-def check_run_folder(run: Path, description: dict[str, Any], *, resume: bool) -> None:
-    """Refuse a folder that is in use; for a resume, one whose run was made with another description.
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training: claimed, begun, trained and finished once, whatever is trained and by how many.
 
-    Raises:
-        TrainingError: the folder is not empty, holds no run to resume, or another one.
-        OutputError: the folder cannot be written.
+    Several processes may train together. Each looks for itself at a folder in which nobody has written yet, so all
+    judge alike; after they have met, the leading one writes alone and the others wait for it.
+
+    Attributes:
+        folder: where it is.
+        description: see `describe_run`; ``run.json`` keeps it.
+        resume: continue what an earlier attempt began there.
+        finished: the result lies there; read it instead of training.
     """
-    file = run / RUN_FILE
-    if not resume:
-        check_writable_folder(run)
-        if run.exists() and any(run.iterdir()):
-            raise TrainingError(f"folder {run} is not empty; choose another, or continue its run with --resume")
-        return
+
+    folder: Path
+    description: dict[str, Any]
+    resume: bool
+    finished: bool
+
+    @classmethod
+    def open(cls, folder: str | Path, description: dict[str, Any], *, result: str, resume: bool) -> "Run":
+        """Claim a folder, writing nothing.
+
+        Args:
+            folder: a new or empty folder; for a resume, one whose ``run.json`` tells the same description.
+            description: see `describe_run`.
+            result: what lies in the folder once the training is finished, relative to it.
+            resume: continue an interrupted run, or find a finished one.
+
+        Raises:
+            TrainingError: the folder is not empty, holds no run to resume, or another one.
+            OutputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        _together(lambda: _check_resumed(folder, description) if resume else _check_new(folder))
+        finished = resume and (folder / result).exists()
+        return cls(folder, description, resume, finished)
+
+    def begin(self) -> None:
+        """Write ``run.json``, the first file; call it last of all checks, so that what is refused leaves no folder."""
+        description = {**self.description, "versions": software_versions()}
+        if not self.resume:
+            _together(lambda: write_json(self.folder / RUN_FILE, description), leader_only=True)
+
+    def fit(
+        self,
+        module: lightning.LightningModule,
+        data: lightning.LightningDataModule,
+        recipe: Recipe,
+        *,
+        part: str,
+        monitor: str | None,
+        progress: bool,
+        unit: str | None = None,
+    ) -> None:
+        """Train, and leave the chosen weights in a part of the module, on the CPU and ready to answer.
+
+        Args:
+            module: see `mris.training.trainer.fit`.
+            data: its batches.
+            recipe: epochs, devices, precision.
+            part: name of the network in the module that is the result, such as ``"encoder"``.
+            monitor: metric that chooses the epoch, smaller is better; None keeps the last epoch.
+            progress: show bars or lines.
+            unit: unit of the targets, for the axis of errors.
+
+        Raises:
+            TrainingError: the loss stopped being finite, or the training was interrupted.
+            OutputError: the disk refuses.
+        """
+        settings = FitSettings(
+            epochs=recipe.epochs,
+            monitor=monitor,
+            numerics=choose_numerics(recipe.precision, accelerator=recipe.accelerator),
+            patience=recipe.patience,
+            accelerator=recipe.accelerator,
+            devices=recipe.devices,
+            num_nodes=recipe.num_nodes,
+            validate_every=min(recipe.validate_every, recipe.epochs),
+            progress=progress,
+            unit=unit,
+        )
+        if settings.numerics.channels_last:
+            module.to(memory_format=torch.channels_last)
+        resume = self.resume and has_checkpoint(self.folder)
+        try:
+            chosen = fit(module, data, self.folder, settings, self.begin, resume=resume)
+        except FloatingPointError as error:
+            raise TrainingError(
+                f"run {self.folder} is no longer finite: {error}; start a new run with lower learning rates"
+            ) from error
+        except (OSError, OutputError) as error:
+            if isinstance(error, OutputError) and not (self.folder / RUN_FILE).is_file():
+                raise  # it has not begun
+            reason = f"{error.strerror}; {remedy(error)}" if isinstance(error, OSError) and error.strerror else error
+            raise OutputError(f"run {self.folder} stopped: {reason}, then continue it with --resume") from error
+        weights, prefix = load_checkpoint(chosen)["state_dict"], f"{part}."
+        network = module.get_submodule(part)
+        network.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        )
+        network.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+
+    def finish(self, write: Callable[[], object]) -> None:
+        """Write the result, once; every process then finds it written.
+
+        Raises:
+            MrisError: what `write` raises, in every process; an error of the system becomes an `OutputError`.
+        """
+        _together(write, leader_only=True)
+
+
+def _together(act: Callable[[], object], *, leader_only: bool = False) -> None:
+    """Act, and wait until all processes that train together have come so far; an error of one is an error of all."""
+    in_group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    error: MrisError | None = None
+    if not (in_group and leader_only and process_rank() != 0):
+        try:
+            act()
+        except MrisError as refusal:
+            error = refusal
+        except OSError as refusal:
+            error = OutputError(f"cannot write {refusal.filename}: {refusal.strerror}; {remedy(refusal)}")
+    if in_group:
+        errors: list[MrisError | None] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(errors, error)
+        error = error or next((other for other in errors if other is not None), None)
+    if error is not None:
+        raise error
+
+
+def _check_new(folder: Path) -> None:
+    check_writable_folder(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise TrainingError(f"folder {folder} is not empty; choose another, or continue its run with --resume")
+
+
+def _check_resumed(folder: Path, description: dict[str, Any]) -> None:
     try:
-        earlier = read_json(file)
+        earlier = read_json(folder / RUN_FILE)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{run} holds no run to resume ({file.name} is missing or damaged)") from error
+        raise TrainingError(f"{folder} holds no run to resume ({RUN_FILE} is missing or damaged)") from error
     for name, value in description.items():
         if earlier.get(name) != value:
             other = "other" if name.endswith("s") else "another"
             raise TrainingError(
-                f"run {run} was started with {other} {name} ({_difference(earlier.get(name), value)}); "
+                f"run {folder} was started with {other} {name} ({_difference(earlier.get(name), value)}); "
                 "resume it with the same, or start a new run"
             )
-
-
-def write_run_file(run: Path, description: dict[str, Any]) -> None:
-    """Write ``run.json``; call it last of all checks, so that what is refused leaves no folder."""
-    write_json(run / RUN_FILE, {**description, "versions": software_versions()})
-
-
-def fit_run(
-    module: lightning.LightningModule,
-    data: lightning.LightningDataModule,
-    run: Path,
-    recipe: Recipe,
-    *,
-    monitor: str | None,
-    prefix: str,
-    resume: bool,
-    progress: bool,
-    unit: str | None = None,
-) -> dict[str, Tensor]:
-    """Train, and return the chosen weights of the part of the module whose names begin with `prefix`.
-
-    Args:
-        module: see `mris.training.trainer.fit`.
-        data: its batches.
-        run: the folder.
-        recipe: epochs, devices, precision.
-        monitor: metric that chooses the epoch, smaller is better; None keeps the last epoch.
-        prefix: such as ``"encoder."``; taken off the names.
-        resume: continue, if an epoch was finished.
-        progress: show bars or lines.
-        unit: unit of the targets, for the axis of errors.
-
-    Raises:
-        TrainingError: the loss stopped being finite, or the training was interrupted.
-        OutputError: the disk refuses.
-    """
-    settings = FitSettings(
-        epochs=recipe.epochs,
-        monitor=monitor,
-        numerics=choose_numerics(recipe.precision, accelerator=recipe.accelerator),
-        patience=recipe.patience,
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        num_nodes=recipe.num_nodes,
-        validate_every=min(recipe.validate_every, recipe.epochs),
-        progress=progress,
-        unit=unit,
-    )
-    if settings.numerics.channels_last:
-        module.to(memory_format=torch.channels_last)
-    try:
-        chosen = fit(module, data, run, settings, resume=resume and has_checkpoint(run))
-    except FloatingPointError as error:
-        raise TrainingError(
-            f"run {run} is no longer finite: {error}; start a new run with lower learning rates"
-        ) from error
-    except (OSError, OutputError) as error:
-        reason = f"{error.strerror}; {remedy(error)}" if isinstance(error, OSError) and error.strerror else error
-        raise OutputError(f"run {run} stopped: {reason}, then continue it with --resume") from error
-    return {
-        name.removeprefix(prefix): value
-        for name, value in load_checkpoint(chosen)["state_dict"].items()
-        if name.startswith(prefix)
-    }
 
 
 def _difference(earlier: Any, now: Any) -> str:

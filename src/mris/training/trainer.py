@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mris.errors import SettingsError, TrainingError
-from mris.training.callbacks import Checkpoints, MetricsLog, Patience
+from mris.training.callbacks import Beginning, Checkpoints, MetricsLog, Patience
 from mris.training.checkpoints import SafetensorsIO
 from mris.training.lightning_library import (
     ClusterEnvironment,
@@ -21,14 +21,14 @@ from mris.training.lightning_library import (
     LightningEnvironment,
     MPSAccelerator,
     SLURMEnvironment,
-    TensorBoardLogger,
     disable_possible_user_warnings,
     lightning,
     rank_zero_only,
 )
 from mris.training.precision import Numerics
+from mris.training.run_folder import LAST_CHECKPOINT, RUN_FILE
 
-CHECKPOINTS, LAST, BEST = "checkpoints", "last.safetensors", "best.safetensors"
+BEST_CHECKPOINT = "checkpoints/best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,16 @@ def process_rank() -> int:
 
 def has_checkpoint(run: Path) -> bool:
     """Whether a run finished an epoch, so that it can be continued; before that it starts from the beginning."""
-    return (run / CHECKPOINTS / LAST).is_file()
+    return (run / LAST_CHECKPOINT).is_file()
 
 
-def check_devices(accelerator: str, devices: int | str) -> None:
-    """Refuse devices that this machine does not have.
+def check_devices(accelerator: str, devices: int | str, num_nodes: int) -> None:
+    """Refuse devices that this machine does not have, and processes that the SLURM job has not started.
 
     Raises:
-        SettingsError: a GPU is asked for and none is there, or fewer than asked for.
+        SettingsError: a GPU is asked for and none is there, or fewer than asked for; or see `launchers`.
     """
+    launchers(accelerator, devices, num_nodes)
     if accelerator != "gpu":
         return
     there = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
@@ -118,6 +119,13 @@ def _n_devices(accelerator: str, devices: int | str) -> int:
     return 1 if accelerator == "cpu" else max(CUDAAccelerator.auto_device_count(), 1)
 
 
+def _strategy(module: lightning.LightningModule, settings: FitSettings) -> str:
+    """Name how processes share gradients: several optimizers, each in its turn, leave the others' parameters unused."""
+    n_processes = _n_devices(settings.accelerator, settings.devices) * settings.num_nodes
+    takes_turns = n_processes > 1 and not module.automatic_optimization
+    return "ddp_find_unused_parameters_true" if takes_turns else "auto"
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about itself out of the user's terminal; our own messages and errors stay."""
@@ -146,6 +154,7 @@ def fit(
     data: lightning.LightningDataModule,
     run: Path,
     settings: FitSettings,
+    begin: Callable[[], None],
     *,
     resume: bool = False,
 ) -> Path:
@@ -153,22 +162,25 @@ def fit(
 
     A checkpoint is written after every epoch, atomically, so that an interrupted run loses less than one epoch.
     Batches and augmentation must depend on the epoch's number only; then a resumed run equals an uninterrupted one.
+    Nothing is written before all processes that train together have met.
 
     Args:
         module: holds networks, loss and validation; logs `settings.monitor`, if any, at each validation.
         data: gives the batches of an epoch.
         run: the run's folder.
         settings: see `FitSettings`.
+        begin: called by every process once all have met, before the first file.
         resume: continue from the last finished epoch.
 
     Returns:
-        The checkpoint with the smallest monitored value, or the last one where nothing is monitored.
+        The checkpoint with the smallest monitored value, or the last one where nothing is monitored; the same file for
+        every process.
 
     Raises:
         TrainingError: nothing to resume from, the loss is not finite, or no epoch was ever validated.
     """
-    folder = run / CHECKPOINTS
-    last = folder / LAST
+    last = run / LAST_CHECKPOINT
+    folder = last.parent
     if resume and not has_checkpoint(run):
         raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
     on_terminal = settings.progress and sys.stderr.isatty()
@@ -178,7 +190,11 @@ def fit(
     ]
     if settings.monitor is not None:  # before the other: the last checkpoint then knows of this epoch's best
         checkpoints.insert(0, Checkpoints(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False))
-    callbacks = [*checkpoints, MetricsLog(run, announce=settings.progress and not on_terminal, unit=settings.unit)]
+    callbacks = [
+        Beginning(begin, run),
+        *checkpoints,
+        MetricsLog(run, announce=settings.progress and not on_terminal, unit=settings.unit),
+    ]
     if settings.patience is not None and settings.monitor is not None:
         callbacks.append(Patience(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
     with quiet_lightning():
@@ -186,6 +202,7 @@ def fit(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
+            strategy=_strategy(module, settings),
             max_epochs=settings.epochs,
             precision=settings.numerics.precision,
             check_val_every_n_epoch=settings.validate_every,
@@ -194,7 +211,7 @@ def fit(
             use_distributed_sampler=False,
             sync_batchnorm=on_gpu,  # torch has it for GPUs only; on CPUs each process normalizes its own batch
             log_every_n_steps=50,
-            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            logger=False,  # `Beginning` gives it one
             callbacks=callbacks,
             plugins=[SafetensorsIO(), *launchers(settings.accelerator, settings.devices, settings.num_nodes)],
             enable_progress_bar=on_terminal,
@@ -204,8 +221,12 @@ def fit(
         try:
             trainer.fit(module, data, ckpt_path=str(last) if resume else None)
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning leaves the program after Ctrl-C
-            raise TrainingError(f"training of {run} was interrupted; continue it with --resume") from error
-    chosen = folder / (LAST if settings.monitor is None else BEST)
+            way_on = "continue it with --resume" if (run / RUN_FILE).is_file() else "start it again"
+            raise TrainingError(f"training of {run} was interrupted; {way_on}") from error
+        # The leading process wrote it; the folder of another may be a temporary one of its own.
+        chosen: Path = trainer.strategy.broadcast(
+            run / (LAST_CHECKPOINT if settings.monitor is None else BEST_CHECKPOINT)
+        )
     if not chosen.is_file():
         raise TrainingError(f"run {run} ended without a validated epoch; give it at least one epoch")
     return chosen
