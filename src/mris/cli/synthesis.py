@@ -103,6 +103,7 @@ def synthesize(
     from rich.progress import track
 
     from mris.cohort.names import normal_form
+    from mris.cohort.origin import SIMULATED_NOTE
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.knee.radiograph import REGION_MM
     from mris.serving.files import FileOptions, synthesize_files
@@ -129,6 +130,8 @@ def synthesize(
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
+    if opened.header.origin == "simulated":
+        typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     preparation = opened.members[0].encoder.card.preparation
     if options.knees is not None and preparation.region_mm is None and preparation.extent_mm is None:
         typer.echo(

@@ -288,6 +288,7 @@ class Synthesizer(BatchSynthesizer):
                     contributions=(contribution,),
                     settings=settings,
                     excluded_subject=subject,
+                    origin=getattr(self.encoder, "origin", "unknown"),
                 )
             )
         return syntheses
