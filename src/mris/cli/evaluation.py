@@ -58,7 +58,8 @@ def evaluate(
 ) -> None:
     """Judge a bundle on people it has never seen: recall, error in mm, intervals, beside what learning must beat.
 
-    Writes results.json, per_image.csv, tables.md, figures/ and one offline report.html.
+    Writes results.json, per_image.csv, tables.md, figures/ and one offline report.html, and says in words which methods
+    are worse than the mean map, or cannot be told from it, and whether retrieval is at chance.
 
     Any number of bundles and baselines are judged side by side, on the same pixels, people and resamples.
 
@@ -66,6 +67,7 @@ def evaluate(
     """
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle, queried_subjects
+    from mris.evaluation.verdict import verdict
     from mris.reporting.html import write_evaluation
     from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
@@ -118,6 +120,8 @@ def evaluate(
         )
     report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
+    for sentence in verdict(evaluation.results):
+        typer.echo(sentence)
     typer.echo(f"report: {report}")
 
 

@@ -9,6 +9,7 @@ from mris.drawing import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
+from mris.evaluation.verdict import shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
 from mris.reporting.page import Card, Picture, render_page, table_markup
@@ -158,6 +159,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         outside=tables.percent(results.cohort.outside_atlas, 2),
         by=results.settings.by,
         cards=_cards(results),
+        verdict=verdict(results),
         figures=pictures,
         tables={
             "error": [table_markup(tables.error_table(results, region)) for region in results.regions],
@@ -208,9 +210,8 @@ def _cards(results: Results) -> list[Card]:
         for row in results.differences
         if (row.method, row.region, row.label, row.metric) == (first, region, "", "median")
     ][:3]
-    recall = [row for row in results.recalls if row.label == ""]
-    if recall:
-        shown = next((row for row in recall if row.k == 10), recall[-1])
+    shown = shown_recall([row for row in results.recalls if row.label == ""])
+    if shown is not None:
         cards.append(
             Card(
                 tables.percent(shown.value),

@@ -201,7 +201,7 @@ def draw_map(
 
 def write_edges(panel: "Axes", edges: Edges | None, size: float = 5.5) -> None:
     """Write what lies at the edges of a map into its panel, in letters of `size` points; nothing where unknown."""
-    from matplotlib.patheffects import withStroke
+    from mris.drawing import withStroke
 
     places = ((0.5, 0.985, "top", 0), (0.5, 0.015, "bottom", 0), (0.015, 0.5, "left", 90), (0.985, 0.5, "right", 270))
     for x, y, edge, turn in places if edges is not None else ():
