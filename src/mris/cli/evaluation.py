@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, OnePerSubject, Quiet, note_few_neighbors
+from mris.cli.options import (
+    BundlePath,
+    NeighborCount,
+    OnePerSubject,
+    Quiet,
+    Temperature,
+    Weights,
+    note_few_neighbors,
+)
 from mris.errors import SettingsError
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -49,7 +58,9 @@ def evaluate(
             help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
         ),
     ] = None,
-    n_neighbors: Annotated[int, typer.Option(min=1, help="k, the neighbors that are averaged.")] = 20,
+    n_neighbors: NeighborCount = N_NEIGHBORS,
+    weights: Weights = WEIGHTS,
+    temperature: Temperature = TEMPERATURE,
     one_per_subject: OnePerSubject = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
@@ -72,11 +83,13 @@ def evaluate(
     from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
+    from mris.synthesis.synthesis import SynthesisSettings
 
     folder = bundle / "report" if out is None else named_folder(out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
-    weights = parse_prevalence(prevalence or [])
+    shares = parse_prevalence(prevalence or [])
+    synthesis = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
@@ -106,9 +119,8 @@ def evaluate(
         split=split,
         by=tuple(name.strip() for name in by.split(",") if name.strip()),
         merge=parse_merge(merge or []),
-        prevalence=weights,
-        n_neighbors=n_neighbors,
-        one_per_subject=one_per_subject,
+        prevalence=shares,
+        synthesis=synthesis,
         n_bootstrap=bootstrap,
         references=references,
         seed=seed,

@@ -10,6 +10,7 @@ import typer
 from mris.cli.options import (
     BundlePath,
     LeftCenter,
+    NeighborCount,
     OnePerSubject,
     OnError,
     PixelSpacing,
@@ -17,11 +18,14 @@ from mris.cli.options import (
     RightCenter,
     SourceFiles,
     SourceSide,
+    Temperature,
+    Weights,
     joint_centers,
     note_few_neighbors,
     parse_center,
 )
 from mris.errors import ImageError, SettingsError
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -55,11 +59,9 @@ def synthesize(
     right: RightCenter = None,
     left: LeftCenter = None,
     spacing: PixelSpacing = None,
-    n_neighbors: Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")] = 20,
-    weights: Annotated[
-        Literal["similarity", "softmax", "uniform"], typer.Option(help="'similarity' is the paper's Eq. 4.")
-    ] = "similarity",
-    temperature: Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")] = 0.1,
+    n_neighbors: NeighborCount = N_NEIGHBORS,
+    weights: Weights = WEIGHTS,
+    temperature: Temperature = TEMPERATURE,
     one_per_subject: OnePerSubject = False,
     exclude_subject: Annotated[
         str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")

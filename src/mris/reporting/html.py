@@ -158,6 +158,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         data_range=tables.number(results.settings.data_range, tables.unit_digits(results)),
         outside=tables.percent(results.cohort.outside_atlas, 2),
         by=results.settings.by,
+        synthesis=synthesis_text(results),
         cards=_cards(results),
         verdict=verdict(results),
         figures=pictures,
@@ -179,6 +180,16 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         examples=examples,
         contents=_contents(results, any(name.startswith("figure3_") for name in pictures)),
     )
+
+
+def synthesis_text(results: Results) -> str:
+    """Say how bundles chose and weighed neighbors; nothing where none was evaluated."""
+    settings = results.settings.synthesis
+    if settings is None:
+        return ""
+    softmax = f" of temperature {settings.temperature:g}" if settings.weights == "softmax" else ""
+    once = ", at most one map of a person" if settings.one_per_subject else ""
+    return f"{settings.n_neighbors:,} neighbors, {settings.weights} weights{softmax}{once}"
 
 
 def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:

@@ -26,10 +26,10 @@ from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.synthesizer import MEMORY_LIMIT, Synthesizer
-from mris.synthesis.weights import WeightRule
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
 
@@ -133,9 +133,9 @@ class Bundle:
 
     def synthesizer(
         self,
-        n_neighbors: int = 20,
-        weights: WeightRule = "similarity",
-        temperature: float = 0.1,
+        n_neighbors: int = N_NEIGHBORS,
+        weights: WeightRule = WEIGHTS,
+        temperature: float = TEMPERATURE,
         one_per_subject: bool = False,
         *,
         memory_limit: int = MEMORY_LIMIT,

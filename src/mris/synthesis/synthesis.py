@@ -8,7 +8,7 @@ from numpy import ndarray
 from mris.cohort.origin import Origin
 from mris.database.neighbors import Neighbors
 from mris.errors import SettingsError
-from mris.synthesis.weights import WeightRule
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.types import TargetMap
 
 
@@ -26,9 +26,9 @@ class SynthesisSettings:
         SettingsError: A value cannot work.
     """
 
-    n_neighbors: int = 20
-    weights: WeightRule = "similarity"
-    temperature: float = 0.1
+    n_neighbors: int = N_NEIGHBORS
+    weights: WeightRule = WEIGHTS
+    temperature: float = TEMPERATURE
     one_per_subject: bool = False
 
     def __post_init__(self) -> None:
