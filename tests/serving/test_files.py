@@ -181,8 +181,13 @@ def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_sa
 
 def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_path, rng, monkeypatch):
     synthesizer, looks = make_synthesizer(), []
+
+    def drawn(path, *_, look):
+        path.write_bytes(b"drawn")
+        looks.append(look)
+
     for name in ("outputs.write_maps_picture", "files.write_neighbors_picture"):
-        monkeypatch.setattr(f"mris.synthesis.{name}", lambda *_, look: looks.append(look))
+        monkeypatch.setattr(f"mris.serving.{name}", drawn)
     files = [tmp_path / f"{n}.npy" for n in range(3)]
     for file in files:
         np.save(file, rng.random((8, 8)))
