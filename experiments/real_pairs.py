@@ -23,6 +23,7 @@ from mris.metric.train import train_encoders
 from mris.reporting.html import write_evaluation
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
+from mris.synthesis.synthesis import SynthesisSettings
 
 KS = (1, 5, 10, 20)
 N_BOOTSTRAP = 2000
@@ -59,7 +60,7 @@ def run_fold(manifest: Path, folder: Path, study: Study, seed: int) -> PerImage:
     encoder = train_encoders(cohort, run, settings=study.train, seed=seed, resume=resume)
     if not bundle.exists():
         build_bundle([export_encoder(encoder, folder / f"export_{seed}")], cohort, bundle)
-    evaluation = evaluate_bundle(Bundle.open(bundle), cohort, n_neighbors=study.n_neighbors, seed=seed)
+    evaluation = evaluate_bundle(Bundle.open(bundle), cohort, synthesis=SynthesisSettings(study.n_neighbors), seed=seed)
     write_evaluation(evaluation, folder / f"report_{seed}")
     return evaluation.per_image
 

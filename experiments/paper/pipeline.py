@@ -25,6 +25,7 @@ from mris.study.database_size import database_size_curve
 from mris.study.database_size_results import write_size_curve
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
+from mris.synthesis.synthesis import SynthesisSettings
 
 TRUE_MAPS = "true maps"
 TITLES = {
@@ -154,7 +155,7 @@ def measure_seed(
             by=plan.by,
             merge=plan.merge,
             prevalence=plan.prevalence,
-            n_neighbors=plan.n_neighbors,
+            synthesis=SynthesisSettings(plan.n_neighbors),
             n_bootstrap=plan.n_bootstrap,
             seed=seed,
             progress=sys.stderr.isatty(),

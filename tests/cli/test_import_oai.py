@@ -81,6 +81,14 @@ def test_the_imported_cohort_is_the_direct_one_to_interpolation_error(
     check_same_cohort(written, direct, call, tmp_path, COARSE)
 
 
+def test_an_import_of_a_digital_study_says_that_it_is_simulated(
+    written: Path, call: Callable[..., int], tmp_path: Path
+) -> None:
+    assert call(*importing(written), tmp_path / "imported") == 0
+    with (tmp_path / "imported" / "manifest.csv").open(newline="") as file:
+        assert {row["image_origin"] for row in csv.DictReader(file)} == {"simulated"}
+
+
 @pytest.mark.slow
 def test_with_plates_of_real_size_too(
     direct: Path, call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

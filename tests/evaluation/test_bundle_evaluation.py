@@ -18,6 +18,7 @@ from mris.evaluation.image_error import METRICS
 from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.results import Cost
 from mris.synthesis.bundle import Bundle, Member
+from mris.synthesis.synthesis import SynthesisSettings
 from mris.types import Embeddings, Sources, Targets
 
 CheapBundle = Callable[..., Bundle]
@@ -68,7 +69,7 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
             Member("_".join(encoder.regions), encoder, EmbeddingDatabase.of_folder(folder, name, commit))  # type: ignore[arg-type]
             for name, encoder in encoders.items()
         ]
-        return Bundle(folder, SimpleNamespace(id="bundle"), tuple(opened))  # type: ignore[arg-type]
+        return Bundle(folder, SimpleNamespace(id="bundle", origin="unknown"), tuple(opened))  # type: ignore[arg-type]
 
     return make
 
@@ -92,7 +93,7 @@ def evaluation(knees: Cohort, combined: Bundle, separate: Bundle) -> Evaluation:
         bundles={"MRIS-S": separate},
         others={"still": MeanMap.fit(knees.split("train"))},
         costs={"MRIS-S": Cost(n_parameters=24)},
-        n_neighbors=5,
+        synthesis=SynthesisSettings(5),
         n_bootstrap=20,
         progress=False,
     )
@@ -248,6 +249,7 @@ def test_people_added_to_a_bundle_after_training_may_be_queries_and_never_answer
     Writable(bundle.path).add(test, {member.database.folder: member.encoder for member in bundle.members})
     bundle.refresh()
     assert queried_subjects(bundle, test) == set(test.subjects.tolist())
-    evaluation = evaluate_bundle(bundle, knees, references=False, n_neighbors=1, n_bootstrap=5, progress=False)
+    nearest = SynthesisSettings(1)
+    evaluation = evaluate_bundle(bundle, knees, references=False, synthesis=nearest, n_bootstrap=5, progress=False)
     assert evaluation.results.cohort.n_images == len(test)
     assert (evaluation.per_image.values[..., METRICS.index("mae")] > 0.01).all(), "its own map would have error 0"

@@ -49,3 +49,13 @@ def test_an_export_that_differs_is_refused_and_removed(tmp_path: Path, monkeypat
     with pytest.raises(TrainingError, match="differs from torch"):
         export.export_encoder(encoder(width=8), tmp_path)
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_encoders_of_unknown_origin_keep_the_fingerprint_of_earlier_versions() -> None:
+    told = encoder(width=8)
+    assert "origin" not in told.spec.to_dict()
+    assert EncoderSpec.from_dict(told.spec.to_dict()) == told.spec
+
+
+def test_an_encoder_of_simulated_images_says_so_after_its_export(tmp_path: Path) -> None:
+    assert OnnxEncoder(export.export_encoder(encoder(width=8, origin="simulated"), tmp_path)).origin == "simulated"

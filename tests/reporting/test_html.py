@@ -21,6 +21,7 @@ import pytest
 from mris.errors import OutputError
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.results import read_results
+from mris.evaluation.verdict import verdict
 from mris.reporting import html
 from mris.reporting.comparison import comparison_figure
 from mris.reporting.figures import png, strata_figure
@@ -309,3 +310,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, evaluation: Evalu
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         write_evaluation(evaluation, tmp_path / "file" / "out")
+
+
+def test_the_page_says_first_what_the_numbers_come_to(evaluation: Evaluation, tmp_path: Path) -> None:
+    text = unescape(write_evaluation(evaluation, tmp_path / "report").read_text(encoding="utf-8"))
+    sentences = verdict(evaluation.results)
+    assert sentences
+    for sentence in sentences:
+        assert sentence in text.partition('<section id="error">')[0]

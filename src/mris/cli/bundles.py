@@ -85,6 +85,8 @@ def list_entries(
     opened = Bundle.open(bundle)
     counts = Counter(opened.subjects.tolist())
     typer.echo(f"bundle {opened.id}: {counted(len(opened.keys), 'target')} of {counted(len(counts), 'subject')}")
+    if opened.header.origin != "unknown":
+        typer.echo(f"  made from {opened.header.origin} images")
     if removed := opened.members[0].database.commit.removed:
         typer.echo(f"  {counted(len(removed), 'removed subject')} still on the disk; mris bundle purge takes them off")
     for member in opened.members:

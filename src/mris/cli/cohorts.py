@@ -17,7 +17,7 @@ Manifest = Annotated[
     Path,
     typer.Argument(
         help="CSV or Parquet with columns subject, timepoint, source, target (or one target_<region> a region), and "
-        "perhaps side, split, spacing, center_row, center_col; every other column is a label."
+        "perhaps side, split, spacing, center_row, center_col, image_origin; every other column is a label."
     ),
 ]
 Size = Annotated[str, typer.Option(help="Pixels of the prepared source: one number, or ROWSxCOLUMNS.")]
@@ -43,6 +43,10 @@ Exclude = Annotated[
     typer.Option(
         help="Leave out the pairs that this list names: a key or a subject a line, or a CSV with columns key, flagged."
     ),
+]
+Simulated = Annotated[
+    bool | None,
+    typer.Option("--simulated/--real", help="Images are simulated, or of people; what is made of them says so."),
 ]
 
 
@@ -154,6 +158,7 @@ def check(
         exclude,
         "skip",
         workers,
+        None,
     )
     if qc is None:
         report = check_cohort(manifest, settings, progress=not quiet)
@@ -181,6 +186,7 @@ def prepare(
     on_error: Annotated[
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
+    simulated: Simulated = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
@@ -212,6 +218,7 @@ def prepare(
         exclude,
         on_error,
         workers,
+        simulated,
     )
     if dry_run:
         report = check_cohort(manifest, settings, progress=not quiet)
@@ -245,6 +252,7 @@ def _settings(
     exclude: Path | None,
     on_error: Literal["stop", "skip"],
     workers: int | None,
+    simulated: bool | None,
 ) -> "PrepareSettings":
     from mris.cohort.exclusion import read_exclusions
     from mris.cohort.prepare import PrepareSettings
@@ -266,6 +274,7 @@ def _settings(
         exclude=read_exclusions(exclude) if exclude else (),
         on_error=on_error,
         workers=workers,
+        origin="unknown" if simulated is None else "simulated" if simulated else "real",
     )
 
 

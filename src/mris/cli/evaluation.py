@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, OnePerSubject, Quiet, note_few_neighbors
+from mris.cli.options import (
+    BundlePath,
+    NeighborCount,
+    OnePerSubject,
+    Quiet,
+    Temperature,
+    Weights,
+    note_few_neighbors,
+)
 from mris.errors import SettingsError
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -49,7 +58,9 @@ def evaluate(
             help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
         ),
     ] = None,
-    n_neighbors: Annotated[int, typer.Option(min=1, help="k, the neighbors that are averaged.")] = 20,
+    n_neighbors: NeighborCount = N_NEIGHBORS,
+    weights: Weights = WEIGHTS,
+    temperature: Temperature = TEMPERATURE,
     one_per_subject: OnePerSubject = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
@@ -58,7 +69,8 @@ def evaluate(
 ) -> None:
     """Judge a bundle on people it has never seen: recall, error in mm, intervals, beside what learning must beat.
 
-    Writes results.json, per_image.csv, tables.md, figures/ and one offline report.html.
+    Writes results.json, per_image.csv, tables.md, figures/ and one offline report.html, and says in words which methods
+    are worse than the mean map, or cannot be told from it, and whether retrieval is at chance.
 
     Any number of bundles and baselines are judged side by side, on the same pixels, people and resamples.
 
@@ -66,15 +78,18 @@ def evaluate(
     """
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle, queried_subjects
+    from mris.evaluation.verdict import verdict
     from mris.reporting.html import write_evaluation
     from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
+    from mris.synthesis.synthesis import SynthesisSettings
 
     folder = bundle / "report" if out is None else named_folder(out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
-    weights = parse_prevalence(prevalence or [])
+    shares = parse_prevalence(prevalence or [])
+    synthesis = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
@@ -104,9 +119,8 @@ def evaluate(
         split=split,
         by=tuple(name.strip() for name in by.split(",") if name.strip()),
         merge=parse_merge(merge or []),
-        prevalence=weights,
-        n_neighbors=n_neighbors,
-        one_per_subject=one_per_subject,
+        prevalence=shares,
+        synthesis=synthesis,
         n_bootstrap=bootstrap,
         references=references,
         seed=seed,
@@ -118,6 +132,8 @@ def evaluate(
         )
     report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
+    for sentence in verdict(evaluation.results):
+        typer.echo(sentence)
     typer.echo(f"report: {report}")
 
 

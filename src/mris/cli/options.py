@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.errors import SettingsError
+from mris.synthesis.defaults import WeightRule
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.
 OnePerSubject = Annotated[
     bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
 ]
+NeighborCount = Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")]
+Weights = Annotated[WeightRule, typer.Option(help="'similarity' is the paper's Eq. 4.")]
+Temperature = Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")]
 
 # Of commands that read images without a manifest.
 SourceFiles = Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")]

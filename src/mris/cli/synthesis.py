@@ -10,6 +10,7 @@ import typer
 from mris.cli.options import (
     BundlePath,
     LeftCenter,
+    NeighborCount,
     OnePerSubject,
     OnError,
     PixelSpacing,
@@ -17,11 +18,14 @@ from mris.cli.options import (
     RightCenter,
     SourceFiles,
     SourceSide,
+    Temperature,
+    Weights,
     joint_centers,
     note_few_neighbors,
     parse_center,
 )
 from mris.errors import ImageError, SettingsError
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -55,11 +59,9 @@ def synthesize(
     right: RightCenter = None,
     left: LeftCenter = None,
     spacing: PixelSpacing = None,
-    n_neighbors: Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")] = 20,
-    weights: Annotated[
-        Literal["similarity", "softmax", "uniform"], typer.Option(help="'similarity' is the paper's Eq. 4.")
-    ] = "similarity",
-    temperature: Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")] = 0.1,
+    n_neighbors: NeighborCount = N_NEIGHBORS,
+    weights: Weights = WEIGHTS,
+    temperature: Temperature = TEMPERATURE,
     one_per_subject: OnePerSubject = False,
     exclude_subject: Annotated[
         str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")
@@ -103,6 +105,7 @@ def synthesize(
     from rich.progress import track
 
     from mris.cohort.names import normal_form
+    from mris.cohort.origin import SIMULATED_NOTE
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.knee.radiograph import REGION_MM
     from mris.serving.files import FileOptions, synthesize_files
@@ -129,6 +132,8 @@ def synthesize(
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
+    if opened.header.origin == "simulated":
+        typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     preparation = opened.members[0].encoder.card.preparation
     if options.knees is not None and preparation.region_mm is None and preparation.extent_mm is None:
         typer.echo(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mris.cohort.origin import Origin, read_origin
 from mris.errors import CohortError, SettingsError
 from mris.images.transforms import SourcePreparation
 from mris.reading import read_json
@@ -66,6 +67,7 @@ class CohortHeader:
         precision: Type of the stored pixels. "float16" has 11 significant bits: a relative error of at most
             1 / 2048 (0.0015 for a thickness of 3 mm) from 6.1e-5 on, an error of at most 3e-8 below, and no value
             beyond 65504.
+        origin: Whether the images are of people or simulated; see `mris.cohort.origin`.
         format_version: Version of this layout.
     """
 
@@ -83,6 +85,7 @@ class CohortHeader:
     manifest_sha256: str
     software: str
     precision: str = "float16"
+    origin: Origin = "unknown"
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +122,7 @@ class CohortHeader:
                 manifest_sha256=str(values["manifest_sha256"]),
                 software=str(values["software"]),
                 precision=str(values["precision"]),
+                origin=read_origin(values.get("origin")),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, SettingsError) as error:
             raise CohortError(

@@ -13,6 +13,7 @@ from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.origin import ORIGIN_COLUMN, Origin, joint_origin
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
@@ -20,7 +21,8 @@ from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
 _REQUIRED = ("subject", "timepoint", "source")
-_OPTIONAL = ("side", "split", "spacing", "center_row", "center_col")
+_OPTIONAL = ("side", "split", "spacing", "center_row", "center_col", ORIGIN_COLUMN)
+_ORIGINS: Mapping[str, Origin] = {"": "unknown", "real": "real", "simulated": "simulated"}
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
@@ -68,6 +70,7 @@ class Manifest:
         labels: Names of the label columns and their types.
         has_side: Whether there is a `side` column with values.
         has_split: Whether there is a `split` column with values.
+        origin: Whether the images are of people or simulated; of all rows, also those that are left out.
     """
 
     path: Path
@@ -78,6 +81,7 @@ class Manifest:
     labels: dict[str, LabelKind]
     has_side: bool
     has_split: bool
+    origin: Origin = "unknown"
 
     @property
     def n_rows(self) -> int:
@@ -132,8 +136,9 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
 
     Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
     (left/right/L/R), `split`, `spacing` (mm of a source pixel: one number, or "rows x columns"), `center_row` and
-    `center_col` (source pixels). All others are labels, whose types are found from their values. Relative paths
-    start at the manifest's folder. Names stay text: subject "007" keeps its zeros, and is at fault beside a "7".
+    `center_col` (source pixels), `image_origin` (real/simulated). All others are labels, whose types are found from
+    their values. Relative paths start at the manifest's folder. Names stay text: subject "007" keeps its zeros, and
+    is at fault beside a "7".
 
     Args:
         path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
@@ -187,6 +192,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
         labels=kinds,
         has_side=has_side,
         has_split=has_split,
+        origin=joint_origin(_ORIGINS.get(text.lower(), "unknown") for text in cells.text(ORIGIN_COLUMN)),
     )
 
 
@@ -237,6 +243,8 @@ class _RowReader:
         if self.has_side and side not in ("left", "right"):
             found = f"{side!r} is not a side" if side else "the cell is empty while other rows have a side"
             report("side", f"{found}; give left, right, L or R", "unknown side")
+        if (origin := text[ORIGIN_COLUMN]).lower() not in _ORIGINS:
+            report(ORIGIN_COLUMN, f"{origin!r} is not known; give real, simulated or nothing", "unknown origin")
         for name, located in files.items():
             if located.path and not located.found:
                 report(name, f"there is no file {located.path}", MISSING_FILE)

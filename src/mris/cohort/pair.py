@@ -9,6 +9,7 @@ from jaxtyping import Float16, Float32
 
 from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.manifest import ManifestRow
+from mris.cohort.origin import Origin, read_origin
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
@@ -48,6 +49,7 @@ class PrepareSettings:
         workers: Processes that read files; None takes one a core (and only one for a few files).
         target_spacing: Row and column spacing in mm of target files that state none (NPY, NPZ, PNG).
         exclude: Names of pairs to leave out: keys, or first parts of keys (see `read_exclusions`).
+        origin: Whether the images are of people or simulated, where the manifest does not say.
 
     Raises:
         SettingsError: A value cannot work.
@@ -64,6 +66,7 @@ class PrepareSettings:
     workers: int | None = None
     target_spacing: tuple[float, float] | None = None
     exclude: tuple[str, ...] = ()
+    origin: Origin = "unknown"
 
     def __post_init__(self) -> None:
         size = tuple(self.target_size)
@@ -79,6 +82,10 @@ class PrepareSettings:
             raise SettingsError("mirror_targets is set, but no side is mirrored; name mirror_sides, or leave it out")
         if self.target_spacing is not None and usable_spacing(self.target_spacing) is None:
             raise SettingsError(f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm")
+        try:
+            read_origin(self.origin)
+        except ValueError as error:
+            raise SettingsError(f"{error}; give one of them") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
@@ -92,6 +99,8 @@ class PrepareSettings:
             "seed": self.seed,
             "target_spacing": None if self.target_spacing is None else list(self.target_spacing),
             "exclude": fingerprint(self.exclude),
+            # Left out where nothing is said, so that work that an earlier version began can be resumed.
+            **({} if self.origin == "unknown" else {"origin": self.origin}),
         }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mris.cohort.manifest import Manifest, ManifestRow
+from mris.cohort.origin import Origin
 from mris.cohort.pair import PrepareSettings
 from mris.cohort.split import check_disjoint, split_by_subject
 from mris.cohort.timepoints import timepoint_order
@@ -20,11 +21,13 @@ class Plan:
         splits: The split of each sound row, by row number; and of each row that a list leaves out, unless the manifest
             gives the splits.
         split_rule: Where the splits come from, in words.
+        origin: Whether the images are of people or simulated.
     """
 
     manifest: Manifest
     splits: Mapping[int, str]
     split_rule: str
+    origin: Origin = "unknown"
 
 
 def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
@@ -41,15 +44,17 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
 
     Raises:
         ManifestError: No row is sound.
-        SettingsError: The fractions do not sum to 1, or there is no such label.
+        SettingsError: The fractions do not sum to 1, there is no such label, or the manifest says that images are
+            simulated and the settings that they are real, or the other way round.
         TooFewSubjectsError: The subjects are too few to be divided as asked (lists what is wrong with rows, too).
     """
     rows = manifest.rows
     if not rows:
         raise ManifestError(f"{manifest.path}: none of its {manifest.n_rows} rows can be used; see `mris check`")
+    origin = _origin(manifest, settings)
     if manifest.has_split:
         check_disjoint([row.subject for row in rows], [row.split for row in rows])
-        return Plan(manifest, {row.row: row.split for row in rows}, "column 'split' of the manifest")
+        return Plan(manifest, {row.row: row.split for row in rows}, "column 'split' of the manifest", origin)
     rows = (*rows, *(row for row in manifest.excluded_rows if row.subject))
     strata = None if settings.stratify is None else _strata(manifest, rows, settings.stratify)
     subjects = [row.subject for row in rows]
@@ -61,7 +66,16 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     shares = ", ".join(f"{name} {share:g}" for name, share in settings.fractions.items())
     by = f", stratified by {settings.stratify} at the first visit" if settings.stratify else ""
     rule = f"by subject: {shares}; seed {settings.seed}{by}"
-    return Plan(manifest, {row.row: str(name) for row, name in zip(rows, names, strict=True)}, rule)
+    return Plan(manifest, {row.row: str(name) for row, name in zip(rows, names, strict=True)}, rule, origin)
+
+
+def _origin(manifest: Manifest, settings: PrepareSettings) -> Origin:
+    found, asked = manifest.origin, settings.origin
+    if "unknown" not in (found, asked) and found != asked:
+        raise SettingsError(
+            f"{manifest.path} says that images are {found}, and the settings that they are {asked}; mend one of them"
+        )
+    return asked if found == "unknown" else found
 
 
 def _strata(manifest: Manifest, rows: Sequence[ManifestRow], label: str) -> list[str]:

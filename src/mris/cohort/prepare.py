@@ -276,6 +276,7 @@ class _Work:
             split_rule=self.plan.split_rule,
             manifest_sha256=manifest.sha256,
             software=f"mris {version('mris')}",
+            origin=self.plan.origin,
         )
 
 

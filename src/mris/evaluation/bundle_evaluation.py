@@ -1,6 +1,7 @@
 """Evaluate a bundle on a split of a cohort, beside other bundles, other methods, and what learning must beat."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
+from mris.synthesis.synthesis import SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
 from mris.wording import counted
@@ -34,8 +36,7 @@ def evaluate_bundle(
     by: Sequence[str] = (),
     merge: Merge | None = None,
     prevalence: Prevalences | None = None,
-    n_neighbors: int = 20,
-    one_per_subject: bool = False,
+    synthesis: SynthesisSettings | None = None,
     n_bootstrap: int = 1000,
     references: bool = True,
     seed: int = 0,
@@ -51,15 +52,14 @@ def evaluate_bundle(
         bundle: An open bundle; its regions must cover the cohort's.
         cohort: A whole cohort, with the split "train" and the one to judge on.
         name: Name of the bundle in tables.
-        bundles: More bundles by name, such as that of separate regions; judged with the same k.
+        bundles: More bundles by name, such as that of separate regions; judged with the same settings.
         others: More methods by name: networks, or anything else with ``predict(sources, subjects=...)``.
         costs: What is known of a method's cost, by its name.
         split: Split whose pairs are the queries.
         by: Labels that split the images into strata.
         merge: Values of a label that share a stratum.
         prevalence: Weights of a label's strata; see `mris.evaluation.evaluate.evaluate`.
-        n_neighbors: k.
-        one_per_subject: At most one map of a person among the neighbors.
+        synthesis: How neighbors are chosen and weighed, by every bundle; the defaults if None. PCA k-NN has the same k.
         n_bootstrap: Resamples of subjects.
         references: Fit and judge the mean map, PCA k-NN and PCA ridge beside it.
         seed: Of the resampling and of the references.
@@ -83,6 +83,7 @@ def evaluate_bundle(
         ...     bundle, cohort, name="MRIS-C", bundles={"MRIS-S": separate}
         ... )                                                                          # doctest: +SKIP
     """
+    synthesis = synthesis or SynthesisSettings()
     check_names("method", [name, *(bundles or {}), *(others or {}), *(REFERENCE_NAMES if references else ())])
     named = {name: bundle, **(bundles or {})}
     encoders = [pair for title, opened in named.items() for pair in encoders_of(title, opened).items()]
@@ -98,12 +99,12 @@ def evaluate_bundle(
         if isinstance(method, Trained) and method.training_subjects is not None:
             _check_unseen(f"method {title!r}", set(method.training_subjects.among(subjects)))
     methods: dict[str, Predictor | BatchSynthesizer] = {
-        title: opened.synthesizer(n_neighbors, one_per_subject=one_per_subject) for title, opened in named.items()
+        title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()
     }
     methods |= others or {}
     if references:
-        methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=n_neighbors)
-    return evaluate(
+        methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=synthesis.n_neighbors)
+    evaluation = evaluate(
         methods,
         queries,
         training=training,
@@ -116,6 +117,8 @@ def evaluate_bundle(
         seed=seed,
         progress=progress,
     )
+    results = evaluation.results
+    return replace(evaluation, results=replace(results, settings=replace(results.settings, synthesis=synthesis)))
 
 
 def encoders_of(name: str, bundle: Bundle) -> dict[str, Encoder]:

@@ -18,11 +18,11 @@ from mris.baselines.ridge import MapRegression, fit_map_regression
 from mris.cohort.cohort import Cohort
 from mris.errors import SettingsError
 from mris.synthesis.average import average_rows
+from mris.synthesis.defaults import N_NEIGHBORS
 from mris.types import Sources, Targets
 
 MAX_PCA_ROWS = 5000
 N_COMPONENTS = 64
-N_NEIGHBORS = 20
 REFERENCE_NAMES = ("mean map", "PCA k-NN", "PCA ridge")
 """Names of the references in tables, in their order."""
 

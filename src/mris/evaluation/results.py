@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from mris.errors import CohortError
 from mris.evaluation.record_file import read_record, write_record
+from mris.synthesis.synthesis import SynthesisSettings
 
 FORMAT_VERSION = 1
 ALL = "all"
@@ -71,6 +72,7 @@ class EvaluationSettings:
         seed: Seed of the resampling.
         batch_size: Queries given to a method at once.
         data_range: Range of target values that PSNR and SSIM refer to, in the target's unit.
+        synthesis: How bundles chose and weighed neighbors; None where no bundle was evaluated.
     """
 
     by: tuple[str, ...]
@@ -79,6 +81,7 @@ class EvaluationSettings:
     seed: int
     batch_size: int
     data_range: float
+    synthesis: SynthesisSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Cost:
     peak_megabytes: float | None = None
 
 
-_MAYBE_UNKNOWN = frozenset(field.name for field in fields(Cost))
+_MAYBE_UNKNOWN = frozenset(("synthesis", *(field.name for field in fields(Cost))))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mris
+from mris.cohort.origin import ORIGIN_COLUMN
 from mris.errors import ManifestError, OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.klg_sheet import Reading, read_klg_sheet
@@ -70,6 +71,7 @@ class OaiSurvey:
         spacings: Plates by their row spacing in mm, as their headers state it.
         absent_folds: Folds of the official sheets that are not here.
         unused_centers: Visits that have joint centers and no images.
+        simulated: Plates whose headers say that no patient is shown, by their folder.
     """
 
     sheets: Path
@@ -83,6 +85,7 @@ class OaiSurvey:
     spacings: Mapping[str, int]
     absent_folds: tuple[str, ...]
     unused_centers: tuple[str, ...]
+    simulated: frozenset[str] = frozenset()
 
     @property
     def kept(self) -> tuple[OaiPair, ...]:
@@ -209,6 +212,7 @@ def survey_oai(
         spacings=dict(spacings.most_common()),
         absent_folds=tuple(name for name in OFFICIAL_FOLDS if name not in {fold.name for fold in folds}),
         unused_centers=tuple(f"{row[0]}/{month_number(row[1])}" for row in centers if row not in with_images),
+        simulated=frozenset(xray for xray, plate in plates.items() if plate.simulated),
     )
 
 
@@ -241,8 +245,12 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
     folder, report = Path(out), survey.to_json()
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(COLUMNS)
-    writer.writerows(_row_of(pair, survey.radiographs, survey.thickness) for pair in survey.kept)
+    # Without simulated plates there is no such column: the manifest is that of earlier versions, byte by byte.
+    writer.writerow((*COLUMNS, ORIGIN_COLUMN) if survey.simulated else COLUMNS)
+    for pair in survey.kept:
+        row = _row_of(pair, survey.radiographs, survey.thickness)
+        origin = "simulated" if pair.xray in survey.simulated else ""
+        writer.writerow((*row, origin) if survey.simulated else row)
     data = table.getvalue().encode()
     _check_folder(folder, report, data)
     write_json(folder / REPORT_FILE, report)

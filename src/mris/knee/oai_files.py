@@ -30,11 +30,13 @@ class FoundPlate:
         size: Rows and columns; None if the file cannot be read.
         spacing_mm: Row spacing at the patient, as far as the header says; None if it does not.
         fault: Why the plate cannot be used: the short name, and the file or message; None if it can.
+        simulated: Whether the header says that no patient is shown (SyntheticData).
     """
 
     size: tuple[int, int] | None
     spacing_mm: float | None
     fault: tuple[str, str] | None
+    simulated: bool = False
 
 
 def plate_file(radiographs: Path, xray: str) -> Path:
@@ -73,7 +75,8 @@ def find_plate(path: Path) -> FoundPlate:
         if facts is None:
             return FoundPlate(None, None, (UNREADABLE_PLATE, f"{path} is no DICOM file; fetch it again"))
         with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns", "SyntheticData"])
+            simulated = header.get("SyntheticData") == "YES"
             size = int(header.Rows), int(header.Columns)
     except ImageError as error:
         return FoundPlate(None, None, (UNREADABLE_PLATE, str(error)))
@@ -83,7 +86,7 @@ def find_plate(path: Path) -> FoundPlate:
         return FoundPlate(size, None, ("mirrored plate", reason))
     if facts.spacing is None:
         return FoundPlate(size, None, ("plate without pixel spacing", str(path)))
-    return FoundPlate(size, facts.spacing[0], None)
+    return FoundPlate(size, facts.spacing[0], None, simulated)
 
 
 def missing_of(pair: OaiPair, plate: FoundPlate | None, thickness: Path | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mris.cohort.header import CohortHeader
+from mris.cohort.origin import Origin, read_origin
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects, write_training_subjects
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
@@ -42,6 +43,7 @@ class EncoderSpec:
         target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
         preparation: how a source image is prepared.
         architecture, width, stem, embedding_dim: see `mris.training.networks.build_network`.
+        origin: whether they were trained on images of people or simulated ones.
     """
 
     regions: tuple[str, ...]
@@ -55,6 +57,7 @@ class EncoderSpec:
     width: int = 64
     stem: Stem = "standard"
     embedding_dim: int = 512
+    origin: Origin = "unknown"
 
     @classmethod
     def for_cohort(
@@ -69,12 +72,14 @@ class EncoderSpec:
             unit=header.unit,
             target_spacing=header.target_spacing,
             preparation=header.source,
+            origin=header.origin,
             **network,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "preparation": self.preparation.to_dict()}
+        """Plain values for JSON; an unknown origin is left out, so that earlier encoders keep their fingerprints."""
+        values = {**asdict(self), "preparation": self.preparation.to_dict()}
+        return {name: value for name, value in values.items() if (name, value) != ("origin", "unknown")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
@@ -82,6 +87,7 @@ class EncoderSpec:
         known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
         known["preparation"] = SourcePreparation.from_dict(values["preparation"])
+        known["origin"] = read_origin(values.get("origin"))
         return cls(**known)
 
 
@@ -121,6 +127,11 @@ class DualEncoder(nn.Module):
     def preparation(self) -> SourcePreparation:
         """How a source image is prepared for this encoder."""
         return self.spec.preparation
+
+    @property
+    def origin(self) -> Origin:
+        """Whether the encoder was trained on images of people or simulated ones."""
+        return self.spec.origin
 
     @property
     def fingerprint(self) -> str:

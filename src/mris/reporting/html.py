@@ -9,6 +9,7 @@ from mris.drawing import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
+from mris.evaluation.verdict import shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
 from mris.reporting.page import Card, Picture, render_page, table_markup
@@ -157,7 +158,9 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         data_range=tables.number(results.settings.data_range, tables.unit_digits(results)),
         outside=tables.percent(results.cohort.outside_atlas, 2),
         by=results.settings.by,
+        synthesis=synthesis_text(results),
         cards=_cards(results),
+        verdict=verdict(results),
         figures=pictures,
         tables={
             "error": [table_markup(tables.error_table(results, region)) for region in results.regions],
@@ -177,6 +180,16 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         examples=examples,
         contents=_contents(results, any(name.startswith("figure3_") for name in pictures)),
     )
+
+
+def synthesis_text(results: Results) -> str:
+    """Say how bundles chose and weighed neighbors; nothing where none was evaluated."""
+    settings = results.settings.synthesis
+    if settings is None:
+        return ""
+    softmax = f" of temperature {settings.temperature:g}" if settings.weights == "softmax" else ""
+    once = ", at most one map of a person" if settings.one_per_subject else ""
+    return f"{settings.n_neighbors:,} neighbors, {settings.weights} weights{softmax}{once}"
 
 
 def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
@@ -208,9 +221,8 @@ def _cards(results: Results) -> list[Card]:
         for row in results.differences
         if (row.method, row.region, row.label, row.metric) == (first, region, "", "median")
     ][:3]
-    recall = [row for row in results.recalls if row.label == ""]
-    if recall:
-        shown = next((row for row in recall if row.k == 10), recall[-1])
+    shown = shown_recall([row for row in results.recalls if row.label == ""])
+    if shown is not None:
         cards.append(
             Card(
                 tables.percent(shown.value),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mris.serving.pictures import Look, draw_map, draw_source, value_limits, write_edges
+from mris.serving.pictures import Look, draw_map, draw_source, note_on, value_limits, write_edges
 from mris.synthesis.synthesis import Synthesis
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class _Page:
         self._drawable = drawable
         n_regions = len(synthesis.regions)
         self.first = int(with_source)
+        self._warning = ", ".join(filter(None, (WARNING, note_on(synthesis).upper())))
         self.per_line = min(n_regions, _PER_LINE)
         self._n_lines = -(-n_regions // _PER_LINE)
         columns = self.first + 2 * self.per_line
@@ -120,7 +121,7 @@ class _Page:
         self._text(_EDGE, self._small_top(strip) + self._small / 2, text, 8)
 
     def pixels(self, caption: str, *, n_neighbors: int) -> UInt8[np.ndarray, "h w 3"]:
-        self._text(_EDGE, 0.24, WARNING, 15, color="#b00020", weight="bold")
+        self._text(_EDGE, 0.24, self._warning, 15, color="#b00020", weight="bold")
         self._text(
             _EDGE,
             0.5,

@@ -92,7 +92,8 @@ PlanePositionSequence PositionReferenceIndicator PresentationLUTShape PurposeOfR
 RealWorldValueIntercept RealWorldValueMappingSequence RealWorldValueSlope RecognizableVisualFeatures
 ReferencedInstanceSequence ReferencedSeriesSequence RescaleIntercept RescaleSlope RescaleType Rows SamplesPerPixel
 SeriesDescription SeriesNumber SharedFunctionalGroupsSequence SliceThickness SoftwareVersions SourceImageSequence
-SpacingBetweenSlices SpatialLocationsPreserved SpecificCharacterSet VOILUTFunction WindowCenter WindowWidth
+SpacingBetweenSlices SpatialLocationsPreserved SpecificCharacterSet SyntheticData VOILUTFunction WindowCenter
+WindowWidth
 """
 KEPT = frozenset(_OWN.split())
 """What our own writers put in, none of it from the source but BodyPartExamined, Laterality and the picture."""

@@ -22,7 +22,7 @@ from pydicom.uid import UID
 import mris
 from mris.serving.capture_picture import WARNING, capture_pixels
 from mris.serving.dicom_source import PATIENT_AND_STUDY, DerivedFrom, SourceHeader
-from mris.serving.pictures import Look, value_limits
+from mris.serving.pictures import Look, note_on, value_limits
 from mris.synthesis.synthesis import Synthesis
 from mris.wording import counted
 
@@ -193,6 +193,8 @@ def _finish(made: Any, synthesis: Synthesis, derived: DerivedFrom, description: 
     made.InstanceCreationDate = made.ContentDate = day
     made.InstanceCreationTime = made.ContentTime = time
     made.SeriesDescription = description
+    if synthesis.origin == "simulated":
+        made.SyntheticData = "YES"
     made.Laterality = {"left": "L", "right": "R"}.get(derived.side or "", "")
     if derived.source.body_part:
         made.BodyPartExamined = derived.source.body_part
@@ -207,7 +209,7 @@ def _finish(made: Any, synthesis: Synthesis, derived: DerivedFrom, description: 
 
 
 def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
-    parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}"]
+    parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}", *filter(None, (note_on(synthesis),))]
     if derived.side:
         parts.append(f"{derived.side} side" + (", map mirrored" if synthesis.mirrored else ""))
     neighbors = counted(synthesis.contributions[0].n_neighbors, "neighbor")

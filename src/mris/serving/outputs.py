@@ -132,6 +132,7 @@ def provenance(synthesis: Synthesis, query: Query | None = None) -> dict[str, An
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "query": None if query is None else asdict(query),
         "bundle": synthesis.bundle_id,
+        "origin": synthesis.origin,
         "settings": asdict(synthesis.settings) | {"excluded_subject": synthesis.excluded_subject},
         "regions": synthesis.regions,
         "unit": synthesis.unit,

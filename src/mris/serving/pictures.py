@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from mris.cohort.origin import SIMULATED_NOTE
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
@@ -48,7 +49,7 @@ class Look:
 
 _OUTSIDE = "0.85"
 _DPI = 110
-_PANEL, _GAP, _TITLE, _BAR = 1.6, 0.12, 0.36, 0.5  # inches
+_PANEL, _GAP, _TITLE, _BAR, _NOTE = 1.6, 0.12, 0.36, 0.5, 0.12  # inches
 
 
 def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | None = None) -> None:
@@ -62,7 +63,9 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | N
     Raises:
         OutputError: The disk refuses.
     """
-    grid = _Grid(n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,))
+    grid = _Grid(
+        n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,), note=note_on(synthesis)
+    )
     look = look or Look()
     limits, spread_limits = look.values or value_limits(synthesis.image), look.spread_limits(synthesis.spread)
     for row, maps, colors, (least, largest), what in (
@@ -101,7 +104,7 @@ def write_neighbors_picture(
         OutputError: The disk refuses.
     """
     n_columns = 3 + max(len(maps) for maps in neighbor_maps)
-    grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2))
+    grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2), note=note_on(synthesis))
     look = look or Look()
     draw_source(grid.panel(0, 0, "source"), source)
     line = 0
@@ -133,15 +136,17 @@ class _Grid:
     Places are computed here because Matplotlib's own layout takes several times as long as the drawing.
     """
 
-    def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...]) -> None:
+    def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...], note: str) -> None:
         # A figure of its own, never pyplot's: no global state, no window, safe in threads.
         from mris.drawing import Figure, FigureCanvasAgg
 
         self._bars_after = bars_after
         self._width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP
-        self._height = n_rows * (_PANEL + _TITLE) + _GAP
+        self._height = n_rows * (_PANEL + _TITLE) + _GAP + (_NOTE if note else 0)
         self._figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
         FigureCanvasAgg(self._figure)
+        if note:
+            self._figure.text(_GAP / self._width, 0.04 / self._height, note, fontsize=7, color="#b00020")
 
     def panel(self, row: int, column: int, title: str) -> "Axes":
         """The panel of a line and column."""
@@ -172,6 +177,11 @@ class _Grid:
         return self._figure.add_axes(
             (left / self._width, bottom / self._height, width / self._width, _PANEL / self._height)
         )
+
+
+def note_on(synthesis: Synthesis) -> str:
+    """What every picture of a synthesis must say of the images behind it; nothing where they are of people."""
+    return SIMULATED_NOTE if synthesis.origin == "simulated" else ""
 
 
 def draw_map(

@@ -38,6 +38,7 @@ from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, S
 from mris.synthesis.average import average_rows
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
+from mris.synthesis.defaults import N_NEIGHBORS
 from mris.synthesis.synthesizer import MEMORY_LIMIT
 from mris.synthesis.weights import Weights, similarity_weights
 from mris.types import Embeddings, Encoder, Rows
@@ -98,7 +99,7 @@ def database_size_curve(
     rng: np.random.Generator,
     shares: Sequence[float] = SHARES,
     n_draws: int = 3,
-    n_neighbors: int = 20,
+    n_neighbors: int = N_NEIGHBORS,
     one_per_subject: bool = False,
     n_bootstrap: int = 1000,
     batch_size: int = 64,

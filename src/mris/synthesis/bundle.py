@@ -21,14 +21,15 @@ from mris.database.changes import Removal, Writable
 from mris.database.commit import Commit, at_newest, file_sha256
 from mris.database.database import EmbeddingDatabase
 from mris.database.verify import VerifyReport
+from mris.errors import DatabaseError
 from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.synthesizer import MEMORY_LIMIT, Synthesizer
-from mris.synthesis.weights import WeightRule
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
 
@@ -132,9 +133,9 @@ class Bundle:
 
     def synthesizer(
         self,
-        n_neighbors: int = 20,
-        weights: WeightRule = "similarity",
-        temperature: float = 0.1,
+        n_neighbors: int = N_NEIGHBORS,
+        weights: WeightRule = WEIGHTS,
+        temperature: float = TEMPERATURE,
         one_per_subject: bool = False,
         *,
         memory_limit: int = MEMORY_LIMIT,
@@ -150,6 +151,7 @@ class Bundle:
                 )
                 for member in self.members
             ],
+            self.header.origin,
         )
 
     def refresh(self) -> None:
@@ -173,9 +175,15 @@ class Bundle:
             How many entries were added to the bundle.
 
         Raises:
-            DatabaseError: The cohort is empty or does not fit, or a key is there already with another image.
+            DatabaseError: The cohort is empty or does not fit, or a key is there already with another image; or its
+                images are simulated, and the bundle does not say so of itself.
             OutputError: The disk refuses, or another process is changing the bundle.
         """
+        if cohort.header.origin == "simulated" and self.header.origin != "simulated":
+            raise DatabaseError(
+                f"cohort {cohort.path} holds simulated images, and bundle {self.path} does not say that it does; "
+                "index a bundle of its own"
+            )
         encoders = {member.database.folder: member.encoder for member in self.members}
         added = self._writable(wait).add(cohort, encoders, batch_size=batch_size, progress=progress)
         self.refresh()
@@ -260,4 +268,5 @@ def _card_text(bundle: Bundle) -> str:
         splits=first.database.splits,
         sides=first.database.sides,
         labels=first.database.labels,
+        origin=header.origin,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mris.cohort.origin import Origin, read_origin
 from mris.errors import BundleError
 from mris.reading import read_json
 from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES
@@ -34,6 +35,7 @@ class BundleHeader:
         unit: Unit of the synthesized targets.
         manifest_sha256: SHA-256 (hex) of the manifest of the cohort that it was made from.
         members: In the order of the regions.
+        origin: Whether it was made from images of people or, in any part, simulated ones.
     """
 
     id: str
@@ -42,6 +44,7 @@ class BundleHeader:
     unit: str
     manifest_sha256: str
     members: tuple[MemberHeader, ...]
+    origin: Origin = "unknown"
 
     def to_json(self) -> dict[str, Any]:
         """Give the header as plain JSON values."""
@@ -55,6 +58,7 @@ class BundleHeader:
             **fields,
             "manifest_sha256": self.manifest_sha256,
             "members": members,
+            "origin": self.origin,
         }
 
     @classmethod
@@ -78,7 +82,7 @@ class BundleHeader:
                 for member in values["members"]
             )
             text = {name: str(values[name]) for name in ("id", "created", "software", "unit", "manifest_sha256")}
-            return cls(members=members, **text)
+            return cls(members=members, origin=read_origin(values.get("origin")), **text)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
                 f"it is damaged ({type(error).__name__}: {error}); restore a copy or index again"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
+from mris.cohort.origin import Origin
 from mris.database.commit import Commit, at_newest
 from mris.images.transforms import SourcePreparation
 from mris.synthesis.synthesis import Synthesis
@@ -16,9 +17,10 @@ from mris.types import Sources
 class BundleSynthesizer(BatchSynthesizer):
     """Synthesis from all members of a bundle; regions stand in the order of the members."""
 
-    def __init__(self, bundle_id: str, members: Sequence[Synthesizer]) -> None:
+    def __init__(self, bundle_id: str, members: Sequence[Synthesizer], origin: Origin = "unknown") -> None:
         """Put synthesizers of disjoint regions together; `mris.synthesis.bundle.Bundle.synthesizer` does it."""
         self.bundle_id = bundle_id
+        self.origin = origin
         self.members = tuple(members)
 
     @property
@@ -57,4 +59,5 @@ class BundleSynthesizer(BatchSynthesizer):
             regions=tuple(region for part in parts for region in part.regions),
             contributions=tuple(contribution for part in parts for contribution in part.contributions),
             bundle_id=self.bundle_id,
+            origin=self.origin,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from mris.cohort.origin import Origin
 from mris.synthesis.onnx_encoder import EncoderCard
 
 FEWEST_SUBJECTS = 10
@@ -19,7 +20,7 @@ _TEXT = """\
 # Model card: bundle {identity}
 
 Made {created} by {software}.
-
+{origin}
 ## What it does
 
 It looks up the people in its database whose target images fit a source image best, and averages their target images.
@@ -60,6 +61,11 @@ Source preparation: {preparation}.
 {evaluation}
 """
 
+_SIMULATED = """
+**Made from simulated images.** Encoders or database come from images that a computer made; no result of this bundle
+says anything about a person.
+"""
+
 _NOT_EVALUATED = (
     "Not evaluated yet. `mris evaluate` measures it on people that took no part in training; judge it on a population "
     "like yours, and check that neighbors are not chosen by site or device."
@@ -77,6 +83,7 @@ def model_card(
     splits: Shaped[np.ndarray, " N"],
     sides: Shaped[np.ndarray, " N"],
     labels: Sequence[Mapping[str, Any]],
+    origin: Origin = "unknown",
     evaluation: str = _NOT_EVALUATED,
 ) -> str:
     """Write the card in Markdown.
@@ -91,6 +98,7 @@ def model_card(
         splits: Split of each entry in the cohort that it came from.
         sides: Side of each entry.
         labels: Labels of each entry.
+        origin: Whether it was made from images of people or simulated ones.
         evaluation: What is known of its error.
     """
     preparation = cards[0].preparation
@@ -104,6 +112,7 @@ def model_card(
         identity=identity,
         created=created,
         software=software,
+        origin=_SIMULATED if origin == "simulated" else "",
         unit=unit,
         regions=", ".join(name for card in cards for name in card.regions),
         fewest=FEWEST_SUBJECTS,

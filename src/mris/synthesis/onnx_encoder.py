@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mris.cohort.origin import Origin, read_origin
 from mris.cohort.training_subjects import read_training_subjects
 from mris.errors import BundleError, SettingsError
 from mris.images.transforms import SourcePreparation
@@ -33,6 +34,7 @@ class EncoderCard:
         unit: Unit of the targets.
         target_spacing: Size of a target pixel (row, column) in mm, or None.
         preparation: How an image becomes a prepared source.
+        origin: Whether it was trained on images of people or simulated ones.
     """
 
     fingerprint: str
@@ -44,6 +46,7 @@ class EncoderCard:
     unit: str
     target_spacing: tuple[float, float] | None
     preparation: SourcePreparation
+    origin: Origin = "unknown"
 
 
 def read_card(folder: Path) -> EncoderCard:
@@ -76,6 +79,7 @@ def read_card(folder: Path) -> EncoderCard:
             unit=str(values["unit"]),
             target_spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
             preparation=SourcePreparation.from_dict(values["preparation"]),
+            origin=read_origin(values.get("origin")),
         )
     except (KeyError, TypeError, ValueError, IndexError, SettingsError) as error:
         raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); run `mris index` again") from error
@@ -133,6 +137,11 @@ class OnnxEncoder:
     def regions(self) -> tuple[str, ...]:
         """Names of the target regions, in the order of the target encoder's channels."""
         return self.card.regions
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was trained on images of people or simulated ones."""
+        return self.card.origin
 
     @property
     def preparation(self) -> SourcePreparation:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from jaxtyping import Float32
 from numpy import ndarray
 
+from mris.cohort.origin import Origin
 from mris.database.neighbors import Neighbors
 from mris.errors import SettingsError
-from mris.synthesis.weights import WeightRule
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.types import TargetMap
 
 
@@ -25,9 +26,9 @@ class SynthesisSettings:
         SettingsError: A value cannot work.
     """
 
-    n_neighbors: int = 20
-    weights: WeightRule = "similarity"
-    temperature: float = 0.1
+    n_neighbors: int = N_NEIGHBORS
+    weights: WeightRule = WEIGHTS
+    temperature: float = TEMPERATURE
     one_per_subject: bool = False
 
     def __post_init__(self) -> None:
@@ -80,6 +81,7 @@ class Synthesis:
         mirrored: True if the query was mirrored and targets are stored mirrored too: the image then is that of the
             mirrored body side.
         bundle_id: The bundle that was used, or None.
+        origin: Whether it was made from images of people or, in any part, simulated ones.
     """
 
     image: TargetMap
@@ -92,6 +94,7 @@ class Synthesis:
     excluded_subject: str | None = None
     mirrored: bool = False
     bundle_id: str | None = None
+    origin: Origin = "unknown"
 
     @property
     def neighbors(self) -> Neighbors:

@@ -16,8 +16,9 @@ from mris.images.admission import admit
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.average import average_rows
+from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
-from mris.synthesis.weights import WeightRule, Weights, neighbor_weights
+from mris.synthesis.weights import Weights, neighbor_weights
 from mris.types import Embeddings, Encoder, Rows, Sources, TargetMap, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
@@ -184,9 +185,9 @@ class Synthesizer(BatchSynthesizer):
         self,
         encoder: Encoder,
         database: EmbeddingDatabase,
-        n_neighbors: int = 20,
-        weights: WeightRule = "similarity",
-        temperature: float = 0.1,
+        n_neighbors: int = N_NEIGHBORS,
+        weights: WeightRule = WEIGHTS,
+        temperature: float = TEMPERATURE,
         one_per_subject: bool = False,
         *,
         preparation: SourcePreparation | None = None,
@@ -288,6 +289,7 @@ class Synthesizer(BatchSynthesizer):
                     contributions=(contribution,),
                     settings=settings,
                     excluded_subject=subject,
+                    origin=getattr(self.encoder, "origin", "unknown"),
                 )
             )
         return syntheses

@@ -1,17 +1,16 @@
 """Convex weights of the neighbors: how much each one counts in the synthesis."""
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from jaxtyping import Float32
 
 from mris.errors import SettingsError
+from mris.synthesis.defaults import WeightRule
 from mris.types import Rows, Similarities
 
 Weights = Float32[np.ndarray, "n k"]
 """Non-negative; each line sums to 1, or to 0 for a query without any neighbor; 0 where a row is -1."""
-
-WeightRule = Literal["similarity", "softmax", "uniform"]
 
 
 def similarity_weights(similarities: Similarities, rows: Rows) -> Weights:

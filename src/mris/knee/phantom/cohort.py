@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mris
+from mris.cohort.origin import ORIGIN_COLUMN
 from mris.cohort.workers import WorkerPool
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
@@ -37,7 +38,7 @@ MODEL_VERSION = 1
 """Raised whenever the same seed would give other pictures."""
 COLUMNS = (
     "subject", "timepoint", "side", "source", "target_femoral", "target_tibial", "spacing",
-    "klg", "medial_jsw_mm", "lateral_jsw_mm", "age", "sex", "site",
+    "klg", "medial_jsw_mm", "lateral_jsw_mm", "age", "sex", "site", ORIGIN_COLUMN,
 )  # fmt: skip
 
 Row = dict[str, str]
@@ -131,14 +132,14 @@ def _write_visit(folder: Path, visit: KneeVisit) -> Row:
         state.subject, state.month, state.knee.side, f"{stem}.png", f"{stem}_femoral.npy", f"{stem}_tibial.npy",
         f"{visit.spacing:.6g}", state.klg if state.klg_known else "", f"{state.placement.medial_jsw_mm:.2f}",
         f"{state.placement.lateral_jsw_mm:.2f}", f"{state.person.age + state.month / 12:.1f}", state.person.sex,
-        state.person.site,
+        state.person.site, "simulated",
     )  # fmt: skip
     return dict(zip(COLUMNS, (str(value) for value in values), strict=True))
 
 
 def _write_manifest(folder: Path, rows: Sequence[Sequence[Row]]) -> None:
     with atomic_write(folder / _MANIFEST) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, restval="simulated")  # records of earlier versions lack the last column
         writer.writeheader()
         writer.writerows(itertools.chain.from_iterable(rows))
 

@@ -74,6 +74,7 @@ def _described(record: PlateRecord) -> Dataset:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.SyntheticData = "YES"
     dataset.SOPClassUID = ComputedRadiographyImageStorage
     dataset.SOPInstanceUID = _uid(record, "instance")
     dataset.StudyInstanceUID = _uid(record, "study")

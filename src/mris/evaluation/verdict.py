@@ -1,0 +1,98 @@
+"""What the numbers of an evaluation come to, in sentences: is a method better than no method, does retrieval work."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import isfinite
+
+from mris.evaluation.references import REFERENCE_NAMES
+from mris.evaluation.results import ALL, Difference, Recall, Results
+
+MEAN_MAP = REFERENCE_NAMES[0]
+METRIC = "median"
+"""What methods are judged by: the median error of an image, mean over images."""
+
+
+def verdict(results: Results) -> tuple[str, ...]:
+    """Say of each method how it stands to the mean map, and of each encoder whether retrieval is at chance.
+
+    A method is worse (or better) where the interval of its paired difference leaves out 0, and retrieval is at chance
+    where the interval of recall does not lie above chance. References are not judged.
+
+    Args:
+        results: Of an evaluation.
+
+    Returns:
+        Sentences: one for each trouble of a method or encoder; for a method without any, one that tells how far below
+        the mean map it is. Nothing of methods where the mean map was not evaluated.
+    """
+    judged = [method.name for method in results.methods if method.name not in REFERENCE_NAMES]
+    against_mean_map = (line for name in judged for line in _against_mean_map(results, name))
+    return (*against_mean_map, *_at_chance(results))
+
+
+def _against_mean_map(results: Results, method: str) -> Iterator[str]:
+    found = [row for region in results.regions for row in _differences(results, method, region)]
+    worse = [row for row in found if row.low > 0]
+    alike = [row for row in found if row.low <= 0 <= row.high]
+    unknown = [row for row in found if not isfinite(row.low)]
+    if worse:
+        yield f"{method} is worse than the mean map: {_listed(worse, results)}."
+    if alike:
+        yield f"{method} cannot be told from the mean map with these people: {_listed(alike, results)}."
+    if unknown:
+        yield f"There are too few people to tell {method} from the mean map: {_listed(unknown, results)}."
+    if found and not (worse or alike or unknown):
+        yield f"{method} is better than the mean map: {_listed(found[-1:], results)}."
+
+
+def _differences(results: Results, method: str, region: str) -> Iterator[Difference]:
+    """The difference of a method from the mean map over all images, whichever of the two was evaluated first."""
+    for row in results.differences:
+        if (row.region, row.label, row.stratum, row.metric) != (region, "", ALL, METRIC):
+            continue
+        if (row.method, row.reference) == (method, MEAN_MAP):
+            yield row
+        elif (row.method, row.reference) == (MEAN_MAP, method):
+            # The other way round the sign is known, but not the share of the mean map's error.
+            none = float("nan")
+            turned = replace(row, method=method, reference=MEAN_MAP, value=-row.value, low=-row.high, high=-row.low)
+            yield replace(turned, relative=none, relative_low=none, relative_high=none)
+
+
+def _listed(rows: Sequence[Difference], results: Results) -> str:
+    return "; ".join(f"median error, {row.region}, {_distance(row, results)}" for row in rows)
+
+
+def _distance(row: Difference, results: Results) -> str:
+    """Write how far above or below the mean map's error, with an interval where there is one."""
+    where = "above" if row.value > 0 else "below"
+    ends = sorted(abs(end) for end in (row.relative_low, row.relative_high))
+    if not isfinite(row.relative):
+        return f"{abs(row.value):.3g} {results.cohort.unit} {where} it"
+    if not all(map(isfinite, ends)):
+        return f"{100 * abs(row.relative):.1f} % {where} it"
+    if row.relative_low <= 0 <= row.relative_high:
+        interval = f"{100 * -row.relative_low:.1f} % below to {100 * row.relative_high:.1f} % above"
+    else:
+        interval = f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"
+    return f"{100 * abs(row.relative):.1f} % {where} it ({_confidence(results)} interval {interval})"
+
+
+def _at_chance(results: Results) -> Iterator[str]:
+    for encoder in dict.fromkeys(row.encoder for row in results.recalls):
+        row = shown_recall([row for row in results.recalls if (row.encoder, row.label) == (encoder, "")])
+        if row is not None and row.low <= row.chance:
+            yield (
+                f"Retrieval of {encoder} is at chance: {100 * row.value:.1f} % ({_confidence(results)} interval "
+                f"{100 * row.low:.1f} to {100 * row.high:.1f} %) find their own target among the {row.k} nearest of "
+                f"{row.gallery_size}, and guessing finds {100 * row.chance:.1f} %."
+            )
+
+
+def shown_recall(recalls: Sequence[Recall]) -> Recall | None:
+    """Choose the recall that is told where one is enough: at 10, else at the largest k; None of none."""
+    return next((row for row in recalls if row.k == 10), recalls[-1] if recalls else None)
+
+
+def _confidence(results: Results) -> str:
+    return f"{100 * results.settings.confidence:g} %"

@@ -1,0 +1,70 @@
+"""A cohort knows whether its images show people or were simulated."""
+
+import json
+
+import pytest
+
+from mris.cohort.header import CohortHeader
+from mris.cohort.manifest import read_manifest
+from mris.cohort.prepare import PrepareSettings, prepare_cohort
+from mris.errors import CohortError, SettingsError
+from mris.images.transforms import SourcePreparation
+
+SETTINGS = {"source": SourcePreparation(size=(8, 8)), "target_size": (6, 6), "workers": 1}
+
+
+def prepared(study, origins=(), **settings):
+    if origins:
+        for row, origin in zip(study.rows, origins, strict=True):
+            row["image_origin"] = origin
+    prepare_cohort(study.manifest, study.out, PrepareSettings(**SETTINGS, **settings), progress=False)
+    return json.loads((study.out / "cohort.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("origins", "asked", "expected"),
+    [
+        ((), "unknown", "unknown"),
+        ((), "real", "real"),
+        ((), "simulated", "simulated"),
+        (["simulated"] * 20, "unknown", "simulated"),
+        (["real"] * 20, "real", "real"),
+        (["Real"] * 19 + [""], "unknown", "unknown"),
+        (["real"] * 19 + ["simulated"], "unknown", "simulated"),
+    ],
+)
+def test_a_cohort_is_simulated_if_any_image_is_and_real_if_all_are(make_study, origins, asked, expected):
+    header = prepared(make_study(), origins, origin=asked)
+    assert header["origin"] == expected
+    assert header["labels"] == ["klg", "site"], "the column is no label"
+
+
+def test_a_manifest_and_an_option_that_contradict_each_other_are_refused(make_study):
+    study = make_study()
+    with pytest.raises(SettingsError, match="says that images are simulated, and the settings that they are real"):
+        prepared(study, ["simulated"] * 20, origin="real")
+    assert not study.out.exists()
+
+
+def test_a_row_of_another_word_is_at_fault(make_study):
+    study = make_study()
+    for row in study.rows:
+        row["image_origin"] = "real"
+    study.rows[3]["image_origin"] = "digital"
+    (problem,) = read_manifest(study.manifest).problems
+    assert (problem.row, problem.column) == (5, "image_origin")
+    assert problem.reason == "'digital' is not known; give real, simulated or nothing"
+
+
+def test_a_header_of_earlier_versions_is_of_unknown_origin_and_a_strange_word_is_damage(make_study):
+    values = prepared(make_study())
+    assert CohortHeader.from_json({**values, "origin": "real"}).origin == "real"
+    with pytest.raises(CohortError, match="origin is 'maybe'"):
+        CohortHeader.from_json({**values, "origin": "maybe"})
+    del values["origin"]
+    assert CohortHeader.from_json(values).origin == "unknown"
+
+
+def test_work_that_an_earlier_version_began_is_resumed_where_nothing_is_said():
+    assert "origin" not in PrepareSettings(**SETTINGS).to_dict()
+    assert PrepareSettings(**SETTINGS, origin="real").to_dict()["origin"] == "real"
