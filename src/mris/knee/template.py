@@ -57,7 +57,7 @@ class Template:
 
 @lru_cache(maxsize=2)
 def template_of(atlas: CartilageAtlas) -> Template:
-    """Prepare an atlas for registration (about two seconds, once a process)."""
+    """Prepare an atlas for registration (some seconds, once a process)."""
     volumes = (atlas.femoral_volume, atlas.tibial_volume)
     box = box_round(volumes[0] | volumes[1], MARGIN_MM / np.linalg.norm(atlas.affine[:3, :3], axis=0))
     affine = atlas.affine.copy()
