@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
+
+from mris.knee.interpolation import Cells, strides, uneven_cells
 
 Channels = Float32[np.ndarray, "c i j k"]
 Displacement = Float32[np.ndarray, "3 i j k"]
@@ -64,17 +66,17 @@ def deform(
         thin = (slice(None), *[slice(None, None, level.step)] * 3)
         mm = spacing_mm * level.step
         coarse = displacement[thin] / np.float32(mm)
-        near = weights[thin] / (1.0 + (fixed[thin] / 2.0) ** 2)
+        channels = [_Channel.of(*channel) for channel in zip(fixed[thin], weights[thin], moving[thin], strict=True)]
         for _ in range(level.n_iterations):
-            coarse = _step(coarse, fixed[thin], near, moving[thin], mm, level)
+            coarse = _step(coarse, channels, mm, level)
         displacement = _refined(coarse, fixed.shape[1:], level.step) * np.float32(mm)
     return displacement
 
 
 def warp(channels: Channels, displacement_voxels: Displacement) -> Channels:
     """Sample channels at ``x + u(x)``, linearly; beyond the grid the nearest voxel counts."""
-    places = np.indices(channels.shape[1:], dtype=np.float32) + displacement_voxels
-    return np.stack([ndimage.map_coordinates(c, places, order=1, mode="nearest") for c in channels])
+    cells = _cells(displacement_voxels)
+    return np.stack([cells.sample(channel).reshape(channel.shape) for channel in channels])
 
 
 def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray, "i j k"]:
@@ -90,19 +92,45 @@ def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray,
     return np.asarray(np.linalg.det(matrix))
 
 
-def _step(
-    u: Displacement, fixed: Channels, weights: Channels, moving: Channels, mm: float, level: Level
-) -> Displacement:
-    warped = warp(moving, u)
-    force = np.zeros_like(u)
-    total = np.zeros(u.shape[1:], np.float32)
-    for a, b, near in zip(fixed, warped, weights, strict=True):
-        difference = b - a
-        slope = np.stack(np.gradient(a)) + np.stack(np.gradient(b))
-        slope *= np.float32(0.5 / mm)
-        weight = near / (1.0 + (difference / level.tolerance_mm) ** 2) ** 2
-        force -= weight * difference * slope
-        total += weight * (slope**2).sum(axis=0)
+@dataclass(frozen=True, eq=False)
+class _Channel:
+    """One surface, and what does not change from step to step; arrays are of the grid.
+
+    Attributes:
+        fixed: Signed distance.
+        slope: Its gradient.
+        weight: How much the channel counts: far from the surface less.
+        moving: Signed distance of the other.
+        uneven: Cells of `moving` that must be interpolated: distances are clipped, so that most are even.
+    """
+
+    fixed: Float32[np.ndarray, "i j k"]
+    slope: Float32[np.ndarray, "3 i j k"]
+    weight: Float32[np.ndarray, "i j k"]
+    moving: Float32[np.ndarray, "i j k"]
+    uneven: Bool[np.ndarray, "i j k"]
+
+    @classmethod
+    def of(cls, fixed: np.ndarray, weight: np.ndarray, moving: np.ndarray) -> "_Channel":
+        near = weight / (1.0 + (fixed / 2.0) ** 2)
+        fixed, near, moving = (np.ascontiguousarray(array) for array in (fixed, near, moving))
+        return cls(fixed, np.stack(np.gradient(fixed)), near, moving, uneven_cells(moving))
+
+
+def _step(u: Displacement, channels: Sequence[_Channel], mm: float, level: Level) -> Displacement:
+    shape, cells = u.shape[1:], _cells(u)
+    force = np.zeros((3, u[0].size), np.float32)
+    total = np.zeros(u[0].size, np.float32)
+    for channel in channels:
+        warped = cells.sample_uneven(channel.moving, channel.uneven)
+        difference = warped - channel.fixed.ravel()
+        at = np.flatnonzero((difference != 0) & (channel.weight.ravel() > 0))
+        slope = (channel.slope.reshape(3, -1)[:, at] + _gradient_at(warped, at, shape)) * np.float32(0.5 / mm)
+        apart = difference[at]
+        weight = channel.weight.ravel()[at] / (1.0 + (apart / level.tolerance_mm) ** 2) ** 2
+        force[:, at] -= weight * apart * slope
+        total[at] += weight * (slope**2).sum(axis=0)
+    force, total = force.reshape(u.shape), total.reshape(shape)
     sigma = level.fluid_mm / mm
     total = ndimage.gaussian_filter(total, sigma, truncate=3.0)
     scale = 1.0 / (total + 0.02 * total.max() + 1e-12) / mm
@@ -117,5 +145,24 @@ def _step(
 def _refined(u: Displacement, shape: tuple[int, ...], step: int) -> Displacement:
     if step == 1:
         return u
-    places = np.indices(shape, dtype=np.float32) / np.float32(step)
-    return np.stack([ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in u])
+    places = np.indices(shape, dtype=np.float32).reshape(3, -1) / np.float32(step)
+    cells = Cells.of(places, u.shape[1:])
+    return np.stack([cells.sample(part).reshape(shape) for part in u])
+
+
+def _cells(u: Displacement) -> Cells:
+    """Where the voxels of the grid come to lie."""
+    places = np.indices(u.shape[1:], dtype=np.float32) + u
+    return Cells.of(places.reshape(3, -1), u.shape[1:])
+
+
+def _gradient_at(
+    flat: Float32[np.ndarray, " v"], at: Int[np.ndarray, " n"], shape: tuple[int, ...]
+) -> Float32[np.ndarray, "3 n"]:
+    """The gradient that ``np.gradient`` gives, at a few voxels."""
+    parts = []
+    for index, size, stride in zip(np.unravel_index(at, shape), shape, strides(shape), strict=True):
+        after, before = index < size - 1, index > 0
+        rise = flat[at + after * stride] - flat[at - before * stride]
+        parts.append(rise / np.maximum(after.astype(np.float32) + before, 1))
+    return np.stack(parts)

@@ -216,7 +216,7 @@ def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
     lowest, highest = float(voxels.min()), float(voxels.max())
     if lowest < 0 or highest > 65535:
         raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
-    return LabelVolume(np.ascontiguousarray(voxels.astype(np.uint16)), np.asarray(affine, float), str(path))
+    return LabelVolume(voxels.astype(np.uint16), np.asarray(affine, float), str(path))
 
 
 def _truncated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], expected: int, found: int) -> ImageError:

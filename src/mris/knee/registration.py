@@ -14,7 +14,8 @@ from scipy import ndimage
 from mris.knee.alignment import Alignment, align, apply
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.deformation import deform, jacobian
-from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, cropped
+from mris.knee.interpolation import Cells
+from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, box_round, cropped
 from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, signed_distance, template_of
 
 LOWEST_DICE = 0.65
@@ -23,6 +24,7 @@ OTHER_SIDE_RATIO = 0.95
 """The other side fits clearly better if its residual is below this share of that of the stated side."""
 
 _CROP_MM = 12.0
+_BAND_MM = FARTHEST_MM + 2.0
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 _CARTILAGES = (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE)
 
@@ -116,11 +118,14 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
 
 
 def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:
+    """Signed distances of the knee on the template's grid; each bone near its own cartilage, where it counts."""
     shape = template.surfaces.shape[1:]
-    maps = [
-        sample(signed_distance(knee.labels == tissue, knee.affine), to_voxel, shape)
-        for tissue in (*_CARTILAGES, FEMUR, TIBIA)
-    ]
+    boxes = [box_round(knee.labels == cartilage, _BAND_MM / np.array(knee.spacing)) for cartilage in _CARTILAGES]
+    maps = []
+    for tissue, box in zip((*_CARTILAGES, FEMUR, TIBIA), boxes * 2, strict=True):
+        to_box = to_voxel.copy()
+        to_box[:3, 3] -= [part.start for part in box]
+        maps.append(sample(signed_distance(knee.labels[box] == tissue, knee.affine), to_box, shape))
     return np.asarray(np.clip(np.stack(maps), -FARTHEST_MM, FARTHEST_MM), np.float32)
 
 
@@ -144,9 +149,8 @@ def _overlap(
 
 
 def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> Points:
-    places = apply(np.linalg.inv(grid), points).T
-    parts = [ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in displacement]
-    return np.stack(parts, axis=1).astype(float)
+    cells = Cells.of(apply(np.linalg.inv(grid), points).T, displacement.shape[1:])
+    return np.stack([cells.sample(part) for part in displacement], axis=1).astype(float)
 
 
 def _flags(

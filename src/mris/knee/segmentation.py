@@ -3,14 +3,14 @@
 World coordinates are those of NIfTI: millimeters, ``x`` to the person's right, ``y`` to the front, ``z`` to the head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel.orientations
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from mris.errors import ImageError, SettingsError
@@ -34,6 +34,7 @@ _ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate it
 
 Side = Literal["left", "right"]
 Affine = Float[np.ndarray, "4 4"]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -204,15 +205,26 @@ def cropped(segmentation: Segmentation, margin_mm: float) -> Segmentation:
         >>> cropped(Segmentation(labels, np.eye(4), "left"), 3.0).labels.shape
         (7, 7, 8)
     """
-    inside = _cartilage(segmentation)
-    slices = []
-    for axis, spacing in enumerate(segmentation.spacing):
-        first, last = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]]
-        margin = int(np.ceil(margin_mm / spacing))
-        slices.append(slice(max(int(first) - margin, 0), int(last) + margin + 1))
+    box = box_round(_cartilage(segmentation), margin_mm / np.array(segmentation.spacing))
     affine = segmentation.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [part.start for part in slices]
-    return replace(segmentation, labels=np.ascontiguousarray(segmentation.labels[tuple(slices)]), affine=affine)
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return replace(segmentation, labels=np.ascontiguousarray(segmentation.labels[box]), affine=affine)
+
+
+def box_round(mask: Bool[np.ndarray, "i j k"], margins: Sequence[float] | np.ndarray = (0, 0, 0)) -> Box:
+    """Slices of the smallest box that holds all true voxels, and a margin (in voxels, rounded up) where there is room.
+
+    Example:
+        >>> mask = np.zeros((9, 9, 9), bool)
+        >>> mask[4, 1, 5:7] = True
+        >>> box_round(mask, (2, 2, 0.5))
+        (slice(2, 7, None), slice(0, 4, None), slice(4, 8, None))
+    """
+    slices = []
+    for axis, margin in enumerate(np.ceil(margins).astype(int)):
+        filled = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        slices.append(slice(max(int(filled[0] - margin), 0), int(filled[-1] + margin) + 1))
+    return slices[0], slices[1], slices[2]
 
 
 def doubts(segmentation: Segmentation) -> tuple[str, ...]:
@@ -259,7 +271,7 @@ def _check_tissues(segmentation: Segmentation) -> None:
 
 def _island_share(mask: np.ndarray) -> float:
     """Share of a mask that lies in pieces of less than a twentieth of it (the tibia has two large ones)."""
-    pieces, n_pieces = ndimage.label(mask, np.ones((3, 3, 3)))
+    pieces, n_pieces = ndimage.label(mask[box_round(mask)], np.ones((3, 3, 3)))
     if n_pieces < 2:
         return 0.0
     sizes = np.bincount(pieces.ravel())[1:]
@@ -268,7 +280,7 @@ def _island_share(mask: np.ndarray) -> float:
 
 def _ends_straight(mask: np.ndarray) -> bool:
     """Whether a large piece of a mask ends, along the first axis, in a slice about as large as its others."""
-    pieces, n_pieces = ndimage.label(mask, np.ones((3, 3, 3)))
+    pieces, n_pieces = ndimage.label(mask[box_round(mask)], np.ones((3, 3, 3)))
     areas = [np.bincount(slices.ravel(), minlength=n_pieces + 1)[1:] for slices in pieces]
     for area in np.array(areas).T:
         slices = area[area > 0]

@@ -16,6 +16,8 @@ from scipy.spatial import KDTree
 
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
+from mris.knee.interpolation import Cells
+from mris.knee.segmentation import box_round
 
 GRID_MM = 1.0
 MARGIN_MM = 10.0
@@ -55,9 +57,11 @@ class Template:
 
 @lru_cache(maxsize=2)
 def template_of(atlas: CartilageAtlas) -> Template:
-    """Prepare an atlas for registration (about two seconds, once a process)."""
+    """Prepare an atlas for registration (some seconds, once a process)."""
     volumes = (atlas.femoral_volume, atlas.tibial_volume)
-    box, affine = _box(volumes[0] | volumes[1], atlas.affine)
+    box = box_round(volumes[0] | volumes[1], MARGIN_MM / np.linalg.norm(atlas.affine[:3, :3], axis=0))
+    affine = atlas.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     masks = [volume[box] for volume in volumes]
     grid, shape = _grid_over(masks[0].shape, affine)
     places = apply(grid, np.argwhere(np.ones(shape, bool)).astype(float))
@@ -112,17 +116,6 @@ def cloud_of(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Points:
     return apply(affine, surface[:: max(len(surface) // N_CLOUD, 1)].astype(float))
 
 
-def _box(mask: np.ndarray, affine: Affine) -> tuple[tuple[slice, ...], Affine]:
-    margins = np.ceil(MARGIN_MM / np.linalg.norm(affine[:3, :3], axis=0)).astype(int)
-    slices = []
-    for axis, margin in enumerate(margins):
-        filled = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        slices.append(slice(max(int(filled[0] - margin), 0), int(filled[-1] + margin) + 1))
-    moved = affine.copy()
-    moved[:3, 3] += affine[:3, :3] @ [part.start for part in slices]
-    return tuple(slices), moved
-
-
 def _eighths(voxels: np.ndarray) -> Points:
     # A voxel of the atlas is half as thick as thin cartilage: its center alone would overrate the overlap.
     offsets = np.stack(np.meshgrid(*[(-0.25, 0.25)] * 3), axis=-1).reshape(-1, 3)
@@ -141,8 +134,7 @@ def _bone_side(region: AtlasRegion, distance: Grid, affine: Affine) -> Points:
     to_voxel = np.linalg.inv(affine)
 
     def at(points: Points) -> np.ndarray:
-        places = apply(to_voxel, points).T
-        return np.asarray(ndimage.map_coordinates(distance, places, order=1, mode="nearest"))
+        return Cells.of(apply(to_voxel, points).T, distance.shape).sample(distance)
 
     inward = _normals(region)
     if at(region.points + inward).sum() > at(region.points - inward).sum():

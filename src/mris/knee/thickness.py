@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from scipy import ndimage, sparse, special
+from scipy import sparse, special
 from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from mris.errors import ImageError
+from mris.knee.interpolation import Cells, strides
 
 MAX_GAP_MM = 1.5
 """Bone farther than this from the cartilage's surface does not make the surface a bone side."""
@@ -212,7 +213,7 @@ class _Edges:
         """The edges that the zero of a level (positive inside) crosses."""
         flat, positive = level.ravel(), level > 0.0
         ends = []
-        for axis, stride in enumerate(_strides(level.shape)):
+        for axis, stride in enumerate(strides(level.shape)):
             crossed = np.zeros(level.shape, dtype=bool)
             before = tuple(slice(None, -1) if i == axis else slice(None) for i in range(3))
             crossed[before] = np.diff(positive, axis=axis)
@@ -232,9 +233,9 @@ class _Edges:
 
 def _faces_bone(edges: _Edges, level: Field, bone_level: Field, least: float) -> Bool[np.ndarray, " n"]:
     """Which crossings of the cartilage's surface lie near the bone and look at it."""
-    strides, bone = _strides(level.shape), bone_level.ravel()
+    steps, bone = strides(level.shape), bone_level.ravel()
     into, toward_bone = (
-        edges.between(_gradient(flat, edges.inside, strides), _gradient(flat, edges.outside, strides))
+        edges.between(_gradient(flat, edges.inside, steps), _gradient(flat, edges.outside, steps))
         for flat in (level.ravel(), bone)
     )
     facing = -(_unit(into) * _unit(toward_bone)).sum(axis=1)
@@ -244,7 +245,12 @@ def _faces_bone(edges: _Edges, level: Field, bone_level: Field, least: float) ->
 
 def _distance_like(smoothed: Field) -> Field:
     """Turn a smoothed label into what is linear across a plane surface, and 0 on it."""
-    return np.asarray(special.ndtri(np.clip(smoothed, 1e-4, 1 - 1e-4)))
+    held = np.clip(smoothed, 1e-4, 1 - 1e-4)
+    between = np.flatnonzero((smoothed > 1e-4) & (smoothed < 1 - 1e-4))
+    # Most of the grid is far from the surface, on one side or the other: two values are enough there.
+    level = np.where(smoothed > 0.5, *special.ndtri(np.array([1 - 1e-4, 1e-4], held.dtype)))
+    level.ravel()[between] = special.ndtri(held.ravel()[between])
+    return np.asarray(level)
 
 
 def _closed(level: Field) -> Field:
@@ -255,14 +261,10 @@ def _closed(level: Field) -> Field:
     return closed
 
 
-def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return shape[1] * shape[2], shape[2], 1
-
-
 def _gradient(
-    flat: Float32[np.ndarray, " v"], index: Int[np.ndarray, " n"], strides: tuple[int, int, int]
+    flat: Float32[np.ndarray, " v"], index: Int[np.ndarray, " n"], steps: tuple[int, int, int]
 ) -> Float[np.ndarray, "n 3"]:
-    return np.asarray(np.stack([flat[index + s].astype(np.float64) - flat[index - s] for s in strides], axis=1) / 2)
+    return np.asarray(np.stack([flat[index + s].astype(np.float64) - flat[index - s] for s in steps], axis=1) / 2)
 
 
 def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Field:
@@ -277,7 +279,7 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
     diagonal = np.bincount(own, weights=1 / fraction, minlength=len(index))
     right = np.bincount(own, weights=value / fraction, minlength=len(index))
     rows, columns = [], []
-    for stride in _strides(level.shape):
+    for stride in strides(level.shape):
         other = number[index + stride]
         linked = np.flatnonzero(other >= 0)
         rows.append(linked)
@@ -303,17 +305,17 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
 def _directions(level: Field, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
     """Unit vectors along the field, in the cartilage and continued two grid points beyond it."""
     known = np.flatnonzero(level.ravel() > 0.0)
-    strides = _strides(level.shape)
+    steps = strides(level.shape)
     directions = np.zeros((3, level.size), dtype=np.float32)
-    directions[:, known] = _unit(_gradient(potential.ravel(), known, strides)).T
+    directions[:, known] = _unit(_gradient(potential.ravel(), known, steps)).T
     done = np.zeros(level.size, dtype=bool)
     done[known] = True
     for _ in range(2):
         around = np.zeros(level.size, dtype=bool)
-        for step in (*strides, *(-s for s in strides)):
+        for step in (*steps, *(-s for s in steps)):
             around[known + step] = True
         known = np.flatnonzero(around & ~done)
-        sums = np.sum([directions[:, known + s] for stride in strides for s in (stride, -stride)], axis=0)
+        sums = np.sum([directions[:, known + s] for stride in steps for s in (stride, -stride)], axis=0)
         directions[:, known] = _unit(sums.T).T
         done[known] = True
     return directions.reshape(3, *level.shape)
@@ -330,7 +332,8 @@ def _line_lengths(
     stride = 0.5
 
     def direction(places: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
-        return _unit(np.stack([ndimage.map_coordinates(d, places.T, order=1) for d in directions], axis=1))
+        cells = Cells.of(places.T, level.shape)
+        return _unit(np.stack([cells.sample(along) for along in directions], axis=1).astype(float))
 
     lengths = np.zeros(len(starts))
     active, places = np.arange(len(starts)), starts
@@ -338,7 +341,7 @@ def _line_lengths(
     for _ in range(int(longest / stride)):
         middle = places + stride / 2 * direction(places)
         places = places + stride * direction(middle)
-        now = ndimage.map_coordinates(level, places.T, order=1)
+        now = Cells.of(places.T, level.shape).sample(level)
         ended = now <= 0.0
         rest = np.clip(before / np.maximum(before - now, 1e-6), 0, 1)
         lengths[active] += stride * np.where(ended, rest, 1.0)
