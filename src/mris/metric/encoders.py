@@ -160,14 +160,14 @@ class DualEncoder(nn.Module):
         return embedded.cpu().numpy()
 
     def save(self, folder: Path) -> None:
-        """Write ``encoder.safetensors`` and ``encoder.json`` into `folder`, each atomically."""
+        """Write weights, training subjects and last ``encoder.json`` into `folder`, each atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / _WEIGHTS, {name: tensor.contiguous() for name, tensor in self.state_dict().items()})
+        if self.training_subjects is not None:
+            write_training_subjects(folder, self.training_subjects)
         write_json(
             folder / _SPEC, {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **self.spec.to_dict()}
         )
-        if self.training_subjects is not None:
-            write_training_subjects(folder, self.training_subjects)
 
     @classmethod
     def load(cls, folder: str | Path) -> "DualEncoder":
