@@ -22,6 +22,7 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import CohortError, MrisError, OutputError
 from mris.images.transforms import SourcePreparation
+from mris.images.write import temporary_sibling
 
 Study = Any  # of conftest.py
 MakeStudy = Callable[..., Study]
@@ -240,6 +241,21 @@ def test_overwriting_is_asked_for_and_checks_the_new_manifest_first(study: Study
     with pytest.raises(MrisError, match="empty"):
         prepare_cohort(study.manifest, study.out, replace(smaller, on_error="stop"), progress=False, overwrite=True)
     assert len(Cohort.open(study.out)) == 16, "the cohort survives a manifest that is refused"
+
+
+def test_hidden_files_of_others_are_never_touched_and_our_own_leftovers_go(
+    study: Study, skipping: PrepareSettings
+) -> None:
+    study.out.mkdir()
+    notes, leftover = study.out / ".notes.tmp.txt", temporary_sibling(study.out / "cohort.json")
+    notes.write_text("years of work")
+    leftover.write_text("{")
+    with pytest.raises(OutputError, match=r"it holds '\.notes\.tmp\.txt'"):
+        prepare_cohort(study.manifest, study.out, skipping, progress=False, overwrite=True)
+    assert notes.read_text() == "years of work"
+    notes.unlink()
+    prepare_cohort(study.manifest, study.out, skipping, progress=False)
+    assert not leftover.exists() and len(Cohort.open(study.out)) > 0
 
 
 def test_files_of_others_are_never_touched(study: Study, skipping: PrepareSettings) -> None:
