@@ -45,7 +45,7 @@ def test_a_killed_index_or_evaluation_leaves_no_half_result_and_runs_again(
     index = ["index", tiny_run, tiny_cohort_path]
     evaluate = ["evaluate", tiny_bundle, tiny_cohort_path, "--bootstrap", 10, "--quiet", "--out"]
     deaths = [
-        ("mris.synthesis.bundle", "write_json", [*index, header, "--quiet"]),
+        ("mris.synthesis.build_bundle", "write_json", [*index, header, "--quiet"]),
         ("mris.images.write", "_swap_in", [*index, folder, "--quiet"]),
         ("mris.reporting.html", "write_per_image", [*evaluate, report]),
     ]

@@ -52,16 +52,15 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
         for number, line in enumerate(text.splitlines(), start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
-    if lines and _is_header(lines[0][1]):
-        try:
-            names = canonical_names(_of_table(file, lines))
-        except csv.Error as error:
-            raise ManifestError(
-                f"exclusion list {str(file)!r} is not a CSV table ({error}); give one key a line"
-            ) from error
-    else:
-        named = (_COMMENT.sub("", line).strip() for _, line in lines)
-        names = canonical_names(name for name in named if name)
+    try:
+        listed = _of_table(file, lines) if lines and _is_header(lines[0][1]) else None
+    except csv.Error as error:
+        raise ManifestError(
+            f"exclusion list {str(file)!r} is not a CSV table ({error}); give one key a line"
+        ) from error
+    if listed is None:
+        listed = [name for _, line in lines if (name := _COMMENT.sub("", line).strip())]
+    names = canonical_names(listed)
     require_sound_subjects((_subject(name) for name in names), f"exclusion list {str(file)!r}")
     return names
 

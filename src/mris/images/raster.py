@@ -57,7 +57,7 @@ def _read(path: Path) -> np.ndarray:
     with PIL.Image.open(path, formats=("PNG", "TIFF")) as picture:
         check_pixel_count(picture.width * picture.height, str(path))
         if _has_more_pages(picture) or _planes(picture) > 1:
-            raise ImageError(f"image {path}: holds several pages, planes or frames; one is read: save one of them")
+            raise ImageError(f"image {path}: holds several pages or frames; one is read: save one of them")
         _check_depth(picture, path)
         _check_length(picture, path)
         picture.load()
