@@ -14,7 +14,7 @@ from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.serving.outputs import Format, Query, write_synthesis
-from mris.serving.pictures import Look, value_limits, write_neighbors_picture
+from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
@@ -186,7 +186,8 @@ def _common_look(
     for _, synthesis in synthesized:
         shown += [value_limits(synthesis.image)]
         if options.pictures or options.dicom:
-            shown += [value_limits(maps) for maps in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
+            # Nearly all of a neighbor's values: one thick pixel of one person would make every picture dark.
+            shown += [most_values(maps) for maps in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
         spreads += [value_limits(synthesis.spread)]
     return replace(
         look,

@@ -236,5 +236,18 @@ def value_limits(values: np.ndarray) -> ValueRange:
     return (least, largest) if largest > least else (least, least + 1.0)
 
 
+def most_values(values: np.ndarray) -> ValueRange:
+    """Range of all but the smallest and the largest half percent of the finite values; (0, 1) where there is none.
+
+    Example:
+        >>> most_values(np.array([0.0] * 500 + [1.0] * 499 + [7.0]))
+        (0.0, 1.0)
+    """
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    return value_limits(np.percentile(known, [0.5, 99.5]))
+
+
 def _shortened(text: str) -> str:
     return text if len(text) <= 24 else text[:11] + "..." + text[-10:]
