@@ -65,7 +65,7 @@ def export_encoder(folder: Path, cohort: Cohort, regions: Sequence[str], seed: i
     folder.mkdir()
     for name, shape in (("source", header.source_shape), ("target", target_shape)):
         matrix = rng.standard_normal((int(np.prod(shape)), DIMENSIONS)).astype(np.float32)
-        (folder / f"{name}.onnx").write_bytes(_linear_graph(name, shape, matrix))
+        (folder / f"{name}.onnx").write_bytes(linear_graph(name, shape, matrix))
     values = {
         "format_version": 1,
         "fingerprint": f"{seed:064x}",
@@ -83,7 +83,8 @@ def export_encoder(folder: Path, cohort: Cohort, regions: Sequence[str], seed: i
     return folder
 
 
-def _linear_graph(name: str, shape: Sequence[int], matrix: np.ndarray) -> bytes:
+def linear_graph(name: str, shape: Sequence[int], matrix: np.ndarray) -> bytes:
+    """A product with a matrix and a normalization, as an ONNX graph."""
     nodes = [
         helper.make_node("Flatten", [name], ["flat"], axis=1),
         helper.make_node("MatMul", ["flat", "matrix"], ["vector"]),

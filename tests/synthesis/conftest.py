@@ -6,32 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from benchmarks.faults.made_bundle import linear_graph
 
 from mris.cohort.cohort import Cohort
 
 DIMENSIONS = 16
-
-
-def linear_graph(name: str, shape: Sequence[int], matrix: np.ndarray) -> bytes:
-    nodes = [
-        helper.make_node("Flatten", [name], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "matrix"], ["vector"]),
-        helper.make_node("LpNormalization", ["vector"], ["embedding"], axis=1, p=2),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", matrix.shape[1]])],
-        [numpy_helper.from_array(matrix, "matrix")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
 
 
 @pytest.fixture
