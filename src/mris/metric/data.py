@@ -9,6 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.cohort.cohort import Cohort
+from mris.metric.candidates import candidate_pool, fitting_rows
+from mris.metric.components import ComponentEncoder
+from mris.metric.encoders import DualEncoder
+from mris.metric.objective import SynthesisObjective
 from mris.metric.settings import TrainSettings
 from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
@@ -63,12 +67,30 @@ class PairsData(lightning.LightningDataModule):
         indices = [cohort.regions.index(region) for region in regions]
         inside = np.flatnonzero(cohort.atlas_mask[indices].reshape(-1))
         chosen = inside[np.unique(np.linspace(0, len(inside) - 1, MOST_JUDGED_PIXELS).astype(int))]
+        self.pixels = chosen
         self.judged = Judged(
             truths=_pixels(val, np.arange(len(val)), regions, chosen),
             gallery=_pixels(train, self.gallery_rows, regions, chosen),
             mean_map=_mean_pixels(train, regions, chosen),
             mask=torch.ones(len(chosen), dtype=torch.bool),
         )
+
+    def fit_components(self, encoder: DualEncoder) -> None:
+        """Fit the directions of an encoder's principal components on training pairs."""
+        rows = fitting_rows(self.reader.cohort.subjects, self.seed)
+        batches = [self.reader.read(rows[part]) for part in in_order(len(rows), 256)]
+        if isinstance(encoder.target, ComponentEncoder):
+            encoder.target.components.fit(torch.cat([one.targets.flatten(1) for one in batches]).numpy(), self.seed)
+        if encoder.pixels is not None:
+            encoder.pixels.fit(torch.cat([one.sources.flatten(1) for one in batches]).numpy(), self.seed)
+
+    def objective(self, encoder: DualEncoder) -> SynthesisObjective | None:
+        """What a synthesis is asked for, once the components are fitted; None where the triplets alone are."""
+        if self.settings.objective == "triplet" or not isinstance(encoder.target, ComponentEncoder):
+            return None
+        pool = candidate_pool(encoder.target, self.reader, self.pixels)
+        pixels = torch.from_numpy(self.pixels)
+        return SynthesisObjective(encoder.target, pool, pixels, self.settings.embedding_dim)
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch; the plan depends on the seed and the epoch only."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,9 +21,11 @@ from mris.cohort.training_subjects import TrainingSubjects, read_training_subjec
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
+from mris.metric.components import Components, ComponentEncoder
+from mris.metric.settings import TargetNetwork
 from mris.reading import read_json, regular_size
 from mris.training.checkpoints import write_tensors
-from mris.training.networks import Architecture, Stem, build_network
+from mris.training.networks import Architecture, Pooling, Stem, build_network, keep_places
 from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Sources, Targets
 
@@ -43,6 +46,10 @@ class EncoderSpec:
         target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
         preparation: how a source image is prepared.
         architecture, width, stem, embedding_dim: see `mris.training.networks.build_network`.
+        pooling: "places" lets the source encoder keep where a feature was found (`mris.training.networks.keep_places`).
+        target_network: "components" for a target encoder of two layers on principal components.
+        n_components: how many components those are.
+        source_components: principal components of the source that a linear readout may use beside the embedding.
         origin: whether they were trained on images of people or simulated ones.
     """
 
@@ -57,6 +64,10 @@ class EncoderSpec:
     width: int = 64
     stem: Stem = "standard"
     embedding_dim: int = 512
+    pooling: Pooling = "mean"
+    target_network: TargetNetwork = "convolutional"
+    n_components: int = 0
+    source_components: int = 0
     origin: Origin = "unknown"
 
     @classmethod
@@ -110,7 +121,14 @@ class DualEncoder(nn.Module):
         self.training_subjects: TrainingSubjects | None = None
         network: dict[str, Any] = {"embedding_dim": spec.embedding_dim, "width": spec.width, "stem": spec.stem}
         self.source = build_network(spec.architecture, channels=spec.source_shape[0], **network)
-        self.target = build_network(spec.architecture, channels=spec.target_shape[0], **network)
+        if spec.pooling == "places":
+            keep_places(self.source, spec.source_shape[1:])
+        self.pixels = Components(spec.source_shape, spec.source_components) if spec.source_components else None
+        if spec.target_network == "components":
+            self.target: nn.Module = ComponentEncoder(spec.target_shape, spec.n_components, spec.embedding_dim)
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(spec.temperature or 0.1)))
+        else:
+            self.target = build_network(spec.architecture, channels=spec.target_shape[0], **network)
 
     def forward(
         self, sources: Float[Tensor, "n c h w"], targets: Float[Tensor, "n r h w"]

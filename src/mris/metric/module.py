@@ -3,14 +3,16 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mris.metric.data import Judged
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
+from mris.metric.objective import SynthesisObjective
 from mris.metric.settings import TrainSettings
-from mris.metric.validation import recall_at, retrieval_error, synthesis_error
+from mris.metric.validation import attention_error, recall_at, retrieval_error, synthesis_error
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.callbacks import MEAN_MAP
 from mris.training.lightning_library import lightning
@@ -21,34 +23,51 @@ YARDSTICK = MONITOR + MEAN_MAP
 
 
 class MetricModule(lightning.LightningModule):
-    """Train two encoders by the triplet loss; judge them by the synthesis error of validation subjects.
+    """Train two encoders by the triplet loss, the prediction loss or both; judge them by the synthesis of others.
 
     Args:
         encoder: the two networks.
         settings: see `TrainSettings`.
         judged: targets at the pixels that validation compares.
         seed: seed of the run; the chance of a step depends on it, the epoch and the batch only.
+        synthesis: what the objectives "synthesis" and "both" ask for; None for "triplet".
     """
 
-    def __init__(self, encoder: DualEncoder, settings: TrainSettings, judged: Judged, seed: int) -> None:
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        settings: TrainSettings,
+        judged: Judged,
+        seed: int,
+        synthesis: SynthesisObjective | None = None,
+    ) -> None:
         super().__init__()
         self.encoder, self.settings, self.judged, self.seed = encoder, settings, judged, seed
-        self.loss = CrossModalTripletLoss(settings.margin, settings.reduction)
+        self.triplet = CrossModalTripletLoss(settings.margin, settings.reduction)
+        self.synthesis = synthesis
         self.embedded: dict[str, list[Tensor]] = {}
         self.mean_map_error = synthesis_error(judged.mean_map.expand_as(judged.truths), judged.truths, judged.mask)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Augment the sources, embed both sides, compare."""
+        """Augment the sources, embed, compare."""
         chance = step_chance(self.seed, self.current_epoch, batch_idx, self.global_rank)
         generator = torch.Generator(self.device).manual_seed(chance)
         draw = draw_augmentation(tuple(batch.sources.shape), self.settings.augmentation, generator)  # type: ignore[arg-type]
         sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
-        targets = batch.targets.contiguous(memory_format=torch.channels_last)
-        embedded_sources, embedded_targets = self.encoder(sources, targets)
-        loss: Tensor = self.loss(embedded_sources.float(), embedded_targets.float(), batch.subjects)
+        loss = self._loss(self.encoder.source(sources).float(), batch, batch_idx)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}")
         self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(sources))
+        return loss
+
+    def _loss(self, sources: Float[Tensor, "n d"], batch: Batch, step: int) -> Float[Tensor, ""]:
+        loss = sources.new_zeros(())
+        if self.settings.objective != "synthesis":
+            targets = self.encoder.target(batch.targets.contiguous(memory_format=torch.channels_last)).float()
+            loss = loss + self.triplet(sources, targets, batch.subjects)
+        if self.synthesis is not None:
+            alike = step_chance(self.seed, self.current_epoch, step, rank=0)  # all processes draw the same candidates
+            loss = loss + self.synthesis(sources, self.encoder.target, self.encoder.temperature, batch, alike)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -75,7 +94,11 @@ class MetricModule(lightning.LightningModule):
         for k, recall in recall_at(sources, targets).items():
             self.log(f"recall/val@{k}", recall, rank_zero_only=False)
         judged = self.judged
-        error = retrieval_error(sources, judged.truths, gallery, judged.gallery, judged.mask, self.settings.n_neighbors)
+        known = (sources, judged.truths, gallery, judged.gallery, judged.mask)
+        if self.synthesis is None:
+            error = retrieval_error(*known, self.settings.n_neighbors)
+        else:
+            error = attention_error(*known, float(self.encoder.temperature))
         self.log(MONITOR, error, prog_bar=True)
         self.log(YARDSTICK, self.mean_map_error, prog_bar=True)
 
@@ -86,12 +109,13 @@ class MetricModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a learning rate for each encoder, and the schedule by epoch."""
-        settings = self.settings
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": list(self.encoder.source.parameters()), "lr": settings.lr_source},
-                {"params": list(self.encoder.target.parameters()), "lr": settings.lr_target},
-            ],
-            weight_decay=settings.weight_decay,
-        )
+        settings, encoder = self.settings, self.encoder
+        groups: list[dict[str, Any]] = [
+            {"params": list(encoder.source.parameters()), "lr": settings.lr_source},
+            {"params": list(encoder.target.parameters()), "lr": settings.lr_target},
+        ]
+        if self.synthesis is not None:
+            groups.append({"params": list(self.synthesis.parameters()), "lr": settings.lr_target})
+            groups.append({"params": [encoder.log_temperature], "lr": settings.lr_source, "weight_decay": 0.0})
+        optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, settings.rate)]

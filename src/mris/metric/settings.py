@@ -6,16 +6,31 @@ from typing import Literal
 from pydantic import Field
 
 from mris.metric.losses import Reduction
-from mris.training.networks import Architecture, Stem
+from mris.training.networks import Architecture, Pooling, Stem
 from mris.training.recipe import Recipe
 
-PresetName = Literal["paper", "small"]
+PresetName = Literal["paper", "small", "best"]
+
+Objective = Literal["both", "synthesis", "triplet"]
+TargetNetwork = Literal["components", "convolutional"]
 
 
 class TrainSettings(Recipe):
     """How two encoders are trained. The defaults are the paper's recipe; `preset` gives the named ones."""
 
-    architecture: Architecture = Field("resnet18", description="network of both encoders")
+    objective: Objective = Field(
+        "triplet",
+        description="'synthesis': the error of the attention-weighted average of other people's targets (P1); "
+        "'triplet': own target nearer than others' (Eq. 2), the paper's; 'both': their sum",
+    )
+    architecture: Architecture = Field("resnet18", description="network of both encoders, or of the source's alone")
+    target_network: TargetNetwork = Field(
+        "convolutional",
+        description="target encoder: 'convolutional', like the source's, or two layers on principal 'components', "
+        "which objectives with a synthesis need",
+    )
+    n_components: int = Field(48, ge=1, description="principal components of targets (target_network = components)")
+    pooling: Pooling = Field("mean", description="'places': the source encoder keeps where a feature was found")
     width: int = Field(64, ge=8, multiple_of=8, description="channels of the first stage; 64 is ResNet-18")
     stem: Stem = Field("standard", description="'fine' leaves out the ResNet's max pooling: for small images")
     embedding_dim: int = Field(512, ge=2, description="dimension of the shared space")
@@ -25,6 +40,7 @@ class TrainSettings(Recipe):
     target_weights: Path | Literal["imagenet"] | None = Field(None, description="start of the target encoder")
     margin: float = Field(0.1, gt=0, description="margin of the triplet loss, in cosine distance")
     reduction: Reduction = Field("sum", description="sum over triplets (the paper's) or mean")
+    temperature: float = Field(0.1, gt=0, description="of the attention at the start, in cosine similarity; learned")
     lr_source: float = Field(1e-4, gt=0, description="learning rate of the source encoder")
     lr_target: float = Field(1e-5, gt=0, description="learning rate of the target encoder")
     n_neighbors: int = Field(20, ge=1, description="neighbors of the synthesis that validation judges")

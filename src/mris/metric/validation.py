@@ -20,7 +20,7 @@ def recall_at(
         >>> recall_at(torch.eye(3), torch.eye(3), ks=(1,))
         {1: 1.0}
     """
-    similarities = normalize(sources.float(), dim=1) @ normalize(targets.float(), dim=1).T
+    similarities = _cosines(sources, targets)
     rank = (similarities >= similarities.diagonal()[:, None]).sum(dim=1)
     return {k: float((rank <= k).float().mean()) for k in ks}
 
@@ -46,14 +46,44 @@ def retrieval_error(
         n_neighbors: k.
     """
     k = min(n_neighbors, len(gallery))
-    similarities, rows = (normalize(queries.float(), dim=1) @ normalize(gallery.float(), dim=1).T).topk(k, dim=1)
+    similarities, rows = _cosines(queries, gallery).topk(k, dim=1)
     weights = torch.zeros(len(queries), len(gallery)).scatter_(1, rows, similarities.clamp(min=1e-6))
-    known = gallery_targets.isfinite()
-    values = torch.where(known, gallery_targets, 0.0)
+    return synthesis_error(_average(weights, gallery_targets), truths, mask)
+
+
+def attention_error(
+    queries: Float[Tensor, "n d"],
+    truths: Float[Tensor, "n p"],
+    gallery: Float[Tensor, "m d"],
+    gallery_targets: Float[Tensor, "m p"],
+    mask: Bool[Tensor, " p"],
+    temperature: float,
+) -> float:
+    """Mean absolute error of the average of all targets of the gallery, weighed by attention (P1).
+
+    Args:
+        queries: embeddings of the sources.
+        truths: their targets, pixels flattened, NaN outside the mask.
+        gallery: embeddings of other subjects' targets.
+        gallery_targets: those targets.
+        mask: where a target can have a value.
+        temperature: of the attention.
+    """
+    weights = torch.softmax(_cosines(queries, gallery) / temperature, dim=1)
+    return synthesis_error(_average(weights, gallery_targets), truths, mask)
+
+
+def _cosines(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    return normalize(queries.float(), dim=1) @ normalize(gallery.float(), dim=1).T
+
+
+def _average(weights: Float[Tensor, "n m"], targets: Float[Tensor, "m p"]) -> Float[Tensor, "n p"]:
+    """Average over the targets that have a value at a pixel; the gallery's mean where nobody of weight has."""
+    known = targets.isfinite()
+    values = torch.where(known, targets, 0.0)
     mean = values.sum(dim=0) / known.sum(dim=0).clamp(min=1)
     norm = weights @ known.float()
-    synthesis = torch.where(norm > 0, weights @ values / norm.clamp(min=1e-12), mean)
-    return synthesis_error(synthesis, truths, mask)
+    return torch.where(norm > 0, weights @ values / norm.clamp(min=1e-12), mean)
 
 
 def synthesis_error(synthesis: Float[Tensor, "n p"], truths: Float[Tensor, "n p"], mask: Bool[Tensor, " p"]) -> float:

@@ -15,6 +15,10 @@ from mris.training.monai_library import ResNet, ResNetBlock
 
 Architecture = Literal["resnet18", "efficientnet-lite0"]
 Stem = Literal["standard", "fine"]
+Pooling = Literal["mean", "places"]
+
+PLACE_CHANNELS = 16
+"""Channels that are kept at each place of the last feature map, where places are kept."""
 
 
 def build_network(
@@ -50,6 +54,35 @@ def build_network(
         built: nn.Module = network
         return built
     return _build_efficientnet(channels, embedding_dim)
+
+
+def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
+    """Give a ResNet's last layer the last feature map itself, thinned to a few channels, in place of its mean.
+
+    Weights of a ResNet still fit (`load_weights`): only the last layer is another.
+
+    Args:
+        network: a ResNet of `build_network`, changed in place.
+        size: rows and columns of its images.
+
+    Raises:
+        SettingsError: the network is no ResNet.
+    """
+    resnet: Any = network
+    if not isinstance(network, ResNet):
+        raise SettingsError("pooling 'places' is for architecture 'resnet18'; set pooling to 'mean'")
+    halvings = 4 if resnet.no_max_pool else 5
+    rows, columns = (-(-side // 2**halvings) for side in size)
+    channels, embedding_dim = resnet.fc.in_features, resnet.fc.out_features
+    resnet.avgpool = nn.Flatten()
+    resnet.fc = nn.Sequential(
+        nn.Unflatten(1, (channels, rows, columns)),
+        nn.Conv2d(channels, PLACE_CHANNELS, 1),
+        nn.BatchNorm2d(PLACE_CHANNELS),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(PLACE_CHANNELS * rows * columns, embedding_dim),
+    )
 
 
 class CoveredConv2d(nn.Conv2d):

@@ -1,0 +1,90 @@
+"""A target encoder that is cheap enough for every candidate at every step: principal components and two layers."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor, nn
+
+_HIDDEN = 256
+
+
+class Components(nn.Module):
+    """Scores of an image on fixed directions, which are fitted once and stay as they are (`fit_components`).
+
+    Args:
+        shape: ``(c, h, w)`` of an image.
+        n_components: how many directions.
+    """
+
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], n_components: int) -> None:
+        super().__init__()
+        n_pixels = int(np.prod(shape))
+        self.register_buffer("mean", torch.zeros(n_pixels))
+        self.register_buffer("directions", torch.zeros(n_components, n_pixels))
+
+    def fit(self, images: Float32[np.ndarray, "n p"], seed: int) -> None:
+        """Take the principal components of flattened images; their scores have a standard deviation of 1."""
+        mean, directions = fit_components(images, len(self.directions), seed)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.directions.copy_(torch.from_numpy(directions))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n q"]:
+        """Project images, in float32 under autocast too."""
+        with torch.autocast(images.device.type, enabled=False):
+            return (images.float().flatten(1) - self.mean) @ self.directions.T
+
+
+class ComponentEncoder(nn.Module):
+    """Embed an image from its scores on principal components, by a network of two layers.
+
+    Aligned images need no convolutions to be told apart.
+
+    Args:
+        shape: ``(c, h, w)`` of an image.
+        n_components: how many components.
+        embedding_dim: d.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], n_components: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.components = Components(shape, n_components)
+        self.layers = nn.Sequential(
+            nn.Linear(n_components, _HIDDEN), nn.ReLU(inplace=True), nn.Linear(_HIDDEN, embedding_dim)
+        )
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Embed images, not normalized."""
+        embedded: Tensor = self.layers(self.components(images))
+        return embedded
+
+
+def fit_components(
+    images: Float32[np.ndarray, "n p"], n_components: int, seed: int
+) -> tuple[Float32[np.ndarray, " p"], Float32[np.ndarray, "q p"]]:
+    """Find the mean of some flattened images and the directions in which they differ most.
+
+    Args:
+        images: flattened, finite.
+        n_components: q; where the images differ in fewer directions the others are 0.
+        seed: of the randomized decomposition.
+
+    Returns:
+        The mean, and directions scaled so that the images' scores have a standard deviation of 1.
+
+    Example:
+        >>> mean, directions = fit_components(np.array([[0, 0], [2, 0], [4, 0]], dtype=np.float32), 1, seed=0)
+        >>> mean.tolist(), np.abs(directions).round(3).tolist()
+        ([2.0, 0.0], [[0.612, 0.0]])
+    """
+    mean = images.mean(axis=0, dtype=np.float64).astype(np.float32)
+    kept = min(n_components, *images.shape)
+    _, values, found = randomized_svd(images - mean, kept, n_oversamples=10, n_iter="auto", random_state=seed)
+    spread = values / np.sqrt(len(images))
+    directions = np.zeros((n_components, images.shape[1]), dtype=np.float32)
+    alive = spread > 1e-6 * max(float(spread[0]), 1e-30)
+    directions[:kept][alive] = found[alive] / spread[alive, None]
+    return mean, directions

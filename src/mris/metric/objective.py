@@ -1,0 +1,73 @@
+"""What metric learning asks for: pairs that find each other, a synthesis that is near the truth, or both."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mris.metric.candidates import CandidatePool
+from mris.metric.components import ComponentEncoder
+from mris.metric.prediction import masked_error, prediction_loss
+from mris.training.pairs import Batch
+
+
+class SynthesisObjective(nn.Module):
+    """The error of the synthesis by attention (P1), plus that of a linear map from the same embedding.
+
+    The linear map is a help for the training: it is fitted again, in closed form, on whatever a database holds.
+
+    Args:
+        target: the target encoder, whose directions are fitted.
+        pool: all training targets.
+        pixels: positions of the compared pixels in a flattened target.
+        embedding_dim: d.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(
+        self, target: ComponentEncoder, pool: CandidatePool, pixels: Int[Tensor, " p"], embedding_dim: int
+    ) -> None:
+        super().__init__()
+        self.pool, self.pixels = pool, pixels
+        directions = target.components.directions
+        lengths = directions.square().sum(dim=1, keepdim=True)
+        self.head = nn.Linear(embedding_dim, len(directions))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        # A score of 1 is this image: directions are as long as their scores are short.
+        self.register_buffer("basis", (directions / lengths.clamp(min=1e-12))[:, pixels], persistent=False)
+        self.register_buffer("mean", target.components.mean[pixels], persistent=False)
+
+    def forward(
+        self,
+        sources: Float[Tensor, "n d"],
+        target: ComponentEncoder,
+        temperature: Float[Tensor, ""],
+        batch: Batch,
+        chance: int,
+    ) -> Float[Tensor, ""]:
+        """Compute the loss of a batch of embedded sources.
+
+        Args:
+            sources: embeddings, not normalized, float32.
+            target: embeds the candidates.
+            temperature: of the attention.
+            batch: the pairs, for their targets and subjects.
+            chance: decides the candidates; the same for every process that trains together.
+        """
+        pixels = self.pixels.to(sources.device)
+        truths, known = (part.flatten(1)[:, pixels] for part in (batch.targets, batch.valid))
+        scores, candidates = self.pool.draw(chance, sources.device)
+        with torch.autocast(sources.device.type, enabled=False):
+            keys = target.layers(scores)
+            attended = prediction_loss(sources, keys, temperature, candidates, truths, known, batch.subjects)
+            regressed = self.mean + self.head(linear_features(sources)) @ self.basis
+            return attended + masked_error(regressed, truths, known)
+
+
+def linear_features(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """What a linear map reads: the unit vector that also finds people, scaled so that a coordinate is about 1."""
+    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])
