@@ -1,4 +1,4 @@
-"""The linear readout: ridge regression from a source's features, which is a signed average of the database's targets.
+"""Ridge regression from features of a source to a target, which is a signed average of a database's targets.
 
 With H the (N, q) features of the database's sources, centered and scaled, Y their (N, p) targets and y_mean the mean:
 
@@ -16,31 +16,13 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from mris.database.gallery import Gallery
-from mris.errors import SettingsError
+from mris.synthesis.readouts.readout import Penalties
 from mris.types import Features, Pixels
 
 
 @dataclass(frozen=True)
-class Penalties:
-    """How much each group of features is trusted: a smaller penalty trusts more, None not at all.
-
-    Attributes:
-        embedding: of the embedding, above 0; the multiple of N times a feature's variance that is added to it.
-        components: of the source's principal components, where the encoder gives them.
-    """
-
-    embedding: float | None
-    components: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("embedding", self.embedding), ("components", self.components)):
-            if value is not None and not 0 < value < float("inf"):
-                raise SettingsError(f"the penalty of {name} is {value}; give a finite number above 0, or none")
-
-
-@dataclass(frozen=True)
-class LinearReadout:
-    """A ridge regression fitted to a database; see `fit_linear`.
+class Regression:
+    """A ridge regression fitted to a database; see `fit_regression`.
 
     Attributes:
         center: (q,) mean of the database's features.
@@ -69,7 +51,7 @@ class LinearReadout:
         return ((features - self.center) * self.scale).astype(np.float32)
 
 
-def fit_linear(features: Features, n_embedding: int, gallery: Gallery, penalties: Penalties) -> LinearReadout:
+def fit_regression(features: Features, n_embedding: int, gallery: Gallery, penalties: Penalties) -> Regression:
     """Fit the regression from features of a database's sources to its targets, in one pass over these.
 
     A missing value of a target counts as the mean of its pixel (`mris.database.gallery.Gallery.combine`).
@@ -88,22 +70,22 @@ def fit_linear(features: Features, n_embedding: int, gallery: Gallery, penalties
     dual = np.linalg.solve(scaled.T @ scaled + len(scaled) * np.eye(len(scale)), scaled.T)
     mean = np.full((1, len(scaled)), 1 / len(scaled))
     combined = gallery.combine(np.concatenate([dual, mean]).astype(np.float32))
-    return LinearReadout(center, scale, dual.astype(np.float32), combined[:-1], combined[-1])
+    return Regression(center, scale, dual.astype(np.float32), combined[:-1], combined[-1])
 
 
-def validation_errors(
+def predictions_by_penalty(
     features: Features,
     n_embedding: int,
     gallery: Gallery,
     queries: Features,
     ladder: Sequence[Penalties],
-) -> "list[Pixels]":
+) -> list[Pixels]:
     """Predict the queries with each of some penalties, in one pass over the targets.
 
     Returns:
-        (n, p) predictions for each of `ladder`, as `fit_linear` would give them.
+        (n, p) predictions for each of `ladder`, as `fit_regression` would give them.
     """
-    plain = Penalties(1.0, 1.0)
+    plain = Penalties(embedding=1.0, components=1.0)
     center, unit = _standards(features, n_embedding, plain)
     standard = (features - center) * unit
     mean = np.full((1, len(standard)), 1 / len(standard))

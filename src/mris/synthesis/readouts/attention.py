@@ -1,0 +1,57 @@
+"""The readout "attention": everybody in the database, weighed by a softmax of the similarity (P1)."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from mris.database.database import EmbeddingDatabase
+from mris.database.gallery import Gallery
+from mris.errors import DatabaseError
+from mris.synthesis.readouts.readout import N_SHOWN, Answer, Queries
+from mris.types import Embeddings
+
+_FAINTEST = 1e-6
+"""Weights below this share of the greatest one are 0: all of them together change nothing that could be seen."""
+
+
+class Attention:
+    """See `mris.synthesis.readouts.readout.OpenReadout`."""
+
+    def __init__(self, temperature: float, database: EmbeddingDatabase, gallery: Gallery) -> None:
+        self.temperature, self.database, self.gallery = temperature, database, gallery
+
+    def answer(self, queries: Queries) -> Answer:
+        """Average everybody for each query."""
+        admitted = np.stack([self.database.is_other(subject) for subject in queries.excluded])
+        if not admitted.any(axis=1).all():
+            alone = int(np.argmin(admitted.any(axis=1)))
+            raise DatabaseError(
+                f"nobody is left for query {alone}: database {self.database.path} holds {len(self.database)} entries, "
+                f"all of subject {queries.excluded[alone]!r}, who was excluded; add other subjects"
+            )
+        weights = attention_weights(queries.embeddings, self.database.embeddings, self.temperature, admitted)
+        pixels, spread = self.gallery.average_all(weights)
+        rows = tuple(np.flatnonzero(line) for line in weights)
+        shares = tuple(line[kept] for line, kept in zip(weights, rows, strict=True))
+        return Answer(pixels, spread, rows, shares, tuple(map(most, rows, shares)))
+
+
+def attention_weights(
+    queries: Embeddings, keys: Embeddings, temperature: float, admitted: np.ndarray
+) -> Float32[np.ndarray, "n N"]:
+    """Weigh by a_i = exp(s_i / T) / sum_j exp(s_j / T) over those that are admitted, (n, N).
+
+    Example:
+        >>> weights = attention_weights(np.eye(2), np.eye(2), 0.1, np.ones((2, 2), dtype=bool))
+        >>> weights.round(3).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    scores = np.where(admitted, (queries @ keys.T).astype(np.float64), -np.inf) / temperature
+    raw = np.exp(scores - scores.max(axis=1, keepdims=True))
+    raw[raw < _FAINTEST] = 0
+    return np.asarray(raw / raw.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def most(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Those of some rows that count most, whatever the sign, most first; at most `N_SHOWN`."""
+    first = np.argsort(-np.abs(weights), kind="stable")[:N_SHOWN]
+    return np.asarray(rows[first])

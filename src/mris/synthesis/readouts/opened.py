@@ -1,0 +1,36 @@
+"""From the name of a readout to the one that answers: the only place that knows them all."""
+
+from typing import assert_never
+
+from mris.database.database import EmbeddingDatabase
+from mris.database.gallery import Gallery
+from mris.synthesis.readouts.attention import Attention
+from mris.synthesis.readouts.blend import Blend
+from mris.synthesis.readouts.linear import Linear
+from mris.synthesis.readouts.neighbors import NearestNeighbors
+from mris.synthesis.readouts.readout import OpenReadout, Readout
+
+
+def open_readout(readout: Readout, database: EmbeddingDatabase, gallery: Gallery) -> OpenReadout:
+    """Make a readout answer from a database.
+
+    Args:
+        readout: Its name and parameters.
+        database: One state of a database.
+        gallery: The pixels of that state.
+
+    Raises:
+        SettingsError: The database cannot give this readout.
+    """
+    match readout.name:
+        case "neighbors":
+            return NearestNeighbors(readout, database, gallery)
+        case "attention":
+            return Attention(readout.attention_temperature, database, gallery)
+        case "linear":
+            return Linear(readout, database, gallery)
+        case "blend":
+            attention = Attention(readout.attention_temperature, database, gallery)
+            return Blend(attention, Linear(readout, database, gallery), readout.attention_share)
+        case unknown:
+            assert_never(unknown)
