@@ -114,9 +114,9 @@ def broken_rule(error: ValidationError) -> str:
         return f"{where} is missing"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where} is not known"
-    if not where:
+    if first["type"] == "value_error" and not where:  # a rule on several fields, which names them
         return rule
-    return f"{where} is {_short(first['input'])}: {rule[:1].lower()}{rule[1:]}"
+    return f"{where or 'it'} is {_short(first['input'])}: {rule[:1].lower()}{rule[1:]}"
 
 
 def _short(value: Any) -> str:
