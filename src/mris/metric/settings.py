@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from mris.metric.losses import Reduction
-from mris.training.networks import Architecture, Stem
+from mris.training.card import Architecture, Stem
 from mris.training.recipe import Recipe
 
 PresetName = Literal["paper", "small"]
