@@ -4,7 +4,7 @@ Axes are named once, here: ``n`` images of a batch, ``c`` source channels, ``r``
 pixels, ``d`` embedding dimensions, ``k`` neighbors.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
@@ -23,6 +23,9 @@ AtlasMask = Bool[np.ndarray, "r h w"]
 
 Embeddings = Float32[np.ndarray, "n d"]
 """Embeddings, one row an image, of Euclidean norm 1."""
+
+Features = Float32[np.ndarray, "n q"]
+"""What a linear readout reads of a source, one row an image (`mris.training.features.source_features`)."""
 
 Similarities = Float[np.ndarray, "n k"]
 """Cosine similarities in [-1, 1]."""
@@ -50,3 +53,15 @@ class Encoder(Protocol):
 
     def encode_targets(self, targets: Targets) -> Embeddings:
         """Embed targets that hold exactly this encoder's regions; NaN becomes 0 for the network only."""
+
+
+@runtime_checkable
+class FeatureEncoder(Protocol):
+    """An `Encoder` that also gives what a linear readout reads."""
+
+    @property
+    def n_features(self) -> int:
+        """Length q of the features."""
+
+    def encode_features(self, sources: Sources) -> Features:
+        """Give the features of prepared source images; the embedding is part of them."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float16, Float32
+from pydantic import TypeAdapter
 
 from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.manifest import ManifestRow
@@ -90,7 +91,7 @@ class PrepareSettings:
     def to_dict(self) -> dict[str, Any]:
         """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
         return {
-            "source": self.source.to_dict(),
+            "source": TypeAdapter(SourcePreparation).dump_python(self.source, mode="json"),
             "target_size": list(self.target_size),
             "unit": self.unit,
             "mirror_targets": self.mirror_targets,

@@ -227,7 +227,7 @@ class _Work:
         notes = _notes(self.plan, self.settings, splits, self.sizes)
         report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
         write_json(self.folder / REPORT_FILE, report.to_json())
-        write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
+        write_json(self.folder / HEADER_FILE, self._header(len(splits)))
         work_folder.tidy(self.folder)
         require_written(self.folder / name for name in (HEADER_FILE, REPORT_FILE, ATLAS_MASK_FILE))
         return report

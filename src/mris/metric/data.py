@@ -81,8 +81,8 @@ class PairsData(lightning.LightningDataModule):
         batches = [self.reader.read(rows[part]) for part in in_order(len(rows), 256)]
         if isinstance(encoder.target, ComponentEncoder):
             encoder.target.components.fit(torch.cat([one.targets.flatten(1) for one in batches]).numpy(), self.seed)
-        if encoder.pixels is not None:
-            encoder.pixels.fit(torch.cat([one.sources.flatten(1) for one in batches]).numpy(), self.seed)
+        if encoder.components is not None:
+            encoder.components.fit(torch.cat([one.sources.flatten(1) for one in batches]).numpy(), self.seed)
 
     def objective(self, encoder: DualEncoder) -> SynthesisObjective | None:
         """What a synthesis is asked for, once the components are fitted; None where the triplets alone are."""

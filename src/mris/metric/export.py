@@ -7,12 +7,16 @@ from torch import Tensor, nn
 
 from mris.cohort.training_subjects import write_training_subjects
 from mris.images.write import write_json
-from mris.metric.encoders import FORMAT_VERSION, DualEncoder
+from mris.metric.encoders import DualEncoder
+from mris.training.card import COMPONENTS_GRAPH, ENCODER_FILE
 from mris.training.export import export_network
 from mris.training.run import software_versions
 
 LARGEST_DIFFERENCE = 1e-4
 """Largest difference of a coordinate of an embedding (a unit vector) between torch and ONNX Runtime."""
+
+LARGEST_DIFFERENCE_OF_SCORES = 1e-3
+"""The same of a score on a principal component, whose standard deviation over training images is 1."""
 
 
 class NormalizedNetwork(nn.Module):
@@ -31,7 +35,7 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
     """Write networks as ONNX, their card, and whom they were trained on; check that they compute what torch does.
 
     The graphs take ``(n, c, h, w)`` float32 for any n and end in unit vectors. Targets go in scaled, 0 where they have
-    no value (`mris.training.pairs.scale_targets`).
+    no value (`mris.training.pairs.scale_targets`). The source's principal components, if any, are a graph of their own.
 
     Args:
         encoder: trained encoders.
@@ -57,15 +61,16 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
             output_name="embedding",
             tolerance=LARGEST_DIFFERENCE,
         )
-    write_json(
-        folder / "encoder.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "fingerprint": encoder.fingerprint,
-            **spec.to_dict(),
-            "versions": software_versions(),
-        },
-    )
+    if encoder.components is not None:
+        export_network(
+            encoder.components,
+            folder / COMPONENTS_GRAPH,
+            input_name="source",
+            input_shape=spec.source_shape,
+            output_name="scores",
+            tolerance=LARGEST_DIFFERENCE_OF_SCORES,
+        )
+    write_json(folder / ENCODER_FILE, encoder.card(versions=software_versions()))
     if encoder.training_subjects is not None:
         write_training_subjects(folder, encoder.training_subjects)
     return folder

@@ -1,18 +1,17 @@
 """Settings of metric learning, and the presets that have names."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mris.metric.losses import Reduction
-from mris.training.networks import Architecture, Pooling, Stem
+from mris.training.card import Architecture, Pooling, Stem, TargetNetwork
 from mris.training.recipe import Recipe
 
 PresetName = Literal["paper", "small", "best"]
 
 Objective = Literal["both", "synthesis", "triplet"]
-TargetNetwork = Literal["components", "convolutional"]
 
 
 class TrainSettings(Recipe):
@@ -30,6 +29,9 @@ class TrainSettings(Recipe):
         "which objectives with a synthesis need",
     )
     n_components: int = Field(48, ge=1, description="principal components of targets (target_network = components)")
+    source_components: int = Field(
+        0, ge=0, description="principal components of sources that a linear readout may use beside the embedding"
+    )
     pooling: Pooling = Field("mean", description="'places': the source encoder keeps where a feature was found")
     width: int = Field(64, ge=8, multiple_of=8, description="channels of the first stage; 64 is ResNet-18")
     stem: Stem = Field("standard", description="'fine' leaves out the ResNet's max pooling: for small images")
@@ -45,6 +47,15 @@ class TrainSettings(Recipe):
     lr_target: float = Field(1e-5, gt=0, description="learning rate of the target encoder")
     n_neighbors: int = Field(20, ge=1, description="neighbors of the synthesis that validation judges")
     gallery_limit: int = Field(2000, ge=1, description="training targets that serve as validation's gallery")
+
+    @model_validator(mode="after")
+    def _keys_are_cheap(self) -> Self:
+        if self.objective != "triplet" and self.target_network != "components":
+            raise ValueError(
+                f"objective {self.objective!r} embeds every training target at every step; set target_network to "
+                "'components'"
+            )
+        return self
 
 
 _SMALL = {

@@ -10,9 +10,10 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import TrainingError
 from mris.metric.data import PairsData
-from mris.metric.encoders import DualEncoder, EncoderSpec
+from mris.metric.encoders import DualEncoder
 from mris.metric.module import MONITOR, MetricModule
 from mris.metric.settings import TrainSettings, preset
+from mris.training.card import EncoderSpec
 from mris.training.networks import imagenet_weights_file, load_weights
 from mris.training.run import Run, describe_run
 from mris.training.trainer import check_devices
@@ -82,6 +83,11 @@ def train_encoders(
         width=settings.width,
         stem=settings.stem,
         embedding_dim=settings.embedding_dim,
+        pooling=settings.pooling,
+        target_network=settings.target_network,
+        n_components=settings.n_components if settings.target_network == "components" else 0,
+        source_components=settings.source_components,
+        temperature=settings.temperature if settings.target_network == "components" else None,
     )
     description = describe_run("metric", cohort, settings, chosen, seed)
     training = Run.open(run, description, result=_FINISHED, resume=resume)
@@ -90,8 +96,11 @@ def train_encoders(
     check_devices(settings.accelerator, settings.devices, settings.num_nodes)
     data = PairsData(cohort, chosen, settings, seed)
     encoder = build_encoder(spec, settings, seed)
-    module = MetricModule(encoder, settings, data.judged, seed)
+    data.fit_components(encoder)
+    module = MetricModule(encoder, settings, data.judged, seed, data.objective(encoder))
     training.fit(module, data, settings, part="encoder", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
+    if encoder.spec.temperature is not None:
+        encoder.spec = encoder.spec.model_copy(update={"temperature": float(encoder.temperature)})
     encoder.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
     training.finish(lambda: encoder.save(training.folder / ENCODER_FOLDER))
     return encoder
