@@ -1,6 +1,8 @@
 """The loss on the prediction (P1) against a plain double loop, and what it must not depend on."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,5 +111,40 @@ def test_an_error_without_a_pixel_is_zero_and_has_a_gradient() -> None:
     synthesis = torch.ones(2, 3, requires_grad=True)
     error = masked_error(synthesis, torch.full((2, 3), torch.nan), torch.zeros(2, 3, dtype=torch.bool))
     error.backward()
-    assert float(error) == 0
+    assert float(error.detach()) == 0
     assert np.all(synthesis.grad.numpy() == 0)
+
+
+def _half_of_a_batch(rank: int, folder: str) -> None:
+    """A process of a gloo pair: its half of the queries, all candidates, its loss and gradients."""
+    os.environ.update(GLOO_SOCKET_IFNAME="lo")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    x = torch.load(f"{folder}/batch.pt", weights_only=True)
+    mine = slice(0, 2) if rank == 0 else slice(2, 4)
+    for name in ("queries", "truths", "truth_known", "subjects"):
+        x[name] = x[name][mine].clone()
+    x["queries"].requires_grad_()
+    x["keys"].requires_grad_()
+    loss = loss_of(x, 0.2)
+    loss.backward()
+    torch.save((loss.detach(), x["queries"].grad / 2, x["keys"].grad / 2), f"{folder}/rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_prediction_loss_and_gradients_of_one(tmp_path: Path) -> None:
+    x = drawn(5, holes=True)
+    for name in ("queries", "truths", "truth_known", "subjects"):
+        x[name] = x[name][:4].clone()
+    torch.save(x, tmp_path / "batch.pt")
+    torch.multiprocessing.spawn(_half_of_a_batch, (str(tmp_path),), nprocs=2)
+    (first, *of_first), (second, *of_second) = (
+        torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)
+    )
+    x["queries"].requires_grad_()
+    x["keys"].requires_grad_()
+    whole = loss_of(x, 0.2)
+    whole.backward()
+    assert float((first + second) / 2) == pytest.approx(float(whole.detach()), rel=1e-5)
+    torch.testing.assert_close(torch.cat([of_first[0], of_second[0]]), x["queries"].grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(of_first[1] + of_second[1], x["keys"].grad, rtol=1e-4, atol=1e-6)

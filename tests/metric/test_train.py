@@ -50,6 +50,32 @@ mris.train_encoders(mris.Cohort.open(cohort), run, settings=settings, seed=1, pr
 """
 
 
+SYNTHESIS = TINY.model_copy(update={
+    "objective": "both", "target_network": "components", "n_components": 6, "source_components": 5, "pooling": "places",
+})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def synthesis_run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train_encoders(cohort, folder, settings=SYNTHESIS, seed=1, progress=False)
+    return folder
+
+
+def test_training_for_the_synthesis_learns_a_temperature_and_keeps_the_components(synthesis_run: Path) -> None:
+    encoder = DualEncoder.load(synthesis_run / "encoder")
+    assert encoder.spec.temperature == pytest.approx(float(encoder.temperature))
+    assert encoder.spec.temperature != SYNTHESIS.temperature
+    assert float(encoder.components.directions.abs().sum()) > 0
+    assert encoder.encode_features(np.zeros((2, 1, 16, 16), dtype=np.float32)).shape == (2, 13)
+
+
+@pytest.mark.parametrize("objective", ["both", "synthesis"])
+def test_an_objective_that_needs_every_key_refuses_a_convolutional_target_network(objective: str) -> None:
+    with pytest.raises(ValueError, match="set target_network to 'components'"):
+        TrainSettings(objective=objective)
+
+
 def weights_equal(first: DualEncoder, second: DualEncoder) -> bool:
     return all(
         torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
@@ -193,18 +219,22 @@ def test_ctrl_c_says_how_to_go_on(cohort: Cohort, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_run_equals_an_uninterrupted_one(cohort: Cohort, run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "whole_run"), [(TINY, "run"), (SYNTHESIS, "synthesis_run")])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    cohort: Cohort, settings: TrainSettings, whole_run: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Kill -9 in the middle of training, then resume."""
+    run: Path = request.getfixturevalue(whole_run)
     interrupted = tmp_path / "interrupted"
     process = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), TINY.model_dump_json()]
+        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), settings.model_dump_json()]
     )
     deadline = time.monotonic() + 120
     while not (interrupted / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    encoder = train_encoders(cohort, interrupted, settings=TINY, seed=1, resume=True, progress=False)
+    encoder = train_encoders(cohort, interrupted, settings=settings, seed=1, resume=True, progress=False)
     assert weights_equal(encoder, DualEncoder.load(run / "encoder"))
     whole, resumed = (read_metrics(folder / "metrics.csv") for folder in (run, interrupted))
     for a, b in zip(whole, resumed, strict=True):

@@ -98,7 +98,7 @@ class MetricModule(lightning.LightningModule):
         if self.synthesis is None:
             error = retrieval_error(*known, self.settings.n_neighbors)
         else:
-            error = attention_error(*known, float(self.encoder.temperature))
+            error = attention_error(*known, float(self.encoder.temperature.detach()))
         self.log(MONITOR, error, prog_bar=True)
         self.log(YARDSTICK, self.mean_map_error, prog_bar=True)
 

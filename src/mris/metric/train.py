@@ -100,7 +100,7 @@ def train_encoders(
     module = MetricModule(encoder, settings, data.judged, seed, data.objective(encoder))
     training.fit(module, data, settings, part="encoder", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
     if encoder.spec.temperature is not None:
-        encoder.spec = encoder.spec.model_copy(update={"temperature": float(encoder.temperature)})
+        encoder.spec = encoder.spec.model_copy(update={"temperature": float(encoder.temperature.detach())})
     encoder.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
     training.finish(lambda: encoder.save(training.folder / ENCODER_FOLDER))
     return encoder
