@@ -11,7 +11,7 @@ import mris
 from mris.cohort.cohort import Cohort
 from mris.database.checks import check_own_keys
 from mris.database.commit import Commit, TableState, file_sha256, write_commit
-from mris.database.embed import embedded_entries, write_all
+from mris.database.embed import embedded_entries, n_features_of, write_all
 from mris.database.header import HEADER_FILE, TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import table_state
 from mris.database.table import Entries, EntryWriter, table_schema
@@ -42,11 +42,13 @@ def build_entries(path: Path, cohort: Cohort, encoder: Encoder, *, batch_size: i
         raise DatabaseError(f"the cohort {cohort.path} has no pair in this selection; there is nothing to store")
     check_own_keys(cohort)
     channels = cohort.region_channels(encoder.regions)
-    batches = embedded_entries(cohort, encoder, batch_size, progress)
+    n_features = n_features_of(encoder)
+    batches = embedded_entries(cohort, encoder, batch_size, progress, n_features=n_features)
     first = next(batches)
     header = DatabaseHeader(
         fingerprint=encoder.fingerprint,
         embedding_dim=first.embeddings.shape[1],
+        n_features=n_features,
         regions=tuple(encoder.regions),
         target_shape=(len(channels), *cohort.header.target_shape[1:]),
         target_spacing=cohort.header.target_spacing,

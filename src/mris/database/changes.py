@@ -234,7 +234,7 @@ class Writable:
     ) -> TableState:
         path, state = self.root / folder, commit.tables[folder]
         header = read_header(path)
-        batches = embedded_entries(cohort, encoder, batch_size, progress)
+        batches = embedded_entries(cohort, encoder, batch_size, progress, n_features=header.n_features)
         writer = EntryWriter(path / TABLE_FOLDER, table_schema(header), read_version=state.version)
         mask = read_database_mask(path / state.mask, header)
         grown = write_all(writer, batches, mask)

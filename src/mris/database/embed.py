@@ -11,18 +11,21 @@ from jaxtyping import Shaped
 from mris.cohort.cohort import Cohort, PairBatch
 from mris.database.table import METADATA, Entries, EntryWriter
 from mris.errors import DatabaseError
-from mris.types import AtlasMask, Embeddings, Encoder
+from mris.types import AtlasMask, Embeddings, Encoder, FeatureEncoder, Features, Sources
 
 _FRAGMENT_BYTES = 64 << 20
 _NORM_TOLERANCE = 1e-3
 
 
-def embedded_entries(cohort: Cohort, encoder: Encoder, batch_size: int, progress: bool) -> Iterator[Entries]:
-    """Embed the targets of a cohort, in order.
+def embedded_entries(
+    cohort: Cohort, encoder: Encoder, batch_size: int, progress: bool, *, n_features: int
+) -> Iterator[Entries]:
+    """Embed the targets of a cohort, in order, and take the features of their sources.
 
     Args:
         cohort: It must hold the encoder's regions.
         encoder: What embeds.
+        n_features: Length of the features that the database holds; 0 for none.
         batch_size: Targets at a time.
         progress: Show a progress bar on standard error.
 
@@ -37,21 +40,41 @@ def embedded_entries(cohort: Cohort, encoder: Encoder, batch_size: int, progress
     metadata = stored_metadata(cohort)
     with _progress_bar(len(cohort)) if progress else nullcontext() as bar:
         for batch in cohort.batches(batch_size):
-            entries = _embedded_batch(encoder, batch, channels, metadata)
+            entries = _embedded_batch(encoder, batch, channels, metadata, n_features)
             yield entries
             if bar is not None:
                 bar.advance(bar.task_ids[0], len(batch.positions))
 
 
 def _embedded_batch(
-    encoder: Encoder, batch: PairBatch, channels: list[int], metadata: dict[str, Shaped[np.ndarray, " n"]]
+    encoder: Encoder,
+    batch: PairBatch,
+    channels: list[int],
+    metadata: dict[str, Shaped[np.ndarray, " n"]],
+    n_features: int,
 ) -> Entries:
     stored = batch.targets[:, channels].astype(np.float16)
     # The network sees what is stored, so that an entry can be embedded again from the database alone.
     embeddings = np.ascontiguousarray(encoder.encode_targets(stored.astype(np.float32)), dtype=np.float32)
     check_unit_norm(embeddings, "target")
     chosen = {name: column[batch.positions] for name, column in metadata.items()}
-    return Entries(chosen, embeddings, stored.reshape(len(stored), -1))
+    return Entries(chosen, embeddings, _features(encoder, batch.sources, n_features), stored.reshape(len(stored), -1))
+
+
+def _features(encoder: Encoder, sources: Sources, n_features: int) -> Features:
+    if not n_features:
+        return np.empty((len(sources), 0), dtype=np.float32)
+    assert isinstance(encoder, FeatureEncoder)
+    features = np.ascontiguousarray(encoder.encode_features(sources), dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(wrong):
+        raise DatabaseError(f"source {wrong[0]} has features that are not finite; are the encoder's weights?")
+    return features
+
+
+def n_features_of(encoder: Encoder) -> int:
+    """Length of the features that an encoder gives of a source; 0 if it gives none."""
+    return encoder.n_features if isinstance(encoder, FeatureEncoder) else 0
 
 
 def check_unit_norm(embeddings: Embeddings, what: str) -> None:
@@ -107,6 +130,7 @@ def _joined(parts: list[Entries]) -> Entries:
     return Entries(
         {name: np.concatenate([part.metadata[name] for part in parts]) for name in METADATA},
         np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.features for part in parts]),
         np.concatenate([part.targets for part in parts]),
     )
 

@@ -32,11 +32,13 @@ class Entries:
     Attributes:
         metadata: For each name of `METADATA`, (n,) strings; "labels" is a JSON object.
         embeddings: (n, d) of norm 1.
+        features: (n, q) what a linear readout reads of each source; NaN for an entry without one, q = 0 for no feature.
         targets: (n, p) flattened target images, NaN where there is no value.
     """
 
     metadata: dict[str, Shaped[np.ndarray, " n"]]
     embeddings: Float32[np.ndarray, "n d"]
+    features: Float32[np.ndarray, "n q"]
     targets: Float16[np.ndarray, "n p"]
 
 
@@ -57,32 +59,33 @@ def vector_checksums(keys: Shaped[np.ndarray, " n"], vectors: np.ndarray) -> lis
     return digests
 
 
-def entry_schema(embedding_dim: int, n_pixels: int) -> pa.Schema:
+def entry_schema(embedding_dim: int, n_features: int, n_pixels: int) -> pa.Schema:
     """Columns of the table."""
+    features = [pa.field("features", pa.list_(pa.float32(), n_features), nullable=False)] if n_features else []
     return pa.schema(
         [pa.field(name, pa.string(), nullable=False) for name in METADATA]
-        + [
-            pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False),
-            pa.field("target", pa.list_(pa.float16(), n_pixels), nullable=False),
-        ]
+        + [pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False)]
+        + features
+        + [pa.field("target", pa.list_(pa.float16(), n_pixels), nullable=False)]
         + [pa.field(name, pa.binary(CHECKSUM_BYTES), nullable=False) for name in CHECKSUMS]
     )
 
 
 def table_schema(header: DatabaseHeader) -> pa.Schema:
     """Columns of the table of a database."""
-    return entry_schema(header.embedding_dim, int(np.prod(header.target_shape)))
+    return entry_schema(header.embedding_dim, header.n_features, int(np.prod(header.target_shape)))
 
 
 def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
     """Lay entries out as the table wants them."""
     columns: list[pa.Array] = [pa.array([str(value) for value in entries.metadata[name]]) for name in METADATA]
     columns.append(_fixed_lists(entries.embeddings))
+    columns += [_fixed_lists(entries.features)] if entries.features.shape[1] else []
     columns.append(_fixed_lists(entries.targets))
     keys = entries.metadata["key"]
     checksums = (
         metadata_checksums(entries.metadata),
-        vector_checksums(keys, entries.embeddings),
+        vector_checksums(keys, np.concatenate([entries.embeddings, entries.features], axis=1)),
         vector_checksums(keys, entries.targets),
     )
     columns += [pa.array(values, pa.binary(CHECKSUM_BYTES)) for values in checksums]
@@ -92,6 +95,16 @@ def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
 def strings_of(table: pa.RecordBatch | pa.Table, name: str) -> Shaped[np.ndarray, " n"]:
     """A string column as a NumPy array of strings."""
     return np.array(table[name].to_pylist(), dtype=np.str_)
+
+
+def embeddings_and_features(
+    table: pa.RecordBatch | pa.Table,
+) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n q"]]:
+    """Embeddings and features of some entries; q = 0 where a table has no features."""
+    embeddings = np.ascontiguousarray(vectors_of(table, "embedding"), dtype=np.float32)
+    if "features" not in table.schema.names:
+        return embeddings, np.empty((len(embeddings), 0), dtype=np.float32)
+    return embeddings, np.ascontiguousarray(vectors_of(table, "features"), dtype=np.float32)
 
 
 def vectors_of(table: pa.RecordBatch | pa.Table, name: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from mris.database.stored import entries_sha256, read_database_mask
 from mris.database.table import (
     CHECKSUMS,
     METADATA,
+    embeddings_and_features,
     metadata_checksums,
     open_table,
     reading,
@@ -118,10 +119,11 @@ def _stored_problems(path: Path, state: TableState) -> list[str]:
 
 def _problems_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
     metadata = {name: strings_of(batch, name) for name in METADATA}
-    keys, embeddings, targets = metadata["key"], vectors_of(batch, "embedding"), vectors_of(batch, "target")
+    keys, targets = metadata["key"], vectors_of(batch, "target")
+    embeddings, features = embeddings_and_features(batch)
     found = {
         "metadata_checksum": metadata_checksums(metadata),
-        "embedding_checksum": vector_checksums(keys, embeddings),
+        "embedding_checksum": vector_checksums(keys, np.concatenate([embeddings, features], axis=1)),
         "target_checksum": vector_checksums(keys, targets),
     }
     stored = {name: batch[name].to_pylist() for name in CHECKSUMS}
