@@ -16,9 +16,9 @@ from sklearn.utils.extmath import randomized_svd
 from mris.baselines.mean_map import BATCH, MeanMap, check_not_empty, check_subjects, evenly_spaced
 from mris.baselines.ridge import MapRegression, fit_map_regression
 from mris.cohort.cohort import Cohort
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
 from mris.synthesis.average import average_rows
-from mris.synthesis.defaults import N_NEIGHBORS
 from mris.types import Sources, Targets
 
 MAX_PCA_ROWS = 5000

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mris.defaults import N_NEIGHBORS
 from mris.metric.losses import Reduction
 from mris.training.networks import Architecture, Stem
 from mris.training.recipe import Recipe
@@ -27,7 +28,7 @@ class TrainSettings(Recipe):
     reduction: Reduction = Field("sum", description="sum over triplets (the paper's) or mean")
     lr_source: float = Field(1e-4, gt=0, description="learning rate of the source encoder")
     lr_target: float = Field(1e-5, gt=0, description="learning rate of the target encoder")
-    n_neighbors: int = Field(20, ge=1, description="neighbors of the synthesis that validation judges")
+    n_neighbors: int = Field(N_NEIGHBORS, ge=1, description="neighbors of the synthesis that validation judges")
     gallery_limit: int = Field(2000, ge=1, description="training targets that serve as validation's gallery")
 
 

@@ -20,6 +20,7 @@ from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.embed import check_unit_norm
 from mris.database.search import Groups, exact_search
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import (
@@ -38,7 +39,6 @@ from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, S
 from mris.synthesis.average import average_rows
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.defaults import N_NEIGHBORS
 from mris.synthesis.synthesizer import MEMORY_LIMIT
 from mris.synthesis.weights import Weights, similarity_weights
 from mris.types import Embeddings, Encoder, Rows

@@ -11,12 +11,12 @@ from jaxtyping import Float32
 
 from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.admission import admit
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.average import average_rows
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
 from mris.synthesis.weights import Weights, neighbor_weights
 from mris.types import Embeddings, Encoder, Rows, Sources, TargetMap, Targets
