@@ -11,9 +11,10 @@ Run: OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python benchmark
 import numpy as np
 from made_database import alternate, machine
 
-from mris.synthesis.average import average_rows
+from mris.database.average import average_rows
+from mris.database.gallery import Gallery
 
-N, PIXELS, K, LARGEST_RATIO = 1_500, 2 * 256 * 256, 20, 3.0
+N, PIXELS, K, QUERIES, LARGEST_RATIO = 1_500, 2 * 256 * 256, 20, 32, 3.0
 
 
 def main() -> None:
@@ -22,6 +23,8 @@ def main() -> None:
     holed = store.copy()
     holed[::4, :: PIXELS // 1000] = np.nan
     weights = np.full(K, 1 / K, dtype=np.float32)
+    gallery = Gallery(np.ones((2, 256, 256), dtype=bool), np.arange(N), store)
+    signed = rng.standard_normal((QUERIES, N), dtype=np.float32)
 
     def rows() -> np.ndarray:
         return rng.choice(N, K, replace=False)
@@ -49,6 +52,7 @@ def main() -> None:
             mean_alone,
             lambda: average_rows(store, rows(), weights),
             lambda: average_rows(holed, rows(), weights),
+            lambda: gallery.average(rows()[None], weights[None]),
         ],
         rounds=40,
     )
@@ -57,9 +61,12 @@ def main() -> None:
         *("reading the rows (a sum of each)", "gathering the rows, then a sum", "plain NumPy mean and spread"),
         "the mean's share of average_rows",
         *("average_rows: mean and spread", "... with NaN in a quarter of the maps"),
+        "gallery.average of one query",
     )
     for name, seconds in zip(names, times, strict=True):
         print(f"{name:42s} {1e3 * seconds:6.2f} ms   ratio {seconds / times[0]:.2f}")
+    (seconds,) = alternate([lambda: gallery.combine(signed)], rounds=3)
+    print(f"gallery.combine: {QUERIES} queries, signed weights of all {N} maps: {seconds:.2f} s")
     print(f"asked: average_rows at most {LARGEST_RATIO} times the reading")
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from mris.baselines.ridge import fit_map_regression
 from mris.cohort.cohort import Cohort
+from mris.database.average import average_rows
 from mris.database.search import exact_search
 from mris.evaluation.references import reference_predictors
 from mris.metric.encoders import DualEncoder
 from mris.metric.settings import TrainSettings, preset
 from mris.metric.train import train_encoders
-from mris.synthesis.average import average_rows
 from mris.synthesis.weights import similarity_weights
 from mris.types import Embeddings, Targets
 

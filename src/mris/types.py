@@ -1,7 +1,7 @@
 """Shape aliases and the one protocol that crosses rooms.
 
 Axes are named once, here: ``n`` images of a batch, ``c`` source channels, ``r`` target regions, ``h`` x ``w``
-pixels, ``d`` embedding dimensions, ``k`` neighbors.
+pixels, ``p`` of them inside a mask, ``d`` embedding dimensions, ``k`` neighbors.
 """
 
 from typing import Protocol, runtime_checkable
@@ -20,6 +20,9 @@ TargetMap = Float32[np.ndarray, "r h w"]
 
 AtlasMask = Bool[np.ndarray, "r h w"]
 """Where a target can have a value."""
+
+Pixels = Float32[np.ndarray, "n p"]
+"""Targets as lines of their pixels inside a mask, in the order of its true pixels; NaN where a target has no value."""
 
 Embeddings = Float32[np.ndarray, "n d"]
 """Embeddings, one row an image, of Euclidean norm 1."""

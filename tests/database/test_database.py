@@ -52,11 +52,13 @@ def test_targets_are_read_in_the_order_asked_even_twice(database, cohort):
     np.testing.assert_array_equal(database.read_targets(rows), cohort.read_targets(rows))
 
 
-def test_pixels_in_memory_are_the_targets_inside_the_mask(database, cohort):
-    pixels = database.pixels_in_memory(limit_bytes=1 << 20)
-    np.testing.assert_array_equal(pixels, cohort.read_targets()[:, database.atlas_mask])
-    assert database.pixels_in_memory(limit_bytes=10) is None
-    np.testing.assert_array_equal(database.read_pixels([5, 1, 5]), pixels[[5, 1, 5]])
+def test_the_gallery_holds_the_targets_inside_the_mask_in_memory_or_on_disk(database, cohort):
+    expected = cohort.read_targets()[:, database.atlas_mask]
+    held, streamed = database.gallery(memory_limit=1 << 20), database.gallery(memory_limit=10)
+    for gallery in (held, streamed):
+        np.testing.assert_array_equal(gallery.pixels(np.array([5, 1, 5])), expected[[5, 1, 5]])
+    assert held.store is database.gallery(1 << 20).store, "what is in memory is read once"
+    assert callable(streamed.store)
 
 
 def test_each_member_finds_itself_first(database):
@@ -100,7 +102,7 @@ def test_added_entries_are_found_and_widen_the_mask(database, make_cohort, encod
     opened = EmbeddingDatabase.open(database.path)
     assert opened.atlas_mask.all() and len(opened) == 8
     assert opened.search(encoder.encode_targets(targets), 1).keys[:, 0].tolist() == ["S05/0", "S06/0"]
-    np.testing.assert_array_equal(opened.pixels_in_memory(1 << 20)[6:], targets.reshape(2, -1))
+    np.testing.assert_array_equal(opened.gallery().pixels(np.array([6, 7])), targets.reshape(2, -1))
     assert opened.verify().ok
 
 

@@ -8,7 +8,6 @@ from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.baselines.ridge import RIDGE_LADDER
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
-from mris.evaluation import references
 from mris.evaluation.references import PcaNeighbors, PcaRidge, SourceComponents, reference_predictors
 
 
@@ -114,7 +113,7 @@ def test_reading_in_small_blocks_gives_the_same_neighbors(training, test_sources
     predictor = PcaNeighbors.fit(training, rng, n_neighbors=5)
     subjects = ["x"] * len(test_sources)
     whole = predictor.predict(test_sources, subjects=subjects)
-    monkeypatch.setattr(references, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr("mris.database.gallery._READ_BYTES", 1)
     np.testing.assert_array_equal(predictor.predict(test_sources, subjects=subjects), whole)
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from mris.database.average import average_rows
 from mris.database.database import EmbeddingDatabase
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.image import Image
 from mris.images.transforms import SourcePreparation, prepare_source
-from mris.synthesis.average import weighted_average
 from mris.synthesis.synthesizer import Synthesizer
 
 SUBJECTS = [f"S{row // 2:02d}" for row in range(24)]
@@ -41,16 +41,16 @@ def test_a_synthesis_is_the_weighted_average_of_its_neighbors(synthesizer, datab
     assert synthesis.neighbors.rows[0].tolist() == rows.tolist()
     weights = np.maximum(similarities[rows], 0)
     np.testing.assert_allclose(synthesis.weights, weights / weights.sum(), rtol=1e-5)
-    mean, spread = weighted_average(cohort.read_targets(rows), synthesis.weights)
-    np.testing.assert_allclose(synthesis.image, mean, rtol=1e-6)
-    np.testing.assert_allclose(synthesis.spread, spread, rtol=1e-4, atol=1e-6)
+    mean, spread = average_rows(cohort.read_targets(rows).reshape(5, -1), np.arange(5), synthesis.weights)
+    np.testing.assert_allclose(synthesis.image.ravel(), mean, rtol=1e-6)
+    np.testing.assert_allclose(synthesis.spread.ravel(), spread, rtol=1e-4, atol=1e-6)
     assert synthesis.regions == ("femoral", "tibial") and synthesis.unit == "mm" and synthesis.spacing == (0.5, 0.5)
     assert np.isnan(synthesis.image[:, :2]).all() and not np.isnan(synthesis.image[:, 2:]).any()
 
 
 @pytest.mark.parametrize("at_a_time", [1, 4000, 64 << 20])
 def test_reading_rows_from_disk_gives_what_memory_gives(encoder, database, synthesizer, cohort, at_a_time, monkeypatch):
-    monkeypatch.setattr("mris.synthesis.synthesizer._READ_BYTES", at_a_time)
+    monkeypatch.setattr("mris.database.gallery._READ_BYTES", at_a_time)
     from_disk = Synthesizer(encoder, database, n_neighbors=5, memory_limit=0)
     sources = cohort.read_sources()
     np.testing.assert_array_equal(from_disk.predict(sources), synthesizer.predict(sources))

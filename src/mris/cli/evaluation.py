@@ -15,8 +15,8 @@ from mris.cli.options import (
     Weights,
     note_few_neighbors,
 )
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.errors import SettingsError
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:

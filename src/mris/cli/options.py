@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mris.defaults import WeightRule
 from mris.errors import SettingsError
-from mris.synthesis.defaults import WeightRule
 from mris.wording import counted
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from mris.cli.options import (
     note_few_neighbors,
     parse_center,
 )
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.errors import ImageError, SettingsError
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:

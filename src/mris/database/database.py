@@ -19,6 +19,7 @@ from mris.database.search import exact_search
 from mris.database.stored import StoredEntries
 from mris.database.table import table_schema
 from mris.database.verify import VerifyReport, verify_entries
+from mris.defaults import N_NEIGHBORS
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.images.write import atomic_directory
 from mris.types import Embeddings, Encoder
@@ -200,7 +201,7 @@ class EmbeddingDatabase(StoredEntries):
     def search(
         self,
         queries: Embeddings,
-        n_neighbors: int = 20,
+        n_neighbors: int = N_NEIGHBORS,
         *,
         exclude_subjects: Sequence[str | None] | None = None,
         one_per_subject: bool = False,

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float16, Float32, Int64, Shaped
+from jaxtyping import Bool, Float16, Int64, Shaped
 
 from mris.database.commit import Commit, TableState, file_sha256
+from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
 from mris.database.table import (
@@ -21,7 +22,6 @@ from mris.database.table import (
     metadata_checksums,
     open_table,
     reading,
-    scan,
     strings_of,
     take_vectors,
     vector_checksums,
@@ -30,7 +30,7 @@ from mris.database.table import (
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
 from mris.reading import parse_json
-from mris.types import AtlasMask, Embeddings, Targets
+from mris.types import AtlasMask, Embeddings, Pixels, Targets
 
 _HINT = "latest_version_hint.json"
 """The one file of a table that is written anew; a wrong one misleads nobody, since versions are asked for by number."""
@@ -70,7 +70,7 @@ class StoredEntries:
         self._groups = Groups.of(codes.astype(np.int64))
         self._embeddings: Embeddings | None = None
         self._mask: AtlasMask | None = None
-        self._pixels: Float32[np.ndarray, "N p"] | None = None
+        self._gallery: Gallery | None = None
 
     @property
     def state(self) -> TableState:
@@ -172,39 +172,21 @@ class StoredEntries:
         """
         return self._stored_targets(rows).astype(np.float32).reshape(-1, *self.header.target_shape)
 
-    def read_pixels(self, rows: Int64[np.ndarray, " m"] | Sequence[int]) -> Float32[np.ndarray, "m p"]:
-        """Read targets, only their p pixels inside the atlas mask; see `read_targets`.
-
-        Returns:
-            (m, p) float32; columns in the order of the mask's true pixels.
-        """
-        # Fewer pixels first: widening float16 is the slow step.
-        return self._stored_targets(rows).take(self._inside(), axis=1).astype(np.float32)
-
-    def pixels_in_memory(self, limit_bytes: int) -> Float32[np.ndarray, "N p"] | None:
-        """All targets, only their p pixels inside the atlas mask; read once and kept.
+    def gallery(self, memory_limit: int = MEMORY_LIMIT) -> Gallery:
+        """Give the target pixels inside the atlas mask, to average and to combine; what is in memory is read once.
 
         Args:
-            limit_bytes: None is returned if the array would be larger.
+            memory_limit: Bytes of pixels that may be held in memory; above it, rows are read when they are needed.
 
-        Returns:
-            (N, p) float32, NaN where a target has no value; columns in the order of the mask's true pixels.
+        Raises:
+            DatabaseError: The database is damaged; reading may raise it later, too.
         """
-        inside = self._inside()
-        if 4 * len(self) * len(inside) > limit_bytes:
-            return None
-        if self._pixels is None:
-            pixels = np.empty((len(self), len(inside)), dtype=np.float32)
-            start = 0
-            for batch in scan(self._table, ["target"], self._table_path, batch_size=128):
-                targets = vectors_of(batch, "target")
-                rows = slice(start, start + len(batch))
-                checksums = vector_checksums(self.keys[rows], targets)
-                self._compare(range(start, start + len(batch)), checksums, "target_checksum")
-                pixels[rows] = targets.take(inside, axis=1)
-                start += len(batch)
-            self._pixels = pixels
-        return self._pixels
+        gallery = Gallery(self.atlas_mask, np.arange(len(self)), self._read_pixels)
+        if gallery.n_bytes > memory_limit:
+            return gallery
+        if self._gallery is None:
+            self._gallery = gallery.in_memory()
+        return self._gallery
 
     def rows_of(self, keys: Shaped[np.ndarray, " m"] | Sequence[str]) -> Int64[np.ndarray, " m"]:
         """Find entries by their keys.
@@ -222,8 +204,9 @@ class StoredEntries:
         """Give the committed checksums of some rows, by one of the names of `mris.database.table.CHECKSUMS`."""
         return [self._checksums[name][row] for row in rows.tolist()]
 
-    def _inside(self) -> Int64[np.ndarray, " p"]:
-        return np.flatnonzero(self.atlas_mask.ravel())
+    def _read_pixels(self, rows: Int64[np.ndarray, " m"]) -> Pixels:
+        # Fewer pixels first: widening float16 is the slow step.
+        return self._stored_targets(rows).take(np.flatnonzero(self.atlas_mask.ravel()), axis=1).astype(np.float32)
 
     def _stored_targets(self, rows: Int64[np.ndarray, " m"] | Sequence[int]) -> Float16[np.ndarray, "m q"]:
         rows = np.asarray(rows, dtype=np.int64)

@@ -16,17 +16,15 @@ from sklearn.utils.extmath import randomized_svd
 from mris.baselines.mean_map import BATCH, MeanMap, check_not_empty, check_subjects, evenly_spaced
 from mris.baselines.ridge import MapRegression, fit_map_regression
 from mris.cohort.cohort import Cohort
+from mris.database.gallery import Gallery
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
-from mris.synthesis.average import average_rows
-from mris.synthesis.defaults import N_NEIGHBORS
 from mris.types import Sources, Targets
 
 MAX_PCA_ROWS = 5000
 N_COMPONENTS = 64
 REFERENCE_NAMES = ("mean map", "PCA k-NN", "PCA ridge")
 """Names of the references in tables, in their order."""
-
-_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -116,17 +114,10 @@ class PcaNeighbors:
     def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
         """Average the neighbors' targets at each pixel over those that have a value there; (n, r, h, w)."""
         check_subjects(sources, subjects)
+        gallery = Gallery.of_cohort(self.training, memory_limit=0)
         rows = self.neighbors(sources, subjects)
-        shape = self.training.header.target_shape
-        result = np.empty((len(sources), *shape), dtype=np.float32)
-        block = max(1, _BLOCK_BYTES // (4 * int(np.prod(shape)) * self.n_neighbors))
-        for start in range(0, len(sources), block):
-            wanted, places = np.unique(rows[start : start + block], return_inverse=True)
-            targets = self.training.read_targets(wanted).reshape(len(wanted), -1)
-            for query, own in enumerate(places.reshape(-1, rows.shape[1])):
-                mean, _ = average_rows(targets, own.astype(np.int64), np.ones(len(own), dtype=np.float32))
-                result[start + query] = mean.reshape(shape)
-        return result
+        means, _ = gallery.average(rows, np.ones(rows.shape, dtype=np.float32))
+        return gallery.images(means)
 
     def neighbors(self, sources: Sources, subjects: Sequence[str]) -> Int64[np.ndarray, "n k"]:
         """Find the k nearest gallery rows by Euclidean distance, nearest first, ties by row.

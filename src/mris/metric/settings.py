@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from mris.defaults import N_NEIGHBORS
 from mris.metric.losses import Reduction
 from mris.training.card import Architecture, Pooling, Stem, TargetNetwork
 from mris.training.recipe import Recipe
@@ -45,7 +46,7 @@ class TrainSettings(Recipe):
     temperature: float = Field(0.1, gt=0, description="of the attention at the start, in cosine similarity; learned")
     lr_source: float = Field(1e-4, gt=0, description="learning rate of the source encoder")
     lr_target: float = Field(1e-5, gt=0, description="learning rate of the target encoder")
-    n_neighbors: int = Field(20, ge=1, description="neighbors of the synthesis that validation judges")
+    n_neighbors: int = Field(N_NEIGHBORS, ge=1, description="neighbors of the synthesis that validation judges")
     gallery_limit: int = Field(2000, ge=1, description="training targets that serve as validation's gallery")
 
     @model_validator(mode="after")

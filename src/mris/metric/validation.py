@@ -31,7 +31,7 @@ def retrieval_error(
     gallery: Float[Tensor, "m d"],
     gallery_targets: Float[Tensor, "m p"],
     mask: Bool[Tensor, " p"],
-    n_neighbors: int = 20,
+    n_neighbors: int,
 ) -> float:
     """Mean absolute error of k-NN synthesis (Eq. 4), in the targets' unit; see `synthesis_error`.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 from rich.console import Console
 from rich.progress import Progress
 
@@ -19,7 +19,9 @@ import mris
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
 from mris.database.embed import check_unit_norm
+from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.search import Groups, exact_search
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import (
@@ -31,15 +33,11 @@ from mris.evaluation.bootstrap import (
 )
 from mris.evaluation.bundle_evaluation import check_names
 from mris.evaluation.evaluate import CONFIDENCE, check_views
-from mris.evaluation.image_error import evaluation_mask
+from mris.evaluation.image_error import error_numbers, evaluation_mask
 from mris.evaluation.references import REFERENCE_NAMES
-from mris.evaluation.target_pixels import TargetPixels, row_errors
 from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
-from mris.synthesis.average import average_rows
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.defaults import N_NEIGHBORS
-from mris.synthesis.synthesizer import MEMORY_LIMIT
 from mris.synthesis.weights import Weights, similarity_weights
 from mris.types import Embeddings, Encoder, Rows
 
@@ -151,12 +149,13 @@ def database_size_curve(
     n_subjects = len(set(training.subjects))
     sizes = [max(1, round(share * n_subjects)) for share in shares]
     subsets = draw_subsets(training.subjects, sorted(set(sizes)), n_draws, rng)
+    gallery = Gallery.of_cohort(training, memory_limit)
     retrievals = [
-        [_retrieval(e, training, queries, subsets, n_neighbors, one_per_subject, batch_size) for e in parts]
+        [_retrievals(e, training, gallery, queries, subsets, n_neighbors, one_per_subject, batch_size) for e in parts]
         for parts in encoders.values()
     ]
-    pixels = TargetPixels.of(training, memory_limit)
-    values = _measure(retrievals, training, queries, subsets, pixels, batch_size, progress)
+    filler = MeanMap.fit(training).without_gaps()[gallery.mask]
+    values = _measure(retrievals, gallery, filler, queries, subsets, batch_size, progress)
     codes, n_query_subjects = subject_codes(list(queries.subjects))
     counts = resample_counts(n_query_subjects, n_bootstrap, rng)
     curve = DatabaseSizeCurve(
@@ -187,32 +186,43 @@ def database_size_curve(
 
 @dataclass(frozen=True)
 class _Retrieval:
-    """The neighbors that one encoder finds for every query in every subset, as rows of the whole database."""
+    """The neighbors that one encoder finds for every query in one subset.
 
-    channels: list[int]
-    rows: list[Rows]
-    weights: list[Weights]
+    Args:
+        gallery: The subset's pixels of the encoder's regions.
+        columns: Where these stand among the pixels of all regions.
+        rows: (n, k) rows of this gallery.
+        weights: (n, k) their weights.
+    """
+
+    gallery: Gallery
+    columns: Int64[np.ndarray, " q"]
+    rows: Rows
+    weights: Weights
 
 
-def _retrieval(
+def _retrievals(
     encoder: Encoder,
     training: Cohort,
+    gallery: Gallery,
     queries: Cohort,
     subsets: Sequence[Subset],
     n_neighbors: int,
     one_per_subject: bool,
     batch_size: int,
-) -> _Retrieval:
-    gallery = _embedded(training, encoder, "target", batch_size)
+) -> list[_Retrieval]:
+    known = _embedded(training, encoder, "target", batch_size)
     asked = _embedded(queries, encoder, "source", batch_size)
     codes, _ = subject_codes(list(training.subjects))
-    rows, weights = [], []
+    channels = training.region_channels(encoder.regions)
+    own, columns = gallery.of_regions(channels), gallery.places(channels)
+    retrievals = []
     for subset in subsets:
         groups = Groups.of(np.unique(codes[subset.rows], return_inverse=True)[1])
-        found = exact_search(gallery[subset.rows], asked, n_neighbors, groups=groups, one_per_group=one_per_subject)
-        rows.append(np.where(found.rows >= 0, subset.rows[found.rows], -1))
-        weights.append(similarity_weights(found.similarities, found.rows))
-    return _Retrieval(training.region_channels(encoder.regions), rows, weights)
+        found = exact_search(known[subset.rows], asked, n_neighbors, groups=groups, one_per_group=one_per_subject)
+        weights = similarity_weights(found.similarities, found.rows)
+        retrievals.append(_Retrieval(own.subset(subset.rows), columns, found.rows, weights))
+    return retrievals
 
 
 def _embedded(cohort: Cohort, encoder: Encoder, what: str, batch_size: int) -> Embeddings:
@@ -229,48 +239,81 @@ def _embedded(cohort: Cohort, encoder: Encoder, what: str, batch_size: int) -> E
 
 
 def _measure(
-    retrievals: Sequence[Sequence[_Retrieval]],
-    training: Cohort,
+    retrievals: Sequence[Sequence[Sequence[_Retrieval]]],
+    gallery: Gallery,
+    filler: Float32[np.ndarray, " p"],
     queries: Cohort,
     subsets: Sequence[Subset],
-    pixels: TargetPixels,
     batch_size: int,
     progress: bool,
 ) -> Float64[np.ndarray, "methods subsets parts n metrics"]:
-    """Measure every query with every method in every subset; the mean map is the last method."""
-    layout = pixels.layout
-    filler = layout.rows(MeanMap.fit(training).without_gaps()[np.newaxis])[0]
-    stills = [layout.rows(MeanMap.fit(training.select(subset.rows)).image[np.newaxis])[0] for subset in subsets]
-    n_parts = len(layout.regions) + (len(layout.regions) > 1)
+    """Measure every query with every method in every subset; the mean map is the last method.
+
+    Retrievals stand method by method, encoder by encoder, subset by subset.
+    """
+    regions = gallery.columns
+    members = np.zeros((len(subsets), len(gallery)), dtype=np.float32)
+    for s, subset in enumerate(subsets):
+        members[s, subset.rows] = 1
+    stills, _ = gallery.average_all(members)
+    n_parts = len(regions) + (len(regions) > 1)
     values = np.empty((len(retrievals) + 1, len(subsets), n_parts, len(queries), len(CURVE_METRICS)))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("database size", total=len(queries))
         for batch in queries.batches(batch_size):
-            truths = layout.rows(batch.targets)
-            masks = layout.rows(np.stack([evaluation_mask(truth, layout.mask) for truth in batch.targets]))
+            truths = batch.targets[:, gallery.mask]
+            masks = np.stack([evaluation_mask(truth, gallery.mask) for truth in batch.targets])[:, gallery.mask]
             for s, still in enumerate(stills):
-                images = [_averages(parts, s, batch.positions, pixels) for parts in retrievals]
+                images = [
+                    _averages([part[s] for part in parts], batch.positions, gallery.n_pixels) for parts in retrievals
+                ]
                 images.append(np.broadcast_to(still, truths.shape))
                 for m, made in enumerate(images):
                     for position, truth, image, mask in zip(batch.positions, truths, made, masks, strict=True):
-                        values[m, s, :, position] = row_errors(truth, image, mask, filler, layout.regions)
+                        values[m, s, :, position] = _line_errors(truth, image, mask, filler, regions)
             bar.advance(task, len(batch.positions))
     return values
 
 
 def _averages(
-    parts: Sequence[_Retrieval], subset: int, positions: Int64[np.ndarray, " n"], pixels: TargetPixels
+    parts: Sequence[_Retrieval], positions: Int64[np.ndarray, " n"], n_pixels: int
 ) -> Float32[np.ndarray, "n p"]:
-    """Average the neighbors of some queries, region by region, each from the encoder that gives it."""
-    images = np.full((len(positions), int(pixels.layout.mask.sum())), np.nan, dtype=np.float32)
+    """Average the neighbors of some queries, each region from the encoder that gives it."""
+    images = np.full((len(positions), n_pixels), np.nan, dtype=np.float32)
     for part in parts:
-        rows, weights = part.rows[subset][positions], part.weights[subset][positions]
-        columns = [pixels.layout.regions[channel] for channel in part.channels]
-        for start, store, places in pixels.blocks(rows):
-            for query, place in enumerate(places, start=start):
-                for region in columns:
-                    images[query, region], _ = average_rows(store[:, region], place, weights[query])
+        images[:, part.columns], _ = part.gallery.average(part.rows[positions], part.weights[positions])
     return images
+
+
+def _line_errors(
+    truth: Float32[np.ndarray, " p"],
+    image: Float32[np.ndarray, " p"],
+    mask: Bool[np.ndarray, " p"],
+    filler: Float32[np.ndarray, " p"],
+    regions: Sequence[slice],
+) -> Float64[np.ndarray, "parts numbers"]:
+    """Measure a synthesis as `mris.evaluation.image_error.image_errors` does, without PSNR and SSIM.
+
+    Args:
+        truth: (p,) the true pixels, finite inside the mask.
+        image: (p,) the synthesis, NaN where it says nothing.
+        mask: (p,) the evaluation mask.
+        filler: (p,) what stands in for silence.
+        regions: Places of each region's pixels.
+
+    Returns:
+        (parts, 5) median, MAD, MAE, RMSE and coverage of each region, and of all together where there are several; NaN
+        without a pixel.
+    """
+    own = np.isfinite(image) & mask
+    error = np.abs(np.where(own, image, filler).astype(np.float64) - truth.astype(np.float64))
+    parts = [*regions, slice(None)] if len(regions) > 1 else list(regions)
+    return np.array(
+        [
+            (*error_numbers(error[part][mask[part]]), own[part].sum() / n if (n := int(mask[part].sum())) else np.nan)
+            for part in parts
+        ]
+    )
 
 
 def _points(

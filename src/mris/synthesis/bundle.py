@@ -20,16 +20,17 @@ from mris.cohort.names import normal_form
 from mris.database.changes import Removal, Writable
 from mris.database.commit import Commit, at_newest, file_sha256
 from mris.database.database import EmbeddingDatabase
+from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import DatabaseError
 from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
-from mris.synthesis.synthesizer import MEMORY_LIMIT, Synthesizer
+from mris.synthesis.synthesizer import Synthesizer
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
 

@@ -7,8 +7,8 @@ from numpy import ndarray
 
 from mris.cohort.origin import Origin
 from mris.database.neighbors import Neighbors
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import SettingsError
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.types import TargetMap
 
 

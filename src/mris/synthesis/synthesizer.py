@@ -11,26 +11,20 @@ from jaxtyping import Float32
 
 from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
+from mris.database.gallery import MEMORY_LIMIT
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.admission import admit
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
-from mris.synthesis.average import average_rows
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
-from mris.synthesis.weights import Weights, neighbor_weights
-from mris.types import Embeddings, Encoder, Rows, Sources, TargetMap, Targets
+from mris.synthesis.weights import neighbor_weights
+from mris.types import Embeddings, Encoder, Sources, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
 
 BATCH_SIZE = 32
 """Queries that are encoded together; memory grows with it, and with nothing else."""
-
-MEMORY_LIMIT = 1 << 30
-"""Bytes of target pixels a database may hold in memory; a larger one is read from disk, query by query."""
-
-_READ_BYTES = 64 << 20
-"""Target pixels read from disk at a time."""
 
 
 class BatchSynthesizer(ABC):
@@ -270,8 +264,9 @@ class Synthesizer(BatchSynthesizer):
             )
         weights = neighbor_weights(settings.weights, neighbors.similarities, neighbors.rows, settings.temperature)
         syntheses = []
-        averages = _averages(database, neighbors.rows, weights, self._memory_limit)
-        for (query, subject), (image, spread) in zip(enumerate(excluded), averages, strict=True):
+        gallery = database.gallery(self._memory_limit)
+        means, spreads = gallery.average(neighbors.rows, weights)
+        for query, subject in enumerate(excluded):
             contribution = Contribution(
                 regions=database.regions,
                 neighbors=neighbors.of(query),
@@ -281,8 +276,8 @@ class Synthesizer(BatchSynthesizer):
             )
             syntheses.append(
                 Synthesis(
-                    image=image,
-                    spread=spread,
+                    image=gallery.images(means[query]),
+                    spread=gallery.images(spreads[query]),
                     regions=database.regions,
                     unit=database.header.unit,
                     spacing=database.header.target_spacing,
@@ -304,28 +299,6 @@ class Synthesizer(BatchSynthesizer):
         keys = contribution.neighbors.keys[0]
         database = self.database
         return database.read_targets(database.rows_of(keys[keys != ""][:count]))
-
-
-def _averages(
-    database: EmbeddingDatabase, rows: Rows, weights: Weights, memory_limit: int
-) -> Iterator[tuple[TargetMap, TargetMap]]:
-    """Mean and spread of each query's neighbors."""
-    mask = database.atlas_mask
-    store = database.pixels_in_memory(memory_limit)
-    bytes_of_query = 4 * rows.shape[1] * int(np.count_nonzero(mask))
-    at_a_time = len(rows) if store is not None else max(1, _READ_BYTES // max(1, bytes_of_query))
-    for start in range(0, len(rows), at_a_time):
-        stored, places = store, rows[start : start + at_a_time]
-        if stored is None:
-            # Several queries at a time: one reading of many rows costs little more than one of a few.
-            distinct = np.unique(places[places >= 0])
-            stored = database.read_pixels(distinct)
-            places = np.where(places >= 0, np.searchsorted(distinct, places), -1)
-        for place, weight in zip(places, weights[start : start + at_a_time], strict=True):
-            mean, deviation = average_rows(stored, place, weight)
-            image, spread = np.full(mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
-            image[mask], spread[mask] = mean, deviation
-            yield image, spread
 
 
 def _checked_source(source: np.ndarray) -> Float32[np.ndarray, "c h w"]:

@@ -5,8 +5,8 @@ from typing import assert_never
 import numpy as np
 from jaxtyping import Float32
 
+from mris.defaults import WeightRule
 from mris.errors import SettingsError
-from mris.synthesis.defaults import WeightRule
 from mris.types import Rows, Similarities
 
 Weights = Float32[np.ndarray, "n k"]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mris.synthesis import average as average_module
-from mris.synthesis.average import average_rows, weighted_average
+from mris.database import average as average_module
+from mris.database.average import average_rows
 
 
 def plain_average(targets, weights):
@@ -26,6 +26,11 @@ def plain_average(targets, weights):
     return mean, spread
 
 
+def average_images(targets, weights):
+    mean, spread = average_rows(targets.reshape(len(targets), -1), np.arange(len(targets)), weights)
+    return mean.reshape(targets.shape[1:]), spread.reshape(targets.shape[1:])
+
+
 def random_case(seed, holes):
     rng = np.random.default_rng(seed)
     k = int(rng.integers(1, 8))
@@ -42,7 +47,7 @@ def test_mean_and_spread_are_those_of_a_plain_loop(seed, holes, chunk):
     targets, weights = random_case(seed, holes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(average_module, "_CHUNK", chunk)
-        mean, spread = weighted_average(targets, weights)
+        mean, spread = average_images(targets, weights)
     expected_mean, expected_spread = plain_average(targets, weights)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-5)
     np.testing.assert_allclose(spread, expected_spread, rtol=1e-4, atol=2e-6)
@@ -53,7 +58,7 @@ def test_mean_and_spread_are_those_of_a_plain_loop(seed, holes, chunk):
 @given(seed=st.integers(0, 2**32 - 1), holes=st.sampled_from([0.0, 0.3]))
 def test_the_mean_lies_between_the_valid_neighbors(seed, holes):
     targets, weights = random_case(seed, holes)
-    mean, _ = weighted_average(targets, weights)
+    mean, _ = average_images(targets, weights)
     counted = np.where((weights > 0)[:, None, None, None], targets, np.nan)
     known = ~np.isnan(mean)
     np.testing.assert_array_equal(known, (~np.isnan(counted)).any(axis=0))
@@ -66,7 +71,7 @@ def test_the_mean_lies_between_the_valid_neighbors(seed, holes):
 @given(value=st.floats(-50, 50, width=16), k=st.integers(1, 30), seed=st.integers(0, 1000))
 def test_equal_neighbors_give_their_own_image_and_no_spread(value, k, seed):
     weights = np.random.default_rng(seed).dirichlet(np.ones(k)).astype(np.float32)
-    mean, spread = weighted_average(np.full((k, 1, 2, 2), value, np.float32), weights)
+    mean, spread = average_images(np.full((k, 1, 2, 2), value, np.float32), weights)
     np.testing.assert_allclose(mean, value, rtol=1e-6)
     np.testing.assert_allclose(spread, 0, atol=1e-6 * max(1, abs(value)))
 
@@ -75,7 +80,7 @@ def test_the_order_of_neighbors_does_not_matter(rng):
     targets, weights = random_case(8, 0.2)
     order = rng.permutation(len(targets))
     for found, expected in zip(
-        weighted_average(targets[order], weights[order]), weighted_average(targets, weights), strict=True
+        average_images(targets[order], weights[order]), average_images(targets, weights), strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
