@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float16, Int64, Shaped
 
+from mris.cohort.names import normal_form
 from mris.database.commit import Commit, TableState, file_sha256
 from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
@@ -19,6 +20,7 @@ from mris.database.search import Groups
 from mris.database.table import (
     CHECKSUMS,
     METADATA,
+    embeddings_and_features,
     metadata_checksums,
     open_table,
     reading,
@@ -30,7 +32,7 @@ from mris.database.table import (
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
 from mris.reading import parse_json
-from mris.types import AtlasMask, Embeddings, Pixels, Targets
+from mris.types import AtlasMask, Embeddings, Features, Pixels, Targets
 
 _HINT = "latest_version_hint.json"
 """The one file of a table that is written anew; a wrong one misleads nobody, since versions are asked for by number."""
@@ -68,7 +70,7 @@ class StoredEntries:
         self._compare(range(len(self)), metadata_checksums(self._metadata), "metadata_checksum")
         self._subject_names, codes = np.unique(self._metadata["subject"], return_inverse=True)
         self._groups = Groups.of(codes.astype(np.int64))
-        self._embeddings: Embeddings | None = None
+        self._embedded: tuple[Embeddings, Features] | None = None
         self._mask: AtlasMask | None = None
         self._gallery: Gallery | None = None
 
@@ -139,13 +141,34 @@ class StoredEntries:
         Raises:
             DatabaseError: The table is damaged.
         """
-        if self._embeddings is None:
+        return self._vectors()[0]
+
+    @property
+    def features(self) -> Features:
+        """What a linear readout reads of each entry's source, (N, q), read once and kept; NaN where there is no source.
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
+        return self._vectors()[1]
+
+    def is_other(self, subject: str | None) -> Bool[np.ndarray, " N"]:
+        """Tell which entries are of other people than a subject; of anybody, where None is asked for."""
+        return self.subjects != normal_form(subject or "")
+
+    def _vectors(self) -> tuple[Embeddings, Features]:
+        if self._embedded is None:
             with reading(self._table_path):
-                table = self._table.to_table(columns=["embedding"], scan_in_order=True)
-            embeddings = np.ascontiguousarray(vectors_of(table, "embedding"), dtype=np.float32)
-            self._compare(range(len(self)), vector_checksums(self.keys, embeddings), "embedding_checksum")
-            self._embeddings = embeddings
-        return self._embeddings
+                table = self._table.to_table(columns=self._vector_columns, scan_in_order=True)
+            embedded = embeddings_and_features(table)
+            checksums = vector_checksums(self.keys, np.concatenate(embedded, axis=1))
+            self._compare(range(len(self)), checksums, "embedding_checksum")
+            self._embedded = embedded
+        return self._embedded
+
+    @property
+    def _vector_columns(self) -> list[str]:
+        return ["embedding", *(["features"] if self.header.n_features else [])]
 
     @property
     def atlas_mask(self) -> AtlasMask:
@@ -218,7 +241,8 @@ class StoredEntries:
 
     def _check_embeddings(self, rows: Int64[np.ndarray, " m"]) -> None:
         """Compare embeddings that were read by a search of the table itself."""
-        vectors = take_vectors(self._table, "embedding", rows, self._table_path)
+        taken = [take_vectors(self._table, name, rows, self._table_path) for name in self._vector_columns]
+        vectors = np.concatenate(taken, axis=1)
         self._compare(rows.tolist(), vector_checksums(self.keys[rows], vectors), "embedding_checksum")
 
     def _compare(self, rows: Iterable[int], found: list[bytes], name: str) -> None:
