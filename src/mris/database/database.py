@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
@@ -262,6 +262,13 @@ class EmbeddingDatabase(StoredEntries):
             found.similarities,
             found.counts,
         )
+
+    def neighbors_at(self, rows: Int64[np.ndarray, " k"], query: Float32[np.ndarray, " d"]) -> Neighbors:
+        """Tell who stands in some rows, and how similar they are to a query; n = 1, in the order of the rows."""
+        similarities = (self.embeddings[rows] @ query).astype(np.float32)
+        found = rows[np.newaxis].astype(np.int64)
+        counts = np.array([len(rows)])
+        return Neighbors(self.keys[found], self.subjects[found], found, similarities[np.newaxis], counts)
 
     @property
     def has_index(self) -> bool:

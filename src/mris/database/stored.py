@@ -27,7 +27,6 @@ from mris.database.table import (
     strings_of,
     take_vectors,
     vector_checksums,
-    vectors_of,
 )
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 import mris
 from mris.cohort.cohort import Cohort
 from mris.cohort.origin import joint_origin
@@ -15,13 +17,18 @@ from mris.database.build import build_entries, commit_first
 from mris.database.commit import TableState, file_sha256
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json
-from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
-from mris.training.card import ENCODER_FILE
+from mris.synthesis.readouts import Queries, Readout, choose_readout
+from mris.synthesis.synthesizer import Synthesizer
+from mris.training.card import COMPONENTS_GRAPH, ENCODER_FILE
 
-MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)
+_MOST_JUDGED = 1000
+"""Validation pairs, spread evenly, that a readout is chosen on."""
+
+MEMBER_FILES = (*GRAPH_FILES, COMPONENTS_GRAPH, ENCODER_FILE, RECORD_FILE)
 """What a member has of its encoder."""
 
 
@@ -90,6 +97,30 @@ def build_bundle(
             origin=joint_origin([cohort.header.origin, *(encoder.origin for encoder in encoders)]),
         )
         write_json(temporary / HEADER_FILE, header)
+        commit_first(temporary, tables, [HEADER_FILE])
+        opened = Bundle.open(temporary)
+        chosen_members = tuple(
+            named.model_copy(update={"readout": _chosen_readout(member, cohort)})
+            for named, member in zip(headers, opened.members, strict=True)
+        )
+        write_json(temporary / HEADER_FILE, header.model_copy(update={"members": chosen_members}))
         commit = commit_first(temporary, tables, [HEADER_FILE])
         Bundle.open(temporary).write_card(commit)
     return Bundle.open(out)
+
+
+def _chosen_readout(member: Member, cohort: Cohort) -> Readout:
+    """Choose a member's readout on the baseline visits of the split "val"."""
+    rows = np.flatnonzero((cohort.splits == "val") & cohort.is_baseline)
+    validation = cohort.select(rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_JUDGED)).astype(int)])
+    synthesizer = Synthesizer(member.encoder, member.database)
+    parts = [synthesizer.embed(batch.sources) for batch in validation.batches(64)]
+    if not parts:
+        return Readout(reason="the cohort has no validation people to choose by: the numbers of the paper")
+    features = [part.features for part in parts if part.features is not None]
+    queries = Queries(
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate(features) if features else None,
+        validation.subjects.tolist(),
+    )
+    return choose_readout(queries, validation, member.database, member.database.gallery())

@@ -22,7 +22,7 @@ from mris.database.commit import Commit, at_newest, file_sha256
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
-from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
+from mris.defaults import WeightRule
 from mris.errors import DatabaseError
 from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
@@ -30,6 +30,7 @@ from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
+from mris.synthesis.readouts import ReadoutName
 from mris.synthesis.synthesizer import Synthesizer
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
@@ -134,23 +135,29 @@ class Bundle:
 
     def synthesizer(
         self,
-        n_neighbors: int = N_NEIGHBORS,
-        weights: WeightRule = WEIGHTS,
-        temperature: float = TEMPERATURE,
+        n_neighbors: int | None = None,
+        weights: WeightRule | None = None,
+        temperature: float | None = None,
         one_per_subject: bool = False,
         *,
+        readout: ReadoutName | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> BundleSynthesizer:
-        """Make the synthesizer that mixes the members; arguments as those of `Synthesizer`."""
+        """Make the synthesizer that mixes the members, each with the readout that was chosen on validation people.
+
+        Other arguments than none ask for another readout; see `Synthesizer`.
+        """
         share = memory_limit // len(self.members)
         return BundleSynthesizer(
             self.id,
             [
                 Synthesizer(
                     *(member.encoder, member.database, n_neighbors, weights, temperature, one_per_subject),
+                    readout=readout,
+                    stored=header.readout,
                     memory_limit=share,
                 )
-                for member in self.members
+                for member, header in zip(self.members, self.header.members, strict=True)
             ],
             self.header.origin,
         )

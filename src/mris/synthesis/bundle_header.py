@@ -10,18 +10,23 @@ from mris.cohort.origin import Origin
 from mris.errors import BundleError
 from mris.records import Record, read_record
 from mris.synthesis.onnx_encoder import GRAPH_FILES
+from mris.synthesis.readouts import Readout
 from mris.training.card import ENCODER_FILE
 
 HEADER_FILE = "bundle.json"
 
 
 class MemberHeader(Record):
-    """One pair of encoders of a bundle: its name, regions, fingerprint, and SHA-256 (hex) of its files."""
+    """One pair of encoders of a bundle: its name, regions, fingerprint, and SHA-256 (hex) of its files.
+
+    Its readout was chosen on validation people; None in bundles from before there was a choice.
+    """
 
     name: str
     regions: tuple[str, ...]
     fingerprint: str
     checksums: Mapping[str, str]
+    readout: Readout | None = None
 
     @model_validator(mode="after")
     def _is_usable(self) -> "MemberHeader":

@@ -35,12 +35,12 @@ class BundleSynthesizer(BatchSynthesizer):
 
     def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
         """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`."""
-        embeddings = [member.encoder.encode_sources(sources) for member in self.members]
+        embedded = [member.embed(sources) for member in self.members]
 
         def from_state(commit: Commit) -> list[Synthesis]:
             by_member = [
-                member.synthesize_embedded(vectors, exclude_subjects, commit)
-                for member, vectors in zip(self.members, embeddings, strict=True)
+                member.synthesize_embedded(own, exclude_subjects, commit)
+                for member, own in zip(self.members, embedded, strict=True)
             ]
             return [self._joined(parts) for parts in zip(*by_member, strict=True)]
 

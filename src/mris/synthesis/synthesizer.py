@@ -4,27 +4,50 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
+from mris.database.checks import check_excluded, checked_queries
 from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
-from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
+from mris.defaults import WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.admission import admit
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
-from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
-from mris.synthesis.weights import neighbor_weights
-from mris.types import Embeddings, Encoder, Sources, Targets
+from mris.synthesis.readouts import (
+    Answer,
+    OpenReadout,
+    Queries,
+    Readout,
+    ReadoutName,
+    SynthesisSettings,
+    check_readout,
+    open_readout,
+)
+from mris.synthesis.synthesis import Contribution, Synthesis
+from mris.training.features import embeddings_of
+from mris.types import Embeddings, Encoder, FeatureEncoder, Features, Sources, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
 
 BATCH_SIZE = 32
 """Queries that are encoded together; memory grows with it, and with nothing else."""
+
+
+class Embedded(NamedTuple):
+    """Embedded sources.
+
+    Attributes:
+        embeddings: (n, d) of norm 1.
+        features: (n, q) what a linear readout reads; None where the encoder or the database has none.
+    """
+
+    embeddings: Embeddings
+    features: Features | None
 
 
 class BatchSynthesizer(ABC):
@@ -179,11 +202,13 @@ class Synthesizer(BatchSynthesizer):
         self,
         encoder: Encoder,
         database: EmbeddingDatabase,
-        n_neighbors: int = N_NEIGHBORS,
-        weights: WeightRule = WEIGHTS,
-        temperature: float = TEMPERATURE,
+        n_neighbors: int | None = None,
+        weights: WeightRule | None = None,
+        temperature: float | None = None,
         one_per_subject: bool = False,
         *,
+        readout: ReadoutName | None = None,
+        stored: Readout | None = None,
         preparation: SourcePreparation | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
@@ -191,11 +216,13 @@ class Synthesizer(BatchSynthesizer):
 
         Args:
             encoder: The encoder that made the database.
-            database: Where neighbors are looked for.
+            database: Whose targets are averaged.
             n_neighbors: k of the k nearest neighbors, at least 1.
             weights: "similarity" (Eq. 4), "softmax" or "uniform".
             temperature: Of the softmax, above 0.
             one_per_subject: At most one neighbor of each subject.
+            readout: "neighbors", "attention", "linear" or "blend"; see `mris.synthesis.readouts.SynthesisSettings`.
+            stored: What was chosen on validation people; stands for what is not given. The paper's numbers if None.
             preparation: How images are prepared; the encoder's own if None.
             memory_limit: Bytes of target pixels that may be held in memory; above it, rows are read from disk.
 
@@ -210,9 +237,12 @@ class Synthesizer(BatchSynthesizer):
             )
         self.encoder = encoder
         self.database = database
-        self.settings = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
+        wanted = SynthesisSettings(readout, n_neighbors, weights, temperature, one_per_subject)
+        self.readout = wanted.applied_to(stored)
         self._preparation = preparation if preparation is not None else getattr(encoder, "preparation", None)
         self._memory_limit = memory_limit
+        check_readout(self.readout, database)
+        self._opened: OpenReadout | None = None
 
     @property
     def preparation(self) -> SourcePreparation | None:
@@ -230,64 +260,72 @@ class Synthesizer(BatchSynthesizer):
         Raises:
             DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
         """
-        embeddings = self.encoder.encode_sources(sources)
+        embedded = self.embed(sources)
         return at_newest(
-            self.database.root, lambda commit: self.synthesize_embedded(embeddings, exclude_subjects, commit)
+            self.database.root, lambda commit: self.synthesize_embedded(embedded, exclude_subjects, commit)
         )
 
+    def embed(self, sources: Sources) -> Embedded:
+        """Embed prepared sources; with the features, where the database has those of its own."""
+        if isinstance(self.encoder, FeatureEncoder) and self.database.header.n_features:
+            features = self.encoder.encode_features(sources)
+            return Embedded(embeddings_of(features, self.database.header.embedding_dim), features)
+        return Embedded(self.encoder.encode_sources(sources), None)
+
     def synthesize_embedded(
-        self, embeddings: Embeddings, exclude_subjects: Sequence[str | None] | None, commit: Commit
+        self,
+        embedded: Embedded,
+        exclude_subjects: Sequence[str | None] | None,
+        commit: Commit,
     ) -> list[Synthesis]:
         """Synthesize from embedded sources and one committed state of the database, from beginning to end.
 
         Args:
-            embeddings: (n, d), of norm 1.
+            embedded: What `embed` gave.
             exclude_subjects: For each source the subject whose entries must not be used, or None.
             commit: The state; the synthesizer's database moves to it.
         """
-        self.database = database = self.database.at(commit)
-        settings = self.settings
+        moved = self.database.at(commit)
+        if moved is not self.database:
+            self.database, self._opened = moved, None
+        database = self.database
         if len(database) == 0:
             raise DatabaseError(f"database {database.path} is empty; add targets with `mris bundle add`")
-        neighbors = database.search(
-            embeddings,
-            settings.n_neighbors,
-            exclude_subjects=exclude_subjects,
-            one_per_subject=settings.one_per_subject,
-        )
+        embeddings = checked_queries(embedded.embeddings, database.header, database.path)
+        if exclude_subjects is not None:
+            check_excluded(exclude_subjects, len(embeddings))
         excluded = [None] * len(embeddings) if exclude_subjects is None else list(exclude_subjects)
-        if (neighbors.counts == 0).any():
-            alone = int(np.argmin(neighbors.counts))
-            raise DatabaseError(
-                f"no neighbor is left for query {alone}: database {database.path} holds {len(database)} entries, and "
-                f"subject {excluded[alone]!r} was excluded; add other subjects"
-            )
-        weights = neighbor_weights(settings.weights, neighbors.similarities, neighbors.rows, settings.temperature)
-        syntheses = []
         gallery = database.gallery(self._memory_limit)
-        means, spreads = gallery.average(neighbors.rows, weights)
-        for query, subject in enumerate(excluded):
-            contribution = Contribution(
+        if self._opened is None:
+            self._opened = open_readout(self.readout, database, gallery)
+        answers = self._opened.answer(Queries(embeddings, embedded.features, excluded))
+        return [
+            Synthesis(
+                image=gallery.images(answer.pixels),
+                spread=gallery.images(answer.spread),
                 regions=database.regions,
-                neighbors=neighbors.of(query),
-                weights=weights[query],
-                fingerprint=database.header.fingerprint,
-                database_version=database.version,
+                unit=database.header.unit,
+                spacing=database.header.target_spacing,
+                contributions=(self._contribution(answer),),
+                excluded_subject=subject,
+                origin=getattr(self.encoder, "origin", "unknown"),
             )
-            syntheses.append(
-                Synthesis(
-                    image=gallery.images(means[query]),
-                    spread=gallery.images(spreads[query]),
-                    regions=database.regions,
-                    unit=database.header.unit,
-                    spacing=database.header.target_spacing,
-                    contributions=(contribution,),
-                    settings=settings,
-                    excluded_subject=subject,
-                    origin=getattr(self.encoder, "origin", "unknown"),
-                )
-            )
-        return syntheses
+            for subject, answer in zip(excluded, answers, strict=True)
+        ]
+
+    def _contribution(self, answer: Answer) -> Contribution:
+        database = self.database
+        return Contribution(
+            regions=database.regions,
+            readout=self.readout,
+            neighbors=answer.shown,
+            weights=answer.shown_weights,
+            all_rows=answer.rows,
+            all_weights=answer.weights,
+            entries=database.keys,
+            fingerprint=database.header.fingerprint,
+            database_version=database.version,
+        )
 
     def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
         """The target images of the first neighbors, as a single array (m, r, h, w), m at most `count`."""

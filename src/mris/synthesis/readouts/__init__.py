@@ -3,7 +3,27 @@
 Other rooms use `Readout`, what is stored with a bundle, and `open_readout`, which makes it answer.
 """
 
-from mris.synthesis.readouts.opened import open_readout
-from mris.synthesis.readouts.readout import READOUTS, Answer, OpenReadout, Queries, Readout, ReadoutName
+from mris.synthesis.readouts.choose import choose_readout
+from mris.synthesis.readouts.opened import check_readout, open_readout
+from mris.synthesis.readouts.readout import (
+    READOUTS,
+    Answer,
+    OpenReadout,
+    Queries,
+    Readout,
+    ReadoutName,
+    SynthesisSettings,
+)
 
-__all__ = ["READOUTS", "Answer", "OpenReadout", "Queries", "Readout", "ReadoutName", "open_readout"]
+__all__ = [
+    "READOUTS",
+    "Answer",
+    "OpenReadout",
+    "Queries",
+    "Readout",
+    "ReadoutName",
+    "SynthesisSettings",
+    "check_readout",
+    "choose_readout",
+    "open_readout",
+]

@@ -6,7 +6,7 @@ from jaxtyping import Float32
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.errors import DatabaseError
-from mris.synthesis.readouts.readout import N_SHOWN, Answer, Queries
+from mris.synthesis.readouts.readout import Answer, Queries
 from mris.types import Embeddings
 
 _FAINTEST = 1e-6
@@ -19,20 +19,29 @@ class Attention:
     def __init__(self, temperature: float, database: EmbeddingDatabase, gallery: Gallery) -> None:
         self.temperature, self.database, self.gallery = temperature, database, gallery
 
-    def answer(self, queries: Queries) -> Answer:
+    def answer(self, queries: Queries) -> list[Answer]:
         """Average everybody for each query."""
+        weights = self.weights(queries)
+        pixels, spread = self.gallery.average_all(weights)
+        return [
+            Answer.of_many(self.database, *of_query)
+            for of_query in zip(queries.embeddings, pixels, spread, weights, strict=True)
+        ]
+
+    def weights(self, queries: Queries) -> Float32[np.ndarray, "n N"]:
+        """Weigh everybody for each query.
+
+        Raises:
+            DatabaseError: Nobody is left for a query.
+        """
         admitted = np.stack([self.database.is_other(subject) for subject in queries.excluded])
         if not admitted.any(axis=1).all():
             alone = int(np.argmin(admitted.any(axis=1)))
             raise DatabaseError(
-                f"nobody is left for query {alone}: database {self.database.path} holds {len(self.database)} entries, "
-                f"all of subject {queries.excluded[alone]!r}, who was excluded; add other subjects"
+                f"no neighbor is left for query {alone}: database {self.database.path} holds {len(self.database)} "
+                f"entries, and subject {queries.excluded[alone]!r} was excluded; add other subjects"
             )
-        weights = attention_weights(queries.embeddings, self.database.embeddings, self.temperature, admitted)
-        pixels, spread = self.gallery.average_all(weights)
-        rows = tuple(np.flatnonzero(line) for line in weights)
-        shares = tuple(line[kept] for line, kept in zip(weights, rows, strict=True))
-        return Answer(pixels, spread, rows, shares, tuple(map(most, rows, shares)))
+        return attention_weights(queries.embeddings, self.database.embeddings, self.temperature, admitted)
 
 
 def attention_weights(
@@ -49,9 +58,3 @@ def attention_weights(
     raw = np.exp(scores - scores.max(axis=1, keepdims=True))
     raw[raw < _FAINTEST] = 0
     return np.asarray(raw / raw.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def most(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Those of some rows that count most, whatever the sign, most first; at most `N_SHOWN`."""
-    first = np.argsort(-np.abs(weights), kind="stable")[:N_SHOWN]
-    return np.asarray(rows[first])

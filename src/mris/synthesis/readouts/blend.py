@@ -1,8 +1,6 @@
 """The readout "blend": a mean of "attention" and "linear"."""
 
-import numpy as np
-
-from mris.synthesis.readouts.attention import Attention, most
+from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.linear import Linear
 from mris.synthesis.readouts.readout import Answer, Queries
 
@@ -13,16 +11,14 @@ class Blend:
     def __init__(self, attention: Attention, linear: Linear, attention_share: float) -> None:
         self.attention, self.linear, self.share = attention, linear, attention_share
 
-    def answer(self, queries: Queries) -> Answer:
-        """Take the mean of both; the spread is that of attention."""
-        convex, signed = self.attention.answer(queries), self.linear.answer(queries)
-        n_entries, share = len(self.attention.database), self.share
-        rows, weights = [], []
-        for query in range(len(queries.excluded)):
-            dense = np.zeros(n_entries, dtype=np.float32)
-            dense[convex.rows[query]] = share * convex.weights[query]
-            dense[signed.rows[query]] += (1 - share) * signed.weights[query]
-            rows.append(np.flatnonzero(dense))
-            weights.append(dense[rows[-1]])
-        pixels = share * convex.pixels + (1 - share) * signed.pixels
-        return Answer(pixels, convex.spread, tuple(rows), tuple(weights), tuple(map(most, rows, weights)))
+    def answer(self, queries: Queries) -> list[Answer]:
+        """Take the mean of both for each query; the spread is that of attention."""
+        attended = self.attention.weights(queries)
+        averages, spread = self.attention.gallery.average_all(attended)
+        regressed, signed = self.linear.regressed(queries)
+        pixels = self.share * averages + (1 - self.share) * regressed
+        weights = self.share * attended + (1 - self.share) * signed
+        return [
+            Answer.of_many(self.attention.database, *of_query)
+            for of_query in zip(queries.embeddings, pixels, spread, weights, strict=True)
+        ]

@@ -1,21 +1,22 @@
 """Choose a readout and its parameters by the error on validation people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float64
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
-from mris.synthesis.defaults import WEIGHTS
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.neighbors import NearestNeighbors
-from mris.synthesis.readouts.readout import Penalties, Queries, Readout
+from mris.synthesis.readouts.readout import OpenReadout, Penalties, Queries, Readout, ReadoutName
 from mris.synthesis.readouts.ridge import predictions_by_penalty
 from mris.types import Pixels
 from mris.wording import counted
+
+_T = TypeVar("_T")
 
 FEWEST_PEOPLE = 10
 """Validation people below which nothing is chosen."""
@@ -51,30 +52,39 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     def error(pixels: Pixels) -> float:
         gaps = np.abs(pixels - truth)
         known = np.isfinite(gaps)
-        by_pair = np.where(known, gaps, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         judged = known.any(axis=1)
-        return float(np.mean(_by_person(by_pair[judged], codes[judged])))
+        by_pair = np.where(known, gaps, 0)[judged].sum(axis=1) / known[judged].sum(axis=1)
+        counts = np.bincount(codes[judged])
+        by_person = np.bincount(codes[judged], by_pair)[counts > 0] / counts[counts > 0]
+        return float(by_person.mean())
 
-    errors: dict[str, float] = {}
-    count = {k: NearestNeighbors(Readout(n_neighbors=k), database, gallery).answer(queries) for k in _ks(database)}
-    k, errors["neighbors"] = _least((k, error(answer.pixels)) for k, answer in count.items())
-    temperature, errors["attention"] = _least(
-        (t, error(Attention(t, database, gallery).answer(queries).pixels)) for t in TEMPERATURES
+    errors: dict[ReadoutName, float] = {}
+
+    def of(readout: OpenReadout) -> Pixels:
+        return np.stack([answer.pixels for answer in readout.answer(queries)])
+
+    k, errors["neighbors"] = _least(
+        (k, error(of(NearestNeighbors(Readout(n_neighbors=k), database, gallery)))) for k in N_NEIGHBORS
     )
-    chosen = Readout(n_neighbors=k, weights=WEIGHTS, attention_temperature=temperature)
+    heat, errors["attention"] = _least((t, error(of(Attention(t, database, gallery)))) for t in TEMPERATURES)
+    chosen = Readout(n_neighbors=k, attention_temperature=heat)
     if database.header.n_features and queries.features is not None:
-        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1))
+        held_out = np.isin(database.subjects, people)
+        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & ~held_out)
         d = database.header.embedding_dim
         seconds = PENALTIES if database.header.n_features > d else (None,)
         ladder = [Penalties(embedding=e, components=c) for e, c in product(PENALTIES, seconds)]
-        regressed = predictions_by_penalty(
-            database.features[rows], d, gallery.subset(rows), queries.features, ladder
-        )
+        regressed = predictions_by_penalty(database.features[rows], d, gallery.subset(rows), queries.features, ladder)
         place, errors["linear"] = _least((i, error(pixels)) for i, pixels in enumerate(regressed))
-        convex = Attention(temperature, database, gallery).answer(queries).pixels
+        convex = of(Attention(heat, database, gallery))
         share, errors["blend"] = _least((s, error(s * convex + (1 - s) * regressed[place])) for s in SHARES)
         chosen = chosen.model_copy(update={"penalties": ladder[place], "attention_share": share})
     best = min(errors, key=lambda name: errors[name])
     told = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
     reason = f"least error on {counted(len(people), 'validation subject')}: {told} {truths.header.unit}"
     return chosen.model_copy(update={"name": best, "reason": reason})
+
+
+def _least(tried: Iterable[tuple[_T, float]]) -> tuple[_T, float]:
+    """The first of those with the least error."""
+    return min(tried, key=lambda pair: pair[1])

@@ -3,14 +3,15 @@
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float32
 
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.errors import DatabaseError, SettingsError
-from mris.synthesis.readouts.attention import most
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.readout import Answer, Queries, Readout
 from mris.synthesis.readouts.ridge import Regression, fit_regression
+from mris.types import Pixels
 
 _FITS_KEPT = 8
 """Regressions without one of the people that are kept: queries of one person come one after the other."""
@@ -24,30 +25,33 @@ class Linear:
     """
 
     def __init__(self, readout: Readout, database: EmbeddingDatabase, gallery: Gallery) -> None:
-        if readout.penalties is None or not database.header.n_features:
-            raise SettingsError(
-                f"database {database.path} cannot give a linear readout: it was made without the sources of its "
-                "entries, or without people to choose a penalty by; index again, or use --readout attention"
-            )
+        assert readout.penalties is not None
         self.penalties, self.database, self.gallery = readout.penalties, database, gallery
         self.nearest = NearestNeighbors(readout, database, gallery)
         self._fitted = lru_cache(_FITS_KEPT)(self._fit)
 
-    def answer(self, queries: Queries) -> Answer:
+    def answer(self, queries: Queries) -> list[Answer]:
         """Regress each query; the spread is that of the nearest neighbors."""
+        pixels, weights = self.regressed(queries)
+        spread = [answer.spread for answer in self.nearest.answer(queries)]
+        return [
+            Answer.of_many(self.database, *of_query)
+            for of_query in zip(queries.embeddings, pixels, spread, weights, strict=True)
+        ]
+
+    def regressed(self, queries: Queries) -> tuple[Pixels, Float32[np.ndarray, "n N"]]:
+        """Give the pixels of each query, (n, p), and the signed weights of all entries, (n, N)."""
         if queries.features is None:
             raise SettingsError("the encoder gives no features of a source, which a linear readout reads")
-        spread = self.nearest.answer(queries).spread
-        pixels = np.empty_like(spread)
-        rows, weights = [], []
-        for query, subject in enumerate(queries.excluded):
+        pixels = np.empty((len(queries.excluded), self.gallery.n_pixels), dtype=np.float32)
+        weights = np.zeros((len(pixels), len(self.database)), dtype=np.float32)
+        for subject in dict.fromkeys(queries.excluded):
+            asked = np.flatnonzero([name == subject for name in queries.excluded])
             known = subject is not None and not self.database.is_other(subject).all()
-            kept, regression = self._fitted(subject if known else None)
-            features = queries.features[query : query + 1]
-            pixels[query] = regression.predict(features)[0]
-            rows.append(kept)
-            weights.append(regression.weights(features)[0])
-        return Answer(pixels, spread, tuple(rows), tuple(weights), tuple(map(most, rows, weights)))
+            rows, regression = self._fitted(subject if known else None)
+            pixels[asked] = regression.predict(queries.features[asked])
+            weights[np.ix_(asked, rows)] = regression.weights(queries.features[asked])
+        return pixels, weights
 
     def _fit(self, without: str | None) -> tuple[np.ndarray, Regression]:
         features = self.database.features

@@ -15,7 +15,7 @@ class NearestNeighbors:
     def __init__(self, readout: Readout, database: EmbeddingDatabase, gallery: Gallery) -> None:
         self.readout, self.database, self.gallery = readout, database, gallery
 
-    def answer(self, queries: Queries) -> Answer:
+    def answer(self, queries: Queries) -> list[Answer]:
         """Average the neighbors of each query."""
         readout, database = self.readout, self.database
         found = database.search(
@@ -32,7 +32,8 @@ class NearestNeighbors:
             )
         weights = neighbor_weights(readout.weights, found.similarities, found.rows, readout.temperature)
         pixels, spread = self.gallery.average(found.rows, weights)
-        counts = found.counts.tolist()
-        rows = tuple(line[:count] for line, count in zip(found.rows, counts, strict=True))
-        shares = tuple(line[:count] for line, count in zip(weights, counts, strict=True))
-        return Answer(pixels, spread, rows, shares, shown=rows)
+        answers = []
+        for query, count in enumerate(found.counts.tolist()):
+            rows, shares = found.rows[query, :count], weights[query, :count]
+            answers.append(Answer(pixels[query], spread[query], rows, shares, found.of(query), weights[query]))
+        return answers

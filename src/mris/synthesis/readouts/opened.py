@@ -4,6 +4,7 @@ from typing import assert_never
 
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
+from mris.errors import SettingsError
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.blend import Blend
 from mris.synthesis.readouts.linear import Linear
@@ -11,16 +12,27 @@ from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.readout import OpenReadout, Readout
 
 
+def check_readout(readout: Readout, database: EmbeddingDatabase) -> None:
+    """Refuse a readout that a database cannot give.
+
+    Raises:
+        SettingsError: It needs features of sources, or a penalty, and there are none.
+    """
+    if readout.name in ("linear", "blend") and (readout.penalties is None or not database.header.n_features):
+        lacking = "the sources of its entries" if not database.header.n_features else "validation people to choose by"
+        raise SettingsError(
+            f"database {database.path} cannot give the readout {readout.name!r}: it was made without {lacking}; index "
+            "again, or take the readout 'attention'"
+        )
+
+
 def open_readout(readout: Readout, database: EmbeddingDatabase, gallery: Gallery) -> OpenReadout:
     """Make a readout answer from a database.
 
     Args:
         readout: Its name and parameters.
-        database: One state of a database.
+        database: One state of a database, for which `check_readout` holds.
         gallery: The pixels of that state.
-
-    Raises:
-        SettingsError: The database cannot give this readout.
     """
     match readout.name:
         case "neighbors":

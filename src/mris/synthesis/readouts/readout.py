@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
 
+from mris.database.database import EmbeddingDatabase
+from mris.database.neighbors import Neighbors
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
+from mris.errors import SettingsError
 from mris.records import Record
-from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
-from mris.types import Embeddings, Features, Pixels
+from mris.types import Embeddings, Features
 
 ReadoutName = Literal["neighbors", "attention", "linear", "blend"]
 
@@ -38,29 +41,47 @@ class Queries:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a readout gives for n queries: pixels inside the atlas mask, and whose targets they are made of.
+    """What a readout gives for one query: pixels inside the atlas mask, and whose targets they are made of.
 
     Attributes:
-        pixels: (n, p) the syntheses, NaN where there is no value.
-        spread: (n, p) weighted standard deviation of the targets that were averaged; for a linear readout, which
-            averages nobody in particular, that of the nearest.
-        rows: for each query (m,) rows of the database that count.
-        weights: for each query (m,) their weights: signed, summing to 1.
-        shown: for each query (k,) rows that count most, most first.
+        pixels: (p,) the synthesis, NaN where there is no value.
+        spread: (p,) weighted standard deviation of the targets that were averaged; for a linear readout, which averages
+            nobody in particular, that of the nearest.
+        rows: (m,) rows of the database that count.
+        weights: (m,) their weights: signed, summing to 1.
+        shown: The people who count most (n = 1), most first.
+        shown_weights: (k,) their weights.
     """
 
-    pixels: Pixels
-    spread: Pixels
-    rows: tuple[Int64[np.ndarray, " m"], ...]
-    weights: tuple[Float32[np.ndarray, " m"], ...]
-    shown: tuple[Int64[np.ndarray, " k"], ...]
+    pixels: Float32[np.ndarray, " p"]
+    spread: Float32[np.ndarray, " p"]
+    rows: Int64[np.ndarray, " m"]
+    weights: Float32[np.ndarray, " m"]
+    shown: Neighbors
+    shown_weights: Float32[np.ndarray, " k"]
+
+    @classmethod
+    def of_many(
+        cls,
+        database: EmbeddingDatabase,
+        query: Float32[np.ndarray, " d"],
+        pixels: Float32[np.ndarray, " p"],
+        spread: Float32[np.ndarray, " p"],
+        weights: Float32[np.ndarray, " N"],
+    ) -> "Answer":
+        """Make the answer of a readout that weighs everybody; at most `N_SHOWN` people are shown."""
+        rows = np.flatnonzero(weights)
+        kept = weights[rows]
+        first = np.argsort(-np.abs(kept), kind="stable")[:N_SHOWN]
+        shown = database.neighbors_at(rows[first], query)
+        return cls(pixels, spread, rows, kept, shown, kept[first])
 
 
 class OpenReadout(Protocol):
     """A readout of one state of a database."""
 
-    def answer(self, queries: Queries) -> Answer:
-        """Synthesize the queries.
+    def answer(self, queries: Queries) -> list[Answer]:
+        """Synthesize each of the queries.
 
         Raises:
             DatabaseError: The database is damaged, or nobody is left for a query.
@@ -103,3 +124,80 @@ class Readout(Record):
     penalties: Penalties | None = None
     attention_share: float = Field(0.5, ge=0, le=1)
     reason: str = "the numbers of the paper"
+
+    def describe(self) -> str:
+        """Say how people are chosen and weighed, in a few words."""
+        match self.name:
+            case "neighbors":
+                softmax = f" of temperature {self.temperature:g}" if self.weights == "softmax" else ""
+                once = ", at most one map of a person" if self.one_per_subject else ""
+                return f"{self.n_neighbors:,} neighbors, {self.weights} weights{softmax}{once}"
+            case "attention":
+                return f"all entries, by attention of temperature {self.attention_temperature:.3g}"
+            case "linear":
+                return "all entries, by the signed weights of a linear regression"
+            case _:
+                share = round(100 * self.attention_share)
+                return (
+                    f"all entries, {share} % by attention and {100 - share} % by a linear regression (signed weights)"
+                )
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """Which readout is wanted; what is None stays as the bundle has it, or else as in the paper (Eq. 4, k = 20).
+
+    Attributes:
+        readout: One of `READOUTS`. Where it is None and anything of neighbors is asked for, "neighbors".
+        n_neighbors: k, at least 1.
+        weights: "similarity" (Eq. 4), "softmax" or "uniform".
+        temperature: Of the softmax of neighbors, or of the attention; above 0, in units of cosine similarity.
+        one_per_subject: At most one neighbor of each subject.
+
+    Raises:
+        SettingsError: A value cannot work.
+    """
+
+    readout: ReadoutName | None = None
+    n_neighbors: int | None = None
+    weights: WeightRule | None = None
+    temperature: float | None = None
+    one_per_subject: bool = False
+
+    def __post_init__(self) -> None:
+        if self.readout is not None and self.readout not in READOUTS:
+            raise SettingsError(f"readout is {self.readout!r}; give one of {', '.join(READOUTS)}")
+        k = self.n_neighbors
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise SettingsError(f"n_neighbors is {k!r}; give a whole number from 1 on, such as 20")
+        if self.weights not in (None, "similarity", "softmax", "uniform"):
+            raise SettingsError(f"weights is {self.weights!r}; give 'similarity', 'softmax' or 'uniform'")
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise SettingsError(f"temperature is {self.temperature!r}; give a finite number above 0, such as 0.1")
+        of_neighbors = [self.n_neighbors is not None, self.weights is not None, self.one_per_subject]
+        if self.readout not in (None, "neighbors") and any(of_neighbors):
+            raise SettingsError(
+                f"the readout {self.readout!r} has no number of neighbors and no weights to choose; leave them out, or "
+                "take the readout 'neighbors'"
+            )
+
+    @property
+    def of_neighbors(self) -> bool:
+        """Whether neighbors are asked for, by name or by what only they have."""
+        told = (self.n_neighbors, self.weights, self.temperature)
+        return self.readout == "neighbors" or (
+            self.readout is None and (self.one_per_subject or any(value is not None for value in told))
+        )
+
+    def applied_to(self, stored: Readout | None) -> Readout:
+        """Give the readout that answers, from what is wanted and what is stored with a bundle."""
+        known = stored or Readout()
+        if not self.of_neighbors:
+            name = known.name if self.readout is None else self.readout
+            heat = known.attention_temperature if self.temperature is None else self.temperature
+            return known.model_copy(update={"name": name, "attention_temperature": heat})
+        if self.readout is None:  # by its numbers: those that are not given are the paper's
+            known = known.model_copy(update=dict(Readout(penalties=known.penalties)))
+        wanted = {"n_neighbors": self.n_neighbors, "weights": self.weights, "temperature": self.temperature}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return known.model_copy(update={"name": "neighbors", "one_per_subject": self.one_per_subject, **given})
