@@ -124,6 +124,13 @@ def test_regions_are_the_same_pixels_alone(channels, rng):
         np.testing.assert_array_equal(mean, whole[:, gallery.places(channels)])
 
 
+def test_images_of_a_mask_without_pixels_are_empty():
+    gallery = Gallery(np.zeros((1, 2, 2), dtype=bool), np.arange(3), np.empty((3, 0), dtype=np.float32))
+    mean, _ = gallery.average(np.array([[0, 2]]), np.ones((1, 2), dtype=np.float32))
+    assert np.isnan(gallery.images(mean)).all() and gallery.images(mean).shape == (1, 1, 2, 2)
+    assert gallery.combine(np.ones((2, 3), dtype=np.float32)).shape == (2, 0)
+
+
 def test_a_part_of_a_gallery_in_memory_is_no_copy(rng):
     gallery = random_gallery(rng, 0.0)
     assert np.shares_memory(gallery.of_regions([1]).store, gallery.store)
