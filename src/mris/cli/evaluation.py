@@ -83,7 +83,7 @@ def evaluate(
     from mris.reporting.report_folder import check_report_folder
     from mris.reporting.tables import all_tables, markdown
     from mris.synthesis.bundle import Bundle
-    from mris.synthesis.synthesis import SynthesisSettings
+    from mris.synthesis.readouts import SynthesisSettings
 
     folder = bundle / "report" if out is None else named_folder(out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")

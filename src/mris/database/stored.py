@@ -153,7 +153,7 @@ class StoredEntries:
 
     def is_other(self, subject: str | None) -> Bool[np.ndarray, " N"]:
         """Tell which entries are of other people than a subject; of anybody, where None is asked for."""
-        return self.subjects != normal_form(subject or "")
+        return np.asarray(self.subjects != normal_form(subject or ""))
 
     def _vectors(self) -> tuple[Embeddings, Features]:
         if self._embedded is None:

@@ -16,7 +16,7 @@ from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
 from mris.wording import counted

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from mris.errors import CohortError
 from mris.evaluation.record_file import read_record, write_record
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 
 FORMAT_VERSION = 1
 ALL = "all"

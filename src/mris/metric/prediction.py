@@ -93,7 +93,8 @@ def prediction_loss(
         >>> targets = torch.tensor([[1.0, 1.0], [3.0, 3.0]])
         >>> others = Candidates(targets, None, torch.tensor([7, 8]))
         >>> query, known = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool)
-        >>> float(prediction_loss(query, torch.eye(2), torch.tensor(0.01), others, targets[:1], known, torch.tensor([9])))
+        >>> keys, truth, subject = torch.eye(2), targets[:1], torch.tensor([9])
+        >>> float(prediction_loss(query, keys, torch.tensor(0.01), others, truth, known, subject))
         0.0
     """
     admitted = subjects[:, None] != candidates.subjects[None, :]

@@ -212,8 +212,7 @@ def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
     parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}", *filter(None, (note_on(synthesis),))]
     if derived.side:
         parts.append(f"{derived.side} side" + (", map mirrored" if synthesis.mirrored else ""))
-    neighbors = counted(synthesis.contributions[0].n_neighbors, "neighbor")
-    parts.append(f"{neighbors}, {synthesis.settings.weights} weights")
+    parts += dict.fromkeys(part.readout.describe() for part in synthesis.contributions)
     parts.append(f"mris {mris.__version__}, bundle {(synthesis.bundle_id or 'none')[:16]}")
     return "; ".join(parts)
 
@@ -315,7 +314,7 @@ def _series_uid(kind: str, synthesis: Synthesis, derived: DerivedFrom) -> UID:
         derived.source.sop_instance_uid,
         derived.side,
         synthesis.bundle_id,
-        synthesis.settings,
+        [part.readout for part in synthesis.contributions],
         synthesis.excluded_subject,
         states,
     )

@@ -232,7 +232,7 @@ def _notes_on_neighbors(synthesis: Synthesis) -> Iterator[str]:
     """Say where Eq. 4 has nothing to weigh by."""
     for part in synthesis.contributions:
         nearest = part.neighbors.similarities[0, 0]
-        if synthesis.settings.weights == "similarity" and nearest <= 0:
+        if part.readout.name == "neighbors" and part.readout.weights == "similarity" and nearest <= 0:
             yield (
                 f"no neighbor for {', '.join(part.regions)} has a similarity above 0 (nearest: {nearest:.2f}); all "
                 "weigh the same, and the map may say little about this image"

@@ -133,7 +133,7 @@ def provenance(synthesis: Synthesis, query: Query | None = None) -> dict[str, An
         "query": None if query is None else asdict(query),
         "bundle": synthesis.bundle_id,
         "origin": synthesis.origin,
-        "settings": asdict(synthesis.settings) | {"excluded_subject": synthesis.excluded_subject},
+        "excluded_subject": synthesis.excluded_subject,
         "regions": synthesis.regions,
         "unit": synthesis.unit,
         "spacing_mm": synthesis.spacing,
@@ -160,6 +160,7 @@ def _contribution_record(part: Contribution) -> dict[str, Any]:
     )
     return {
         "regions": part.regions,
+        "readout": part.readout.to_json(),
         "encoder": part.fingerprint,
         "database_version": part.database_version,
         "n_neighbors": count,
@@ -167,6 +168,9 @@ def _contribution_record(part: Contribution) -> dict[str, Any]:
             {"key": key, "subject": subject, "similarity": similarity, "weight": weight}
             for key, subject, similarity, weight in columns
         ],
+        "n_contributors": part.n_contributors,
+        "weight_of_others": float(part.all_weights.sum() - part.weights[:count].sum()),
+        "shown_share": part.shown_share,
     }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
@@ -46,7 +47,7 @@ class Contribution:
     @property
     def all_keys(self) -> Shaped[ndarray, " m"]:
         """Keys of everybody who counts."""
-        return self.entries[self.all_rows]
+        return np.asarray(self.entries[self.all_rows])
 
     @property
     def n_contributors(self) -> int:

@@ -116,13 +116,13 @@ class Readout(Record):
     """
 
     name: ReadoutName = "neighbors"
-    n_neighbors: int = Field(N_NEIGHBORS, ge=1)
+    n_neighbors: int = Field(default=N_NEIGHBORS, ge=1)
     weights: WeightRule = WEIGHTS
-    temperature: float = Field(TEMPERATURE, gt=0)
+    temperature: float = Field(default=TEMPERATURE, gt=0)
     one_per_subject: bool = False
-    attention_temperature: float = Field(TEMPERATURE, gt=0)
+    attention_temperature: float = Field(default=TEMPERATURE, gt=0)
     penalties: Penalties | None = None
-    attention_share: float = Field(0.5, ge=0, le=1)
+    attention_share: float = Field(default=0.5, ge=0, le=1)
     reason: str = "the numbers of the paper"
 
     def describe(self) -> str:

@@ -48,7 +48,7 @@ class Regression:
         return np.asarray(np.float32(1 / n_entries) + self._scaled(features) @ self.dual)
 
     def _scaled(self, features: Features) -> Float32[np.ndarray, "n q"]:
-        return ((features - self.center) * self.scale).astype(np.float32)
+        return np.asarray((features - self.center) * self.scale, dtype=np.float32)
 
 
 def fit_regression(features: Features, n_embedding: int, gallery: Gallery, penalties: Penalties) -> Regression:
