@@ -26,8 +26,9 @@ FEW, MANY, MEMORY_SIZE, LARGEST_GROWTH_MB = 100, 10_000, 64, 300
 
 def export(folder: Path, size: int) -> None:
     from mris.images.transforms import SourcePreparation
-    from mris.metric.encoders import DualEncoder, EncoderSpec
+    from mris.metric.encoders import DualEncoder
     from mris.metric.export import export_encoder
+    from mris.training.card import EncoderSpec
 
     spec = EncoderSpec(
         regions=("region0", "region1"),

@@ -24,10 +24,11 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.images.transforms import SourcePreparation
 from mris.metric.data import PairsData
-from mris.metric.encoders import DualEncoder, EncoderSpec
+from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.module import MetricModule
 from mris.metric.settings import TrainSettings, preset
+from mris.training.card import EncoderSpec
 from mris.training.pairs import Batch
 from mris.training.precision import cpu_has_bf16
 from mris.training.trainer import quiet_lightning
@@ -136,9 +137,9 @@ def main() -> None:
 def bf16_ratio(settings: TrainSettings, width: int, size: int, batch: int, repeats: int) -> float:
     """Time of a few steps in float32 as a multiple of those in bfloat16, in turn, after a warm-up of both."""
     spec = EncoderSpec(
-        ("femoral", "tibial"),
-        (1, size, size),
-        (2, size, size),
+        regions=("femoral", "tibial"),
+        source_shape=(1, size, size),
+        target_shape=(2, size, size),
         target_scale=3.0,
         unit="mm",
         target_spacing=None,

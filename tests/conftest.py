@@ -94,7 +94,7 @@ def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
         assert pixels * len(regions) == targets.reshape(n, -1).shape[1]
         lance.write_dataset(table, str(folder / TABLE_FILE))
         write_npz(folder / ATLAS_MASK_FILE, mask=~np.isnan(targets).all(axis=0))
-        write_json(folder / HEADER_FILE, header.to_json())
+        write_json(folder / HEADER_FILE, header)
         return Cohort.open(folder)
 
     return make

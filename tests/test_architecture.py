@@ -92,8 +92,7 @@ def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
 PARSERS = {
     "reading.py",  # the one
     "checkpoints.py",  # bounds of their own: text inside the header of a tensor file
-    "work_folder.py",  # what it has just written itself
-    "thickness_folder.py",
+    "thickness_folder.py",  # what it has just written itself
 }
 
 

@@ -54,7 +54,7 @@ def make_cohort(folder: Path, subjects: Sequence[str], seed: int) -> Cohort:
     )
     lance.write_dataset(table, str(folder / TABLE_FILE))
     write_npz(folder / ATLAS_MASK_FILE, mask=~np.isnan(targets).all(axis=0))
-    write_json(folder / HEADER_FILE, header.to_json())
+    write_json(folder / HEADER_FILE, header)
     return Cohort.open(folder)
 
 
@@ -75,7 +75,7 @@ def export_encoder(folder: Path, cohort: Cohort, regions: Sequence[str], seed: i
         "target_scale": 3.0,
         "embedding_dim": DIMENSIONS,
         "unit": header.unit,
-        "preparation": header.source.to_dict(),
+        "preparation": header.to_json()["source"],
         "target_spacing": header.target_spacing,
         "versions": {},
     }

@@ -110,8 +110,8 @@ def open_encoder(work: Work, place: str) -> Any:
 
 def untrained_encoder(cohort: Cohort, plan: BilateralPlan, seed: int) -> Any:
     """The same networks as `train` begins with, as they are: random weights."""
-    from mris.metric.encoders import EncoderSpec
     from mris.metric.train import build_encoder
+    from mris.training.card import EncoderSpec
 
     s = plan.metric_settings
     network = {"architecture": s.architecture, "width": s.width, "stem": s.stem, "embedding_dim": s.embedding_dim}

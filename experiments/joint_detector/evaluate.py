@@ -267,7 +267,7 @@ def summary(study: dict, data: Path | None) -> dict:
     result: dict = {
         "date": date.today().isoformat(),
         "machine": machine(),
-        "weights_sha256": detector_facts()["sha256"],
+        "weights_sha256": detector_facts().sha256,
         "weights_bytes": WEIGHTS.stat().st_size,
         "phantom": {
             name: {"knees": len(part), "median_mm": float(np.median([k.error_mm for k in part]))}
@@ -409,9 +409,7 @@ def page(result: dict) -> str:
         "",
         "On {plates} random plates of the kind that training uses, of other subjects, {right_and_sure} of "
         "{right_peaks} peaks within {right_mm:g} mm of a joint were sure, and {other_and_sure} of {other_peaks} other "
-        "peaks; {joints_not_reached} joints had no peak within {right_mm:g} mm.".format(
-            **detector_facts()["validation"]
-        ),
+        "peaks; {joints_not_reached} joints had no peak within {right_mm:g} mm.".format(**detector_facts().validation),
         "",
         f"Time of one plate on one thread: median {1000 * result['seconds']['median']:.0f} ms, largest "
         f"{1000 * result['seconds']['largest']:.0f} ms.",

@@ -157,7 +157,8 @@ def test_a_damaged_replaced_or_unfitting_baseline_is_refused(
     header["source"]["extent_mm"] = [140.0, 140.0]
     (tmp_path / "other" / "cohort.json").write_text(json.dumps(header))
     baseline.check_fits(Cohort.open(tmp_path / "other"))  # its own is unknown
-    card = replace(baseline.card, preparation=baseline.card.preparation | {"extent_mm": [100.0, 100.0]})
+    preparation = replace(baseline.card.preparation, extent_mm=(100.0, 100.0))
+    card = baseline.card.model_copy(update={"preparation": preparation})
     with pytest.raises(CohortError, match=r"sources that show \(mm\) \(100\.0, 100\.0\), cohort 'other' has \(140\.0"):
         Baseline(card, baseline.network, baseline.mask).check_fits(Cohort.open(tmp_path / "other"))
     folder = tmp_path / "run" / "baseline"

@@ -5,7 +5,6 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mris.cohort.cohort import Cohort
-from mris.cohort.header import FORMAT_VERSION, CohortHeader
+from mris.cohort.header import CohortHeader
 from mris.errors import CohortError, SubjectLeakError
 
 positions = st.lists(st.integers(0, 23), max_size=30)
@@ -200,7 +199,7 @@ def _edit_header(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format_version": 99}, rf"format_version 99; this software reads {FORMAT_VERSION}"),
+        ({"format_version": 99}, "format_version 99; this software reads 1"),
         ({"source_shape": [1, 7, 6]}, "its header asks for 42 float16 a source, its table has fixed_size_list"),
         ({"target_shape": None}, "damaged"),
         ({"source": {"size": [0, 1]}}, "damaged"),
@@ -258,5 +257,5 @@ def test_a_damaged_atlas_mask_is_a_clear_error(copied: Path) -> None:
 
 
 def test_a_header_survives_json(cohort_of_24: Cohort) -> None:
-    for header in (cohort_of_24.header, replace(cohort_of_24.header, target_spacing=(0.5, 0.25))):
-        assert CohortHeader.from_json(json.loads(json.dumps(header.to_json()))) == header
+    for header in (cohort_of_24.header, cohort_of_24.header.model_copy(update={"target_spacing": (0.5, 0.25)})):
+        assert CohortHeader.model_validate(json.loads(json.dumps(header.to_json()))) == header

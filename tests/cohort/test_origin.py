@@ -9,6 +9,7 @@ from mris.cohort.manifest import read_manifest
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import CohortError, SettingsError
 from mris.images.transforms import SourcePreparation
+from mris.records import parse_record
 
 SETTINGS = {"source": SourcePreparation(size=(8, 8)), "target_size": (6, 6), "workers": 1}
 
@@ -58,11 +59,11 @@ def test_a_row_of_another_word_is_at_fault(make_study):
 
 def test_a_header_of_earlier_versions_is_of_unknown_origin_and_a_strange_word_is_damage(make_study):
     values = prepared(make_study())
-    assert CohortHeader.from_json({**values, "origin": "real"}).origin == "real"
-    with pytest.raises(CohortError, match="origin is 'maybe'"):
-        CohortHeader.from_json({**values, "origin": "maybe"})
+    assert CohortHeader.model_validate({**values, "origin": "real"}).origin == "real"
+    with pytest.raises(CohortError, match="origin is 'maybe': input should be 'real', 'simulated' or 'unknown'"):
+        parse_record({**values, "origin": "maybe"}, CohortHeader, CohortError, "prepare again", name="header")
     del values["origin"]
-    assert CohortHeader.from_json(values).origin == "unknown"
+    assert CohortHeader.model_validate(values).origin == "unknown"
 
 
 def test_work_that_an_earlier_version_began_is_resumed_where_nothing_is_said():

@@ -116,7 +116,7 @@ def test_no_row_is_dropped_silently(make_study: MakeStudy, settings: PrepareSett
     assert report.n_rows == 20 == report.n_kept + len(expected)
     assert sum(report.rows_by_split.values()) == report.n_kept == len(Cohort.open(study.out))
     assert sum(report.counts_by_rule.values()) == report.n_dropped
-    assert PrepareReport.from_json(json.loads((study.out / "report.json").read_text())) == report
+    assert PrepareReport.model_validate_json((study.out / "report.json").read_text()) == report
     for problem in report.problems:
         assert f"row {problem.row} (" in report.summary()
         assert "\n" not in str(problem)
@@ -546,7 +546,7 @@ def test_a_dropped_pair_says_nothing_of_the_sizes_of_targets(make_study: MakeStu
 
 def test_twenty_problems_are_shown_and_the_others_counted() -> None:
     problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(39, 1, problems).summary()
+    text = PrepareReport(n_rows=39, n_kept=1, problems=problems).summary()
     assert "dropped, missing file: 38" in text
     assert text.endswith("... and 18 more")
     assert text.count("is gone") == 20
@@ -554,7 +554,7 @@ def test_twenty_problems_are_shown_and_the_others_counted() -> None:
 
 def test_all_problems_are_shown_to_who_asks() -> None:
     problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(39, 1, problems).summary(most=None)
+    text = PrepareReport(n_rows=39, n_kept=1, problems=problems).summary(most=None)
     assert text.count("is gone") == 38
     assert "more" not in text
 

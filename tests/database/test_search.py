@@ -127,7 +127,17 @@ def indexed_database(tmp_path_factory, clustered):
     from mris.database.table import METADATA, Entries
 
     folder = tmp_path_factory.mktemp("indexed")
-    header = DatabaseHeader("f" * 64, 32, ("one",), (1, 1, 2), None, "mm", False, "now", "mris test")
+    header = DatabaseHeader(
+        fingerprint="f" * 64,
+        embedding_dim=32,
+        regions=("one",),
+        target_shape=(1, 1, 2),
+        target_spacing=None,
+        unit="mm",
+        mirror_targets=False,
+        created="now",
+        software="mris test",
+    )
     subjects = np.array([f"S{row // 4:04d}" for row in range(2000)])
     metadata = {name: np.full(2000, "{}" if name == "labels" else "") for name in METADATA}
     metadata |= {"subject": subjects, "key": np.array([f"S{row // 4:04d}/{row % 4}" for row in range(2000)])}

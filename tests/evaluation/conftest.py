@@ -65,7 +65,7 @@ def write_cohort(
         manifest_sha256="0" * 64,
         software="test",
     )
-    write_json(folder / HEADER_FILE, header.to_json())
+    write_json(folder / HEADER_FILE, header)
     return Cohort.open(folder)
 
 

@@ -80,8 +80,11 @@ def test_an_estimate_is_looked_up_by_name(results: Results) -> None:
     ("change", "message"),
     [
         (lambda plain: plain | {"format_version": 99}, "format version 99; this program reads 1"),
-        (lambda plain: {name: part for name, part in plain.items() if name != "cohort"}, "damaged at cohort"),
-        (lambda plain: plain | {"methods": [{"name": "m", "ms_per_query": "slow"}]}, "damaged at methods.0.ms_per"),
+        (lambda plain: {name: part for name, part in plain.items() if name != "cohort"}, "cohort is missing"),
+        (
+            lambda plain: plain | {"methods": [{"name": "m", "ms_per_query": "slow"}]},
+            "ms_per_query is 'slow': input should be",
+        ),
         (lambda plain: [plain], "holds a list, not a JSON object"),
     ],
 )

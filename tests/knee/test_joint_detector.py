@@ -235,8 +235,8 @@ def test_the_weights_are_small_and_are_those_that_the_facts_describe() -> None:
     content = WEIGHTS.read_bytes()
     assert len(content) < 2_000_000
     facts = detector_facts()
-    assert hashlib.sha256(content).hexdigest() == facts["sha256"]
-    assert (facts["pixel_mm"], facts["stride"]) == (joint_detector.PIXEL_MM, joint_detector.STRIDE)
+    assert hashlib.sha256(content).hexdigest() == facts.sha256
+    assert (facts.pixel_mm, facts.stride) == (joint_detector.PIXEL_MM, joint_detector.STRIDE)
 
 
 def test_weights_that_are_damaged_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

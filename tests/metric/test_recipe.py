@@ -11,10 +11,11 @@ import torch
 
 from mris.cohort.cohort import Cohort
 from mris.metric.data import Judged, PairsData
-from mris.metric.encoders import DualEncoder, EncoderSpec
+from mris.metric.encoders import DualEncoder
 from mris.metric.module import YARDSTICK, MetricModule
 from mris.metric.settings import TrainSettings
 from mris.metric.validation import recall_at, retrieval_error
+from mris.training.card import EncoderSpec
 from mris.training.pairs import Batch
 
 SETTINGS = TrainSettings(width=8, embedding_dim=4, batch_size=8, epochs=4, lr_source=3e-3, lr_target=2e-4)

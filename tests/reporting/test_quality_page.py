@@ -54,7 +54,7 @@ def check() -> QualityCheck:
 def written(check: QualityCheck, tmp_path_factory: pytest.TempPathFactory) -> QualityFiles:
     excluded = Problem(2, "S99&/0", "key", "the list names 'S99&'", "excluded by list", "excluded")
     damaged = Problem(4, "S98&/0", "target", "is no image", "unreadable target")
-    report = PrepareReport(26, 24, (excluded, damaged))
+    report = PrepareReport(n_rows=26, n_kept=24, problems=(excluded, damaged))
     return write_quality(check, tmp_path_factory.mktemp("quality") / "pages" / "maps.html", report)
 
 

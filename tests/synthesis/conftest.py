@@ -42,7 +42,7 @@ def export_linear(tmp_path: Path) -> Callable[..., Path]:
             "target_scale": 3.0,
             "embedding_dim": DIMENSIONS,
             "unit": header.unit,
-            "preparation": header.source.to_dict(),
+            "preparation": header.to_json()["source"],
             "target_spacing": header.target_spacing,
             "versions": {},
         }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mris.cohort.cohort import Cohort
 from mris.synthesis.model_card import FEWEST_SUBJECTS, model_card
-from mris.synthesis.onnx_encoder import read_card
+from mris.synthesis.onnx_encoder import OnnxEncoder
 
 WriteLines = Callable[..., list[str]]
 
@@ -20,7 +20,7 @@ WriteLines = Callable[..., list[str]]
 def lines_of(
     make_cohort: Callable[..., Cohort], export_linear: Callable[..., Path], rng: np.random.Generator
 ) -> WriteLines:
-    card = read_card(export_linear(make_cohort(["S1", "S2"], rng=rng)))
+    card = OnnxEncoder(export_linear(make_cohort(["S1", "S2"], rng=rng))).card
 
     def write(labels: Sequence[dict[str, Any]], **given: Any) -> list[str]:
         n = len(labels)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
+from mris.training.card import Stem
 from mris.training.monai_library import TwoConv
-from mris.training.networks import Stem, build_network
+from mris.training.networks import build_network
 
 _RELU = ("relu", {"inplace": True})
 

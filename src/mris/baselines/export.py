@@ -54,15 +54,11 @@ def write_baseline(
         output_name="target",
         tolerance=LARGEST_DIFFERENCE,
     )
-    card = BaselineCard(
-        method=method,
+    card = BaselineCard.for_cohort(
+        header,
         regions=header.regions,
-        source_shape=header.source_shape,
-        target_shape=header.target_shape,
         target_scale=target_scale,
-        unit=header.unit,
-        target_spacing=header.target_spacing,
-        preparation=header.source.to_dict(),
+        method=method,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         training_seconds=training_seconds,
         sha256=sha256_of(folder / GRAPH_FILE),

@@ -1,57 +1,44 @@
 """`Baseline`: a trained method on disk, ready to predict on ONNX Runtime alone."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
-from mris.errors import BundleError, CohortError, ImageError, SettingsError
+from mris.errors import BundleError, CohortError, ImageError
 from mris.images.arrays import read_mask
 from mris.images.extent import alike
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
-from mris.reading import read_json
+from mris.records import read_record
+from mris.training.card import NetworkCard
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import AtlasMask, Sources, Targets
 
 BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, MASK_FILE = "baseline", "baseline.json", "network.onnx", "atlas_mask.npz"
-FORMAT_VERSION = 1
+_ANEW = "train the baseline again"
 
 
-@dataclass(frozen=True)
-class BaselineCard:
+class BaselineCard(NetworkCard):
     """All about a baseline but its weights, as ``baseline.json`` says it.
 
     Attributes:
         method: such as "unet".
-        regions: target regions, in the order of the answer's channels.
-        source_shape: (c, h, w) of a prepared source.
-        target_shape: (r, h, w) of an answer.
-        target_scale: the network's answer times this is in the unit.
-        unit: unit of the targets.
-        target_spacing: size of a target pixel (row, column) in mm, or None.
-        preparation: how an image becomes a prepared source, as plain values.
         n_parameters: trained numbers.
         training_seconds: wall time of the training, validation included.
         sha256: SHA-256 (hex) of the network's file.
+        format_version: of the file.
     """
 
     method: str
-    regions: tuple[str, ...]
-    source_shape: tuple[int, int, int]
-    target_shape: tuple[int, int, int]
-    target_scale: float
-    unit: str
-    target_spacing: tuple[float, float] | None
-    preparation: Mapping[str, Any]
     n_parameters: int
     training_seconds: float
     sha256: str
+    format_version: Literal[1] = 1
 
 
 class Baseline:
@@ -92,7 +79,7 @@ class Baseline:
     @property
     def preparation(self) -> SourcePreparation:
         """How an image becomes a prepared source."""
-        return SourcePreparation.from_dict(self.card.preparation)
+        return self.card.preparation
 
     def predict(self, sources: Sources, *, subjects: Sequence[str] = ()) -> Targets:  # noqa: ARG002
         """Predict one target a source, (n, r, h, w) in the unit, NaN outside the atlas mask.
@@ -137,7 +124,7 @@ class Baseline:
 def write_card(folder: Path, card: BaselineCard, mask: AtlasMask) -> None:
     """Write the card, and the mask beside it; the card comes last, so that where it is the rest is."""
     write_npz(folder / MASK_FILE, mask=mask)
-    write_json(folder / CARD_FILE, {"format_version": FORMAT_VERSION, **asdict(card)})
+    write_json(folder / CARD_FILE, card)
 
 
 def baseline_folder(run: str | Path) -> Path:
@@ -167,21 +154,11 @@ def open_baseline(run: str | Path) -> Baseline:
         mris.errors.BundleError: 'no such run' holds no finished baseline; train one with mris baseline train
     """
     folder = baseline_folder(run)
-    path = folder / CARD_FILE
+    card = read_record(folder / CARD_FILE, BaselineCard, BundleError, _ANEW)
     try:
-        values: Any = read_json(path)
-        version = values.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
-        for name in ("regions", "source_shape", "target_shape", "target_spacing"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        card = BaselineCard(**values)
-        SourcePreparation.from_dict(card.preparation)
-        if len(card.regions) != card.target_shape[0]:
-            raise BundleError(f"{folder}: regions {card.regions} contradict targets {card.target_shape}")
         mask = read_mask(folder / MASK_FILE, card.target_shape)
-    except (ImageError, OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError, EOFError) as error:
-        raise BundleError(f"{folder} is damaged ({type(error).__name__}: {error}); train the baseline again") from error
+    except ImageError as error:
+        raise BundleError(f"{folder} is damaged ({error}); {_ANEW}") from error
     network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
     return Baseline(card, network, mask, read_training_subjects(folder))
 

@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mris.cohort.pair import PreparedPair
 from mris.images.extent import Extent, common_extent
@@ -33,18 +32,6 @@ class FileSizes:
     def of(cls, pair: PreparedPair) -> "FileSizes":
         """Take them from a pair that was read."""
         return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm, pair.constant)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "FileSizes":
-        """Read what `dataclasses.asdict` gave."""
-        extent = values["extent_mm"]
-        return cls(
-            values["row"],
-            values["key"],
-            tuple((rows, columns) for rows, columns in values["sizes"]),
-            None if extent is None else (extent[0], extent[1]),
-            tuple(values["constant"]),
-        )
 
 
 def notes_on_sizes(found: Sequence[FileSizes], columns: Sequence[str], stored: tuple[int, int]) -> Iterator[str]:

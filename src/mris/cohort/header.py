@@ -1,16 +1,13 @@
 """The header of a prepared cohort: `cohort.json`, the last file that a preparation writes."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from mris.cohort.origin import Origin, read_origin
-from mris.errors import CohortError, SettingsError
+from mris.cohort.origin import Origin
+from mris.errors import CohortError
 from mris.images.transforms import SourcePreparation
-from mris.reading import read_json
+from mris.records import Record, read_record
 
-FORMAT_VERSION = 1
 HEADER_FILE = "cohort.json"
 TABLE_FILE = "pairs.lance"
 ATLAS_MASK_FILE = "atlas_mask.npz"
@@ -46,8 +43,7 @@ def region_fault(region: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class CohortHeader:
+class CohortHeader(Record):
     """What one must know of a cohort before reading a pixel of it.
 
     Attributes:
@@ -86,48 +82,7 @@ class CohortHeader:
     software: str
     precision: str = "float16"
     origin: Origin = "unknown"
-    format_version: int = FORMAT_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the header as plain JSON values."""
-        return {**asdict(self), "source": self.source.to_dict()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "CohortHeader":
-        """Read what `to_json` gave.
-
-        Raises:
-            CohortError: The layout is of another version, or a field is absent or of the wrong kind.
-        """
-        version = values.get("format_version") if isinstance(values, Mapping) else None
-        if version != FORMAT_VERSION:
-            raise CohortError(
-                f"the cohort header has format_version {version!r}; this software reads {FORMAT_VERSION}; "
-                "prepare the cohort again, or use the version of mris that made it"
-            )
-        try:
-            spacing = values["target_spacing"]
-            return cls(
-                regions=tuple(str(name) for name in values["regions"]),
-                unit=str(values["unit"]),
-                source=SourcePreparation.from_dict(values["source"]),
-                source_shape=_three(values["source_shape"]),
-                target_shape=_three(values["target_shape"]),
-                target_spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
-                mirror_targets=bool(values["mirror_targets"]),
-                labels=tuple(str(name) for name in values["labels"]),
-                n_pairs=int(values["n_pairs"]),
-                n_manifest_rows=int(values["n_manifest_rows"]),
-                split_rule=str(values["split_rule"]),
-                manifest_sha256=str(values["manifest_sha256"]),
-                software=str(values["software"]),
-                precision=str(values["precision"]),
-                origin=read_origin(values.get("origin")),
-            )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, SettingsError) as error:
-            raise CohortError(
-                f"the cohort header is damaged ({type(error).__name__}: {error}); prepare again"
-            ) from error
+    format_version: Literal[1] = 1
 
 
 def read_header(folder: Path) -> CohortHeader:
@@ -141,16 +96,4 @@ def read_header(folder: Path) -> CohortHeader:
         if (folder / PROGRESS_FILE).is_file():
             raise CohortError(f"cohort {str(folder)!r} is not finished; run the same `mris prepare` again: it resumes")
         raise CohortError(f"{str(folder)!r} is not a cohort (no {HEADER_FILE}); make one with `mris prepare`")
-    try:
-        values = read_json(path)
-    except (OSError, ValueError) as error:
-        raise CohortError(f"{path} is damaged ({error}); prepare the cohort again with --overwrite") from error
-    try:
-        return CohortHeader.from_json(values)
-    except CohortError as error:
-        raise CohortError(f"{path}: {error}") from error
-
-
-def _three(values: Any) -> tuple[int, int, int]:
-    first, second, third = values
-    return int(first), int(second), int(third)
+    return read_record(path, CohortHeader, CohortError, "prepare the cohort again with --overwrite")

@@ -1,7 +1,7 @@
 """Whether images show people or were simulated: what a cohort knows, and all that is made of it goes on saying."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 Origin = Literal["real", "simulated", "unknown"]
 """Of the images behind a result: "real" of people, "simulated" by a model in part or whole, or nobody has said."""
@@ -11,24 +11,6 @@ ORIGIN_COLUMN = "image_origin"
 
 SIMULATED_NOTE = "made from simulated images"
 """What a result says of itself."""
-
-
-def read_origin(value: Any) -> Origin:
-    """Read what a header says; one without the field is of a time that did not ask.
-
-    Raises:
-        ValueError: It is none of the words.
-
-    Example:
-        >>> read_origin(None)
-        'unknown'
-    """
-    if value is None:
-        return "unknown"
-    if value not in ("real", "simulated", "unknown"):
-        raise ValueError(f"origin is {value!r}, not 'real', 'simulated' or 'unknown'")
-    known: Origin = value
-    return known
 
 
 def joint_origin(parts: Iterable[Origin]) -> Origin:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from jaxtyping import Float16, Float32
+from pydantic import TypeAdapter
 
 from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.manifest import ManifestRow
-from mris.cohort.origin import Origin, read_origin
+from mris.cohort.origin import Origin
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
@@ -82,15 +83,13 @@ class PrepareSettings:
             raise SettingsError("mirror_targets is set, but no side is mirrored; name mirror_sides, or leave it out")
         if self.target_spacing is not None and usable_spacing(self.target_spacing) is None:
             raise SettingsError(f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm")
-        try:
-            read_origin(self.origin)
-        except ValueError as error:
-            raise SettingsError(f"{error}; give one of them") from error
+        if self.origin not in get_args(Origin):
+            raise SettingsError(f"origin is {self.origin!r}; give 'real', 'simulated' or 'unknown'")
 
     def to_dict(self) -> dict[str, Any]:
         """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
         return {
-            "source": self.source.to_dict(),
+            "source": TypeAdapter(SourcePreparation).dump_python(self.source, mode="json"),
             "target_size": list(self.target_size),
             "unit": self.unit,
             "mirror_targets": self.mirror_targets,

@@ -226,8 +226,8 @@ class _Work:
         write_npz(self.folder / ATLAS_MASK_FILE, mask=mask)
         notes = _notes(self.plan, self.settings, splits, self.sizes)
         report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
-        write_json(self.folder / REPORT_FILE, report.to_json())
-        write_json(self.folder / HEADER_FILE, self._header(len(splits)).to_json())
+        write_json(self.folder / REPORT_FILE, report)
+        write_json(self.folder / HEADER_FILE, self._header(len(splits)))
         work_folder.tidy(self.folder)
         require_written(self.folder / name for name in (HEADER_FILE, REPORT_FILE, ATLAS_MASK_FILE))
         return report
@@ -292,7 +292,7 @@ def _finished_report(folder: Path, assignment: work_folder.Assignment) -> Prepar
         raise CohortError(f"{str(folder)!r} holds a cohort of unknown origin; choose another OUT, or use --overwrite")
     _require_same(folder, assignment, earlier[0])
     report = read_report(folder / REPORT_FILE)
-    return replace(report, notes=(*report.notes, "the cohort was already finished; nothing was done"))
+    return report.model_copy(update={"notes": (*report.notes, "the cohort was already finished; nothing was done")})
 
 
 def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mris.errors import CohortError
-from mris.reading import LARGEST_LIST, read_json
+from mris.reading import LARGEST_LIST
+from mris.records import Record, read_record
 from mris.wording import counted
 
 MISSING_FILE = "missing file"
@@ -43,8 +44,7 @@ class Problem:
         return f"row {self.row} ({self.key}), {self.column}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class PrepareReport:
+class PrepareReport(Record):
     """The account of a preparation or a check: every row is kept, or dropped with a reason.
 
     Attributes:
@@ -60,8 +60,8 @@ class PrepareReport:
     n_rows: int
     n_kept: int
     problems: tuple[Problem, ...] = ()
-    rows_by_split: Mapping[str, int] = field(default_factory=dict)
-    subjects_by_split: Mapping[str, int] = field(default_factory=dict)
+    rows_by_split: Mapping[str, int] = {}
+    subjects_by_split: Mapping[str, int] = {}
     notes: tuple[str, ...] = ()
 
     @property
@@ -99,20 +99,8 @@ class PrepareReport:
         return "\n".join(lines + listed(self.problems, most, n_rows=self.n_rows))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as plain JSON values."""
-        return {**asdict(self), "n_dropped": self.n_dropped, "counts_by_rule": self.counts_by_rule}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "PrepareReport":
-        """Read what `to_json` gave."""
-        return cls(
-            n_rows=int(values["n_rows"]),
-            n_kept=int(values["n_kept"]),
-            problems=tuple(Problem(**problem) for problem in values["problems"]),
-            rows_by_split=dict(values["rows_by_split"]),
-            subjects_by_split=dict(values["subjects_by_split"]),
-            notes=tuple(values["notes"]),
-        )
+        """Give the report as plain JSON values, with counts for those who read the file."""
+        return {**super().to_json(), "n_dropped": self.n_dropped, "counts_by_rule": self.counts_by_rule}
 
 
 def listed(problems: Sequence[Problem], most: int | None = SHOWN, *, n_rows: int | None = None) -> list[str]:
@@ -161,10 +149,7 @@ def read_report(path: Path) -> PrepareReport:
     Raises:
         CohortError: The file is absent or damaged.
     """
-    try:
-        return PrepareReport.from_json(read_json(path, LARGEST_LIST))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CohortError(f"{path} cannot be read as a report ({error}); prepare again with --overwrite") from error
+    return read_record(path, PrepareReport, CohortError, "prepare the cohort again with --overwrite", most=LARGEST_LIST)
 
 
 def rows_with_errors(problems: Iterable[Problem]) -> frozenset[int]:

@@ -6,29 +6,30 @@ people: with a list of candidates, anybody can ask.
 """
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import field_serializer
 
 from mris.cohort.names import normal_form
 from mris.errors import BundleError
 from mris.images.write import write_json
-from mris.reading import LARGEST_LIST, read_json
+from mris.reading import LARGEST_LIST
+from mris.records import Record, read_record
 
 RECORD_FILE = "training_subjects.json"
-FORMAT_VERSION = 2
 _BYTES = 16
 
 
-@dataclass(frozen=True)
-class TrainingSubjects:
+class TrainingSubjects(Record):
     """Whom a network was trained on.
 
     Attributes:
         salt: Key of the hashes, hex; drawn for each record.
-        hashes: Of the subjects.
+        subjects: Hash of each.
         before: Records of the trained networks that it was made from.
 
     Example:
@@ -38,28 +39,40 @@ class TrainingSubjects:
     """
 
     salt: str
-    hashes: frozenset[str]
+    subjects: frozenset[str]
     before: tuple["TrainingSubjects", ...] = ()
 
     @classmethod
     def of(cls, subjects: Iterable[str], *, before: Iterable["TrainingSubjects"] = ()) -> "TrainingSubjects":
         """Record subjects; a name may occur several times."""
         salt = secrets.token_hex(_BYTES)
-        return cls(salt, frozenset(_hash(salt, str(name)) for name in subjects), tuple(before))
+        hashes = frozenset(_hash(salt, str(name)) for name in subjects)
+        return cls(salt=salt, subjects=hashes, before=tuple(before))
 
     def __len__(self) -> int:
-        return len(self.hashes)
+        return len(self.subjects)
 
     def among(self, subjects: Iterable[str]) -> list[str]:
         """Name those of some subjects who are in the record, sorted."""
         asked = {str(name) for name in subjects}
-        here = {name for name in asked if _hash(self.salt, name) in self.hashes}
+        here = {name for name in asked if _hash(self.salt, name) in self.subjects}
         return sorted(here.union(*(record.among(asked) for record in self.before)))
 
     def without(self, subjects: Sequence[str]) -> "TrainingSubjects":
         """Take subjects out: they are no longer recognized."""
-        left = self.hashes - {_hash(self.salt, str(name)) for name in subjects}
-        return TrainingSubjects(self.salt, left, tuple(record.without(subjects) for record in self.before))
+        left = self.subjects - {_hash(self.salt, str(name)) for name in subjects}
+        before = tuple(record.without(subjects) for record in self.before)
+        return TrainingSubjects(salt=self.salt, subjects=left, before=before)
+
+    @field_serializer("subjects")
+    def _sorted(self, subjects: frozenset[str]) -> list[str]:
+        return sorted(subjects)
+
+
+class _File(TrainingSubjects):
+    """The record of a network, as a file."""
+
+    format_version: Literal[2] = 2
 
 
 def write_training_subjects(folder: Path, record: TrainingSubjects) -> None:
@@ -68,7 +81,7 @@ def write_training_subjects(folder: Path, record: TrainingSubjects) -> None:
     Raises:
         OutputError: The disk refuses.
     """
-    write_json(folder / RECORD_FILE, {"format_version": FORMAT_VERSION, **_to_json(record)})
+    write_json(folder / RECORD_FILE, _File(**dict(record)))
 
 
 def read_training_subjects(folder: Path) -> TrainingSubjects | None:
@@ -81,30 +94,9 @@ def read_training_subjects(folder: Path) -> TrainingSubjects | None:
         BundleError: The record is damaged or of another version.
     """
     path = folder / RECORD_FILE
-    try:
-        values = read_json(path, LARGEST_LIST)
-        version = values["format_version"]
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}; train again"
-            )
-        return _from_json(values)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); train again") from error
-
-
-def _to_json(record: TrainingSubjects) -> dict[str, Any]:
-    before = [_to_json(one) for one in record.before]
-    return {"salt": record.salt, "subjects": sorted(record.hashes), "before": before}
-
-
-def _from_json(values: Any) -> TrainingSubjects:
-    salt, hashes = values["salt"], values["subjects"]
-    if not isinstance(salt, str) or not isinstance(hashes, list) or not all(isinstance(one, str) for one in hashes):
-        raise ValueError("its subjects are no list of hashes")
-    return TrainingSubjects(salt, frozenset(hashes), tuple(map(_from_json, values["before"])))
+    return read_record(path, _File, BundleError, "train again", most=LARGEST_LIST)
 
 
 def _hash(salt: str, name: str) -> str:

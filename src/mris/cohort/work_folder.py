@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from mris.cohort.file_sizes import FileSizes
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
@@ -16,7 +18,8 @@ from mris.cohort.pair import PrepareSettings
 from mris.cohort.report import Problem
 from mris.errors import CohortError, OutputError
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
-from mris.reading import LARGEST_LIST, parse_json, read_bytes, read_json
+from mris.reading import LARGEST_LIST, parse_json, read_bytes
+from mris.records import Record, read_record
 
 PROBLEMS_FILE = "problems.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
@@ -24,11 +27,10 @@ LOCK_FILE = ".lock"
 _LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
 _OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
 _HALF_WRITTEN = frozenset(temporary_sibling(Path(name)).name for name in _OURS)
-_Record = TypeVar("_Record", Problem, FileSizes)
+_Line = TypeVar("_Line", Problem, FileSizes)
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(Record):
     """What a folder is prepared from; work may be resumed only by the same assignment.
 
     Attributes:
@@ -63,8 +65,15 @@ def assignment_of(manifest_path: Path, settings: PrepareSettings) -> Assignment:
     if manifest_path.is_file():
         with manifest_path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-    plain = json.loads(json.dumps(settings.to_dict()))
-    return Assignment(digest.hexdigest(), str(manifest_path.resolve().parent), plain)
+    where = str(manifest_path.resolve().parent)
+    return Assignment(manifest_sha256=digest.hexdigest(), manifest_folder=where, settings=settings.to_dict())
+
+
+class _Begun(Record):
+    """What is written before the first pair: the assignment, and the problems of the manifest."""
+
+    assignment: Assignment
+    manifest_problems: tuple[Problem, ...]
 
 
 @contextlib.contextmanager
@@ -131,8 +140,7 @@ def start(folder: Path, assignment: Assignment, problems: Sequence[Problem]) -> 
     Raises:
         OutputError: The disk is full or refuses.
     """
-    state = {"assignment": asdict(assignment), "manifest_problems": [asdict(problem) for problem in problems]}
-    write_json(folder / PROGRESS_FILE, state)
+    write_json(folder / PROGRESS_FILE, _Begun(assignment=assignment, manifest_problems=tuple(problems)))
 
 
 def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
@@ -144,12 +152,8 @@ def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
     path = folder / PROGRESS_FILE
     if not path.is_file():
         return None
-    try:
-        state = read_json(path, LARGEST_LIST)
-        problems = tuple(Problem(**problem) for problem in state["manifest_problems"])
-        return Assignment(**state["assignment"]), problems
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CohortError(f"{path} is damaged ({error}); choose another OUT, or use --overwrite") from error
+    begun = read_record(path, _Begun, CohortError, "choose another OUT or use --overwrite", most=LARGEST_LIST)
+    return begun.assignment, begun.manifest_problems
 
 
 def add_problems(folder: Path, problems: Sequence[Problem]) -> None:
@@ -163,7 +167,7 @@ def add_problems(folder: Path, problems: Sequence[Problem]) -> None:
 
 def keep_problems(folder: Path, last_row: int) -> list[Problem]:
     """Forget the problems of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / PROBLEMS_FILE, last_row, lambda record: Problem(**record))
+    return _keep_lines(folder / PROBLEMS_FILE, last_row, Problem)
 
 
 def add_sizes(folder: Path, found: Sequence[FileSizes]) -> None:
@@ -177,7 +181,7 @@ def add_sizes(folder: Path, found: Sequence[FileSizes]) -> None:
 
 def keep_sizes(folder: Path, last_row: int) -> list[FileSizes]:
     """Forget the sizes of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / SIZES_FILE, last_row, FileSizes.from_json)
+    return _keep_lines(folder / SIZES_FILE, last_row, FileSizes)
 
 
 def tidy(folder: Path) -> None:
@@ -202,17 +206,18 @@ def _add_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
         ) from error
 
 
-def _keep_lines(path: Path, last_row: int, read: Callable[[dict[str, Any]], _Record]) -> list[_Record]:
+def _keep_lines(path: Path, last_row: int, kind: type[_Line]) -> list[_Line]:
     """Give the records of rows up to `last_row`, and leave only them in the file.
 
     A torn last line is none of those: records reach the disk before the rows that they are of.
     """
-    kept = []
+    kept: list[_Line] = []
+    adapter = TypeAdapter(kind)
     if path.is_file():
         for line in read_bytes(path, LARGEST_LIST).decode(errors="replace").splitlines():
             try:
-                record = read(parse_json(line))
-            except (ValueError, TypeError, KeyError):
+                record = adapter.validate_python(parse_json(line))
+            except ValueError:
                 continue
             if record.row <= last_row:
                 kept.append(record)

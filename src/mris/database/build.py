@@ -69,7 +69,7 @@ def write_entries(path: Path, header: DatabaseHeader, batches: Iterator[Entries]
     version = writer.commit()
     name = "atlas_mask.1.npz"
     write_npz(path / name, mask=mask)
-    write_json(path / HEADER_FILE, header.to_json())
+    write_json(path / HEADER_FILE, header)
     return table_state(path / TABLE_FOLDER, version, name)
 
 

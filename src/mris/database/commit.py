@@ -10,19 +10,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from mris.errors import DatabaseError, OutputError
 from mris.images.write import write_json
-from mris.reading import LARGEST_LIST, read_json
+from mris.reading import LARGEST_LIST
+from mris.records import Record, parse_record, read_record
 
 COMMIT_FILE = "commit.json"
 IndexKind = Literal["IVF_PQ", "IVF_FLAT"]
-FORMAT_VERSION = 1
+_ANEW = "index again"
 _T = TypeVar("_T")
 
 
-class TableState(BaseModel):
+class TableState(Record):
     """One database as it was committed.
 
     Attributes:
@@ -34,7 +35,7 @@ class TableState(BaseModel):
         stored: SHA-256 (hex) of the table's files, by their path relative to the table's folder, for a verification.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     version: int
     n_entries: int
@@ -44,7 +45,7 @@ class TableState(BaseModel):
     stored: Mapping[str, str] = {}
 
 
-class Commit(BaseModel):
+class Commit(Record):
     """What ``commit.json`` says.
 
     Attributes:
@@ -54,12 +55,20 @@ class Commit(BaseModel):
         removed: Subjects who were removed and whose bytes are still on the disk; a purge empties the list.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     number: int
     tables: Mapping[str, TableState]
     files: Mapping[str, str]
     removed: tuple[str, ...] = ()
+
+
+class _Sealed(Record):
+    """What the file holds: a state, and the SHA-256 (hex) of it as it was written."""
+
+    sha256: str
+    commit: Mapping[str, Any]
+    format_version: Literal[1] = 1
 
 
 def read_commit(root: Path) -> Commit:
@@ -69,20 +78,12 @@ def read_commit(root: Path) -> Commit:
         DatabaseError: The file is absent, damaged, edited, or of another version.
     """
     path = root / COMMIT_FILE
-    try:
-        values = read_json(path, LARGEST_LIST)  # it names all who were removed and not purged
-        version = values["format_version"]
-        if version == FORMAT_VERSION and values["sha256"] == _sha256_of(values["commit"]):
-            return Commit.model_validate(values["commit"])
-    except FileNotFoundError as error:
-        raise DatabaseError(
-            f"{str(root)!r} is no database or bundle (no {COMMIT_FILE}); make one with `mris index`"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:  # also pydantic's
-        raise DatabaseError(f"{path} is damaged ({type(error).__name__}); restore a copy, or index again") from error
-    if version != FORMAT_VERSION:
-        raise DatabaseError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}; index again")
-    raise DatabaseError(f"{path} is not as it was written (its SHA-256 differs); restore a copy, or index again")
+    missing = f"{str(root)!r} is no database or bundle (no {COMMIT_FILE}); make one with `mris index`"
+    # It may be long: it names all who were removed and not purged.
+    sealed = read_record(path, _Sealed, DatabaseError, _ANEW, missing=missing, most=LARGEST_LIST)
+    if sealed.sha256 != _sha256_of(sealed.commit):
+        raise DatabaseError(f"{path} is not as it was written (its SHA-256 differs); restore a copy, or {_ANEW}")
+    return parse_record(sealed.commit, Commit, DatabaseError, _ANEW, name=str(path))
 
 
 def write_commit(root: Path, commit: Commit) -> Commit:
@@ -91,8 +92,8 @@ def write_commit(root: Path, commit: Commit) -> Commit:
     Raises:
         OutputError: The disk refuses.
     """
-    values = commit.model_dump(mode="json")
-    write_json(root / COMMIT_FILE, {"format_version": FORMAT_VERSION, "sha256": _sha256_of(values), "commit": values})
+    values = commit.to_json()
+    write_json(root / COMMIT_FILE, _Sealed(sha256=_sha256_of(values), commit=values))
     return commit
 
 

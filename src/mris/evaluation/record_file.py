@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from mris.errors import CohortError
 from mris.images.write import write_json
 from mris.reading import LARGEST_LIST, read_json
+from mris.records import broken_rule
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,9 +59,7 @@ def read_record(path: Path, kind: type[Record], what: str, version: int, optiona
     try:
         return TypeAdapter(kind).validate_python(_from_plain(plain, frozenset(optional)))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CohortError(f"{name} is damaged at {where} ({first['msg']}); run the evaluation again") from error
+        raise CohortError(f"{name} is damaged ({broken_rule(error)}); run the evaluation again") from error
 
 
 def _to_plain(value: Any) -> Any:

@@ -2,24 +2,41 @@
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import field, replace
+from typing import Annotated, Any
 
 import numpy as np
 import PIL.Image
 import scipy.sparse
 from jaxtyping import Float, Float32, Float64
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from mris.errors import ImageError, SettingsError
-from mris.images.extent import Extent, alike
+from mris.images.extent import alike
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
+from mris.records import broken_rule
 
 _LEAST_VALID_WEIGHT = 0.5
 _ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
 
 
-@dataclass(frozen=True)
+_Length = Annotated[int, Field(strict=True, ge=1, le=8192)]
+_Percentile = Annotated[float, Field(strict=True, gt=0, le=100)]
+_Millimeters = Annotated[float, Field(strict=True, gt=0)]
+_SideName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(side_name)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class SourcePreparation:
     """How a source becomes the network's input; stored with every cohort, encoder and bundle.
 
@@ -36,26 +53,29 @@ class SourcePreparation:
 
     Example:
         >>> settings = SourcePreparation(size=(256, 256), mirror_sides=("right",), region_mm=140.0)
-        >>> SourcePreparation.from_dict(settings.to_dict()) == settings
-        True
+        >>> settings.shows_one_side, settings.edge_mm
+        (True, 140.0)
     """
 
-    size: tuple[int, int]
-    percentile: float = 99.0
-    mirror_sides: tuple[str, ...] = ()
-    region_mm: float | None = None
-    extent_mm: Extent | None = field(default=None, compare=False)
+    size: tuple[_Length, _Length]
+    percentile: _Percentile = 99.0
+    mirror_sides: tuple[_SideName, ...] = ()
+    region_mm: _Millimeters | None = None
+    extent_mm: tuple[_Millimeters, _Millimeters] | None = field(default=None, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _checked_size(self.size))
-        object.__setattr__(self, "percentile", _checked_percentile(self.percentile))
-        object.__setattr__(self, "mirror_sides", _checked_sides(self.mirror_sides))
-        if self.region_mm is not None:
-            if not _is_number(self.region_mm) or self.region_mm <= 0:
-                raise SettingsError(f"region_mm is {self.region_mm!r}, but must be a positive number of mm, or None")
-            object.__setattr__(self, "region_mm", float(self.region_mm))
-        if self.extent_mm is not None:
-            object.__setattr__(self, "extent_mm", _checked_extent(self.extent_mm))
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(cls, values: Any, handler: Callable[[Any], "SourcePreparation"]) -> "SourcePreparation":
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise SettingsError(f"preparation of sources: {broken_rule(error)}") from error
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: Callable[["SourcePreparation"], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out an unknown extent, so that earlier cohorts and encoders stay what they were."""
+        values = handler(self)
+        return {name: value for name, value in values.items() if (name, value) != ("extent_mm", None)}
 
     @property
     def shows_one_side(self) -> bool:
@@ -69,29 +89,6 @@ class SourcePreparation:
             return self.region_mm
         height, width = self.extent_mm
         return height if alike((height, height), (height, width)) else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a plain dictionary that JSON can hold; an unknown extent is left out."""
-        values = asdict(self) | {"size": list(self.size), "mirror_sides": list(self.mirror_sides)}
-        del values["extent_mm"]
-        return values if self.extent_mm is None else values | {"extent_mm": list(self.extent_mm)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SourcePreparation":
-        """Make settings from a dictionary such as `to_dict` gives.
-
-        Raises:
-            SettingsError: If a key is unknown or missing, or a value cannot work.
-        """
-        if not isinstance(values, Mapping):
-            raise SettingsError(f"source preparation is {values!r}, but must be a table of settings")
-        known = [one.name for one in fields(cls)]
-        unknown = sorted(str(key) for key in values if key not in known)
-        if unknown:
-            raise SettingsError(f"source preparation has unknown settings {unknown}; known are {known}")
-        if "size" not in values:
-            raise SettingsError("source preparation lacks 'size' (rows, columns)")
-        return cls(**values)
 
 
 def prepare_source(
@@ -255,7 +252,8 @@ def scale_intensity(
         ImageError: If a channel is constant up to the percentile, so that no scale exists.
         SettingsError: If the percentile is outside its range.
     """
-    percentile = _checked_percentile(percentile)
+    if not 0 < percentile <= 100:
+        raise SettingsError(f"percentile is {percentile!r}, but must be above 0 and at most 100")
     scaled = np.empty(pixels.shape, np.float32)
     for index, (channel, out) in enumerate(zip(pixels, scaled, strict=True)):
         low, anchor, high = (float(value) for value in np.percentile(channel.astype(np.float64), (0, percentile, 100)))
@@ -321,40 +319,3 @@ def _filled(image: Image) -> Float32[np.ndarray, "c h w"]:
     if missing.all(axis=(1, 2)).any():
         raise ImageError(f"image {image.origin}: a channel is NaN everywhere in the region; nothing is left to read")
     return np.where(missing, _minima(image.pixels), image.pixels)
-
-
-def _checked_size(size: Any) -> tuple[int, int]:
-    numbers = (
-        [n for n in size if _is_number(n) and n == int(n) and 1 <= n <= 8192] if isinstance(size, list | tuple) else []
-    )
-    if len(numbers) != 2 or len(size) != 2:
-        raise SettingsError(f"size is {size!r}, but must be rows and columns, two whole numbers from 1 to 8192")
-    return int(numbers[0]), int(numbers[1])
-
-
-def _checked_extent(extent: Any) -> Extent:
-    numbers = [n for n in extent if _is_number(n) and n > 0] if isinstance(extent, list | tuple) else []
-    if len(numbers) != 2 or len(extent) != 2:
-        raise SettingsError(f"extent_mm is {extent!r}, but must be height and width, two positive numbers, or None")
-    return float(numbers[0]), float(numbers[1])
-
-
-def _checked_sides(sides: Any) -> tuple[str, ...]:
-    is_list = isinstance(sides, list | tuple) and all(isinstance(side, str) and side.strip() for side in sides)
-    if not is_list:
-        raise SettingsError(f"mirror_sides is {sides!r}, but must be a list of names such as ['right']")
-    return tuple(str(side_name(side)) for side in sides)
-
-
-def _checked_percentile(percentile: Any) -> float:
-    if not _is_number(percentile) or not 0 < percentile <= 100:
-        raise SettingsError(f"percentile is {percentile!r}, but must be above 0 and at most 100")
-    return float(percentile)
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )

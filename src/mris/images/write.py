@@ -18,6 +18,7 @@ import PIL.Image
 from mris.errors import OutputError
 from mris.images.image import Spacing, usable_spacing
 from mris.images.lock import lock_descriptor
+from mris.records import Record
 
 _NIFTI1_IMAGE: Any = nib.Nifti1Image  # nibabel does not annotate it
 
@@ -170,7 +171,7 @@ def check_writable_folder(path: str | os.PathLike[str]) -> None:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write `obj` as indented UTF-8 JSON, atomically.
 
-    NumPy scalars and arrays and paths are converted. Not-a-number and infinity do not exist in JSON: say None.
+    Records, NumPy scalars and arrays and paths are converted. Not-a-number and infinity are not in JSON: say None.
 
     Raises:
         OutputError: If `obj` holds what JSON cannot hold, or the file cannot be written.
@@ -279,8 +280,8 @@ def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> Any:
 
 
 def _json_value(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
+    if isinstance(value, Record | np.generic | np.ndarray):
+        return value.to_json() if isinstance(value, Record) else value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
@@ -356,10 +357,9 @@ def _claimed_folder(path: Path, wanted: Path) -> Iterator[None]:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def _check_replaceable(path: Path, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ highest peaks, made finer by their centroid, are the joints. The network is ``we
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from scipy import ndimage
 
 from mris.errors import BundleError, ImageError, reason_of
 from mris.images.image import Image
-from mris.reading import read_json
+from mris.records import Record, read_record
 from mris.training.onnx_network import RUNTIME_ERRORS
 from mris.training.onnx_runtime import onnxruntime
 
@@ -198,29 +199,49 @@ def _heat_map(inputs: Float32[np.ndarray, "2 h w"]) -> Float32[np.ndarray, "h2 w
 
 def _confidence(share: float) -> float:
     """Logistic function of the logarithm of the share of heat; scale and offset were fitted on validation plates."""
-    facts = detector_facts()["calibration"]
-    x = float(facts["scale"]) * np.log(max(share, 1e-6)) + float(facts["offset"])
+    calibration = detector_facts().calibration
+    x = calibration.scale * np.log(max(share, 1e-6)) + calibration.offset
     return float(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))))
 
 
+class Calibration(Record):
+    """From a share of heat to a confidence, see `_confidence`."""
+
+    scale: float
+    offset: float
+
+
+class DetectorFacts(Record):
+    """What is known about the network.
+
+    Attributes:
+        pixel_mm: Size in mm of the pixels that it sees.
+        stride: Input pixels for each pixel of its answer.
+        calibration: Of its confidence.
+        validation: Counts on plates of the kind that it was trained on, of other subjects.
+        sha256: SHA-256 (hex) of the weights' file.
+    """
+
+    pixel_mm: float
+    stride: int
+    calibration: Calibration
+    validation: Mapping[str, int | float]
+    sha256: str
+
+
 @functools.cache
-def detector_facts() -> dict[str, Any]:
-    """What is known about the network: preprocessing, calibration, training, checksum.
+def detector_facts() -> DetectorFacts:
+    """Read what lies beside the network's weights.
 
     Raises:
         BundleError: If the file is missing or damaged.
     """
-    path = WEIGHTS.with_suffix(".json")
-    try:
-        facts = read_json(path)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read ({reason_of(error)}); install mris again") from error
-    return facts
+    return read_record(WEIGHTS.with_suffix(".json"), DetectorFacts, BundleError, "install mris again")
 
 
 @functools.cache
 def _session() -> Any:
-    expected = detector_facts()["sha256"]
+    expected = detector_facts().sha256
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

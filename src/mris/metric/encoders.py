@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,81 +12,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mris.cohort.header import CohortHeader
-from mris.cohort.origin import Origin, read_origin
+from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects, write_training_subjects
 from mris.errors import TrainingError
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json
-from mris.reading import read_json, regular_size
+from mris.reading import regular_size
+from mris.records import read_record
+from mris.training.card import ENCODER_FILE, EncoderCard, EncoderSpec
 from mris.training.checkpoints import write_tensors
-from mris.training.networks import Architecture, Stem, build_network
+from mris.training.networks import build_network
 from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Sources, Targets
 
-FORMAT_VERSION = 1
-_WEIGHTS, _SPEC = "encoder.safetensors", "encoder.json"
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """Everything about a pair of encoders but their weights.
-
-    Attributes:
-        regions: target regions, in the order of the target encoder's channels.
-        source_shape: ``(c, h, w)`` of a prepared source.
-        target_shape: ``(r, h, w)`` of a target.
-        target_scale: targets are divided by this before the network sees them, in their own unit (3 mm in the paper).
-        unit: the targets' unit.
-        target_spacing: pixel spacing of targets in mm (row, column), or None where unknown.
-        preparation: how a source image is prepared.
-        architecture, width, stem, embedding_dim: see `mris.training.networks.build_network`.
-        origin: whether they were trained on images of people or simulated ones.
-    """
-
-    regions: tuple[str, ...]
-    source_shape: tuple[int, int, int]
-    target_shape: tuple[int, int, int]
-    target_scale: float
-    unit: str
-    target_spacing: tuple[float, float] | None
-    preparation: SourcePreparation
-    architecture: Architecture = "resnet18"
-    width: int = 64
-    stem: Stem = "standard"
-    embedding_dim: int = 512
-    origin: Origin = "unknown"
-
-    @classmethod
-    def for_cohort(
-        cls, header: CohortHeader, *, regions: tuple[str, ...], target_scale: float, **network: Any
-    ) -> "EncoderSpec":
-        """Describe encoders for the images of a cohort, reading `regions` of its targets."""
-        return cls(
-            regions=regions,
-            source_shape=header.source_shape,
-            target_shape=(len(regions), *header.target_shape[1:]),
-            target_scale=target_scale,
-            unit=header.unit,
-            target_spacing=header.target_spacing,
-            preparation=header.source,
-            origin=header.origin,
-            **network,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; an unknown origin is left out, so that earlier encoders keep their fingerprints."""
-        values = {**asdict(self), "preparation": self.preparation.to_dict()}
-        return {name: value for name, value in values.items() if (name, value) != ("origin", "unknown")}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderSpec":
-        """Invert `to_dict`; names that are not fields are ignored."""
-        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-        known["preparation"] = SourcePreparation.from_dict(values["preparation"])
-        known["origin"] = read_origin(values.get("origin"))
-        return cls(**known)
+_WEIGHTS = "encoder.safetensors"
 
 
 class DualEncoder(nn.Module):
@@ -136,11 +73,15 @@ class DualEncoder(nn.Module):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of weights and description."""
-        digest = hashlib.sha256(json.dumps(self.spec.to_dict(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def card(self, **others: Any) -> EncoderCard:
+        """Say what the encoders are, to be written beside them."""
+        return EncoderCard(**dict(self.spec), fingerprint=self.fingerprint, **others)
 
     def encode_sources(self, sources: Sources) -> Embeddings:
         """Embed prepared sources ``(n, c, h, w)`` as unit vectors ``(n, d)``."""
@@ -165,9 +106,7 @@ class DualEncoder(nn.Module):
         write_tensors(folder / _WEIGHTS, {name: tensor.contiguous() for name, tensor in self.state_dict().items()})
         if self.training_subjects is not None:
             write_training_subjects(folder, self.training_subjects)
-        write_json(
-            folder / _SPEC, {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **self.spec.to_dict()}
-        )
+        write_json(folder / ENCODER_FILE, self.card())
 
     @classmethod
     def load(cls, folder: str | Path) -> "DualEncoder":
@@ -177,21 +116,17 @@ class DualEncoder(nn.Module):
             TrainingError: files missing or damaged, a format of another version, or other weights than described.
         """
         folder = Path(folder)
+        way_out = "is this the folder of a finished run?"
+        missing = f"{folder} holds no encoder (no {ENCODER_FILE}); {way_out}"
+        card = read_record(folder / ENCODER_FILE, EncoderCard, TrainingError, "train again", missing=missing)
         try:
-            values = read_json(folder / _SPEC)
-            if values["format_version"] != FORMAT_VERSION:
-                raise TrainingError(
-                    f"encoder {folder} has format version {values['format_version']}, this mris reads {FORMAT_VERSION}"
-                )
-            encoder = cls(EncoderSpec.from_dict(values))
+            encoder = cls(card.spec)
             regular_size(folder / _WEIGHTS)
             encoder.load_state_dict(load_file(folder / _WEIGHTS))
-            encoder.training_subjects = read_training_subjects(folder)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise TrainingError(
-                f"{folder} holds no readable encoder ({reason}); is this the folder of a finished run?"
-            ) from error
-        if encoder.fingerprint != values["fingerprint"]:
-            raise TrainingError(f"encoder {folder}: weights are not those its {_SPEC} describes; train again")
+            raise TrainingError(f"{folder} holds no readable encoder ({reason}); {way_out}") from error
+        if encoder.fingerprint != card.fingerprint:
+            raise TrainingError(f"encoder {folder}: weights are not those its {ENCODER_FILE} describes; train again")
+        encoder.training_subjects = read_training_subjects(folder)
         return encoder

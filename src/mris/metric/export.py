@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mris.cohort.training_subjects import write_training_subjects
 from mris.images.write import write_json
-from mris.metric.encoders import FORMAT_VERSION, DualEncoder
+from mris.metric.encoders import DualEncoder
+from mris.training.card import ENCODER_FILE
 from mris.training.export import export_network
 from mris.training.run import software_versions
 
@@ -57,15 +58,7 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
             output_name="embedding",
             tolerance=LARGEST_DIFFERENCE,
         )
-    write_json(
-        folder / "encoder.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "fingerprint": encoder.fingerprint,
-            **spec.to_dict(),
-            "versions": software_versions(),
-        },
-    )
+    write_json(folder / ENCODER_FILE, encoder.card(versions=software_versions()))
     if encoder.training_subjects is not None:
         write_training_subjects(folder, encoder.training_subjects)
     return folder

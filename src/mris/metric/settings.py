@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mris.defaults import N_NEIGHBORS
 from mris.metric.losses import Reduction
-from mris.training.networks import Architecture, Stem
+from mris.training.card import Architecture, Stem
 from mris.training.recipe import Recipe
 
 PresetName = Literal["paper", "small"]

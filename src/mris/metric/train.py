@@ -10,9 +10,10 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import TrainingError
 from mris.metric.data import PairsData
-from mris.metric.encoders import DualEncoder, EncoderSpec
+from mris.metric.encoders import DualEncoder
 from mris.metric.module import MONITOR, MetricModule
 from mris.metric.settings import TrainSettings, preset
+from mris.training.card import EncoderSpec
 from mris.training.networks import imagenet_weights_file, load_weights
 from mris.training.run import Run, describe_run
 from mris.training.trainer import check_devices

@@ -18,9 +18,10 @@ from mris.images.write import atomic_directory, write_json
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
-from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES, OnnxEncoder
+from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
+from mris.training.card import ENCODER_FILE
 
-MEMBER_FILES = (*GRAPH_FILES, CARD_FILE, RECORD_FILE)
+MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)
 """What a member has of its encoder."""
 
 
@@ -71,7 +72,9 @@ def build_bundle(
             for file in files:
                 shutil.copyfile(encoder.folder / file, folder / file)
             checksums = {file: file_sha256(folder / file) for file in files}
-            headers.append(MemberHeader(name, encoder.regions, encoder.fingerprint, checksums))
+            headers.append(
+                MemberHeader(name=name, regions=encoder.regions, fingerprint=encoder.fingerprint, checksums=checksums)
+            )
             tables[database_folder(headers[-1])] = build_entries(
                 folder / "database", chosen, OnnxEncoder(folder), batch_size=batch_size, progress=progress
             )
@@ -86,7 +89,7 @@ def build_bundle(
             members=tuple(headers),
             origin=joint_origin([cohort.header.origin, *(encoder.origin for encoder in encoders)]),
         )
-        write_json(temporary / HEADER_FILE, header.to_json())
+        write_json(temporary / HEADER_FILE, header)
         commit = commit_first(temporary, tables, [HEADER_FILE])
         Bundle.open(temporary).write_card(commit)
     return Bundle.open(out)

@@ -10,7 +10,8 @@ from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError
 from mris.images.extent import alike
 from mris.synthesis.bundle_header import MemberHeader
-from mris.synthesis.onnx_encoder import CARD_FILE, OnnxEncoder
+from mris.synthesis.onnx_encoder import OnnxEncoder
+from mris.training.card import ENCODER_FILE
 
 
 def database_folder(member: MemberHeader) -> str:
@@ -28,7 +29,7 @@ def open_encoder(path: Path, member: MemberHeader) -> OnnxEncoder:
     if not folder.is_dir():
         raise BundleError(f"bundle {path}: member {member.name!r} is missing; restore a copy, or index again")
     encoder = OnnxEncoder(folder, checksums=member.checksums)
-    for name in (CARD_FILE, RECORD_FILE):
+    for name in (ENCODER_FILE, RECORD_FILE):
         if name in member.checksums and file_sha256(folder / name) != member.checksums[name]:
             raise BundleError(f"{folder / name} is not the file that was indexed; restore a copy, or index again")
     return encoder

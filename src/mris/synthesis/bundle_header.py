@@ -1,21 +1,21 @@
 """The header of a bundle: `bundle.json`, its identity, members and checksums."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from mris.cohort.origin import Origin, read_origin
+from pydantic import Field, model_validator
+
+from mris.cohort.origin import Origin
 from mris.errors import BundleError
-from mris.reading import read_json
-from mris.synthesis.onnx_encoder import CARD_FILE, GRAPH_FILES
+from mris.records import Record, read_record
+from mris.synthesis.onnx_encoder import GRAPH_FILES
+from mris.training.card import ENCODER_FILE
 
-FORMAT_VERSION = 2
 HEADER_FILE = "bundle.json"
 
 
-@dataclass(frozen=True)
-class MemberHeader:
+class MemberHeader(Record):
     """One pair of encoders of a bundle: its name, regions, fingerprint, and SHA-256 (hex) of its files."""
 
     name: str
@@ -23,9 +23,14 @@ class MemberHeader:
     fingerprint: str
     checksums: Mapping[str, str]
 
+    @model_validator(mode="after")
+    def _is_usable(self) -> "MemberHeader":
+        if Path(self.name).name != self.name or not {*GRAPH_FILES, ENCODER_FILE} <= self.checksums.keys():
+            raise ValueError("a member's name is that of a folder, and it has checksums of all its files")
+        return self
 
-@dataclass(frozen=True)
-class BundleHeader:
+
+class BundleHeader(Record):
     """What ``bundle.json`` holds: what stays as it is when entries come and go.
 
     Attributes:
@@ -43,72 +48,16 @@ class BundleHeader:
     software: str
     unit: str
     manifest_sha256: str
-    members: tuple[MemberHeader, ...]
+    members: tuple[MemberHeader, ...] = Field(min_length=1)
     origin: Origin = "unknown"
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the header as plain JSON values."""
-        members = [
-            {"name": m.name, "regions": m.regions, "fingerprint": m.fingerprint, "checksums": dict(m.checksums)}
-            for m in self.members
-        ]
-        fields = {name: getattr(self, name) for name in ("id", "created", "software", "unit")}
-        return {
-            "format_version": FORMAT_VERSION,
-            **fields,
-            "manifest_sha256": self.manifest_sha256,
-            "members": members,
-            "origin": self.origin,
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "BundleHeader":
-        """Read what `to_json` gave.
-
-        Raises:
-            BundleError: The layout is of another version, or a field is absent or of the wrong kind.
-        """
-        version = values.get("format_version") if isinstance(values, Mapping) else None
-        if version != FORMAT_VERSION:
-            raise BundleError(f"format_version is {version!r}; this software reads {FORMAT_VERSION}; index again")
-        try:
-            members = tuple(
-                MemberHeader(
-                    name=str(member["name"]),
-                    regions=tuple(str(region) for region in member["regions"]),
-                    fingerprint=str(member["fingerprint"]),
-                    checksums={str(name): str(value) for name, value in member["checksums"].items()},
-                )
-                for member in values["members"]
-            )
-            text = {name: str(values[name]) for name in ("id", "created", "software", "unit", "manifest_sha256")}
-            return cls(members=members, origin=read_origin(values.get("origin")), **text)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(
-                f"it is damaged ({type(error).__name__}: {error}); restore a copy or index again"
-            ) from error
+    format_version: Literal[2] = 2
 
 
 def read_header(path: Path) -> BundleHeader:
     """Read the header of a bundle's folder.
 
     Raises:
-        BundleError: There is no bundle, or its header is damaged.
+        BundleError: There is no bundle, or its header is damaged or of another version.
     """
-    file = path / HEADER_FILE
-    try:
-        values = read_json(file)
-    except FileNotFoundError as error:
-        raise BundleError(f"{str(path)!r} is not a bundle (no {HEADER_FILE}); make one with `mris index`") from error
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{file} cannot be read ({error}); restore a copy, or index again") from error
-    try:
-        header = BundleHeader.from_json(values)
-    except BundleError as error:
-        raise BundleError(f"{file}: {error}") from error
-    needed = {*GRAPH_FILES, CARD_FILE}
-    if not header.members or any(
-        Path(member.name).name != member.name or not needed.issubset(member.checksums) for member in header.members
-    ):
-        raise BundleError(f"{file}: it names no usable member; restore a copy, or index again")
-    return header
+    missing = f"{str(path)!r} is not a bundle (no {HEADER_FILE}); make one with `mris index`"
+    return read_record(path / HEADER_FILE, BundleHeader, BundleError, "index again", missing=missing)

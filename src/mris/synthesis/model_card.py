@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mris.cohort.origin import Origin
-from mris.synthesis.onnx_encoder import EncoderCard
+from mris.training.card import EncoderCard
 
 FEWEST_SUBJECTS = 10
 """A value that fewer subjects share is not shown: with what else is known, it would point at them."""

@@ -1,91 +1,20 @@
 """`OnnxEncoder`: trained encoders that run on ONNX Runtime alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mris.cohort.origin import Origin, read_origin
+from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import read_training_subjects
-from mris.errors import BundleError, SettingsError
+from mris.errors import BundleError
 from mris.images.transforms import SourcePreparation
-from mris.reading import read_json
+from mris.records import read_record
+from mris.training.card import ENCODER_FILE, EncoderCard
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import Embeddings, Sources, Targets
 
-FORMAT_VERSION = 1
-CARD_FILE = "encoder.json"
 GRAPH_FILES = ("source.onnx", "target.onnx")
-
-
-@dataclass(frozen=True)
-class EncoderCard:
-    """All about a pair of encoders but their weights, as ``encoder.json`` says it.
-
-    Attributes:
-        fingerprint: SHA-256 (hex) of weights and settings.
-        regions: Target regions, in the order of the target encoder's channels.
-        source_shape: (c, h, w) of a prepared source.
-        target_shape: (r, h, w) of a target.
-        target_scale: Targets are divided by this before the network sees them.
-        embedding_dim: Length of an embedding.
-        unit: Unit of the targets.
-        target_spacing: Size of a target pixel (row, column) in mm, or None.
-        preparation: How an image becomes a prepared source.
-        origin: Whether it was trained on images of people or simulated ones.
-    """
-
-    fingerprint: str
-    regions: tuple[str, ...]
-    source_shape: tuple[int, int, int]
-    target_shape: tuple[int, int, int]
-    target_scale: float
-    embedding_dim: int
-    unit: str
-    target_spacing: tuple[float, float] | None
-    preparation: SourcePreparation
-    origin: Origin = "unknown"
-
-
-def read_card(folder: Path) -> EncoderCard:
-    """Read ``encoder.json`` of an exported encoder.
-
-    Raises:
-        BundleError: It is missing, damaged or of another version.
-    """
-    path = folder / CARD_FILE
-    try:
-        values: Any = read_json(path)
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{str(folder)!r} is no exported encoder (no {CARD_FILE}); `mris index` exports one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read ({error}); restore a copy, or run `mris index` again") from error
-    version = values.get("format_version") if isinstance(values, Mapping) else None
-    if version != FORMAT_VERSION:
-        raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
-    try:
-        spacing = values["target_spacing"]
-        card = EncoderCard(
-            fingerprint=str(values["fingerprint"]),
-            regions=tuple(str(name) for name in values["regions"]),
-            source_shape=_shape(values["source_shape"]),
-            target_shape=_shape(values["target_shape"]),
-            target_scale=float(values["target_scale"]),
-            embedding_dim=int(values["embedding_dim"]),
-            unit=str(values["unit"]),
-            target_spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
-            preparation=SourcePreparation.from_dict(values["preparation"]),
-            origin=read_origin(values.get("origin")),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, SettingsError) as error:
-        raise BundleError(f"{path} is damaged ({type(error).__name__}: {error}); run `mris index` again") from error
-    if len(card.regions) != card.target_shape[0] or not card.target_scale > 0:
-        raise BundleError(f"{path} names regions {card.regions} for targets {card.target_shape}, which contradict")
-    return card
 
 
 class OnnxEncoder:
@@ -112,7 +41,9 @@ class OnnxEncoder:
             BundleError: The card is missing or damaged, or a network's file is missing.
         """
         self.folder = Path(folder)
-        self.card = read_card(self.folder)
+        missing = f"{str(folder)!r} is no exported encoder (no {ENCODER_FILE}); `mris index` exports one"
+        anew = "run `mris index` again"
+        self.card = read_record(self.folder / ENCODER_FILE, EncoderCard, BundleError, anew, missing=missing)
         self.training_subjects = read_training_subjects(self.folder)
         card, known = self.card, dict(checksums or {})
         shapes = {"source": card.source_shape, "target": card.target_shape}
@@ -178,8 +109,3 @@ class OnnxEncoder:
         """
         scaled = np.nan_to_num(np.asarray(targets, dtype=np.float32), nan=0.0) / np.float32(self.card.target_scale)
         return self._networks["target"].run(scaled)
-
-
-def _shape(values: Any) -> tuple[int, int, int]:
-    first, second, third = (int(value) for value in values)
-    return first, second, third

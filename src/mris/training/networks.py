@@ -1,7 +1,7 @@
 """Convolutional networks that turn an image into one vector, their starting weights, and strides that are safe."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from mris.errors import SettingsError
 from mris.reading import regular_size
+from mris.training.card import Architecture, Stem
 from mris.training.monai_library import ResNet, ResNetBlock
-
-Architecture = Literal["resnet18", "efficientnet-lite0"]
-Stem = Literal["standard", "fine"]
 
 
 def build_network(
