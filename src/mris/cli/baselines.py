@@ -130,9 +130,16 @@ def synthesize(
 
     from mris.baselines.files import predict_files
     from mris.baselines.predictor import open_baseline
+    from mris.knee.anatomy import KNEE
 
     outcomes = predict_files(
-        open_baseline(run), files, out, side=side, spacing=(spacing, spacing) if spacing else None, on_error=on_error
+        open_baseline(run),
+        files,
+        out,
+        anatomy=KNEE,
+        side=side,
+        spacing=(spacing, spacing) if spacing else None,
+        on_error=on_error,
     )
     n_done = 0
     for outcome in track(outcomes, "Predicting", total=len(files), console=Console(stderr=True), disable=quiet):

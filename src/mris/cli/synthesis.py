@@ -29,8 +29,8 @@ from mris.synthesis.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.wording import counted
 
 if TYPE_CHECKING:
+    from mris.knee.knee_finder import KneeFinder
     from mris.serving.outputs import Format
-    from mris.serving.queries import KneeFinder
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -106,8 +106,8 @@ def synthesize(
 
     from mris.cohort.names import normal_form
     from mris.cohort.origin import SIMULATED_NOTE
+    from mris.knee.anatomy import KNEE, REGION_MM
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
-    from mris.knee.radiograph import REGION_MM
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look
     from mris.synthesis.bundle import Bundle
@@ -119,7 +119,7 @@ def synthesize(
         side=side,
         center=None if center is None else parse_center(center, "--center"),
         spacing=(spacing, spacing) if spacing else None,
-        knees=_knees(knees, right, left),
+        finder=_knees(knees, right, left),
         exclude_subject=exclude_subject,
         formats=_formats(formats, few=few),
         pictures=few if pictures is None else pictures,
@@ -135,13 +135,13 @@ def synthesize(
     if opened.header.origin == "simulated":
         typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     preparation = opened.members[0].encoder.card.preparation
-    if options.knees is not None and preparation.region_mm is None and preparation.extent_mm is None:
+    if options.finder is not None and preparation.region_mm is None and preparation.extent_mm is None:
         typer.echo(
             f"note: the bundle does not tell how many mm its sources show; regions of {REGION_MM:g} mm are cut, and "
             "their scale is wrong if it was made of others",
             err=True,
         )
-    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
+    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject, anatomy=KNEE)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
@@ -154,7 +154,7 @@ def synthesize(
             console.out(f"skipped: {outcome.problem}", highlight=False)  # above the bar; typer.echo writes into it
         for note in outcome.notes:
             console.out(f"note: {note}", highlight=False)
-    found = "" if options.knees is None else f", {counted(n_queries, 'knee')},"
+    found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:
         raise ImageError("no file could be used; the reasons stand above")
@@ -162,7 +162,7 @@ def synthesize(
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
     from mris.knee.center_sheet import read_center_sheet
-    from mris.serving.queries import KneeFinder
+    from mris.knee.knee_finder import KneeFinder
 
     centers = joint_centers(right, left)
     if knees is None:

@@ -31,11 +31,11 @@ def read_origin(value: Any) -> Origin:
     return known
 
 
-def joint_origin(parts: Iterable[Origin]) -> Origin:
+def common_origin(parts: Iterable[Origin]) -> Origin:
     """Tell what is made of several parts: simulated if any is, real if all are.
 
     Example:
-        >>> joint_origin(["real", "simulated", "unknown"]), joint_origin(["real", "unknown"])
+        >>> common_origin(["real", "simulated", "unknown"]), common_origin(["real", "unknown"])
         ('simulated', 'unknown')
     """
     found: set[Origin] = set(parts)

@@ -13,7 +13,8 @@ from mris.cohort.origin import Origin, read_origin
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
-from mris.images.admission import admit
+from mris.images.admission import ANY, admit
+from mris.images.anatomy import Anatomy
 from mris.images.extent import Extent, extent_of
 from mris.images.header import Side
 from mris.images.image import Image, usable_spacing
@@ -50,6 +51,7 @@ class PrepareSettings:
         target_spacing: Row and column spacing in mm of target files that state none (NPY, NPZ, PNG).
         exclude: Names of pairs to leave out: keys, or first parts of keys (see `read_exclusions`).
         origin: Whether the images are of people or simulated, where the manifest does not say.
+        anatomy: The part of the body that the sources show; it decides which are let in.
 
     Raises:
         SettingsError: A value cannot work.
@@ -67,6 +69,7 @@ class PrepareSettings:
     target_spacing: tuple[float, float] | None = None
     exclude: tuple[str, ...] = ()
     origin: Origin = "unknown"
+    anatomy: Anatomy = ANY
 
     def __post_init__(self) -> None:
         size = tuple(self.target_size)
@@ -88,7 +91,7 @@ class PrepareSettings:
             raise SettingsError(f"{error}; give one of them") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
+        """Give all that decides the cohort's content as plain JSON values (not `on_error`, `workers` or `anatomy`)."""
         return {
             "source": self.source.to_dict(),
             "target_size": list(self.target_size),
@@ -200,8 +203,8 @@ def target_columns(regions: Sequence[str]) -> tuple[str, ...]:
     """Name the columns of a manifest that hold the targets of its regions.
 
     Example:
-        >>> target_columns(("femoral", "tibial"))
-        ('target_femoral', 'target_tibial')
+        >>> target_columns(("upper", "lower"))
+        ('target_upper', 'target_lower')
     """
     return ("target",) if tuple(regions) == ("target",) else tuple(f"target_{region}" for region in regions)
 
@@ -233,7 +236,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
         problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
     image = image.corrected(spacing=row.spacing, side=cast(Side, row.side) if row.side else None)
     try:
-        admitted = admit(image, settings.source, center=row.center)
+        admitted = admit(image, settings.source, anatomy=settings.anatomy, center=row.center)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source does not fit"))
         return None

@@ -88,8 +88,8 @@ def evaluate(
         cohort: The test view of a cohort.
         training: The training view, for mean map, atlas mask and data range.
         by: Labels whose values split the images into strata; a missing label is a stratum of its own.
-        merge: Values of a label that share a stratum, ``{"klg": {"0": "0-1", "1": "0-1"}}``.
-        prevalence: For a label of `by` the weight of each stratum, ``{"klg": {"0-1": 0.56, "2": 0.27, "3": 0.17}}``:
+        merge: Values of a label that share a stratum, ``{"grade": {"0": "0-1", "1": "0-1"}}``.
+        prevalence: For a label of `by` the weight of each stratum, ``{"grade": {"0-1": 0.56, "2": 0.27, "3": 0.17}}``:
             one more stratum `WEIGHTED`, the weighted mean of the strata's means. Weights need not sum to 1; a stratum
             without test images is left out and named.
         costs: What is known of a method's cost, by its name.

@@ -158,7 +158,7 @@ class Prevalence:
         """Give the weights that a region's mean was made with: of the strata with images, summing to 1.
 
         Example:
-            >>> Prevalence("klg", {"2": 3, "3": 1, "4": 1}, {"femoral": ("4",)}).shares("femoral")
+            >>> Prevalence("grade", {"2": 3, "3": 1, "4": 1}, {"upper": ("4",)}).shares("upper")
             {'2': 0.75, '3': 0.25}
         """
         kept = {name: weight for name, weight in self.weights.items() if weight > 0 and name not in self.absent[region]}

@@ -279,8 +279,8 @@ def file_name(text: str) -> str:
     """Make a name of a file of any text.
 
     Example:
-        >>> file_name("medial tibia/left")
-        'medial_tibia_left'
+        >>> file_name("upper half/left")
+        'upper_half_left'
     """
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._") or "region"
 

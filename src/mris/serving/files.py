@@ -15,7 +15,7 @@ from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
-from mris.serving.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
+from mris.serving.queries import FileQuery, RegionFinder, read_queries
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
@@ -31,7 +31,7 @@ class FileOptions:
         side: Side of the body where a file does not say.
         center: Row and column of the region's center, in pixels; the middle if None.
         spacing: Pixel spacing (row, column) in mm where a file states none.
-        knees: How the knees of a plate are found, each of which is a query; None takes each file for one query.
+        finder: How the regions of a plate are found, each of which is a query; None takes each file for one query.
         exclude_subject: Subject whose entries are not used.
         formats: Of "nifti", "npz" and "png".
         pictures: Also draw the neighbors of each query.
@@ -44,7 +44,7 @@ class FileOptions:
     side: Literal["left", "right"] | None = None
     center: tuple[float, float] | None = None
     spacing: tuple[float, float] | None = None
-    knees: KneeFinder | None = None
+    finder: RegionFinder | None = None
     exclude_subject: str | None = None
     formats: tuple[Format, ...] = ("nifti", "png")
     pictures: bool = True
@@ -61,7 +61,7 @@ class FileOutcome:
     Attributes:
         path: The file.
         written: All results.
-        n_queries: How many images were synthesized: one, or one a knee.
+        n_queries: How many images were synthesized: one, or one a region that was found.
         notes: What was done otherwise than the file asks for.
         problem: Why nothing was written, or None.
     """
@@ -93,7 +93,7 @@ def synthesize_files(
     Args:
         synthesizer: Of a bundle, or a `mris.Synthesizer`.
         files: Source images; ``file.npz::key`` names an array of an archive.
-        out_dir: Folder for the results, each named after its file, and after the knee where a file is a plate.
+        out_dir: Folder for the results, each named after its file, and after the side where a file is a plate.
         options: See `FileOptions`.
 
     Yields:
@@ -155,8 +155,9 @@ def _read(
                 side=options.side,
                 center=options.center,
                 spacing=options.spacing,
-                knees=options.knees,
+                finder=options.finder,
                 preparation=synthesizer.preparation,
+                anatomy=synthesizer.anatomy,
             )
             header = read_source_header(path) if options.dicom else None
             prepared += [_prepare(synthesizer, query, header) for query in queries]
@@ -257,7 +258,7 @@ def _dicom_objects(
     return encoded_dicom_objects(
         query.stem,
         synthesis,
-        DerivedFrom(query.header, query.facts.side, query.mirrored),
+        DerivedFrom(query.header, query.facts.side, query.mirrored, synthesizer.anatomy),
         synthesizer.neighbor_maps(synthesis, N_PICTURED),
         query.source,
         salt=options.salt,
@@ -309,10 +310,11 @@ def _sha256(path: Path) -> str:
 
 def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
     preparation = synthesizer.preparation
-    if options.center is not None and options.knees is not None:
+    if options.center is not None and options.finder is not None:
+        anatomy = synthesizer.anatomy
         raise SettingsError(
-            "a center is given, and knees are to be found; --center is for files of one knee, --right and --left for "
-            "plates"
+            f"a center is given, and {anatomy.plural} are to be found; --center is for files of one {anatomy.name}, "
+            "--right and --left for plates"
         )
     if options.center is not None and preparation is not None and preparation.region_mm is None:
         raise SettingsError("a center is given, but these encoders see whole images; leave it out")
@@ -326,7 +328,7 @@ def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: Fi
     folder = out_dir.resolve()
     makers: dict[str, Path] = {}
     for path, stem in named:
-        stems = [stem] if options.knees is None else [stem + suffix for suffix in KNEE_SUFFIXES]
+        stems = [stem] if options.finder is None else [f"{stem}_{side}" for side in options.finder.sides]
         for name in (name for one in stems for name in result_names(one, options)):
             if folder / name in queries:
                 raise SettingsError(f"the result {out_dir / name} would replace a query; choose another folder")
