@@ -1,6 +1,7 @@
 """``mris synthesize``."""
 
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,7 +31,9 @@ from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.knee.knee_finder import KneeFinder
+    from mris.serving.means import Parts
     from mris.serving.outputs import Format
+    from mris.synthesis.bundle import Bundle
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -79,6 +82,13 @@ def synthesize(
             "`mris thickness` (atlas) or of the digital cohort (phantom)."
         ),
     ] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the atlas of `mris thickness`, if that made the bundle's maps: means.csv then has rows "
+            "for parts of the cartilages."
+        ),
+    ] = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM results into the study of each source (DICOM too).")
     ] = False,
@@ -92,7 +102,8 @@ def synthesize(
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
 
     For each file: the map in the target's unit, the spread of its neighbors, STEM_provenance.json with neighbors,
-    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it.
+    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it. For all of
+    them: means.csv, the mean of each region; rows of earlier runs stay.
 
     With --knees (or --right, --left) a file is a plate of one or both knees: STEM_right and STEM_left. With --dicom
     also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values. With
@@ -129,6 +140,8 @@ def synthesize(
         look=Look(edges={None: {}, "atlas": ATLAS_EDGES, "phantom": PHANTOM_EDGES}[edges]),
     )
     opened = Bundle.open(bundle)
+    if atlas is not None:
+        options = replace(options, parts=_parts(atlas, opened))
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
@@ -170,6 +183,18 @@ def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinde
     if centers:
         raise SettingsError(f"--knees is {knees!r}, and centers are given by hand; leave out one of them")
     return KneeFinder() if knees == "detect" else KneeFinder(sheet=read_center_sheet(Path(knees)))
+
+
+def _parts(atlas: Path, bundle: "Bundle") -> "Parts":
+    from mris.knee.cartilage_atlas import open_atlas
+    from mris.knee.map_parts import map_parts
+
+    masks = {
+        region: mask
+        for member in bundle.members
+        for region, mask in zip(member.database.header.regions, member.database.atlas_mask, strict=True)
+    }
+    return map_parts(open_atlas(atlas), masks)
 
 
 def _salt() -> bytes:

@@ -13,6 +13,7 @@ from mris.errors import ImageError, SettingsError
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
+from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means, write_means
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
@@ -39,6 +40,7 @@ class FileOptions:
         salt: De-identify these two, with this key of the replacements (`mris.serving.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
         look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
+        parts: For a region, parts of its maps whose means are written beside its own.
     """
 
     side: Literal["left", "right"] | None = None
@@ -52,6 +54,7 @@ class FileOptions:
     salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
     look: Look = field(default_factory=Look)
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def synthesize_files(
 ) -> Iterator[FileOutcome]:
     """Synthesize the target of each file, a batch at a time; memory does not grow with their number.
 
+    At the end the means of all maps go into `MEANS_FILE`, where rows of earlier queries stay; also where a file stops
+    the work.
+
     Args:
         synthesizer: Of a bundle, or a `mris.Synthesizer`.
         files: Source images; ``file.npz::key`` names an array of an archive.
@@ -109,7 +115,21 @@ def synthesize_files(
     out_dir = Path(out_dir)
     _check_results(named, out_dir, options)
     _check_options(synthesizer, options)
-    for start in range(0, len(files), BATCH_SIZE):
+    read_means(out_dir / MEANS_FILE)  # what cannot be continued is refused before the work, not after it
+    means: list[MeanRow] = []
+    try:
+        for outcome, rows in _outcomes(synthesizer, named, out_dir, options):
+            means += rows
+            yield outcome
+    finally:
+        if means:
+            write_means(out_dir, means)
+
+
+def _outcomes(
+    synthesizer: BatchSynthesizer, named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions
+) -> Iterator[tuple[FileOutcome, list[MeanRow]]]:
+    for start in range(0, len(named), BATCH_SIZE):
         batch = named[start : start + BATCH_SIZE]
         prepared, problems = _read(synthesizer, batch, options)
         synthesized: list[tuple[_Prepared, Synthesis]] = []
@@ -129,16 +149,17 @@ def synthesize_files(
         for path, _ in batch:
             of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
             if path in problems:
-                yield FileOutcome(path, problem=problems[path])
+                yield FileOutcome(path, problem=problems[path]), []
                 continue
             try:
                 objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
             except ImageError as error:
                 if options.on_error == "stop":
                     raise
-                yield FileOutcome(path, problem=str(error))
+                yield FileOutcome(path, problem=str(error)), []
             else:
-                yield _write_all(synthesizer, path, of_file, objects, out_dir, options)
+                rows = [row for query, one in of_file for row in mean_rows(query.stem, one, options.parts)]
+                yield _write_all(synthesizer, path, of_file, objects, out_dir, options), rows
 
 
 def _read(
@@ -327,6 +348,8 @@ def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: Fi
     queries = {Path(str(path).partition("::")[0]).resolve(): path for path, _ in named}
     folder = out_dir.resolve()
     makers: dict[str, Path] = {}
+    if folder / MEANS_FILE in queries:
+        raise SettingsError(f"the table {out_dir / MEANS_FILE} would replace a query; choose another folder")
     for path, stem in named:
         stems = [stem] if options.finder is None else [f"{stem}_{side}" for side in options.finder.sides]
         for name in (name for one in stems for name in result_names(one, options)):
