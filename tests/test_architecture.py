@@ -111,7 +111,10 @@ def words_of(text: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)}
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) not in SPEAK_OF_KNEES], ids=lambda p: str(p.name))
+TEXTS = [*SOURCES, *(ROOT / "src" / "mris").rglob("*.html")]
+
+
+@pytest.mark.parametrize("path", [p for p in TEXTS if room_of(p) not in SPEAK_OF_KNEES], ids=lambda p: str(p.name))
 def test_generic_rooms_speak_of_no_body_part(path: Path) -> None:
     assert not words_of(path.read_text()) & BODY_PARTS, "a door passes it on from knee/ (see mris.images.anatomy)"
 

@@ -87,6 +87,7 @@ def predict_files(
             "network_sha256": card.sha256,
             "regions": card.regions,
             "unit": card.unit,
+            "origin": card.origin,
             "spacing_mm": card.target_spacing,
             "software": {"mris": mris.__version__},
         }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.origin import Origin, read_origin
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
 from mris.errors import BundleError, CohortError, ImageError, SettingsError
 from mris.images.arrays import read_mask
@@ -39,6 +40,7 @@ class BaselineCard:
         n_parameters: trained numbers.
         training_seconds: wall time of the training, validation included.
         sha256: SHA-256 (hex) of the network's file.
+        origin: whether it was trained on images of people or, in any part, simulated ones.
     """
 
     method: str
@@ -52,6 +54,7 @@ class BaselineCard:
     n_parameters: int
     training_seconds: float
     sha256: str
+    origin: Origin = "unknown"
 
 
 class Baseline:
@@ -83,6 +86,11 @@ class Baseline:
     def regions(self) -> tuple[str, ...]:
         """Target regions, in the order of the answer's channels."""
         return self.card.regions
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was trained on images of people or simulated ones."""
+        return self.card.origin
 
     @property
     def n_parameters(self) -> int:
@@ -175,7 +183,7 @@ def open_baseline(run: str | Path) -> Baseline:
             raise BundleError(f"{path} has format_version {version!r}; this software reads {FORMAT_VERSION}")
         for name in ("regions", "source_shape", "target_shape", "target_spacing"):
             values[name] = None if values[name] is None else tuple(values[name])
-        card = BaselineCard(**values)
+        card = BaselineCard(**values | {"origin": read_origin(values.get("origin"))})
         SourcePreparation.from_dict(card.preparation)
         if len(card.regions) != card.target_shape[0]:
             raise BundleError(f"{folder}: regions {card.regions} contradict targets {card.target_shape}")

@@ -130,10 +130,14 @@ def synthesize(
 
     from mris.baselines.files import predict_files
     from mris.baselines.predictor import open_baseline
+    from mris.cohort.origin import SIMULATED_NOTE
     from mris.knee.anatomy import KNEE
 
+    baseline = open_baseline(run)
+    if baseline.origin == "simulated":
+        typer.echo(f"note: baseline {run} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     outcomes = predict_files(
-        open_baseline(run),
+        baseline,
         files,
         out,
         anatomy=KNEE,

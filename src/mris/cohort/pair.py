@@ -120,6 +120,7 @@ class PreparedPair:
         file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
         extent_mm: Height and width of the source's file in mm, None where its spacing is unknown.
         constant: Whether each stored target has one value throughout, in the order of the regions.
+        synthetic: Whether a file says that no patient is shown.
     """
 
     row: ManifestRow
@@ -130,6 +131,7 @@ class PreparedPair:
     file_sizes: tuple[tuple[int, int], ...] = ()
     extent_mm: Extent | None = None
     constant: tuple[bool, ...] = ()
+    synthetic: bool = False
 
     @property
     def failed(self) -> bool:
@@ -172,6 +174,14 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     whole = [target for target in targets if target is not None]
+    synthetic = source.synthetic or any(target.synthetic for target in whole)
+    if synthetic and settings.origin == "real":
+        reason = (
+            "a header says that no patient is shown (SyntheticData), and the manifest or --real that images are of "
+            "people; mend one of them"
+        )
+        problems.append(Problem(row.row, row.key, "source", reason, "origins disagree"))
+        return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     stacked = np.stack([target.pixels for target in whole]).astype(np.float16)
     spacings = {target.spacing for target in whole}
     if len(spacings) > 1:
@@ -187,6 +197,7 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         file_sizes=tuple(target.file_size for target in whole),
         extent_mm=source.extent_mm,
         constant=tuple(bool(np.nanmin(target) == np.nanmax(target)) for target in stacked),
+        synthetic=synthetic,
     )
 
 
@@ -213,18 +224,20 @@ _NO_SPACING = (float("nan"), float("nan"))
 
 
 class _Source(NamedTuple):
-    """A source as it is stored, and height and width in mm of its file."""
+    """A source as it is stored, height and width in mm of its file, and whether that says that no patient is shown."""
 
     pixels: Float32[np.ndarray, "c h w"]
     extent_mm: Extent | None
+    synthetic: bool
 
 
 class _Target(NamedTuple):
-    """A target as it is stored, and the rows and columns that its file has."""
+    """A target as it is stored, rows and columns of its file, and whether that says that no patient is shown."""
 
     pixels: Float32[np.ndarray, "h w"]
     spacing: tuple[float, float]
     file_size: tuple[int, int]
+    synthetic: bool
 
 
 def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Problem]) -> _Source | None:
@@ -249,7 +262,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
-    return _Source(pixels, extent_of(image))
+    return _Source(pixels, extent_of(image), image.header.synthetic)
 
 
 def _read_targets(
@@ -295,7 +308,7 @@ def _read_target(
         target = mirror(target)
     spacing = image.spacing or settings.target_spacing
     stored = _NO_SPACING if spacing is None else resized_spacing(spacing, image.shape, target.shape)
-    return _Target(target, stored, image.size)
+    return _Target(target, stored, image.size, image.header.synthetic)
 
 
 def _opened(row: ManifestRow, path: str, column: str, problems: list[Problem]) -> Image | None:

@@ -63,6 +63,7 @@ def facts_of(dataset: Dataset) -> Header:
         sides_source=sides_source,
         view=_view(dataset),
         row_towards=_row_towards(dataset),
+        synthetic=_text(dataset, "SyntheticData").upper() == "YES",
         patient_id=_text(dataset, "PatientID"),
     )
 

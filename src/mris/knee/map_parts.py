@@ -28,7 +28,7 @@ def map_parts(
     Raises:
         SettingsError: No region is of the atlas, or maps cover other pixels, so that they lie in another frame.
     """
-    parts = {}
+    parts: dict[str, dict[str, Bool[np.ndarray, "h w"]]] = {}
     for region in (atlas.femoral, atlas.tibial):
         mask = masks.get(region.name)
         if mask is None:
