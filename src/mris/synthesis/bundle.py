@@ -24,6 +24,8 @@ from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
 from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import DatabaseError
+from mris.images.admission import ANY
+from mris.images.anatomy import Anatomy
 from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
@@ -69,8 +71,8 @@ class Bundle:
     """Open bundle; embeddings and targets in it can identify people: treat the folder as personal data.
 
     Example:
-        >>> bundle = Bundle.open("knees.bundle")                                    # doctest: +SKIP
-        >>> synthesis = bundle.synthesizer(n_neighbors=20)(read_image("knee.dcm"))   # doctest: +SKIP
+        >>> bundle = Bundle.open("hands.bundle")                                    # doctest: +SKIP
+        >>> synthesis = bundle.synthesizer(n_neighbors=20)(read_image("hand.dcm"))   # doctest: +SKIP
     """
 
     def __init__(self, path: Path, header: BundleHeader, members: tuple[Member, ...]) -> None:
@@ -139,6 +141,7 @@ class Bundle:
         temperature: float = TEMPERATURE,
         one_per_subject: bool = False,
         *,
+        anatomy: Anatomy = ANY,
         memory_limit: int = MEMORY_LIMIT,
     ) -> BundleSynthesizer:
         """Make the synthesizer that mixes the members; arguments as those of `Synthesizer`."""
@@ -148,6 +151,7 @@ class Bundle:
             [
                 Synthesizer(
                     *(member.encoder, member.database, n_neighbors, weights, temperature, one_per_subject),
+                    anatomy=anatomy,
                     memory_limit=share,
                 )
                 for member in self.members

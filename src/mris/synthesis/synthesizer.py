@@ -14,7 +14,8 @@ from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
-from mris.images.admission import admit
+from mris.images.admission import ANY, admit
+from mris.images.anatomy import Anatomy
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
@@ -47,6 +48,11 @@ class BatchSynthesizer(ABC):
     @abstractmethod
     def preparation(self) -> SourcePreparation | None:
         """How an image becomes a prepared source; None if only prepared arrays are taken."""
+
+    @property
+    @abstractmethod
+    def anatomy(self) -> Anatomy:
+        """The part of the body that images show; it decides which are let in."""
 
     @property
     @abstractmethod
@@ -105,7 +111,7 @@ class BatchSynthesizer(ABC):
                 "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
                 "that is prepared already"
             )
-        admitted = admit(image, self.preparation, side=side, center=center)
+        admitted = admit(image, self.preparation, anatomy=self.anatomy, side=side, center=center)
         return prepare_source(image, self.preparation, side=admitted.side, center=center)
 
     def stream(
@@ -171,7 +177,7 @@ class Synthesizer(BatchSynthesizer):
 
     Example:
         >>> synthesizer = Synthesizer(encoder, database, n_neighbors=20)      # doctest: +SKIP
-        >>> synthesis = synthesizer(mris.read_image("knee.dcm"))               # doctest: +SKIP
+        >>> synthesis = synthesizer(mris.read_image("hand.dcm"))               # doctest: +SKIP
         >>> synthesis.image, synthesis.neighbors, synthesis.spread             # doctest: +SKIP
     """
 
@@ -185,6 +191,7 @@ class Synthesizer(BatchSynthesizer):
         one_per_subject: bool = False,
         *,
         preparation: SourcePreparation | None = None,
+        anatomy: Anatomy = ANY,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         """Put an encoder and a database together.
@@ -197,6 +204,7 @@ class Synthesizer(BatchSynthesizer):
             temperature: Of the softmax, above 0.
             one_per_subject: At most one neighbor of each subject.
             preparation: How images are prepared; the encoder's own if None.
+            anatomy: The part of the body that images show; it decides which are let in.
             memory_limit: Bytes of target pixels that may be held in memory; above it, rows are read from disk.
 
         Raises:
@@ -212,12 +220,18 @@ class Synthesizer(BatchSynthesizer):
         self.database = database
         self.settings = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
         self._preparation = preparation if preparation is not None else getattr(encoder, "preparation", None)
+        self._anatomy = anatomy
         self._memory_limit = memory_limit
 
     @property
     def preparation(self) -> SourcePreparation | None:
         """How an image becomes a prepared source."""
         return self._preparation
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The part of the body that images show."""
+        return self._anatomy
 
     @property
     def mirrors_targets(self) -> bool:
