@@ -94,7 +94,8 @@ def test_the_error_of_the_chosen_epoch_is_that_of_the_exported_network(
 def test_a_trained_method_beats_the_mean_map_on_validation_subjects(
     cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], tmp_path: Path, method: Method
 ) -> None:
-    settings = tiny_settings[method].model_copy(update={"epochs": 25})
+    epochs = 18 if method == "unet" else 12  # by then the error is two thirds of the mean map's at most
+    settings = tiny_settings[method].model_copy(update={"epochs": epochs})
     train_baseline(cohort, tmp_path / "run", settings, seed=1, progress=False)
     mean = MeanMap.fit(cohort.split("train")).image
     val = cohort.split("val").read_targets()
