@@ -38,8 +38,9 @@ demo: $(VENV)/.demo
 paper: $(VENV)/.demo
 	$(BIN)/python experiments/paper/run.py --preset $(PRESET) --work runs/paper/$(PRESET)
 
+# Compiled modules are kept even where a container says not to: tests start a hundred processes that import them.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

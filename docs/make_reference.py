@@ -273,6 +273,15 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     if isinstance(thing, str):
         yield from ("", f"### `{name}`", "", "Version of the package, a string.")
         return
+    if not callable(thing):
+        about = _escape(_first_line(type(thing)))
+        yield from (
+            "",
+            f"### `{name}`",
+            "",
+            f"An instance of `{type(thing).__module__}.{type(thing).__name__}`. {about}",
+        )
+        return
     plain = inspect.isclass(thing) and issubclass(thing, BaseException | Recipe)
     yield from ("", f"### `{name}`", "", "```text", name if plain else f"{name}({_signature(thing)})", "```", "")
     yield _escape(_first_line(thing))

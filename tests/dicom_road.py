@@ -16,10 +16,12 @@ from tests.validators import dciodvfy_errors
 
 from mris.errors import ImageError
 from mris.images.image import Image
+from mris.knee.anatomy import KNEE
 from mris.knee.joint_detector import JointDetection
+from mris.knee.knee_finder import KneeFinder
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, read_source_header
-from mris.serving.queries import FileQuery, KneeFinder, read_queries
+from mris.serving.queries import FileQuery, read_queries
 
 SALT = b"a salt of 16 bytes or more"
 
@@ -53,7 +55,7 @@ def objects_of(path: Path, folder: Path) -> str:
 def _query(path: Path) -> FileQuery:
     """The last knee of a plate, else the whole file."""
     try:
-        return read_queries(path, "knee", knees=KneeFinder(detector=_two_where_there_is_room))[-1]
+        return read_queries(path, "knee", finder=KneeFinder(detector=_two_where_there_is_room))[-1]
     except ImageError as error:
         assert str(path) in str(error) and str(error).isprintable(), f"an unclear line: {error}"
         return read_queries(path, "knee")[0]
@@ -69,7 +71,7 @@ def _made(query: FileQuery, header: SourceHeader, salt: bytes | None) -> dict[st
     synthesis = tiny_synthesis()
     picture = np.zeros((8, 8, 3), np.uint8)
     with patch("mris.serving.dicom_objects.capture_pixels", return_value=picture):
-        derived = DerivedFrom(header, query.facts.side)
+        derived = DerivedFrom(header, query.facts.side, anatomy=KNEE)
         source = np.zeros((1, 8, 8), np.float32)
         return encoded_dicom_objects("knee", synthesis, derived, (synthesis.image[None],), source, salt=salt)
 

@@ -47,6 +47,8 @@ try:
 except SystemExit as leaving:
     code = leaving.code or 0
 """
+DEMO_OF_ONE_QUERY = "from mris.cli import demo\ndemo.N_QUERIES = 1\n" + _COMMAND
+"""A program that is ``mris demo``, but draws the pictures of one query instead of six."""
 _SESSION = """
 import mris
 from mris.knee import joint_detector

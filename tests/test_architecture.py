@@ -1,6 +1,7 @@
 """The house: rooms import downward, torch stays upstairs, files stay small, nothing is pickled."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -87,6 +88,35 @@ def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
     assert "weights_only=False" not in text
     assert "np.random.seed" not in text
     assert "torch.manual_seed" not in text or "fork_rng" in text
+
+
+SPEAK_OF_KNEES = ("knee", "cli", "__init__")  # and the doors, which pass on what it knows
+BODY_PARTS = {
+    "knee",
+    "knees",
+    "femur",
+    "femoral",
+    "tibia",
+    "tibial",
+    "klg",
+    "kellgren",
+    "patella",
+    "cartilage",
+    "joint",
+}
+
+
+def words_of(text: str) -> set[str]:
+    """All words of a text, in small letters; KneeFinder and KNEE_SUFFIXES are two words each."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)}
+
+
+TEXTS = [*SOURCES, *(ROOT / "src" / "mris").rglob("*.html")]
+
+
+@pytest.mark.parametrize("path", [p for p in TEXTS if room_of(p) not in SPEAK_OF_KNEES], ids=lambda p: str(p.name))
+def test_generic_rooms_speak_of_no_body_part(path: Path) -> None:
+    assert not words_of(path.read_text()) & BODY_PARTS, "a door passes it on from knee/ (see mris.images.anatomy)"
 
 
 PARSERS = {

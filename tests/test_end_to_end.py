@@ -99,12 +99,23 @@ def test_synthesis_and_evaluation_run_where_torch_is_not_installed(knees: Path, 
 
 
 @pytest.mark.slow
-def test_the_demo_walks_the_whole_road_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    options = ["--subjects", 60, "--size", 32, "--epochs", 1, "--quiet"]
-    mris("demo", tmp_path / "demo", *options)
-    first = (tmp_path / "demo" / "run" / "encoder" / "encoder.json").read_bytes()
-    mris("demo", tmp_path / "demo", *options)
-    assert (tmp_path / "demo" / "run" / "encoder" / "encoder.json").read_bytes() == first
+def test_the_demo_walks_the_whole_road_and_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = ["demo", tmp_path / "demo", "--subjects", 60, "--size", 32, "--epochs", 1, "--quiet"]
+    kept = [tmp_path / "demo" / name for name in ("cohort/cohort.json", "run/encoder/encoder.json")]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(AssertionError, match="demo"):
+        patched.setattr("mris.serving.files.synthesize_files", stop)
+        mris(*demo)
+    first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept]
+    assert not (tmp_path / "demo" / "maps").exists()
+    mris(*demo)
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == first
+    assert len(list((tmp_path / "demo" / "maps").glob("*_provenance.json"))) == 6
     assert (tmp_path / "demo" / "report" / "report.html").stat().st_size > 100_000
 
 

@@ -27,7 +27,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
     work = base / "work"
     work.mkdir()
     session = start_session(work, base / "session", LONGER_THAN_TELEMETRY_WAITS)
-    demo = start_command(quiet_walk.demo(work), work, base / "demo")
+    demo = start("mris demo", quiet_walk.DEMO_OF_ONE_QUERY, quiet_walk.demo(work), work, base / "demo")
     found = {}
     for number, step in enumerate(steps(work)):
         watched = start_command(step, work, base / str(number))

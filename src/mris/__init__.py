@@ -16,6 +16,7 @@ _HOME = {
     "CrossModalTripletLoss": "mris.metric.losses",
     "DualEncoder": "mris.metric.encoders",
     "EmbeddingDatabase": "mris.database.database",
+    "KNEE": "mris.knee.anatomy",
     "Image": "mris.images.image",
     "MrisError": "mris.errors",
     "Neighbors": "mris.database.neighbors",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mris.evaluation.evaluate import evaluate as evaluate
     from mris.images.image import Image as Image
     from mris.images.read import read_image as read_image
+    from mris.knee.anatomy import KNEE as KNEE
     from mris.metric.encoders import DualEncoder as DualEncoder
     from mris.metric.losses import CrossModalTripletLoss as CrossModalTripletLoss
     from mris.metric.train import train_encoders as train_encoders

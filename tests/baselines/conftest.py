@@ -38,7 +38,7 @@ def square_cohort_path(tiny_manifest: Callable[..., Path], tmp_path_factory: pyt
     return folder / "cohort"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_settings() -> "dict[Method, BaselineSettings]":
     return {
         method: TINY.model_copy(update={"method": method}) for method in ("unet", "pix2pix", "transunet", "autoencoder")

@@ -98,7 +98,7 @@ def test_a_bad_query_is_named_in_one_line_or_skipped_and_counted(
     assert "1 of 2 files" in outcome.out
     (skipped,) = outcome.err.splitlines()
     assert skipped.startswith("skipped: ") and name in skipped
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.npz", "good_provenance.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.npz", "good_provenance.json", "means.csv"}
 
 
 GOOD = {
@@ -131,6 +131,14 @@ def test_results_never_replace_a_query(refused, tiny_bundle: Path, tmp_path: Pat
     assert "replace a query" in refused("synthesize", tiny_bundle, query, "--out", tmp_path, "--quiet")
     assert query.read_bytes() == before
     assert list(tmp_path.iterdir()) == [query]
+
+
+@pytest.mark.data
+def test_parts_of_an_atlas_that_the_maps_do_not_have_are_refused(refused, tiny_bundle, tmp_path, data_dir) -> None:
+    query = saved(tmp_path / "x.npy", PIXELS)
+    atlas = data_dir / "oai_atlas"
+    said = refused("synthesize", tiny_bundle, query, "--out", tmp_path / "out", "--atlas", atlas, "--quiet")
+    assert "leave out --atlas" in said and not (tmp_path / "out").exists()
 
 
 def test_where_no_region_is_cut_a_center_is_refused(refused, tiny_bundle: Path, tmp_path: Path) -> None:

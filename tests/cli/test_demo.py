@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mris.errors import SettingsError
 from mris.training.run_folder import foreign_to_run
 
 OPTIONS = ["--subjects", 60, "--size", 32, "--epochs", 1, "--quiet"]
@@ -72,7 +73,13 @@ def test_an_empty_folder_and_one_killed_at_once_are_started_anew(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_demo_starts_its_own_run_anew_that_finished_no_epoch(run_cli, tmp_path: Path) -> None:
+def test_a_demo_starts_its_own_run_anew_that_finished_no_epoch(
+    refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise SettingsError("far enough")
+
+    monkeypatch.setattr("mris.synthesis.build_bundle.build_bundle", stop)  # the whole road is walked elsewhere
     put(tmp_path / "demo", {"run/run.json": RUN, "run/metrics.csv": ""})
-    assert run_cli("demo", tmp_path / "demo", *OPTIONS).code == 0
+    assert "far enough" in refused("demo", tmp_path / "demo", *OPTIONS)
     assert (tmp_path / "demo" / "run" / "encoder" / "encoder.json").is_file()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pydicom
@@ -10,6 +11,7 @@ from PIL import Image
 from tests.dicom_sources import write_radiograph
 
 from mris.cohort.cohort import Cohort
+from mris.evaluation.results import read_results
 from mris.metric.encoders import DualEncoder
 from mris.synthesis.bundle import Bundle
 
@@ -62,6 +64,35 @@ def test_every_result_of_simulated_images_says_so(digital, run_cli, tmp_path, rn
             assert made.SyntheticData == "YES"
             assert NOTE in made.DerivationDescription
             assert NOTE in made.ImageComments
+
+
+def test_an_evaluation_of_simulated_images_says_so_in_words_tables_report_and_results(digital, run_cli, tmp_path):
+    ridge, out = tmp_path / "ridge", tmp_path / "report"
+    trained = run_cli(
+        "baseline", "train", digital / "cohort", ridge, "--method", "embedding-ridge", "--encoder", digital / "run"
+    )
+    assert trained.code == 0, trained
+    judged = ["--baseline", f"ridge={ridge}", "--bootstrap", 10, "--no-references", "--quiet"]
+    outcome = run_cli("evaluate", digital / "knees.bundle", digital / "cohort", "--out", out, *judged)
+    assert outcome.code == 0, outcome
+    results = read_results(out / "results.json")
+    assert results.cohort.origin == "simulated"
+    assert [method.origin for method in results.methods] == ["simulated", "simulated"]
+    for text in (outcome.out, (out / "tables.md").read_text(), (out / "report.html").read_text()):
+        assert f"Cohort cohort was {NOTE}" in text and f"MRIS, ridge were {NOTE}." in text
+
+
+def test_maps_of_a_baseline_of_simulated_images_say_so(digital, tiny_ridge, run_cli, tmp_path, rng):
+    card = json.loads((tiny_ridge / "baseline" / "baseline.json").read_text())
+    assert card["origin"] == "unknown"
+    folder = shutil.copytree(tiny_ridge, tmp_path / "digital")
+    (folder / "baseline" / "baseline.json").write_text(json.dumps(card | {"origin": "simulated"}))
+    np.save(tmp_path / "x.npy", rng.random((16, 16)))
+    for run, origin in ((tiny_ridge, "unknown"), (folder, "simulated")):
+        out = tmp_path / origin
+        outcome = run_cli("baseline", "synthesize", run, tmp_path / "x.npy", "--out", out, "--quiet")
+        assert (outcome.code, NOTE in outcome.err) == (0, origin == "simulated")
+        assert json.loads((out / "x.json").read_text())["origin"] == origin
 
 
 def test_a_bundle_of_unknown_origin_says_nothing_of_simulation(tiny_bundle, run_cli, tmp_path, rng):

@@ -103,3 +103,13 @@ def test_retrieval_is_at_chance_where_its_interval_is_not_above_chance(
 def test_nothing_is_said_against_a_mean_map_that_was_not_evaluated(results: Results) -> None:
     alone = replace(results, methods=results.methods[:1], differences=(), recalls=())
     assert verdict(alone) == ()
+
+
+def test_results_of_simulated_images_say_so_before_all_else(results: Results) -> None:
+    assert not any("simulated" in line for line in verdict(results))
+    digital = replace(results, cohort=replace(results.cohort, origin="simulated"))
+    assert verdict(digital)[0] == (
+        f"Cohort {results.cohort.name} was made from simulated images; its numbers say nothing about people."
+    )
+    methods = tuple(replace(method, origin="simulated") for method in results.methods[:2])
+    assert verdict(replace(results, methods=methods))[0] == "far, same were made from simulated images."

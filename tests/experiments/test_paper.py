@@ -128,7 +128,9 @@ def check_costs(work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_smoke_preset_makes_every_table_and_figure_and_run_again_keeps_every_stage(tmp_path: Path) -> None:
+def test_the_smoke_preset_makes_every_table_and_figure_and_run_again_keeps_every_stage(
+    run_paper, tmp_path: Path
+) -> None:
     work = tmp_path / "work"
     first = run("--preset", "smoke", "--work", work)
     assert first.returncode == 0, first.stderr
@@ -140,9 +142,9 @@ def test_the_smoke_preset_makes_every_table_and_figure_and_run_again_keeps_every
     check_costs(work)
 
     stages = {path: path.read_bytes() for path in (work / "stages").iterdir()}
-    again = run("--preset", "smoke", "--work", work)
-    assert again.returncode == 0, again.stderr
-    *lines, last = again.stdout.splitlines()
+    again = run_paper("--preset", "smoke", "--work", work)
+    assert again.code == 0, again.err
+    *lines, last = again.out.splitlines()
     assert len(lines) == len(stages) == 39
     assert [line for line in lines if not line.endswith(": kept")] == []
     assert last == f"report: {work / 'report' / 'results.md'}"
@@ -157,7 +159,7 @@ def test_the_smoke_preset_makes_every_table_and_figure_and_run_again_keeps_every
 
 @pytest.mark.slow
 def test_a_killed_experiment_goes_on_to_the_same_network_on_a_cohort_that_lacks_a_region_in_some(
-    paper: SimpleNamespace, small_cohort, settings, rng: np.random.Generator, tmp_path: Path
+    paper: SimpleNamespace, run_paper, small_cohort, settings, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     targets = rng.uniform(0.5, 3.0, (80, 2, 16, 16)).astype(np.float32)
     targets[::8, 1] = np.nan
@@ -174,9 +176,9 @@ def test_a_killed_experiment_goes_on_to_the_same_network_on_a_cohort_that_lacks_
     assert process.communicate()[0].splitlines()[-1] == "seed0/metric/combined: begun"
     assert not (training / "encoder").exists()
 
-    resumed = run(*command)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.splitlines()[0] == "seed0/metric/combined: resumed"
+    resumed = run_paper(*command)
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.splitlines()[0] == "seed0/metric/combined: resumed"
     plan = paper.plan.read_plan(path)
     whole = train_encoders(cohort, settings=plan.metric_settings, seed=0, progress=False)
     found = DualEncoder.load(training / "encoder").state_dict()

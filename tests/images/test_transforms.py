@@ -22,6 +22,7 @@ from mris.images.transforms import (
     resized_spacing,
     scale_intensity,
 )
+from mris.knee.anatomy import KNEE
 
 FEWER = settings(max_examples=40, deadline=None)
 
@@ -399,16 +400,16 @@ def test_a_whole_image_of_another_extent_than_the_cohort_s_is_refused(radiograph
 def test_where_the_cohort_s_extent_is_unknown_a_picture_too_wide_for_one_knee_is_a_plate(radiograph):
     unknown = SourcePreparation((16, 16), mirror_sides=("right",))
     for width in (140, 300):
-        check_extent(replace(radiograph, spacing=(1.0, width / radiograph.size[1])), unknown)
+        check_extent(replace(radiograph, spacing=(1.0, width / radiograph.size[1])), unknown, KNEE)
     with pytest.raises(ImageError, match=r"one knee are at most 300 mm wide; if it is a plate.*--knees detect"):
-        check_extent(replace(radiograph, spacing=(1.0, 350 / radiograph.size[1])), unknown)
+        check_extent(replace(radiograph, spacing=(1.0, 350 / radiograph.size[1])), unknown, KNEE)
 
 
 def test_a_chest_is_not_measured_by_a_knee(radiograph):
     chest = replace(radiograph, laterality=None, spacing=(1.0, 430 / radiograph.size[1]))
-    check_extent(chest, SourcePreparation((16, 16)))
+    check_extent(chest, SourcePreparation((16, 16)), KNEE)
     with pytest.raises(ImageError, match="one knee are at most 300 mm wide"):
-        check_extent(replace(chest, laterality="left"), SourcePreparation((16, 16)))
+        check_extent(replace(chest, laterality="left"), SourcePreparation((16, 16)), KNEE)
 
 
 def test_an_extent_is_kept_and_is_the_edge_of_a_region_only_where_it_is_square():

@@ -112,7 +112,7 @@ def test_a_moved_and_scaled_knee_is_found(solids: CartilageAtlas) -> None:
 
 @pytest.mark.slow
 def test_dice_is_that_of_the_carried_voxels_counted_one_by_one(solids: CartilageAtlas) -> None:
-    motion = turned((0, 0, 0), 1.15, (3, 2, 1))
+    motion = turned((6, 4, 5), 1.15, (3, 2, 1))  # no plate lies along a layer of voxels, which would count all or none
     subject = knee((0.6, 0.5, 0.5), motion=motion)
     found = register(solids, subject)
     world = apply(subject.affine, np.argwhere(np.ones(subject.labels.shape, bool)).astype(float))
@@ -130,7 +130,9 @@ def test_a_right_knee_is_the_mirror_image_of_a_left_one(solids: CartilageAtlas) 
     left, right = (register(solids, knee(motion=motion, side=side)) for side in ("left", "right"))
     points = solids.tibial.points
     assert right.mirrored
-    assert np.abs(apply(RIGHT, right.to_subject(points)) - left.to_subject(points)).max() < 0.05
+    assert (
+        np.abs(apply(RIGHT, right.to_subject(points)) - left.to_subject(points)).max() < 0.08
+    )  # thinned clouds differ
     assert right.dice["femoral"] == pytest.approx(left.dice["femoral"], abs=1e-3)
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.knee_volumes import CENTER, FEMORAL_MM, PLATES, TIBIAL_MM, atlas, knee, write_segmentation
+from tests.knee_volumes import CENTER, CONDYLES, FEMORAL_MM, PLATES, RADIUS, TIBIAL_MM, atlas, knee, write_segmentation
 
 from mris.cohort.split import split_by_subject
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.knee import thickness_folder
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
-from mris.knee.flatten import map_mask, subregion_masks
+from mris.knee.flatten import map_mask, pixel_area, subregion_masks
 from mris.knee.map_edges import ATLAS_EDGES
-from mris.knee.segmentation import PRESETS, Segmentation, read_segmentation
+from mris.knee.segmentation import FEMORAL_CARTILAGE, PRESETS, Segmentation, read_segmentation
 from mris.knee.segmentation_files import KneeFile, knee_files, knee_of_name
 from mris.knee.thickness import DENUDED_BEYOND_MM
 from mris.knee.thickness_folder import ThicknessSettings, write_thickness_maps
-from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
+from mris.knee.thickness_maps import ThicknessMaps, thickness_maps, trochlea_gap
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,51 @@ def test_bare_bone_is_zero_and_only_there(plain: ThicknessMaps, solids: Cartilag
     assert 0.6 * area < maps.denuded["tibial"] < 1.1 * area
     rows = np.flatnonzero(bare.any(axis=1))
     assert rows.max() < 160  # on the medial plate, at the top, and not on the lateral one
+
+
+@pytest.fixture(scope="module")
+def dense() -> CartilageAtlas:
+    return atlas(mesh=0.5)
+
+
+def bare(segmentation: Segmentation, angles: tuple[float, float], x: tuple[float, float]) -> Segmentation:
+    """The knee without femoral cartilage between two angles (degrees, 0 down, to the front) and two places along x."""
+    world = apply(segmentation.affine, np.argwhere(np.ones(segmentation.labels.shape, bool)).astype(float)) - CENTER
+    angle = np.degrees(np.arctan2(world[:, 1], -world[:, 2]))
+    taken = (angle > angles[0]) & (angle < angles[1]) & (world[:, 0] > x[0]) & (world[:, 0] < x[1])
+    taken = taken.reshape(segmentation.labels.shape) & (segmentation.labels == FEMORAL_CARTILAGE)
+    return replace(segmentation, labels=np.where(taken, 0, segmentation.labels).astype(np.uint8))
+
+
+@pytest.mark.slow
+def test_a_trochlea_that_is_cut_off_is_flagged_as_a_limit_of_the_segmentation(dense: CartilageAtlas) -> None:
+    maps = thickness_maps(dense, bare(knee(), (45.0, 180.0), (-30.0, 30.0)))
+    (flag,) = maps.flags
+    assert "at the edge of the trochlea: the segmentation may end early" in flag
+    gap = trochlea_gap(maps.femoral, dense.femoral)
+    assert f"{gap:.0f} mm2" in flag
+    cut = np.radians(80 - 45) * (RADIUS + FEMORAL_MM) * sum(high - low for low, high in CONDYLES)
+    assert 0.2 * cut < gap < cut  # the deformation stretches the cartilage over a good part of it
+
+
+@pytest.mark.slow
+def test_bare_bone_where_weight_is_borne_is_no_limit_of_the_trochlea(dense: CartilageAtlas) -> None:
+    maps = thickness_maps(dense, bare(knee(), (-45.0, 0.0), (4.0, 22.0)))  # to the rim of the condyle
+    assert maps.denuded["femoral"] > 0.05
+    assert maps.flags == () and trochlea_gap(maps.femoral, dense.femoral) == 0.0
+
+
+def test_a_patch_across_the_border_of_the_trochlea_counts_where_most_of_it_lies(dense: CartilageAtlas) -> None:
+    mask, trochlea = map_mask(dense.femoral), subregion_masks(dense.femoral)["trochlea"]
+    last_row = int(np.flatnonzero(mask.any(axis=1))[-1])
+    first = int(np.flatnonzero(trochlea[last_row])[0])
+    for behind, ahead, share in ((30, 10, 0.0), (10, 30, 1.0)):
+        flat = np.where(mask, 2.0, np.nan)
+        patch = np.zeros_like(mask)
+        patch[last_row - 4 : last_row + 1, first - behind : first + ahead] = True
+        flat[patch & mask] = 0.0
+        area = pixel_area(dense.femoral)[patch & mask].sum()
+        assert trochlea_gap(flat, dense.femoral) == pytest.approx(share * area)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from tests.dicom_sources import IDENTIFYING, identifying_values, write_radiograp
 from tests.tiny_synthesis import tiny_synthesis
 
 from mris.errors import SettingsError
+from mris.knee.anatomy import KNEE
 from mris.serving.deidentify import (
     DUMMIES,
     EMPTIED,
@@ -42,7 +43,9 @@ def objects(synthesis, tmp_path_factory):
     made = []
     for name, other in (("first", {}), ("later", {"StudyInstanceUID": "1.2.9", "SOPInstanceUID": "1.2.9.1"})):
         path = write_radiograph(folder / f"{name}.dcm", np.ones((6, 5)), **other)
-        of = DerivedFrom(read_source_header(path), "left", created=datetime.datetime(2025, 3, 9, 8, 15, 44))
+        of = DerivedFrom(
+            read_source_header(path), "left", anatomy=KNEE, created=datetime.datetime(2025, 3, 9, 8, 15, 44)
+        )
         maps = (np.stack([synthesis.image]),)
         made.append((pydicom.dcmread(path), parametric_map(synthesis, of), secondary_capture(synthesis, of, maps)))
     return made

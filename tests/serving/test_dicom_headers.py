@@ -17,6 +17,7 @@ from tests.validators import dciodvfy_errors
 
 from mris.errors import ImageError
 from mris.images.read import read_image
+from mris.knee.anatomy import KNEE
 from mris.knee.oai_files import find_plate
 from mris.knee.radiograph import read_plate
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
@@ -99,7 +100,7 @@ def made(tmp_path, monkeypatch):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             header = read_source_header(tmp_path / "knee.dcm")
-            derived = DerivedFrom(header, "left")
+            derived = DerivedFrom(header, "left", anatomy=KNEE)
             picture = np.zeros((1, 8, 8), np.float32)
             encoded = encoded_dicom_objects("knee", synthesis, derived, (synthesis.image[None],), picture, salt=salt)
         return header, write_dicom_objects(tmp_path, encoded)

@@ -14,6 +14,7 @@ from tests.dicom_sources import IDENTIFYING, write_radiograph
 
 from mris.database.neighbors import Neighbors
 from mris.errors import ImageError
+from mris.knee.anatomy import KNEE
 from mris.serving.capture_picture import capture_pixels
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.serving.dicom_objects import parametric_map, secondary_capture
@@ -57,7 +58,7 @@ def source_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def derived(source_file):
-    return DerivedFrom(read_source_header(source_file), "right", mirrored=True, created=CREATED)
+    return DerivedFrom(read_source_header(source_file), "right", mirrored=True, anatomy=KNEE, created=CREATED)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def test_the_header_counts_the_neighbors_that_were_averaged_and_not_those_asked_
 
 def test_the_map_s_frame_of_reference_is_the_atlas_s_and_not_the_source_s(synthesis, derived, tmp_path, rng):
     other = write_radiograph(tmp_path / "b.dcm", rng.integers(0, 9, (5, 5)), SOPInstanceUID="1.2.3", PatientID="else")
-    of_other = DerivedFrom(read_source_header(other), "left")
+    of_other = DerivedFrom(read_source_header(other), "left", anatomy=KNEE)
     frames = {parametric_map(synthesis, one).FrameOfReferenceUID for one in (derived, of_other)}
     assert len(frames) == 1 and IDENTIFYING["FrameOfReferenceUID"] not in frames
     bundle = replace(synthesis, bundle_id="c" * 32)
@@ -294,7 +295,7 @@ def test_names_in_any_script_come_through(tmp_path, synthesis, neighbor_maps, rn
         SpecificCharacterSet=["", "ISO 2022 IR 87"],
         PatientName="Yamada^Tarou=山田^太郎",
     )
-    made = parametric_map(synthesis, DerivedFrom(read_source_header(path)))
+    made = parametric_map(synthesis, DerivedFrom(read_source_header(path), anatomy=KNEE))
     made.save_as(tmp_path / "map.dcm", enforce_file_format=True)
     assert str(pydicom.dcmread(tmp_path / "map.dcm").PatientName) == "Yamada^Tarou=山田^太郎"
 
@@ -324,5 +325,5 @@ def test_values_that_dicom_does_not_allow_are_left_empty_and_noted_without_the_v
     header = read_source_header(path)
     assert {note.split()[0] for note in header.notes} == {"StudyDate", "PatientSex", "PatientBirthDate"}
     assert not [note for note in header.notes if "June" in note or "53" in note]
-    made = parametric_map(synthesis, DerivedFrom(header))
+    made = parametric_map(synthesis, DerivedFrom(header, anatomy=KNEE))
     assert not made.StudyDate and not made.PatientSex and str(made.PatientID) == IDENTIFYING["PatientID"]

@@ -13,12 +13,14 @@ from mris.errors import ImageError, ManifestError, SettingsError
 from mris.images.image import Image
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
+from mris.knee.anatomy import KNEE
 from mris.knee.center_sheet import read_center_sheet
+from mris.knee.knee_finder import KneeFinder
 from mris.knee.radiograph import read_plate
 from mris.serving import files as serving_files
 from mris.serving import outputs
 from mris.serving.files import FileOptions, result_names, synthesize_files
-from mris.serving.queries import KneeFinder, read_queries
+from mris.serving.queries import read_queries
 from mris.synthesis.synthesizer import Synthesizer
 
 RIGHT, LEFT = (150.0, 95.0), (160.0, 290.0)
@@ -50,7 +52,7 @@ def make_synthesizer(make_cohort, projection_encoder, tmp_path, rng):
         encoder = projection_encoder.of(cohort)
         database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort, encoder, progress=False)
         preparation = SourcePreparation(size=(8, 8), **{"mirror_sides": ("right",), **fields})
-        return Synthesizer(encoder, database, 4, preparation=preparation)
+        return Synthesizer(encoder, database, 4, preparation=preparation, anatomy=KNEE)
 
     return make
 
@@ -62,7 +64,7 @@ QUIET = FileOptions(formats=("npz",), pictures=False)
 
 
 def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
-    right, left = read_queries(plate, "plate", knees=FINDER, preparation=REGION)
+    right, left = read_queries(plate, "plate", finder=FINDER, preparation=REGION)
     assert (right.stem, left.stem) == ("plate_right", "plate_left")
     whole = read_plate(plate).image
     settings = SourcePreparation(size=(16, 16), mirror_sides=("right",), region_mm=140.0)
@@ -72,11 +74,11 @@ def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
 
 
 def test_the_query_tells_side_center_confidence_and_where_they_come_from(plate):
-    right, left = read_queries(plate, "p", knees=FINDER)
+    right, left = read_queries(plate, "p", finder=FINDER)
     assert (right.facts.side, right.facts.side_source, right.facts.center) == ("right", "position", RIGHT)
     assert (left.facts.center_source, left.facts.confidence) == ("detector", 0.8)
     assert right.facts.spacing_source == "PixelSpacing"
-    (given,) = read_queries(plate, "p", knees=KneeFinder({"left": LEFT}))
+    (given,) = read_queries(plate, "p", finder=KneeFinder({"left": LEFT}))
     assert (given.facts.side_source, given.facts.center_source, given.facts.confidence) == ("given", "given", None)
 
 
@@ -112,7 +114,7 @@ def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
     # also where whole images of one side are seen: a plate would be one knee on the wrong scale
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
-        read_queries(path, "knee", side=said, preparation=preparation)
+        read_queries(path, "knee", side=said, preparation=preparation, anatomy=KNEE)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_what_is_doubtful_in_a_header_is_noted_of_the_query(plate, knees):
     dataset = pydicom.dcmread(plate)
     dataset.PresentationIntentType = "FOR PROCESSING"
     dataset.save_as(plate)
-    for query in read_queries(plate, "plate", knees=knees, preparation=REGION):
+    for query in read_queries(plate, "plate", finder=knees, preparation=REGION):
         assert any("FOR PROCESSING" in note for note in query.facts.notes)
 
 
@@ -204,7 +206,7 @@ def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_p
 
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(region_mm=140.0)
-    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     assert outcome.n_queries == 2 and outcome.problem is None
     names = {path.name for path in outcome.written}
     assert names == {f"plate_{side}{end}" for side in ("left", "right") for end in (".npz", "_provenance.json")}
@@ -220,7 +222,7 @@ def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, t
 
 def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer()
-    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = replace(synthesizer.preparation, region_mm=140.0)
     source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
@@ -230,7 +232,7 @@ def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthe
 
 def test_encoders_of_whole_images_get_a_region_of_the_size_that_these_showed(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(extent_mm=(100.0, 100.0))
-    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=FINDER))
+    (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = SourcePreparation(size=(8, 8), mirror_sides=("right",), region_mm=100.0)
     source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
@@ -252,11 +254,11 @@ def test_a_picture_much_larger_than_a_knee_is_noted_where_nothing_tells_the_scal
     knee = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (140, 140)), ImageLaterality="L")
     plate = write_radiograph(tmp_path / "plate.dcm", rng.integers(0, 4000, (300, 210)), ImageLaterality="L")
     whole = SourcePreparation(size=(8, 8))
-    (query,) = read_queries(plate, "plate", preparation=whole)
+    (query,) = read_queries(plate, "plate", preparation=whole, anatomy=KNEE)
     (note,) = query.facts.notes
     assert note.startswith("shows 300 x 210 mm, and the bundle does not tell how many mm its sources show")
     for path, told in ((knee, whole), (plate, REGION), (plate, replace(whole, extent_mm=(300.0, 210.0)))):
-        (query,) = read_queries(path, "q", preparation=told)
+        (query,) = read_queries(path, "q", preparation=told, anatomy=KNEE)
         assert query.facts.notes == ()
 
 
@@ -268,7 +270,7 @@ def test_what_deserves_a_look_is_noted_and_in_the_provenance(make_synthesizer, t
     synthesizer = make_synthesizer(region_mm=140.0)
 
     def notes_and_query(path, knees):
-        (outcome,) = synthesize_files(synthesizer, [path], tmp_path / "out", replace(QUIET, knees=knees))
+        (outcome,) = synthesize_files(synthesizer, [path], tmp_path / "out", replace(QUIET, finder=knees))
         return outcome.notes, json.loads((tmp_path / "out" / f"{path.stem}_left_provenance.json").read_text())["query"]
 
     notes, query = notes_and_query(stated, FINDER)
@@ -307,20 +309,20 @@ def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate
     doubted = KneeFinder(detector=lambda image: (Found(RIGHT, 0.9), Found(LEFT, 0.2)), least_confidence=0.5)
     synthesizer = make_synthesizer(region_mm=140.0)
     with pytest.raises(ImageError, match=r"plate\.dcm.*confidence of 0\.20"):
-        list(synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, knees=doubted)))
+        list(synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=doubted)))
     assert not (tmp_path / "out").exists()
 
     def one_in_doubt(image: Image) -> tuple[Found, ...]:
         return both(image) if image.origin.endswith("other.dcm") else doubted.detector(image)  # type: ignore[misc]
 
-    options = replace(QUIET, knees=replace(doubted, detector=one_in_doubt), on_error="skip")
+    options = replace(QUIET, finder=replace(doubted, detector=one_in_doubt), on_error="skip")
     first, second = synthesize_files(synthesizer, [plate, other], tmp_path / "out", options)
     assert "confidence" in str(first.problem) and first.written == () and first.n_queries == 0
     assert second.n_queries == 2
 
 
 def test_a_center_for_one_knee_and_knees_to_be_found_contradict_each_other(plate, make_synthesizer, tmp_path):
-    options = replace(QUIET, knees=FINDER, center=(3.0, 3.0))
+    options = replace(QUIET, finder=FINDER, center=(3.0, 3.0))
     with pytest.raises(SettingsError, match="--center is for files of one knee"):
         list(synthesize_files(make_synthesizer(region_mm=140.0), [plate], tmp_path, options))
 
@@ -328,7 +330,7 @@ def test_a_center_for_one_knee_and_knees_to_be_found_contradict_each_other(plate
 def test_results_of_a_plate_and_of_another_file_may_not_have_one_name(make_synthesizer, tmp_path, rng, plate):
     other = write_radiograph(tmp_path / "plate_left_left.dcm", rng.integers(0, 9, (20, 20)))
     clash = write_radiograph(tmp_path / "plate_left.dcm", rng.integers(0, 9, (20, 20)))
-    options = replace(QUIET, knees=FINDER, dicom=True)
+    options = replace(QUIET, finder=FINDER, dicom=True)
     assert set(result_names("plate_left", options)) >= {"plate_left_map.dcm", "plate_left_capture.dcm"}
     inside = write_radiograph(tmp_path / "plate_left_map.dcm", rng.integers(0, 9, (20, 20)))
     with pytest.raises(SettingsError, match=r"plate_left_map\.dcm would replace a query"):
@@ -347,7 +349,7 @@ def sheet_of(folder, rows, visits=None):
 def test_a_sheet_gives_the_centers_of_the_header_s_patient(tmp_path, rng):
     path = write_radiograph(tmp_path / "p.dcm", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
     sheet = sheet_of(tmp_path, ['9000798,00_MONTH,"[95, 150]","[290, 160]"', '9000001,00_MONTH,"[1, 2]","[300, 4]"'])
-    right, left = read_queries(path, "p", knees=KneeFinder(sheet=read_center_sheet(sheet)))
+    right, left = read_queries(path, "p", finder=KneeFinder(sheet=read_center_sheet(sheet)))
     assert right.facts.center == RIGHT and left.facts.center == LEFT
     assert right.facts.center_source == left.facts.side_source == "sheet"
 
@@ -362,17 +364,17 @@ def test_the_sheet_of_visits_tells_the_plates_of_a_patient_apart_by_their_folder
     folder = tmp_path / "plates" / "1.C.2" / "9000798" / "2005" / "002"
     folder.mkdir(parents=True)
     path = write_radiograph(folder / "001", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
-    right, _ = read_queries(path, "p", knees=KneeFinder(sheet=sheet))
+    right, _ = read_queries(path, "p", finder=KneeFinder(sheet=sheet))
     assert right.facts.center == (140.0, 100.0)
     loose = write_radiograph(tmp_path / "loose.dcm", rng.integers(0, 4000, (300, 390)), PatientID="9000798")
     with pytest.raises(ImageError, match=r"loose\.dcm: .*csv: 2 rows of loose\.dcm"):
-        read_queries(loose, "p", knees=KneeFinder(sheet=sheet))
+        read_queries(loose, "p", finder=KneeFinder(sheet=sheet))
 
 
 def test_a_plate_that_no_row_is_of_is_refused(plate, tmp_path):
     sheet = sheet_of(tmp_path, ['9000001,00_MONTH,"[1, 2]","[300, 4]"'])
     with pytest.raises(ImageError, match=r"csv: no rows of plate\.dcm"):
-        read_queries(plate, "p", knees=KneeFinder(sheet=read_center_sheet(sheet)))
+        read_queries(plate, "p", finder=KneeFinder(sheet=read_center_sheet(sheet)))
 
 
 def test_a_sheet_that_is_not_there_is_named(tmp_path):

@@ -14,6 +14,7 @@ from mris.baselines.export import FINISHED, write_baseline
 from mris.baselines.predictor import Baseline, open_baseline
 from mris.baselines.ridge import MapRegression, fit_map_regression, penalty_for_others
 from mris.cohort.cohort import Cohort
+from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.training.recipe import Recipe
 from mris.training.run import Run, describe_run
@@ -31,6 +32,10 @@ class SourceEncoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of weights and settings."""
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was trained on images of people or simulated ones."""
 
     @property
     def training_subjects(self) -> TrainingSubjects | None:
@@ -115,6 +120,7 @@ def train_embedding_ridge(
             target_scale=target_scale,
             training_seconds=seconds,
             trained_before=[e.training_subjects for e in encoders if e.training_subjects is not None],
+            made_from=[encoder.origin for encoder in encoders],
         )
     )
     return open_baseline(fitting.folder)

@@ -7,6 +7,7 @@ from torch import nn
 
 from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, BaselineCard, sha256_of, write_card
 from mris.cohort.cohort import Cohort
+from mris.cohort.origin import Origin, common_origin
 from mris.cohort.training_subjects import TrainingSubjects, write_training_subjects
 from mris.training.export import export_network
 
@@ -26,6 +27,7 @@ def write_baseline(
     target_scale: float,
     training_seconds: float,
     trained_before: Sequence[TrainingSubjects] = (),
+    made_from: Sequence[Origin] = (),
 ) -> Path:
     """Export a network from prepared sources to scaled targets, with all that prediction needs.
 
@@ -37,6 +39,7 @@ def write_baseline(
         target_scale: the answer times this is in the unit.
         training_seconds: wall time of the training.
         trained_before: whom parts of the network were trained on before.
+        made_from: origins of what these parts were trained on.
 
     Returns:
         The folder.
@@ -62,6 +65,7 @@ def write_baseline(
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         training_seconds=training_seconds,
         sha256=sha256_of(folder / GRAPH_FILE),
+        origin=common_origin([header.origin, *made_from]),
     )
     write_training_subjects(folder, TrainingSubjects.of(cohort.split("train").subjects, before=trained_before))
     write_card(folder, card, cohort.atlas_mask)

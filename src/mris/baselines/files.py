@@ -11,7 +11,8 @@ import numpy as np
 import mris
 from mris.baselines.predictor import Baseline
 from mris.errors import ImageError, SettingsError
-from mris.images.admission import admit
+from mris.images.admission import ANY, admit
+from mris.images.anatomy import Anatomy
 from mris.images.read import read_image
 from mris.images.result_names import result_stems
 from mris.images.transforms import prepare_source
@@ -33,6 +34,7 @@ def predict_files(
     files: Sequence[Path],
     out_dir: str | Path,
     *,
+    anatomy: Anatomy = ANY,
     side: Literal["left", "right"] | None = None,
     spacing: tuple[float, float] | None = None,
     on_error: Literal["stop", "skip"] = "stop",
@@ -43,6 +45,7 @@ def predict_files(
         baseline: the method.
         files: source images; ``file.npz::key`` names an array of an archive.
         out_dir: folder for ``STEM.nii.gz`` (mm spacing, NaN outside the atlas mask) and ``STEM.json``, written last.
+        anatomy: the part of the body that they show; it decides which are let in.
         side: side of the body where a file does not say.
         spacing: pixel spacing (row, column) in mm where a file states none.
         on_error: "stop" at a file that cannot be used, or "skip" it.
@@ -66,7 +69,7 @@ def predict_files(
     for path, stem in zip(files, stems, strict=True):
         try:
             image = read_image(path, spacing=spacing)
-            admitted = admit(image, preparation, side=side)
+            admitted = admit(image, preparation, anatomy=anatomy, side=side)
             source = prepare_source(image, preparation, side=admitted.side)
             (target,) = baseline.predict(source[np.newaxis])
         except ImageError as error:
@@ -84,6 +87,7 @@ def predict_files(
             "network_sha256": card.sha256,
             "regions": card.regions,
             "unit": card.unit,
+            "origin": card.origin,
             "spacing_mm": card.target_spacing,
             "software": {"mris": mris.__version__},
         }

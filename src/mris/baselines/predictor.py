@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects, read_training_subjects
 from mris.errors import BundleError, CohortError, ImageError
 from mris.images.arrays import read_mask
@@ -70,6 +71,11 @@ class Baseline:
     def regions(self) -> tuple[str, ...]:
         """Target regions, in the order of the answer's channels."""
         return self.card.regions
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was trained on images of people or simulated ones."""
+        return self.card.origin
 
     @property
     def n_parameters(self) -> int:

@@ -130,9 +130,20 @@ def synthesize(
 
     from mris.baselines.files import predict_files
     from mris.baselines.predictor import open_baseline
+    from mris.cohort.origin import SIMULATED_NOTE
+    from mris.knee.anatomy import KNEE
 
+    baseline = open_baseline(run)
+    if baseline.origin == "simulated":
+        typer.echo(f"note: baseline {run} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     outcomes = predict_files(
-        open_baseline(run), files, out, side=side, spacing=(spacing, spacing) if spacing else None, on_error=on_error
+        baseline,
+        files,
+        out,
+        anatomy=KNEE,
+        side=side,
+        spacing=(spacing, spacing) if spacing else None,
+        on_error=on_error,
     )
     n_done = 0
     for outcome in track(outcomes, "Predicting", total=len(files), console=Console(stderr=True), disable=quiet):

@@ -258,6 +258,7 @@ def _settings(
     from mris.cohort.prepare import PrepareSettings
     from mris.images.image import side_name
     from mris.images.transforms import SourcePreparation
+    from mris.knee.anatomy import KNEE
 
     sides = tuple(side_name(side.strip()) or "" for side in mirror.split(",")) if mirror else ()
     if not set(sides) <= {"left", "right"}:
@@ -275,6 +276,7 @@ def _settings(
         on_error=on_error,
         workers=workers,
         origin="unknown" if simulated is None else "simulated" if simulated else "real",
+        anatomy=KNEE,
     )
 
 

@@ -42,6 +42,7 @@ def demo(
     from mris.evaluation.bundle_evaluation import evaluate_bundle
     from mris.images.transforms import SourcePreparation
     from mris.images.write import folder_beside
+    from mris.knee.anatomy import KNEE
     from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
@@ -85,7 +86,7 @@ def demo(
 
     step(f"synthesize {path} {knees}/.../*_left.png --side left --out {maps}")
     options = FileOptions(side="left", look=Look(edges=PHANTOM_EDGES))
-    list(synthesize_files(bundle.synthesizer(), _queries(cohort, knees), maps, options))
+    list(synthesize_files(bundle.synthesizer(anatomy=KNEE), _queries(cohort, knees), maps, options))
 
     step(f"evaluate {path} {folder} --by klg --out {report_folder}")
     evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)

@@ -1,6 +1,7 @@
 """``mris synthesize``."""
 
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -29,8 +30,10 @@ from mris.errors import ImageError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
+    from mris.knee.knee_finder import KneeFinder
+    from mris.serving.means import Parts
     from mris.serving.outputs import Format
-    from mris.serving.queries import KneeFinder
+    from mris.synthesis.bundle import Bundle
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -79,6 +82,13 @@ def synthesize(
             "`mris thickness` (atlas) or of the digital cohort (phantom)."
         ),
     ] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the atlas of `mris thickness`, if that made the bundle's maps: means.csv then has rows "
+            "for parts of the cartilages."
+        ),
+    ] = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM results into the study of each source (DICOM too).")
     ] = False,
@@ -92,7 +102,8 @@ def synthesize(
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
 
     For each file: the map in the target's unit, the spread of its neighbors, STEM_provenance.json with neighbors,
-    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it.
+    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it. For all of
+    them: means.csv, the mean of each region; rows of earlier runs stay.
 
     With --knees (or --right, --left) a file is a plate of one or both knees: STEM_right and STEM_left. With --dicom
     also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values. With
@@ -106,8 +117,8 @@ def synthesize(
 
     from mris.cohort.names import normal_form
     from mris.cohort.origin import SIMULATED_NOTE
+    from mris.knee.anatomy import KNEE, REGION_MM
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
-    from mris.knee.radiograph import REGION_MM
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look
     from mris.synthesis.bundle import Bundle
@@ -119,7 +130,7 @@ def synthesize(
         side=side,
         center=None if center is None else parse_center(center, "--center"),
         spacing=(spacing, spacing) if spacing else None,
-        knees=_knees(knees, right, left),
+        finder=_knees(knees, right, left),
         exclude_subject=exclude_subject,
         formats=_formats(formats, few=few),
         pictures=few if pictures is None else pictures,
@@ -129,19 +140,21 @@ def synthesize(
         look=Look(edges={None: {}, "atlas": ATLAS_EDGES, "phantom": PHANTOM_EDGES}[edges]),
     )
     opened = Bundle.open(bundle)
+    if atlas is not None:
+        options = replace(options, parts=_parts(atlas, opened))
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
     note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
     if opened.header.origin == "simulated":
         typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     preparation = opened.members[0].encoder.card.preparation
-    if options.knees is not None and preparation.region_mm is None and preparation.extent_mm is None:
+    if options.finder is not None and preparation.region_mm is None and preparation.extent_mm is None:
         typer.echo(
             f"note: the bundle does not tell how many mm its sources show; regions of {REGION_MM:g} mm are cut, and "
             "their scale is wrong if it was made of others",
             err=True,
         )
-    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject)
+    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject, anatomy=KNEE)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
@@ -154,7 +167,7 @@ def synthesize(
             console.out(f"skipped: {outcome.problem}", highlight=False)  # above the bar; typer.echo writes into it
         for note in outcome.notes:
             console.out(f"note: {note}", highlight=False)
-    found = "" if options.knees is None else f", {counted(n_queries, 'knee')},"
+    found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:
         raise ImageError("no file could be used; the reasons stand above")
@@ -162,7 +175,7 @@ def synthesize(
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
     from mris.knee.center_sheet import read_center_sheet
-    from mris.serving.queries import KneeFinder
+    from mris.knee.knee_finder import KneeFinder
 
     centers = joint_centers(right, left)
     if knees is None:
@@ -170,6 +183,18 @@ def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinde
     if centers:
         raise SettingsError(f"--knees is {knees!r}, and centers are given by hand; leave out one of them")
     return KneeFinder() if knees == "detect" else KneeFinder(sheet=read_center_sheet(Path(knees)))
+
+
+def _parts(atlas: Path, bundle: "Bundle") -> "Parts":
+    from mris.knee.cartilage_atlas import open_atlas
+    from mris.knee.map_parts import map_parts
+
+    masks = {
+        region: mask
+        for member in bundle.members
+        for region, mask in zip(member.database.header.regions, member.database.atlas_mask, strict=True)
+    }
+    return map_parts(open_atlas(atlas), masks)
 
 
 def _salt() -> bytes:

@@ -12,7 +12,7 @@ from mris.wording import counted
 
 @dataclass(frozen=True)
 class FileSizes:
-    """The sizes of one pair's files, and which of its targets are flat.
+    """What is kept of one pair's files: their sizes, which of its targets are flat, whether a person is shown.
 
     Attributes:
         row: Row of the manifest.
@@ -20,6 +20,7 @@ class FileSizes:
         sizes: Rows and columns of each target file, in the order of the regions.
         extent_mm: Height and width of the source in mm, None where its spacing is unknown.
         constant: Whether each target has one value throughout, in the order of the regions.
+        synthetic: Whether a header says that no patient is shown.
     """
 
     row: int
@@ -27,11 +28,12 @@ class FileSizes:
     sizes: tuple[tuple[int, int], ...]
     extent_mm: Extent | None = None
     constant: tuple[bool, ...] = ()
+    synthetic: bool = False
 
     @classmethod
     def of(cls, pair: PreparedPair) -> "FileSizes":
         """Take them from a pair that was read."""
-        return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm, pair.constant)
+        return cls(pair.row.row, pair.row.key, pair.file_sizes, pair.extent_mm, pair.constant, pair.synthetic)
 
 
 def notes_on_sizes(found: Sequence[FileSizes], columns: Sequence[str], stored: tuple[int, int]) -> Iterator[str]:

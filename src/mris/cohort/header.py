@@ -31,7 +31,7 @@ def region_fault(region: str) -> str | None:
     """Tell why a region cannot bear a name, which is a folder of `mris train --separate` and a row of results.
 
     Example:
-        >>> region_fault("femoral") is None
+        >>> region_fault("upper") is None
         True
         >>> region_fault("combined")
         "'combined' names what results say of all regions together"

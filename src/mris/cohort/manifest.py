@@ -13,7 +13,7 @@ from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
-from mris.cohort.origin import ORIGIN_COLUMN, Origin, joint_origin
+from mris.cohort.origin import ORIGIN_COLUMN, Origin, common_origin
 from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
@@ -192,7 +192,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
         labels=kinds,
         has_side=has_side,
         has_split=has_split,
-        origin=joint_origin(_ORIGINS.get(text.lower(), "unknown") for text in cells.text(ORIGIN_COLUMN)),
+        origin=common_origin(_ORIGINS.get(text.lower(), "unknown") for text in cells.text(ORIGIN_COLUMN)),
     )
 
 

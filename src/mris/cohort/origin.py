@@ -13,11 +13,11 @@ SIMULATED_NOTE = "made from simulated images"
 """What a result says of itself."""
 
 
-def joint_origin(parts: Iterable[Origin]) -> Origin:
+def common_origin(parts: Iterable[Origin]) -> Origin:
     """Tell what is made of several parts: simulated if any is, real if all are.
 
     Example:
-        >>> joint_origin(["real", "simulated", "unknown"]), joint_origin(["real", "unknown"])
+        >>> common_origin(["real", "simulated", "unknown"]), common_origin(["real", "unknown"])
         ('simulated', 'unknown')
     """
     found: set[Origin] = set(parts)

@@ -14,7 +14,8 @@ from mris.cohort.origin import Origin
 from mris.cohort.report import Problem
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
-from mris.images.admission import admit
+from mris.images.admission import ANY, admit
+from mris.images.anatomy import Anatomy
 from mris.images.extent import Extent, extent_of
 from mris.images.header import Side
 from mris.images.image import Image, usable_spacing
@@ -51,6 +52,7 @@ class PrepareSettings:
         target_spacing: Row and column spacing in mm of target files that state none (NPY, NPZ, PNG).
         exclude: Names of pairs to leave out: keys, or first parts of keys (see `read_exclusions`).
         origin: Whether the images are of people or simulated, where the manifest does not say.
+        anatomy: The part of the body that the sources show; it decides which are let in.
 
     Raises:
         SettingsError: A value cannot work.
@@ -68,6 +70,7 @@ class PrepareSettings:
     target_spacing: tuple[float, float] | None = None
     exclude: tuple[str, ...] = ()
     origin: Origin = "unknown"
+    anatomy: Anatomy = ANY
 
     def __post_init__(self) -> None:
         size = tuple(self.target_size)
@@ -87,7 +90,7 @@ class PrepareSettings:
             raise SettingsError(f"origin is {self.origin!r}; give 'real', 'simulated' or 'unknown'")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all that decides the cohort's content as plain JSON values (not `on_error`, not `workers`)."""
+        """Give all that decides the cohort's content as plain JSON values (not `on_error`, `workers` or `anatomy`)."""
         return {
             "source": TypeAdapter(SourcePreparation).dump_python(self.source, mode="json"),
             "target_size": list(self.target_size),
@@ -116,6 +119,7 @@ class PreparedPair:
         file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
         extent_mm: Height and width of the source's file in mm, None where its spacing is unknown.
         constant: Whether each stored target has one value throughout, in the order of the regions.
+        synthetic: Whether a file says that no patient is shown.
     """
 
     row: ManifestRow
@@ -126,6 +130,7 @@ class PreparedPair:
     file_sizes: tuple[tuple[int, int], ...] = ()
     extent_mm: Extent | None = None
     constant: tuple[bool, ...] = ()
+    synthetic: bool = False
 
     @property
     def failed(self) -> bool:
@@ -168,6 +173,14 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     whole = [target for target in targets if target is not None]
+    synthetic = source.synthetic or any(target.synthetic for target in whole)
+    if synthetic and settings.origin == "real":
+        reason = (
+            "a header says that no patient is shown (SyntheticData), and the manifest or --real that images are of "
+            "people; mend one of them"
+        )
+        problems.append(Problem(row.row, row.key, "source", reason, "origins disagree"))
+        return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
     stacked = np.stack([target.pixels for target in whole]).astype(np.float16)
     spacings = {target.spacing for target in whole}
     if len(spacings) > 1:
@@ -183,6 +196,7 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         file_sizes=tuple(target.file_size for target in whole),
         extent_mm=source.extent_mm,
         constant=tuple(bool(np.nanmin(target) == np.nanmax(target)) for target in stacked),
+        synthetic=synthetic,
     )
 
 
@@ -199,8 +213,8 @@ def target_columns(regions: Sequence[str]) -> tuple[str, ...]:
     """Name the columns of a manifest that hold the targets of its regions.
 
     Example:
-        >>> target_columns(("femoral", "tibial"))
-        ('target_femoral', 'target_tibial')
+        >>> target_columns(("upper", "lower"))
+        ('target_upper', 'target_lower')
     """
     return ("target",) if tuple(regions) == ("target",) else tuple(f"target_{region}" for region in regions)
 
@@ -209,18 +223,20 @@ _NO_SPACING = (float("nan"), float("nan"))
 
 
 class _Source(NamedTuple):
-    """A source as it is stored, and height and width in mm of its file."""
+    """A source as it is stored, height and width in mm of its file, and whether that says that no patient is shown."""
 
     pixels: Float32[np.ndarray, "c h w"]
     extent_mm: Extent | None
+    synthetic: bool
 
 
 class _Target(NamedTuple):
-    """A target as it is stored, and the rows and columns that its file has."""
+    """A target as it is stored, rows and columns of its file, and whether that says that no patient is shown."""
 
     pixels: Float32[np.ndarray, "h w"]
     spacing: tuple[float, float]
     file_size: tuple[int, int]
+    synthetic: bool
 
 
 def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Problem]) -> _Source | None:
@@ -232,7 +248,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
         problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
     image = image.corrected(spacing=row.spacing, side=cast(Side, row.side) if row.side else None)
     try:
-        admitted = admit(image, settings.source, center=row.center)
+        admitted = admit(image, settings.source, anatomy=settings.anatomy, center=row.center)
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source does not fit"))
         return None
@@ -245,7 +261,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Pro
     except ImageError as error:
         problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
         return None
-    return _Source(pixels, extent_of(image))
+    return _Source(pixels, extent_of(image), image.header.synthetic)
 
 
 def _read_targets(
@@ -291,7 +307,7 @@ def _read_target(
         target = mirror(target)
     spacing = image.spacing or settings.target_spacing
     stored = _NO_SPACING if spacing is None else resized_spacing(spacing, image.shape, target.shape)
-    return _Target(target, stored, image.size)
+    return _Target(target, stored, image.size, image.header.synthetic)
 
 
 def _opened(row: ManifestRow, path: str, column: str, problems: list[Problem]) -> Image | None:

@@ -95,7 +95,7 @@ def prepare_cohort(
             _require_same(folder, assignment, earlier[0])
             manifest = replace(manifest, problems=earlier[1])
         plan = _checked_plan(manifest, settings)
-        work = _Work(folder, plan, settings, writer)
+        work = _Work(folder, plan, replace(settings, origin=plan.origin), writer)
         work.resume()
         with _bar("Preparing pairs", len(manifest.rows), progress) as advance:
             work.run(advance)
@@ -134,7 +134,7 @@ def check_cohort(
         # The files first: who adds subjects should not learn of the next fault only then.
         found = replace(manifest, problems=_by_row(_opened(manifest, settings, progress, watch).problems))
         raise TooFewSubjectsError("\n  ".join([str(error).split("\n")[0], *found.faults(most=None)])) from error
-    opened = _opened(manifest, settings, progress, watch)
+    opened = _opened(manifest, replace(settings, origin=plan.origin), progress, watch)
     splits = [plan.splits[row.row] for row in opened.kept]
     notes = _notes(plan, settings, splits, opened.sizes)
     return _report(manifest, [row.subject for row in opened.kept], splits, opened.problems, notes)
@@ -276,7 +276,7 @@ class _Work:
             split_rule=self.plan.split_rule,
             manifest_sha256=manifest.sha256,
             software=f"mris {version('mris')}",
-            origin=self.plan.origin,
+            origin="simulated" if any(sizes.synthetic for sizes in self.sizes) else self.plan.origin,
         )
 
 

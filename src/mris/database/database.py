@@ -39,7 +39,7 @@ class EmbeddingDatabase(StoredEntries):
     A row is the position of an entry today; removing others changes it. A key (``subject/timepoint[/side]``) is stable.
 
     Example:
-        >>> database = EmbeddingDatabase.open("knees.lance")                 # doctest: +SKIP
+        >>> database = EmbeddingDatabase.open("hands.lance")                 # doctest: +SKIP
         >>> neighbors = database.search(encoder.encode_sources(sources), 20)  # doctest: +SKIP
         >>> neighbors.keys[0], neighbors.similarities[0]                     # doctest: +SKIP
     """

@@ -1,6 +1,6 @@
 """Intervals from resampling subjects.
 
-Two knees of one person, and two visits of one knee, are alike: resampling images would count them as independent and
+Both sides of one person, and two visits of one side, are alike: resampling images would count them as independent and
 give intervals that are too narrow. Here the subject is drawn with all its images (cluster bootstrap). A resample is a
 vector of counts, one a subject, so a thousand resamples of a mean are one matrix product with the subjects' sums.
 """

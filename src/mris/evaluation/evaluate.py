@@ -14,12 +14,13 @@ from rich.progress import Progress
 import mris
 from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.cohort.cohort import Cohort, PairBatch
+from mris.cohort.origin import common_origin
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
-from mris.evaluation.predictor import Predictor, Reading, as_predictors
+from mris.evaluation.predictor import Originated, Predictor, Reading, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.results import (
@@ -88,8 +89,8 @@ def evaluate(
         cohort: The test view of a cohort.
         training: The training view, for mean map, atlas mask and data range.
         by: Labels whose values split the images into strata; a missing label is a stratum of its own.
-        merge: Values of a label that share a stratum, ``{"klg": {"0": "0-1", "1": "0-1"}}``.
-        prevalence: For a label of `by` the weight of each stratum, ``{"klg": {"0-1": 0.56, "2": 0.27, "3": 0.17}}``:
+        merge: Values of a label that share a stratum, ``{"grade": {"0": "0-1", "1": "0-1"}}``.
+        prevalence: For a label of `by` the weight of each stratum, ``{"grade": {"0-1": 0.56, "2": 0.27, "3": 0.17}}``:
             one more stratum `WEIGHTED`, the weighted mean of the strata's means. Weights need not sum to 1; a stratum
             without test images is left out and named.
         costs: What is known of a method's cost, by its name.
@@ -154,8 +155,13 @@ def evaluate(
         cohort=_describe(cohort, training, measured),
         settings=EvaluationSettings(tuple(by), n_bootstrap, CONFIDENCE, seed, batch_size, data_range),
         methods=tuple(
-            MethodSummary(name, float(1000 * seconds / len(cohort)), **asdict(costs.get(name, Cost())))
-            for name, seconds in zip(names, measured.seconds, strict=True)
+            MethodSummary(
+                name,
+                float(1000 * seconds / len(cohort)),
+                **asdict(costs.get(name, Cost())),
+                origin=method.origin if isinstance(method, Originated) else "unknown",
+            )
+            for (name, method), seconds in zip(methods.items(), measured.seconds, strict=True)
         ),
         strata=describe_groups(groups, codes),
         estimates=estimates,
@@ -306,4 +312,5 @@ def _describe(cohort: Cohort, training: Cohort, measured: _Measured) -> CohortDe
         n_training_images=len(training),
         n_training_subjects=len(set(training.subjects)),
         outside_atlas=measured.outside_atlas,
+        origin=common_origin([cohort.header.origin, training.header.origin]),
     )

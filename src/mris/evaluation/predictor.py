@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import SettingsError
 from mris.synthesis.synthesis import Synthesis
@@ -34,6 +35,15 @@ class Trained(Protocol):
     @property
     def training_subjects(self) -> TrainingSubjects | None:
         """Subjects of the training pairs; None where they are unknown."""
+
+
+@runtime_checkable
+class Originated(Protocol):
+    """A method that can say whether it was made from images of people or simulated ones."""
+
+    @property
+    def origin(self) -> Origin:
+        """See `mris.cohort.origin`."""
 
 
 @runtime_checkable
@@ -78,6 +88,11 @@ class SynthesizerPredictor:
 
     synthesizer: BatchSynthesizer
     regions: tuple[str, ...]
+
+    @property
+    def origin(self) -> Origin:
+        """What the synthesizer was made from, where it says so, as that of a bundle does."""
+        return self.synthesizer.origin if isinstance(self.synthesizer, Originated) else "unknown"
 
     def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
         """Synthesize one target a source, (n, r, h, w).

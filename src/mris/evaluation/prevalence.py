@@ -8,7 +8,7 @@ from mris.evaluation.results import MISSING, PerImage, Prevalence
 from mris.evaluation.strata import Group
 
 Prevalences = Mapping[str, Mapping[str, float]]
-"""For a label, the weight of each of its strata: ``{"klg": {"0-1": 0.563, "2": 0.265}}``."""
+"""For a label, the weight of each of its strata: ``{"grade": {"0-1": 0.563, "2": 0.265}}``."""
 
 
 def check_prevalences(asked: Prevalences, groups: Sequence[Group], known: Mapping[str, Collection[str]]) -> None:

@@ -28,7 +28,7 @@ def measure_recall(
     """Rank each baseline query's own target among the targets of all baseline visits of the cohort.
 
     Queries and gallery are the same for every encoder, also for one that reads a single region: the baseline visits
-    that have a target in every region. Strata split the queries, never the gallery. The other knee of a person is in
+    that have a target in every region. Strata split the queries, never the gallery. The other side of a person is in
     the gallery, as a distractor.
 
     Args:

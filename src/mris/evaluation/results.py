@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from mris.cohort.origin import Origin
 from mris.errors import CohortError
 from mris.evaluation.record_file import read_record, write_record
 from mris.synthesis.readouts import SynthesisSettings
@@ -44,6 +45,7 @@ class CohortDescription:
         n_training_images: Number of training images (mean map, atlas mask, data range).
         n_training_subjects: Number of people they come from.
         outside_atlas: Share of the test targets' finite pixels that lie outside the atlas mask and do not count.
+        origin: Whether the images, of training too, are of people or, in any part, simulated.
     """
 
     name: str
@@ -59,6 +61,7 @@ class CohortDescription:
     n_training_images: int
     n_training_subjects: int
     outside_atlas: float
+    origin: Origin = "unknown"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class MethodSummary:
         n_parameters: See `Cost`; None where it is unknown.
         training_seconds: See `Cost`.
         peak_megabytes: See `Cost`.
+        origin: Whether it was made from images of people or, in any part, simulated ones, where it says so.
     """
 
     name: str
@@ -120,6 +124,7 @@ class MethodSummary:
     n_parameters: int | None = None
     training_seconds: float | None = None
     peak_megabytes: float | None = None
+    origin: Origin = "unknown"
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Prevalence:
         """Give the weights that a region's mean was made with: of the strata with images, summing to 1.
 
         Example:
-            >>> Prevalence("klg", {"2": 3, "3": 1, "4": 1}, {"femoral": ("4",)}).shares("femoral")
+            >>> Prevalence("grade", {"2": 3, "3": 1, "4": 1}, {"upper": ("4",)}).shares("upper")
             {'2': 0.75, '3': 0.25}
         """
         kept = {name: weight for name, weight in self.weights.items() if weight > 0 and name not in self.absent[region]}

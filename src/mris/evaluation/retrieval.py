@@ -1,6 +1,6 @@
 """Is a query's own target among its nearest? Recall measures identity, not the error of a synthesis.
 
-The query's own target is known by its position in the gallery, never by a name, so the other knee of the same person
+The query's own target is known by its position in the gallery, never by a name, so the other side of the same person
 is a distractor like any other.
 """
 

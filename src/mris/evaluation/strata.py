@@ -14,7 +14,7 @@ MAX_STRATA = 20
 """More values than this are a measurement, not groups."""
 
 Merge = Mapping[str, Mapping[str, str]]
-"""For a label, the group that a value goes to: ``{"klg": {"0": "0-1", "1": "0-1"}}``."""
+"""For a label, the group that a value goes to: ``{"grade": {"0": "0-1", "1": "0-1"}}``."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 
+from mris.cohort.origin import SIMULATED_NOTE
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.evaluation.results import ALL, Difference, Recall, Results
 
@@ -13,7 +14,7 @@ METRIC = "median"
 
 
 def verdict(results: Results) -> tuple[str, ...]:
-    """Say of each method how it stands to the mean map, and of each encoder whether retrieval is at chance.
+    """Say what was simulated, how each method stands to the mean map, and which encoders' retrieval is at chance.
 
     A method is worse (or better) where the interval of its paired difference leaves out 0, and retrieval is at chance
     where the interval of recall does not lie above chance. References are not judged.
@@ -22,12 +23,21 @@ def verdict(results: Results) -> tuple[str, ...]:
         results: Of an evaluation.
 
     Returns:
-        Sentences: one for each trouble of a method or encoder; for a method without any, one that tells how far below
+        Sentences: on origin, then one for each trouble of a method or encoder; for a method without any, how far below
         the mean map it is. Nothing of methods where the mean map was not evaluated.
     """
     judged = [method.name for method in results.methods if method.name not in REFERENCE_NAMES]
     against_mean_map = (line for name in judged for line in _against_mean_map(results, name))
-    return (*against_mean_map, *_at_chance(results))
+    return (*on_origin(results), *against_mean_map, *_at_chance(results))
+
+
+def on_origin(results: Results) -> Iterator[str]:
+    """Say where images were simulated: those of the cohort, or those that methods were made from."""
+    if results.cohort.origin == "simulated":
+        yield f"Cohort {results.cohort.name} was {SIMULATED_NOTE}; its numbers say nothing about people."
+    digital = [method.name for method in results.methods if method.origin == "simulated"]
+    if digital:
+        yield f"{', '.join(digital)} {'was' if len(digital) == 1 else 'were'} {SIMULATED_NOTE}."
 
 
 def _against_mean_map(results: Results, method: str) -> Iterator[str]:

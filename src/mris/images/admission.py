@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mris.errors import ImageError
-from mris.images.dicom_facts import is_frontal
+from mris.images.anatomy import Anatomy
 from mris.images.extent import Extent, alike, extent_of
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation
 
-WIDEST_KNEE_MM = 300.0
-"""Cassettes for one knee are at most 24 x 30 cm: what is wider is taken for a plate of both."""
+ANY = Anatomy()
+"""Of a source of which no more is known."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,19 @@ def admit(
     image: Image,
     preparation: SourcePreparation | None,
     *,
+    anatomy: Anatomy = ANY,
     side: str | None = None,
     center: tuple[float, float] | None = None,
 ) -> Admission:
     """Decide whether a source fits a preparation; every way in asks here, before pixels are prepared.
 
-    Encoders of regions see knees from the front or the back. These, and those whose sources of one side are mirrored,
+    Encoders of regions see them from the front or the back. These, and those whose sources of one side are mirrored,
     see one side at a time. Other encoders may have been trained on lateral views or on both sides, and take them.
 
     Args:
         image: As it was read, with its header.
         preparation: How the encoders' sources were prepared; None if unknown.
+        anatomy: The part of the body that they show.
         side: What the caller says; None if nothing.
         center: Where a person says that the region's center is; the middle if None.
 
@@ -60,53 +62,55 @@ def admit(
         'left'
     """
     side = side_name(side)
-    _check_header(image, preparation, side, center_given=center is not None)
+    _check_header(image, preparation, anatomy, side, center_given=center is not None)
     source: Literal["header", "given"] | None = "header" if image.laterality else "given" if side else None
     side = image.laterality or side
     if preparation is None:
         return Admission(side, source, image.header.notes)
-    check_extent(image, preparation, side)
+    check_extent(image, preparation, anatomy, side)
     return Admission(side, source, (*image.header.notes, *_notes_on_extent(image, preparation)))
 
 
-def check_extent(image: Image, settings: SourcePreparation, side: str | None = None) -> None:
+def check_extent(image: Image, settings: SourcePreparation, anatomy: Anatomy = ANY, side: str | None = None) -> None:
     """Refuse a whole image that shows more, or less, than those that the encoders were trained on.
 
     Raises:
-        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is too wide for one knee, where
-            the image or the encoders are of one side.
+        ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is wider than pictures of one
+            side of that anatomy, where the image or the encoders are of one side.
     """
     found = extent_of(image)
     if settings.region_mm is not None or found is None:
         return
     if settings.extent_mm is None:
         of_one_side = settings.shows_one_side or (side or image.laterality) is not None
-        fits = found[1] <= WIDEST_KNEE_MM or not of_one_side
-        rule = f"pictures of one knee are at most {WIDEST_KNEE_MM:g} mm wide"
+        if anatomy.widest_mm is None or not of_one_side:
+            return
+        fits = found[1] <= anatomy.widest_mm
+        rule = f"pictures of one {anatomy.name} are at most {anatomy.widest_mm:g} mm wide"
     else:
         fits = alike(found, settings.extent_mm)
         rule = f"the encoders were trained on pictures of {_written(settings.extent_mm)} mm"
     if not fits:
         raise ImageError(
-            f"image {image.origin}: shows {_written(found)} mm, but {rule}; if it is a plate, let mris synthesize find "
-            "its knees (--knees detect, --right, --left), or cut them out by mris radiograph; else check its spacing"
+            f"image {image.origin}: shows {_written(found)} mm, but {rule}; if it is a plate, "
+            f"{anatomy.plate_advice}; else check its spacing"
         )
 
 
-def _check_header(image: Image, preparation: SourcePreparation | None, side: str | None, *, center_given: bool) -> None:
+def _check_header(
+    image: Image, preparation: SourcePreparation | None, anatomy: Anatomy, side: str | None, *, center_given: bool
+) -> None:
     header, name = image.header, f"image {image.origin}"
     of_regions = preparation is not None and preparation.region_mm is not None
     of_one_side = side is not None or (preparation is not None and preparation.shows_one_side)
-    if of_regions and is_frontal(header.view) is False and not center_given:
+    if of_regions and anatomy.is_frontal(header.view) is False and not center_given:
         raise ImageError(
-            f"{name}: its header names the view {header.view!r}, but knees are seen on PA and AP views; mend the "
-            "header, or cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)"
+            f"{name}: {anatomy.notes_on_view(header.view)[0]}; mend the header, or {anatomy.center_advice}"
         )
     if of_one_side and len(header.sides) == 2 and not center_given:
         raise ImageError(
             f"{name}: its header ({header.sides_source}) says that it shows both sides, and neither the whole nor "
-            "its middle is one knee; give the center, let mris synthesize find its knees (--knees detect, --right, "
-            "--left), or cut them out by mris radiograph"
+            f"its middle is one {anatomy.name}; give the center, {anatomy.plate_advice}"
         )
     if side is not None and image.laterality not in (None, side):
         raise ImageError(
@@ -115,8 +119,7 @@ def _check_header(image: Image, preparation: SourcePreparation | None, side: str
         )
     if header.mirrored:
         raise ImageError(
-            f"{name}: its header (PatientOrientation) says that the picture is mirrored; cut its knees out by mris "
-            "radiograph, or let mris synthesize find them (--knees detect, --right, --left): both mirror it back"
+            f"{name}: its header (PatientOrientation) says that the picture is mirrored; {anatomy.mirrored_advice}"
         )
 
 

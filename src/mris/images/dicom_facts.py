@@ -1,7 +1,6 @@
 """What the header of a DICOM image says beside its pixels: spacing, side, view, and the transforms it asks for."""
 
 import math
-import re
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
@@ -29,12 +28,6 @@ _LATERALITY_CODES: dict[str, tuple[Side, ...]] = {
 
 _VIEW_CODES = {"399348003": "AP", "272479007": "PA", "R-10206": "AP", "R-10214": "PA", "R-40888": "PA"}
 """The two frontal views of projection radiography, SNOMED CT and RT (PS3.16, CID 4010)."""
-
-_FRONTAL = {"AP", "PA", "FRONTAL"}
-_LATERAL = {"LL", "RL", "LLD", "RLD", "LAT", "LATERAL", "ML", "LM", "MEDIOLATERAL", "LATEROMEDIAL", "SAGITTAL"}
-_OBLIQUE = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
-_AXIAL = {"AXIAL", "TANGENTIAL", "SKY", "SKYLINE", "SUNRISE", "MERCHANT", "LAURIN", "PATELLA", "TUNNEL", "NOTCH"}
-"""Words for views of a knee: DICOM's terms (PS3.3, C.8.7.1; PS3.16, CID 4010) and the usual ones."""
 
 _FOR_PROCESSING = {
     DigitalXRayImageStorageForProcessing,
@@ -70,21 +63,9 @@ def facts_of(dataset: Dataset) -> Header:
         sides_source=sides_source,
         view=_view(dataset),
         row_towards=_row_towards(dataset),
+        synthetic=_text(dataset, "SyntheticData").upper() == "YES",
         patient_id=_text(dataset, "PatientID"),
     )
-
-
-def is_frontal(view: str) -> bool | None:
-    """Whether a view is frontal (PA, AP); None if it is not named, or in words of its own.
-
-    Example:
-        >>> is_frontal("PA"), is_frontal("AP/LAT"), is_frontal("STANDING"), is_frontal("")
-        (True, False, None, None)
-    """
-    words = set(re.split(r"[^A-Z]+", view.upper()))
-    if words & (_LATERAL | _OBLIQUE | _AXIAL):
-        return False
-    return True if words & _FRONTAL else None
 
 
 def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:

@@ -21,8 +21,8 @@ def result_stems(files: Sequence[Path]) -> list[str]:
         SettingsError: Two files would write the same results.
 
     Example:
-        >>> result_stems([Path("a/knee.nii.gz"), Path("b/knee.png")])
-        ['a_knee', 'b_knee']
+        >>> result_stems([Path("a/hand.nii.gz"), Path("b/hand.png")])
+        ['a_hand', 'b_hand']
     """
     stems = [_stem(path.name) for path in files]
     if len(set(stems)) < len(stems):

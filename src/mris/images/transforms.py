@@ -79,7 +79,7 @@ class SourcePreparation:
 
     @property
     def shows_one_side(self) -> bool:
-        """Whether a source is one knee, hip or hand: a region is cut, or sources of one side are mirrored."""
+        """Whether a source shows one side of the body: a region is cut, or sources of one side are mirrored."""
         return self.region_mm is not None or bool(self.mirror_sides)
 
     @property
@@ -169,7 +169,7 @@ def resize_target(target: Float[np.ndarray, "*r h w"], size: tuple[int, int]) ->
 
         out = sum_i w_i v_i x_i / sum_i w_i v_i,  v_i = 1 where x_i is valid, else 0
 
-    and NaN where less than half of its weight is valid. So 0 mm (bone without cartilage) stays 0, and the border of
+    and NaN where less than half of its weight is valid. So 0 mm stays 0, and the border of
     a map is neither thinned by the outside nor shifted. A constant stays constant; an equal size changes nothing.
 
     Args:

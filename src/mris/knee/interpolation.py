@@ -39,9 +39,9 @@ class Cells:
         fractions = []
         for along, size, stride in zip(places, shape, strides(shape), strict=True):
             held = np.clip(along, 0, size - 1)
-            low = np.minimum(held.astype(np.intp), max(size - 2, 0))
-            fractions.append((held - low).astype(np.float32))
-            lowest += low * stride
+            low = np.minimum(np.floor(held), max(size - 2, 0))
+            fractions.append((held - low).astype(np.float32, copy=False))
+            lowest += low.astype(np.intp) * stride
         return cls(lowest, (fractions[0], fractions[1], fractions[2]), shape)
 
     def sample(self, volume: Float32[np.ndarray, "i j k"]) -> Float32[np.ndarray, " n"]:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mris.errors import ImageError
-from mris.images.dicom_facts import is_frontal
 from mris.images.header import Side
 from mris.images.image import Image
+from mris.knee.anatomy import KNEE
 from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, Plate, outside_share
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) 
         >>> notes_on_plate(plate, locate_knees(plate, centers={"right": (0, 150)}), 140.0)
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
-    notes = list(notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
+    notes = list(_notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
     notes += plate.image.header.notes
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
@@ -110,20 +110,12 @@ def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) 
     return tuple(notes)
 
 
-def notes_on_view(view: str, *, by_position: bool = False) -> tuple[str, ...]:
-    """Say what of a plate's view deserves a look.
-
-    Args:
-        view: As the header names it, "" if it does not.
-        by_position: Whether sides come from the knees' position, which is that of a frontal view.
-    """
-    match is_frontal(view):
-        case True:
-            return ()
-        case False:
-            return (f"its header names the view {view!r}, but knees are seen on PA and AP views",)
+def _notes_on_view(view: str, *, by_position: bool) -> tuple[str, ...]:
+    """Say what of a plate's view deserves a look; `by_position`, sides come from the knees' places on it."""
+    if not by_position or KNEE.is_frontal(view) is not None:
+        return KNEE.notes_on_view(view)
     found = f"the view {view!r} is not known" if view else "the view is not stated"
-    return (f"{found} and taken for frontal",) if by_position else ()
+    return (f"{found} and taken for frontal",)
 
 
 def _detected(

@@ -5,17 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mris.errors import ImageError
-from mris.images.dicom_facts import is_frontal
 from mris.images.header import Header, Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
+from mris.knee.anatomy import KNEE, REGION_MM
 
 Center = tuple[float, float]
 """Row and column in pixels of the plate, 0 = center of the first pixel."""
-
-REGION_MM = 140.0
-"""Edge of the square region round a knee's center that the paper's encoders see."""
 
 MUCH_OUTSIDE = 0.25
 """Share of a region outside its plate beyond which that is noted, as where a center is wrong."""
@@ -58,7 +55,7 @@ class Plate:
     @property
     def frontal(self) -> bool | None:
         """Whether the header names a frontal view (PA, AP); None if it names no view, or one in words of its own."""
-        return is_frontal(self.view)
+        return KNEE.is_frontal(self.view)
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,15 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
         >>> plate.image.size, plate.image.spacing, plate.spacing_source
         ((6, 8), (0.2, 0.2), 'given')
     """
-    image = read_image(path, spacing=spacing)
+    return plate_of(read_image(path, spacing=spacing))
+
+
+def plate_of(image: Image) -> Plate:
+    """Take an image for a plate.
+
+    Raises:
+        ImageError: It has several channels.
+    """
     if image.n_channels != 1:
         raise ImageError(f"image {image.origin}: holds {image.n_channels} channels; a radiograph has one")
     return Plate(image)

@@ -19,11 +19,12 @@ from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
 from mris.images.write import write_png
 from mris.images.written import require_text_name
+from mris.knee.anatomy import REGION_MM
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import REGION_MM, Center, KneeLocation, Plate, knee_region, outside_share, read_plate
+from mris.knee.radiograph import Center, KneeLocation, Plate, knee_region, outside_share, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 
 _LARGEST = (1 << 16) - 1

@@ -4,12 +4,12 @@ Everything happens in the frame of a left knee, the atlas' own: a right knee is 
 points are mirrored back after. The atlas is fixed, so that its points are carried to the knee without inversion.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy import ndimage
 
 from mris.knee.alignment import Alignment, align, apply
 from mris.knee.cartilage_atlas import CartilageAtlas
@@ -24,7 +24,8 @@ OTHER_SIDE_RATIO = 0.95
 """The other side fits clearly better if its residual is below this share of that of the stated side."""
 
 _CROP_MM = 12.0
-_BAND_MM = FARTHEST_MM + 2.0
+_BONE_MM = 0.8
+_BAND_MM = FARTHEST_MM + 1.0
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 _CARTILAGES = (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE)
 
@@ -101,15 +102,16 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
     displacement = deform(template.surfaces, template.weights, surfaces, GRID_MM)
     determinant = jacobian(displacement, GRID_MM)
     to_voxel = np.linalg.inv(affine) @ alignment.affine
-    dice = _overlap(template, knee, to_voxel, displacement, determinant)
-    unmoved = np.zeros_like(displacement)
+    moved = [samples + _displacement_at(displacement, template.affine, samples) for samples in template.samples]
+    sizes = [_at(determinant.astype(np.float32), template.affine, samples) for samples in template.samples]
+    dice = _overlap(template, knee, to_voxel, moved, sizes)
     return Registration(
         affine=alignment.affine,
         displacement=displacement,
         grid=template.affine,
         mirrored=mirrored,
         dice=dice,
-        dice_affine=_overlap(template, knee, to_voxel, unmoved, np.ones_like(determinant)),
+        dice_affine=_overlap(template, knee, to_voxel, template.samples, [np.ones(len(s)) for s in template.samples]),
         jacobian_positive=float((determinant > 0).mean()),
         residual_mm=alignment.residual_mm,
         residual_other_mm=other.residual_mm,
@@ -118,34 +120,49 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
 
 
 def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:
-    """Signed distances of the knee on the template's grid; each bone near its own cartilage, where it counts."""
+    """Signed distances of the knee on the template's grid; each bone near its own cartilage, where it counts.
+
+    Voxels of bone that are much finer than that grid are thinned; cartilage needs them all.
+    """
     shape = template.surfaces.shape[1:]
     boxes = [box_round(knee.labels == cartilage, _BAND_MM / np.array(knee.spacing)) for cartilage in _CARTILAGES]
+    thin = np.maximum(np.floor(_BONE_MM / np.array(knee.spacing)), 1).astype(int)
     maps = []
     for tissue, box in zip((*_CARTILAGES, FEMUR, TIBIA), boxes * 2, strict=True):
+        every = np.ones(3, int) if tissue in _CARTILAGES else thin
+        scale = np.diag([*every, 1.0])
         to_box = to_voxel.copy()
         to_box[:3, 3] -= [part.start for part in box]
-        maps.append(sample(signed_distance(knee.labels[box] == tissue, knee.affine), to_box, shape))
+        few = tuple(slice(part.start, part.stop, step) for part, step in zip(box, every, strict=True))
+        distance = signed_distance(knee.labels[few] == tissue, knee.affine @ scale)
+        maps.append(sample(distance, np.linalg.inv(scale) @ to_box, shape))
     return np.asarray(np.clip(np.stack(maps), -FARTHEST_MM, FARTHEST_MM), np.float32)
 
 
 def _overlap(
-    template: Template, knee: Segmentation, to_voxel: Affine, displacement: np.ndarray, determinant: np.ndarray
+    template: Template, knee: Segmentation, to_voxel: Affine, samples: Sequence[Points], sizes: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """Dice of the carried atlas cartilage, in mm3 of the knee: each piece of the atlas counts as much as it becomes."""
+    """Dice of the carried atlas cartilage, in mm3 of the knee: each sample of it counts as much as it becomes."""
     dice = {}
-    to_grid = np.linalg.inv(template.affine)
-    scale = abs(np.linalg.det((knee.affine @ to_voxel)[:3, :3])) * template.sample_mm3
-    for name, tissue, samples in zip(("femoral", "tibial"), _CARTILAGES, template.samples, strict=True):
-        moved = samples + _displacement_at(displacement, template.affine, samples)
-        local = ndimage.map_coordinates(determinant, apply(to_grid, samples).T, order=1, mode="nearest")
-        hit = ndimage.map_coordinates(
-            (knee.labels == tissue).astype(np.uint8), apply(to_voxel, moved).T, order=0, cval=0
-        )
-        size = local * scale
-        carried, own = float(size.sum()), float((knee.labels == tissue).sum()) * knee.voxel_mm3
-        dice[name] = 2.0 * float((size * hit).sum()) / (carried + own)
+    scale = float(abs(np.linalg.det((knee.affine @ to_voxel)[:3, :3]))) * template.sample_mm3
+    for name, tissue, places, size in zip(("femoral", "tibial"), _CARTILAGES, samples, sizes, strict=True):
+        hit = _labels_at(knee, apply(to_voxel, places)) == tissue
+        carried, own = float(size.sum()) * scale, float((knee.labels == tissue).sum()) * knee.voxel_mm3
+        dice[name] = 2.0 * float(size[hit].sum()) * scale / (carried + own)
     return dice
+
+
+def _labels_at(knee: Segmentation, voxels: Points) -> np.ndarray:
+    """The label of the nearest voxel, 0 beyond the volume."""
+    nearest = np.floor(voxels + 0.5).astype(np.intp)
+    inside = ((nearest >= 0) & (nearest < knee.labels.shape)).all(axis=1)
+    labels = np.zeros(len(voxels), knee.labels.dtype)
+    labels[inside] = knee.labels[tuple(nearest[inside].T)]
+    return labels
+
+
+def _at(volume: Float32[np.ndarray, "i j k"], grid: Affine, points: Points) -> Float32[np.ndarray, " n"]:
+    return Cells.of(apply(np.linalg.inv(grid), points).T, volume.shape).sample(volume)
 
 
 def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> Points:

@@ -174,7 +174,9 @@ def segmentation_from_volume(volume: LabelVolume, labels: LabelMap, side: Side) 
     """Sort the numbers of a label volume into tissues; see `read_segmentation`."""
     if side_name(side) not in ("left", "right"):
         raise SettingsError(f"segmentation {volume.origin}: side is {side!r}; give left or right")
-    found = np.unique(volume.voxels)
+    seen = np.zeros(1 + int(volume.voxels.max()), bool)
+    seen[volume.voxels.ravel(order="K")] = True  # in the order of the file, so that nothing is copied
+    found = np.flatnonzero(seen)
     unknown = [int(number) for number in found if int(number) not in labels.known]
     if unknown:
         raise ImageError(
@@ -292,5 +294,5 @@ def _ends_straight(mask: np.ndarray) -> bool:
 def _canonical(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Permute and flip whole axes to right, anterior, superior, as nibabel's ``as_closest_canonical`` does."""
     turn = _ORIENTATIONS.io_orientation(affine)
-    turned = np.ascontiguousarray(_ORIENTATIONS.apply_orientation(voxels, turn))
-    return turned, np.asarray(affine @ _ORIENTATIONS.inv_ornt_aff(turn, voxels.shape))
+    turned = _ORIENTATIONS.apply_orientation(voxels, turn)
+    return np.asarray(turned), np.asarray(affine @ _ORIENTATIONS.inv_ornt_aff(turn, voxels.shape))

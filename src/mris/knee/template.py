@@ -20,7 +20,7 @@ from mris.knee.interpolation import Cells
 from mris.knee.segmentation import box_round
 
 GRID_MM = 1.0
-MARGIN_MM = 10.0
+MARGIN_MM = 8.0
 FARTHEST_MM = 6.0
 """Signed distances are clipped here."""
 N_CLOUD = 3000
@@ -112,7 +112,8 @@ def sample(volume: Grid, to_voxel: Affine, shape: tuple[int, ...]) -> Grid:
 
 def cloud_of(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Points:
     """About `N_CLOUD` voxels of the surface of a mask, as points of the world."""
-    surface = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    box = box_round(mask)
+    surface = np.argwhere(mask[box] & ~ndimage.binary_erosion(mask[box])) + [part.start for part in box]
     return apply(affine, surface[:: max(len(surface) // N_CLOUD, 1)].astype(float))
 
 

@@ -83,7 +83,7 @@ def cartilage_thickness(
     inner = _faces_bone(edges, level, bone_level, -max_gap / _BONE_SMOOTHING_MM)
     if not inner.any():
         raise ImageError(f"no cartilage within {max_gap} mm of its bone; check the label numbers of bone and cartilage")
-    directions = _directions(level, _potential(level, edges, inner))
+    directions = _directions(level, edges, _potential(level, edges, inner))
     starts = places[inner & grid.within(places, cartilage.shape)]
     lengths = _line_lengths(starts, level, directions, _LONGEST_MM / grid.step)
     return InnerSurface(
@@ -168,11 +168,10 @@ class _Grid:
 
     def crop(self, label: Bool[np.ndarray, "i j k"]) -> Float32[np.ndarray, "a b c"]:
         """The voxels below the grid; those outside the volume repeat its faces, as bone and cartilage go on there."""
-        index = [
-            np.clip(np.arange(first, first + n), 0, size - 1)
-            for first, n, size in zip(self.first, self.n_voxels, label.shape, strict=True)
-        ]
-        return np.asarray(label[np.ix_(*index)], dtype=np.float32)
+        end = self.first + self.n_voxels
+        within = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(self.first, end, label.shape, strict=True))
+        beyond = [(max(-a, 0), max(b - n, 0)) for a, b, n in zip(self.first, end, label.shape, strict=True)]
+        return np.pad(label[within].astype(np.float32, order="C"), beyond, mode="edge")
 
     def to_world(self, places: Float[np.ndarray, "n 3"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of places given in steps of the grid."""
@@ -188,15 +187,17 @@ class _Grid:
 
     def smooth(self, voxels: Float32[np.ndarray, "a b c"], width: Float[np.ndarray, " 3"]) -> Field:
         """Convolve boxes of the voxels' size with a Gaussian (standard deviation in mm for each axis), on the grid."""
+        kernels = []
         for axis in range(3):
             centers = (self.first[axis] + np.arange(self.n_voxels[axis])) * self.spacing[axis]
             places = self.origin[axis] + np.arange(self.n[axis]) * self.step
             away = (places[:, None] - centers[None, :]) / width[axis]
             half = self.spacing[axis] / 2 / width[axis]
             kernel = special.ndtr(away + half) - special.ndtr(away - half)
-            kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
-            voxels = np.moveaxis(np.tensordot(kernel, voxels, axes=(1, axis)), 0, axis)
-        return np.asarray(voxels, order="C")
+            kernels.append((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32))
+        first, second, third = kernels
+        smoothed = second @ (voxels @ third.T)
+        return np.asarray((first @ smoothed.reshape(len(voxels), -1)).reshape(-1, *smoothed.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -302,22 +303,19 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
     return potential.reshape(level.shape)
 
 
-def _directions(level: Field, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
+def _directions(level: Field, edges: _Edges, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
     """Unit vectors along the field, in the cartilage and continued two grid points beyond it."""
-    known = np.flatnonzero(level.ravel() > 0.0)
     steps = strides(level.shape)
     directions = np.zeros((3, level.size), dtype=np.float32)
+    done = level.ravel() > 0.0
+    known = np.flatnonzero(done)
     directions[:, known] = _unit(_gradient(potential.ravel(), known, steps)).T
-    done = np.zeros(level.size, dtype=bool)
-    done[known] = True
+    ring = np.unique(edges.outside)
     for _ in range(2):
-        around = np.zeros(level.size, dtype=bool)
-        for step in (*steps, *(-s for s in steps)):
-            around[known + step] = True
-        known = np.flatnonzero(around & ~done)
-        sums = np.sum([directions[:, known + s] for stride in steps for s in (stride, -stride)], axis=0)
-        directions[:, known] = _unit(sums.T).T
-        done[known] = True
+        around = np.stack([ring + s for stride in steps for s in (stride, -stride)])
+        directions[:, ring] = _unit(directions[:, around].sum(axis=1).T).T
+        done[ring] = True
+        ring = np.unique(around[~done[around]])
     return directions.reshape(3, *level.shape)
 
 
@@ -329,7 +327,7 @@ def _line_lengths(
     starts: Float[np.ndarray, "n 3"], level: Field, directions: Float32[np.ndarray, "3 i j k"], longest: float
 ) -> Float[np.ndarray, " n"]:
     """Lengths of the field lines from the starts to the level's end, in steps of the grid."""
-    stride = 0.5
+    stride = 1.0
 
     def direction(places: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
         cells = Cells.of(places.T, level.shape)

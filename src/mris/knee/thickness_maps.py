@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy import ndimage
 
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
-from mris.knee.flatten import flatten, map_mask, subregion_means
+from mris.knee.flatten import flatten, map_mask, pixel_area, subregion_masks, subregion_means
 from mris.knee.registration import Registration, register
 from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation
 from mris.knee.template import template_of
@@ -19,6 +20,8 @@ SMALLEST_COVERAGE = 0.95
 """A map with values in a smaller share of the atlas' pixels is flagged."""
 LARGEST_DENUDED_SHARE = 0.5
 """A map with more bare bone than this is flagged: so much is rare even at the end stage."""
+LARGEST_TROCHLEA_GAP_MM2 = 10.0
+"""A femoral map with more area of 0 mm at the trochlea's edge is flagged: segmentations end early there."""
 
 ThicknessMap = Float[np.ndarray, "310 310"]
 _EDGE_VOXELS = 1.0
@@ -90,7 +93,12 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
         coverage[region.name], denuded[region.name] = _shares(flat, region)
         subregions |= subregion_means(flat, region)
         clock.lap(f"{region.name} map")
-    flags = (*segmentation.flags, *registration.flags, *_map_flags(coverage, denuded))
+    flags = (
+        *segmentation.flags,
+        *registration.flags,
+        *_map_flags(coverage, denuded),
+        *_trochlea_flags(maps[0], atlas.femoral),
+    )
     return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, flags, clock.laps)
 
 
@@ -131,3 +139,26 @@ def _map_flags(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> l
         for name, share in denuded.items()
         if share > LARGEST_DENUDED_SHARE
     ]
+
+
+def trochlea_gap(femoral: ThicknessMap, region: AtlasRegion) -> float:
+    """Area (mm2 of the atlas) of the patches of 0 mm that lie in the trochlea, most of each, and reach the map's edge.
+
+    Cartilage of the trochlea wears in the middle; at its edge it is rather the segmentation that ends early.
+    """
+    mask, trochlea, area = map_mask(region), subregion_masks(region)["trochlea"], pixel_area(region)
+    edge = trochlea & ~ndimage.binary_erosion(mask)
+    patches, n_patches = ndimage.label(femoral == 0.0, np.ones((3, 3)))
+    gap = 0.0
+    for patch in (patches == number for number in range(1, n_patches + 1)):
+        size = float(area[patch].sum())
+        if (patch & edge).any() and area[patch & trochlea].sum() > size / 2:
+            gap += size
+    return gap
+
+
+def _trochlea_flags(femoral: ThicknessMap, region: AtlasRegion) -> list[str]:
+    gap = trochlea_gap(femoral, region)
+    if gap <= LARGEST_TROCHLEA_GAP_MM2:
+        return []
+    return [f"{gap:.0f} mm2 of 0 mm at the edge of the trochlea: the segmentation may end early, not the cartilage"]

@@ -23,7 +23,7 @@ def cosine_distances(sources: Float[Tensor, "n d"], targets: Float[Tensor, "m d"
 def valid_negatives(anchors: Int[Tensor, " n"], candidates: Int[Tensor, " m"]) -> Bool[Tensor, "n m"]:
     """Which targets may serve as negatives of which anchors: those of other subjects, never of one's own.
 
-    The other timepoints and the other knee of a person are that person too; the diagonal is excluded with them.
+    The other timepoints and the other side of a person are that person too; the diagonal is excluded with them.
     """
     return anchors[:, None] != candidates[None, :]
 

@@ -48,7 +48,7 @@ def class_accuracy_figure(methods: Mapping[str, Sequence[ClassEstimate]], label:
 
     Args:
         methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
-        label: Name of what is classified, such as "klg".
+        label: Name of what is classified, such as "grade".
 
     Returns:
         The figure.

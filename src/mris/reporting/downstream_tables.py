@@ -41,7 +41,7 @@ def grade_table(
 
     Args:
         methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
-        label: Name of what is classified, such as "klg".
+        label: Name of what is classified, such as "grade".
         confidence: Share of resamples inside the intervals.
         bounds: Methods that are no rivals, such as the true maps: never set apart as the best.
 

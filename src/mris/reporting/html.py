@@ -9,7 +9,7 @@ from mris.drawing import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
-from mris.evaluation.verdict import shown_recall, verdict
+from mris.evaluation.verdict import on_origin, shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
 from mris.reporting.page import Card, Picture, render_page, table_markup
@@ -37,7 +37,9 @@ def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
         write_results(unfinished / RESULTS, evaluation.results)
         write_per_image(unfinished / PER_IMAGE, evaluation.per_image)
         with atomic_write(unfinished / TABLES) as path:
-            path.write_text("\n".join(map(tables.markdown, tables.all_tables(evaluation.results))), encoding="utf-8")
+            texts = [f"{note}\n" for note in on_origin(evaluation.results)]
+            texts += map(tables.markdown, tables.all_tables(evaluation.results))
+            path.write_text("\n".join(texts), encoding="utf-8")
         for shown in pictures.values():
             with atomic_write(unfinished / FIGURES / f"{shown.name}.png") as path:
                 path.write_bytes(shown.data)
@@ -279,8 +281,8 @@ def file_name(text: str) -> str:
     """Make a name of a file of any text.
 
     Example:
-        >>> file_name("medial tibia/left")
-        'medial_tibia_left'
+        >>> file_name("upper half/left")
+        'upper_half_left'
     """
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._") or "region"
 

@@ -24,7 +24,6 @@ from mris.serving.capture_picture import WARNING, capture_pixels
 from mris.serving.dicom_source import PATIENT_AND_STUDY, DerivedFrom, SourceHeader
 from mris.serving.pictures import Look, note_on, value_limits
 from mris.synthesis.synthesis import Synthesis
-from mris.wording import counted
 
 CAPTURE_SERIES, MAP_SERIES = 9101, 9102
 """Series numbers of the Secondary Capture and the Parametric Map."""
@@ -261,12 +260,13 @@ def _index_frames_by_region(made: Any, regions: Sequence[str]) -> None:
 
 
 def _add_anatomy(made: Any, derived: DerivedFrom) -> None:
-    if derived.source.body_part.upper() != "KNEE":
+    anatomy = derived.anatomy
+    if not anatomy.body_part or derived.source.body_part.upper() != anatomy.body_part:
         return  # the macro needs a code, and none is guessed
-    anatomy = Dataset()
-    anatomy.FrameLaterality = {"left": "L", "right": "R"}.get(derived.side or "", "U")
-    anatomy.AnatomicRegionSequence = [_code_item(codes.SCT.Knee)]
-    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
+    frame = Dataset()
+    frame.FrameLaterality = {"left": "L", "right": "R"}.get(derived.side or "", "U")
+    frame.AnatomicRegionSequence = [_code_item(Code(*anatomy.code))]
+    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [frame]
     del made.Laterality  # the series may not name a side where its frames do
 
 

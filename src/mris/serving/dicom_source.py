@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from mris.errors import ImageError
+from mris.images.admission import ANY
+from mris.images.anatomy import Anatomy
 from mris.images.faults import library_faults_as_image_error
 from mris.serving.dicom_values import allowed_texts, texts_of
 
@@ -119,12 +121,14 @@ class DerivedFrom:
         source: Header of the source.
         side: Side of the body, or None.
         mirrored: Whether the prepared source, and so the source's picture, is mirrored left to right.
+        anatomy: The part of the body that the source may show.
         created: When the objects are made.
     """
 
     source: SourceHeader
     side: str | None = None
     mirrored: bool = False
+    anatomy: Anatomy = ANY
     created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
 
 
@@ -192,8 +196,8 @@ def dicom_names(stem: str) -> tuple[str, str]:
     """Names of the Secondary Capture and the Parametric Map of a query.
 
     Example:
-        >>> dicom_names("knee")
-        ('knee_capture.dcm', 'knee_map.dcm')
+        >>> dicom_names("hand")
+        ('hand_capture.dcm', 'hand_map.dcm')
     """
     return f"{stem}_capture.dcm", f"{stem}_map.dcm"
 

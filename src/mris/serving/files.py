@@ -13,9 +13,10 @@ from mris.errors import ImageError, SettingsError
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
+from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means, write_means
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
-from mris.serving.queries import KNEE_SUFFIXES, FileQuery, KneeFinder, read_queries
+from mris.serving.queries import FileQuery, RegionFinder, read_queries
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
@@ -31,7 +32,7 @@ class FileOptions:
         side: Side of the body where a file does not say.
         center: Row and column of the region's center, in pixels; the middle if None.
         spacing: Pixel spacing (row, column) in mm where a file states none.
-        knees: How the knees of a plate are found, each of which is a query; None takes each file for one query.
+        finder: How the regions of a plate are found, each of which is a query; None takes each file for one query.
         exclude_subject: Subject whose entries are not used.
         formats: Of "nifti", "npz" and "png".
         pictures: Also draw the neighbors of each query.
@@ -39,12 +40,13 @@ class FileOptions:
         salt: De-identify these two, with this key of the replacements (`mris.serving.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
         look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
+        parts: For a region, parts of its maps whose means are written beside its own.
     """
 
     side: Literal["left", "right"] | None = None
     center: tuple[float, float] | None = None
     spacing: tuple[float, float] | None = None
-    knees: KneeFinder | None = None
+    finder: RegionFinder | None = None
     exclude_subject: str | None = None
     formats: tuple[Format, ...] = ("nifti", "png")
     pictures: bool = True
@@ -52,6 +54,7 @@ class FileOptions:
     salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
     look: Look = field(default_factory=Look)
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class FileOutcome:
     Attributes:
         path: The file.
         written: All results.
-        n_queries: How many images were synthesized: one, or one a knee.
+        n_queries: How many images were synthesized: one, or one a region that was found.
         notes: What was done otherwise than the file asks for.
         problem: Why nothing was written, or None.
     """
@@ -90,10 +93,13 @@ def synthesize_files(
 ) -> Iterator[FileOutcome]:
     """Synthesize the target of each file, a batch at a time; memory does not grow with their number.
 
+    At the end the means of all maps go into `MEANS_FILE`, where rows of earlier queries stay; also where a file stops
+    the work.
+
     Args:
         synthesizer: Of a bundle, or a `mris.Synthesizer`.
         files: Source images; ``file.npz::key`` names an array of an archive.
-        out_dir: Folder for the results, each named after its file, and after the knee where a file is a plate.
+        out_dir: Folder for the results, each named after its file, and after the side where a file is a plate.
         options: See `FileOptions`.
 
     Yields:
@@ -109,7 +115,21 @@ def synthesize_files(
     out_dir = Path(out_dir)
     _check_results(named, out_dir, options)
     _check_options(synthesizer, options)
-    for start in range(0, len(files), BATCH_SIZE):
+    read_means(out_dir / MEANS_FILE)  # what cannot be continued is refused before the work, not after it
+    means: list[MeanRow] = []
+    try:
+        for outcome, rows in _outcomes(synthesizer, named, out_dir, options):
+            means += rows
+            yield outcome
+    finally:
+        if means:
+            write_means(out_dir, means)
+
+
+def _outcomes(
+    synthesizer: BatchSynthesizer, named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions
+) -> Iterator[tuple[FileOutcome, list[MeanRow]]]:
+    for start in range(0, len(named), BATCH_SIZE):
         batch = named[start : start + BATCH_SIZE]
         prepared, problems = _read(synthesizer, batch, options)
         synthesized: list[tuple[_Prepared, Synthesis]] = []
@@ -129,16 +149,17 @@ def synthesize_files(
         for path, _ in batch:
             of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
             if path in problems:
-                yield FileOutcome(path, problem=problems[path])
+                yield FileOutcome(path, problem=problems[path]), []
                 continue
             try:
                 objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
             except ImageError as error:
                 if options.on_error == "stop":
                     raise
-                yield FileOutcome(path, problem=str(error))
+                yield FileOutcome(path, problem=str(error)), []
             else:
-                yield _write_all(synthesizer, path, of_file, objects, out_dir, options)
+                rows = [row for query, one in of_file for row in mean_rows(query.stem, one, options.parts)]
+                yield _write_all(synthesizer, path, of_file, objects, out_dir, options), rows
 
 
 def _read(
@@ -155,8 +176,9 @@ def _read(
                 side=options.side,
                 center=options.center,
                 spacing=options.spacing,
-                knees=options.knees,
+                finder=options.finder,
                 preparation=synthesizer.preparation,
+                anatomy=synthesizer.anatomy,
             )
             header = read_source_header(path) if options.dicom else None
             prepared += [_prepare(synthesizer, query, header) for query in queries]
@@ -257,7 +279,7 @@ def _dicom_objects(
     return encoded_dicom_objects(
         query.stem,
         synthesis,
-        DerivedFrom(query.header, query.facts.side, query.mirrored),
+        DerivedFrom(query.header, query.facts.side, query.mirrored, synthesizer.anatomy),
         synthesizer.neighbor_maps(synthesis, N_PICTURED),
         query.source,
         salt=options.salt,
@@ -309,10 +331,11 @@ def _sha256(path: Path) -> str:
 
 def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
     preparation = synthesizer.preparation
-    if options.center is not None and options.knees is not None:
+    if options.center is not None and options.finder is not None:
+        anatomy = synthesizer.anatomy
         raise SettingsError(
-            "a center is given, and knees are to be found; --center is for files of one knee, --right and --left for "
-            "plates"
+            f"a center is given, and {anatomy.plural} are to be found; --center is for files of one {anatomy.name}, "
+            "--right and --left for plates"
         )
     if options.center is not None and preparation is not None and preparation.region_mm is None:
         raise SettingsError("a center is given, but these encoders see whole images; leave it out")
@@ -325,8 +348,10 @@ def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: Fi
     queries = {Path(str(path).partition("::")[0]).resolve(): path for path, _ in named}
     folder = out_dir.resolve()
     makers: dict[str, Path] = {}
+    if folder / MEANS_FILE in queries:
+        raise SettingsError(f"the table {out_dir / MEANS_FILE} would replace a query; choose another folder")
     for path, stem in named:
-        stems = [stem] if options.knees is None else [stem + suffix for suffix in KNEE_SUFFIXES]
+        stems = [stem] if options.finder is None else [f"{stem}_{side}" for side in options.finder.sides]
         for name in (name for one in stems for name in result_names(one, options)):
             if folder / name in queries:
                 raise SettingsError(f"the result {out_dir / name} would replace a query; choose another folder")

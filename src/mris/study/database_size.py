@@ -136,7 +136,7 @@ def database_size_curve(
         BundleError: The cohort was prepared otherwise than the one that a bundle was made of.
 
     Example:
-        >>> cohort, bundle = Cohort.open("cohort"), Bundle.open("knees.bundle")          # doctest: +SKIP
+        >>> cohort, bundle = Cohort.open("cohort"), Bundle.open("hands.bundle")          # doctest: +SKIP
         >>> curve = database_size_curve(
         ...     {"MRIS": bundle}, cohort.split("train"), cohort.split("test"), rng=np.random.default_rng(0)
         ... )                                                                            # doctest: +SKIP

@@ -11,7 +11,7 @@ import numpy as np
 
 import mris
 from mris.cohort.cohort import Cohort
-from mris.cohort.origin import joint_origin
+from mris.cohort.origin import common_origin
 from mris.cohort.training_subjects import RECORD_FILE
 from mris.database.build import build_entries, commit_first
 from mris.database.commit import TableState, file_sha256
@@ -94,7 +94,7 @@ def build_bundle(
             unit=encoders[0].card.unit,
             manifest_sha256=cohort.header.manifest_sha256,
             members=tuple(headers),
-            origin=joint_origin([cohort.header.origin, *(encoder.origin for encoder in encoders)]),
+            origin=common_origin([cohort.header.origin, *(encoder.origin for encoder in encoders)]),
         )
         write_json(temporary / HEADER_FILE, header)
         commit_first(temporary, tables, [HEADER_FILE])

@@ -24,6 +24,8 @@ from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
 from mris.defaults import WeightRule
 from mris.errors import DatabaseError
+from mris.images.admission import ANY
+from mris.images.anatomy import Anatomy
 from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
@@ -70,8 +72,8 @@ class Bundle:
     """Open bundle; embeddings and targets in it can identify people: treat the folder as personal data.
 
     Example:
-        >>> bundle = Bundle.open("knees.bundle")                                    # doctest: +SKIP
-        >>> synthesis = bundle.synthesizer(n_neighbors=20)(read_image("knee.dcm"))   # doctest: +SKIP
+        >>> bundle = Bundle.open("hands.bundle")                                    # doctest: +SKIP
+        >>> synthesis = bundle.synthesizer(n_neighbors=20)(read_image("hand.dcm"))   # doctest: +SKIP
     """
 
     def __init__(self, path: Path, header: BundleHeader, members: tuple[Member, ...]) -> None:
@@ -141,6 +143,7 @@ class Bundle:
         one_per_subject: bool = False,
         *,
         readout: ReadoutName | None = None,
+        anatomy: Anatomy = ANY,
         memory_limit: int = MEMORY_LIMIT,
     ) -> BundleSynthesizer:
         """Make the synthesizer that mixes the members, each with the readout that was chosen on validation people.
@@ -155,6 +158,7 @@ class Bundle:
                     *(member.encoder, member.database, n_neighbors, weights, temperature, one_per_subject),
                     readout=readout,
                     stored=header.readout,
+                    anatomy=anatomy,
                     memory_limit=share,
                 )
                 for member, header in zip(self.members, self.header.members, strict=True)

@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from mris.cohort.origin import Origin
 from mris.database.commit import Commit, at_newest
+from mris.images.anatomy import Anatomy
 from mris.images.transforms import SourcePreparation
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BatchSynthesizer, Synthesizer
@@ -27,6 +28,11 @@ class BundleSynthesizer(BatchSynthesizer):
     def preparation(self) -> SourcePreparation | None:
         """How an image becomes a prepared source; the same for all members."""
         return self.members[0].preparation
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The part of the body that images show; the same for all members."""
+        return self.members[0].anatomy
 
     @property
     def mirrors_targets(self) -> bool:

@@ -15,7 +15,8 @@ from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.defaults import WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
-from mris.images.admission import admit
+from mris.images.admission import ANY, admit
+from mris.images.anatomy import Anatomy
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.readouts import (
@@ -70,6 +71,11 @@ class BatchSynthesizer(ABC):
     @abstractmethod
     def preparation(self) -> SourcePreparation | None:
         """How an image becomes a prepared source; None if only prepared arrays are taken."""
+
+    @property
+    @abstractmethod
+    def anatomy(self) -> Anatomy:
+        """The part of the body that images show; it decides which are let in."""
 
     @property
     @abstractmethod
@@ -128,7 +134,7 @@ class BatchSynthesizer(ABC):
                 "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
                 "that is prepared already"
             )
-        admitted = admit(image, self.preparation, side=side, center=center)
+        admitted = admit(image, self.preparation, anatomy=self.anatomy, side=side, center=center)
         return prepare_source(image, self.preparation, side=admitted.side, center=center)
 
     def stream(
@@ -194,7 +200,7 @@ class Synthesizer(BatchSynthesizer):
 
     Example:
         >>> synthesizer = Synthesizer(encoder, database, n_neighbors=20)      # doctest: +SKIP
-        >>> synthesis = synthesizer(mris.read_image("knee.dcm"))               # doctest: +SKIP
+        >>> synthesis = synthesizer(mris.read_image("hand.dcm"))               # doctest: +SKIP
         >>> synthesis.image, synthesis.neighbors, synthesis.spread             # doctest: +SKIP
     """
 
@@ -210,6 +216,7 @@ class Synthesizer(BatchSynthesizer):
         readout: ReadoutName | None = None,
         stored: Readout | None = None,
         preparation: SourcePreparation | None = None,
+        anatomy: Anatomy = ANY,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         """Put an encoder and a database together.
@@ -224,6 +231,7 @@ class Synthesizer(BatchSynthesizer):
             readout: "neighbors", "attention", "linear" or "blend"; see `mris.synthesis.readouts.SynthesisSettings`.
             stored: What was chosen on validation people; stands for what is not given. The paper's numbers if None.
             preparation: How images are prepared; the encoder's own if None.
+            anatomy: The part of the body that images show; it decides which are let in.
             memory_limit: Bytes of target pixels that may be held in memory; above it, rows are read from disk.
 
         Raises:
@@ -240,6 +248,7 @@ class Synthesizer(BatchSynthesizer):
         wanted = SynthesisSettings(readout, n_neighbors, weights, temperature, one_per_subject)
         self.readout = wanted.applied_to(stored)
         self._preparation = preparation if preparation is not None else getattr(encoder, "preparation", None)
+        self._anatomy = anatomy
         self._memory_limit = memory_limit
         check_readout(self.readout, database)
         self._opened: OpenReadout | None = None
@@ -248,6 +257,11 @@ class Synthesizer(BatchSynthesizer):
     def preparation(self) -> SourcePreparation | None:
         """How an image becomes a prepared source."""
         return self._preparation
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The part of the body that images show."""
+        return self._anatomy
 
     @property
     def mirrors_targets(self) -> bool:

@@ -196,7 +196,7 @@ def judge_maps(
         measures: `measure_map` of each target.
         keys: Key of each row, all different.
         subjects: Subject of each row: all its maps are left out when nearest maps are looked for.
-        sides: Side of each row; rows of one subject and side are visits of one knee.
+        sides: Side of each row; rows of one subject and side are visits of one.
         regions: Names of the regions.
         unit: Unit of the targets.
         threshold: Flag from so many robust standard deviations on; above 0.

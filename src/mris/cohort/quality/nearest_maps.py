@@ -96,7 +96,7 @@ def least_change(
     groups: Sequence[Hashable],
     sound: Bool[np.ndarray, " n"],
 ) -> Float64[np.ndarray, " n"]:
-    """Give each map's mean absolute difference to the least different sound map of its group (a knee's other visits).
+    """Give each map's mean absolute difference to the least different sound map of its group (its other visits).
 
     Args:
         values: Means of the cells' valid pixels.

@@ -1,0 +1,22 @@
+"""What the other rooms are told of knees."""
+
+from mris.images.anatomy import Anatomy
+
+REGION_MM = 140.0
+"""Edge of the square region round a knee's center that the paper's encoders see."""
+
+KNEE = Anatomy(
+    name="knee",
+    plural="knees",
+    other_views=frozenset({"SKY", "SKYLINE", "SUNRISE", "MERCHANT", "LAURIN", "PATELLA", "TUNNEL", "NOTCH"}),
+    widest_mm=300.0,  # cassettes for one knee are at most 24 x 30 cm
+    region_mm=REGION_MM,
+    body_part="KNEE",
+    code=("72696002", "SCT", "Knee"),
+    plate_advice="let mris synthesize find its knees (--knees detect, --right, --left), or cut them out by mris "
+    "radiograph",
+    center_advice="cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)",
+    mirrored_advice="cut its knees out by mris radiograph, or let mris synthesize find them (--knees detect, --right, "
+    "--left): both mirror it back",
+)
+"""The doors pass it on: what knees are called, which views show them, how wide their pictures are."""

@@ -1,0 +1,96 @@
+"""``means.csv``: what the maps of a folder come to, one row a query and region, and a row for each of its parts."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from mris.errors import OutputError, SettingsError
+from mris.images.write import atomic_write
+from mris.reading import LARGEST_LIST, read_text
+from mris.synthesis.synthesis import Synthesis
+
+MEANS_FILE = "means.csv"
+
+Parts = Mapping[str, Mapping[str, Bool[np.ndarray, "h w"]]]
+"""For a region, where its named parts lie on its map; parts may overlap."""
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """One row of the table, as text.
+
+    Attributes:
+        query: Beginning of the names of the query's results.
+        region: Name of the region.
+        part: Name of a part of it, "" for all of it.
+        mean: Mean over the pixels that have a value; "" where none has.
+        unit: Its unit.
+        n_pixels: How many pixels have a value.
+    """
+
+    query: str
+    region: str
+    part: str
+    mean: str
+    unit: str
+    n_pixels: str
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(MeanRow))
+
+
+def mean_rows(query: str, synthesis: Synthesis, parts: Parts) -> Iterator[MeanRow]:
+    """Give the mean of each region of a synthesis, each followed by those of its parts.
+
+    Raises:
+        SettingsError: A part is of another size than the map.
+    """
+    for region, values in zip(synthesis.regions, synthesis.image, strict=True):
+        for part, mask in {"": np.ones(values.shape, bool), **parts.get(region, {})}.items():
+            if mask.shape != values.shape:
+                raise SettingsError(
+                    f"part {part!r} of region {region!r} has {mask.shape} pixels, but maps have {values.shape}; give "
+                    "parts of maps of that size"
+                )
+            found = values[mask & np.isfinite(values)]
+            mean = f"{found.mean(dtype=np.float64):.6g}" if found.size else ""
+            yield MeanRow(query, region, part, mean, synthesis.unit, str(found.size))
+
+
+def write_means(out_dir: Path, rows: Sequence[MeanRow]) -> Path:
+    """Write the table of a folder, atomically and sorted by query; rows of other queries are kept.
+
+    Raises:
+        OutputError: It cannot be written, or there is one of another kind.
+    """
+    path = out_dir / MEANS_FILE
+    written = {row.query for row in rows}
+    kept = [row for row in read_means(path) if row.query not in written]
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(dataclasses.astuple(row) for row in sorted([*kept, *rows], key=lambda row: row.query))
+    return path
+
+
+def read_means(path: Path) -> tuple[MeanRow, ...]:
+    """Read a table that `write_means` wrote; empty if there is none.
+
+    Raises:
+        OutputError: The file is of another kind.
+    """
+    if not path.exists():
+        return ()
+    try:
+        columns, *rows = csv.reader(io.StringIO(read_text(path, LARGEST_LIST, "utf-8-sig"), newline=""), strict=True)
+        if tuple(columns) == COLUMNS:
+            return tuple(MeanRow(*row) for row in rows)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise OutputError(f"{path} cannot be read as a table of means ({error}); choose another folder") from error
+    raise OutputError(f"{path} is another table than this command writes; choose another folder, or move it away")
