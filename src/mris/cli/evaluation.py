@@ -11,11 +11,12 @@ from mris.cli.options import (
     NeighborCount,
     OnePerSubject,
     Quiet,
+    ReadoutOption,
     Temperature,
     Weights,
     note_few_neighbors,
 )
-from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
 from mris.wording import counted
 
@@ -58,9 +59,10 @@ def evaluate(
             help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
         ),
     ] = None,
-    n_neighbors: NeighborCount = N_NEIGHBORS,
-    weights: Weights = WEIGHTS,
-    temperature: Temperature = TEMPERATURE,
+    readout: ReadoutOption = None,
+    n_neighbors: NeighborCount = None,
+    weights: Weights = None,
+    temperature: Temperature = None,
     one_per_subject: OnePerSubject = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
@@ -89,15 +91,16 @@ def evaluate(
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
-    synthesis = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject)
+    synthesis = SynthesisSettings(readout, n_neighbors, weights, temperature, one_per_subject)
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
     for judged in (opened, *more.values()):
         note_few_neighbors(judged, n_neighbors, one_per_subject=one_per_subject)
-    if references and (n_training := int((pairs.splits == "train").sum())) < n_neighbors:
+    k = n_neighbors or N_NEIGHBORS
+    if references and (n_training := int((pairs.splits == "train").sum())) < k:
         typer.echo(
-            f"note: k is {n_neighbors:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
+            f"note: k is {k:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
             f"{counted(n_training, 'pair')}",
             err=True,
         )

@@ -17,9 +17,20 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.
 OnePerSubject = Annotated[
     bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
 ]
-NeighborCount = Annotated[int, typer.Option("--n-neighbors", "-k", min=1, help="Neighbors that are averaged.")]
-Weights = Annotated[WeightRule, typer.Option(help="'similarity' is the paper's Eq. 4.")]
-Temperature = Annotated[float, typer.Option(help="Of the softmax, in units of cosine similarity.")]
+ReadoutOption = Annotated[
+    Literal["neighbors", "attention", "linear", "blend"] | None,
+    typer.Option(
+        "--readout",
+        help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
+        "weights), or the last two together; by default the one that mris index chose on validation people.",
+    ),
+]
+NeighborCount = Annotated[
+    int | None,
+    typer.Option("--n-neighbors", "-k", min=1, help="Average so many nearest; -k 20 alone is the paper's way."),
+]
+Weights = Annotated[WeightRule | None, typer.Option(help="Of the nearest: 'similarity' is the paper's Eq. 4.")]
+Temperature = Annotated[float | None, typer.Option(help="Of softmax or attention, in units of cosine similarity.")]
 
 # Of commands that read images without a manifest.
 SourceFiles = Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")]
@@ -53,9 +64,11 @@ QuietTraining = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.
 
 
 def note_few_neighbors(
-    bundle: "Bundle", n_neighbors: int, *, one_per_subject: bool, exclude_subject: str | None = None
+    bundle: "Bundle", n_neighbors: int | None, *, one_per_subject: bool, exclude_subject: str | None = None
 ) -> None:
     """Say on stderr where a bundle cannot give as many neighbors as are asked for."""
+    if n_neighbors is None:
+        return
     most = bundle.most_neighbors(one_per_subject=one_per_subject, exclude_subject=exclude_subject)
     if 0 < most < n_neighbors:  # with none, synthesis is refused
         held = counted(most, "subject" if one_per_subject else "entry")

@@ -16,6 +16,7 @@ from mris.cli.options import (
     OnError,
     PixelSpacing,
     Quiet,
+    ReadoutOption,
     RightCenter,
     SourceFiles,
     SourceSide,
@@ -25,7 +26,6 @@ from mris.cli.options import (
     note_few_neighbors,
     parse_center,
 )
-from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.errors import ImageError, SettingsError
 from mris.wording import counted
 
@@ -62,9 +62,10 @@ def synthesize(
     right: RightCenter = None,
     left: LeftCenter = None,
     spacing: PixelSpacing = None,
-    n_neighbors: NeighborCount = N_NEIGHBORS,
-    weights: Weights = WEIGHTS,
-    temperature: Temperature = TEMPERATURE,
+    readout: ReadoutOption = None,
+    n_neighbors: NeighborCount = None,
+    weights: Weights = None,
+    temperature: Temperature = None,
     one_per_subject: OnePerSubject = False,
     exclude_subject: Annotated[
         str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")
@@ -154,7 +155,7 @@ def synthesize(
             "their scale is wrong if it was made of others",
             err=True,
         )
-    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject, anatomy=KNEE)
+    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject, readout=readout, anatomy=KNEE)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
+from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.predictor import Predictor, Trained
@@ -16,6 +17,7 @@ from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
+from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.readouts import SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
@@ -59,7 +61,7 @@ def evaluate_bundle(
         by: Labels that split the images into strata.
         merge: Values of a label that share a stratum.
         prevalence: Weights of a label's strata; see `mris.evaluation.evaluate.evaluate`.
-        synthesis: How neighbors are chosen and weighed, by every bundle; the defaults if None. PCA k-NN has the same k.
+        synthesis: The readout of every bundle; each bundle's own if None. PCA k-NN has the same k, or 20.
         n_bootstrap: Resamples of subjects.
         references: Fit and judge the mean map, PCA k-NN and PCA ridge beside it.
         seed: Of the resampling and of the references.
@@ -103,7 +105,9 @@ def evaluate_bundle(
     }
     methods |= others or {}
     if references:
-        methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=synthesis.n_neighbors)
+        methods |= reference_predictors(
+            training, np.random.default_rng(seed), n_neighbors=synthesis.n_neighbors or N_NEIGHBORS
+        )
     evaluation = evaluate(
         methods,
         queries,
@@ -118,7 +122,14 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
-    return replace(evaluation, results=replace(results, settings=replace(results.settings, synthesis=synthesis)))
+    readouts = {title: _readout_of(opened.synthesizer(**asdict(synthesis))) for title, opened in named.items()}
+    settings = replace(results.settings, synthesis=synthesis, readouts=readouts)
+    return replace(evaluation, results=replace(results, settings=settings))
+
+
+def _readout_of(synthesizer: BundleSynthesizer) -> str:
+    """Say how the members of a bundle choose and weigh people; once, where all do it alike."""
+    return "; ".join(dict.fromkeys(member.readout.describe() for member in synthesizer.members))
 
 
 def encoders_of(name: str, bundle: Bundle) -> dict[str, Encoder]:

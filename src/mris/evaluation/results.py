@@ -5,7 +5,7 @@ Everything in `Results` is an aggregate: no key, no subject, no pixel. What belo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from jaxtyping import Float64, Int64
@@ -75,7 +75,8 @@ class EvaluationSettings:
         seed: Seed of the resampling.
         batch_size: Queries given to a method at once.
         data_range: Range of target values that PSNR and SSIM refer to, in the target's unit.
-        synthesis: How bundles chose and weighed neighbors; None where no bundle was evaluated.
+        synthesis: The readout that was asked for; None where no bundle was evaluated.
+        readouts: For each bundle the readout that it used, in words.
     """
 
     by: tuple[str, ...]
@@ -85,6 +86,7 @@ class EvaluationSettings:
     batch_size: int
     data_range: float
     synthesis: SynthesisSettings | None = None
+    readouts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Cost:
     peak_megabytes: float | None = None
 
 
-_MAYBE_UNKNOWN = frozenset(("synthesis", *(field.name for field in fields(Cost))))
+_MAYBE_UNKNOWN = frozenset(
+    ("synthesis", *(one.name for one in fields(Cost)), *(one.name for one in fields(SynthesisSettings)))
+)
 
 
 @dataclass(frozen=True)

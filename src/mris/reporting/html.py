@@ -185,13 +185,8 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
 
 
 def synthesis_text(results: Results) -> str:
-    """Say how bundles chose and weighed neighbors; nothing where none was evaluated."""
-    settings = results.settings.synthesis
-    if settings is None:
-        return ""
-    softmax = f" of temperature {settings.temperature:g}" if settings.weights == "softmax" else ""
-    once = ", at most one map of a person" if settings.one_per_subject else ""
-    return f"{settings.n_neighbors:,} neighbors, {settings.weights} weights{softmax}{once}"
+    """Say how each bundle chose and weighed people; nothing where none was evaluated."""
+    return ". ".join(f"{name}: {readout}" for name, readout in results.settings.readouts.items())
 
 
 def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:

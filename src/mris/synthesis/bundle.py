@@ -281,4 +281,5 @@ def _card_text(bundle: Bundle) -> str:
         sides=first.database.sides,
         labels=first.database.labels,
         origin=header.origin,
+        readouts=[member.readout for member in header.members],
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mris.cohort.origin import Origin
+from mris.synthesis.readouts import Readout
 from mris.training.card import EncoderCard
 
 FEWEST_SUBJECTS = 10
@@ -24,7 +25,8 @@ Made {created} by {software}.
 ## What it does
 
 It looks up the people in its database whose target images fit a source image best, and averages their target images.
-The result is a weighted mean of other people's images, in {unit}; the spread map is how far these images are apart.
+The result is a weighted sum of other people's images, in {unit}, whose weights sum to 1; the spread map is how far these
+images are apart.
 Regions: {regions}.
 
 ## Intended use
@@ -56,6 +58,13 @@ Numbers are entries. Values that fewer than {fewest} subjects share are counted 
 
 Source preparation: {preparation}.
 
+## Readout
+
+{readouts}
+
+The encoders have seen the people they were trained on, whoever is in the database today: taking somebody out of the
+database makes a synthesis do without that person's images, not without what the encoders learned from them.
+
 ## Evaluation
 
 {evaluation}
@@ -83,6 +92,7 @@ def model_card(
     splits: Shaped[np.ndarray, " N"],
     sides: Shaped[np.ndarray, " N"],
     labels: Sequence[Mapping[str, Any]],
+    readouts: Sequence[Readout | None],
     origin: Origin = "unknown",
     evaluation: str = _NOT_EVALUATED,
 ) -> str:
@@ -99,6 +109,7 @@ def model_card(
         sides: Side of each entry.
         labels: Labels of each entry.
         origin: Whether it was made from images of people or simulated ones.
+        readouts: How people's images become one, one for each pair of encoders; None for the paper's way.
         evaluation: What is known of its error.
     """
     preparation = cards[0].preparation
@@ -123,8 +134,15 @@ def model_card(
         encoders="\n".join(_encoder_line(card) for card in cards),
         preparation=f"{region}, {preparation.size[0]} x {preparation.size[1]} pixels, {preparation.percentile:g}th "
         f"percentile scaled, mirrored sides: {', '.join(preparation.mirror_sides) or 'none'}",
+        readouts="\n".join(
+            _readout_line(card, readout or Readout()) for card, readout in zip(cards, readouts, strict=True)
+        ),
         evaluation=evaluation,
     )
+
+
+def _readout_line(card: EncoderCard, readout: Readout) -> str:
+    return f"- {', '.join(card.regions)}: {readout.describe()} ({readout.reason})."
 
 
 def _encoder_line(card: EncoderCard) -> str:

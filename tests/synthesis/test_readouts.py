@@ -1,0 +1,268 @@
+"""Readouts: every synthesis is a weighted sum of stored maps, and a regression is fitted to what is there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+
+from mris.database.database import EmbeddingDatabase
+from mris.database.gallery import Gallery
+from mris.errors import SettingsError
+from mris.synthesis.readouts import READOUTS, Queries, Readout, SynthesisSettings, choose_readout
+from mris.synthesis.readouts.attention import attention_weights
+from mris.synthesis.readouts.readout import Penalties
+from mris.synthesis.readouts.ridge import fit_regression, predictions_by_penalty
+from mris.synthesis.synthesizer import Synthesizer
+from mris.types import Embeddings, Features, Sources, Targets
+
+SUBJECTS = [f"S{row // 2:02d}" for row in range(24)]
+STORED = Readout(
+    name="blend", attention_temperature=0.2, penalties=Penalties(embedding=0.3, components=2.0), attention_share=0.4
+)
+
+
+class WithFeatures:
+    """An encoder with features: a fixed random map, and three components of the source."""
+
+    def __init__(self, cohort, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        header = cohort.header
+        self.regions, self.fingerprint, self.n_features = header.regions, "f" * 64, 8
+        self._source = rng.standard_normal((int(np.prod(header.source_shape)), 5)).astype(np.float32)
+        self._target = rng.standard_normal((int(np.prod(header.target_shape)), 5)).astype(np.float32)
+        self._components = rng.standard_normal((int(np.prod(header.source_shape)), 3)).astype(np.float32)
+
+    def encode_sources(self, sources: Sources) -> Embeddings:
+        return self._unit(sources.reshape(len(sources), -1) - 0.5, self._source)
+
+    def encode_targets(self, targets: Targets) -> Embeddings:
+        return self._unit(np.nan_to_num(targets.reshape(len(targets), -1)) - 1, self._target)
+
+    def encode_features(self, sources: Sources) -> Features:
+        scores = sources.reshape(len(sources), -1) @ self._components
+        return np.concatenate([self.encode_sources(sources) * np.float32(np.sqrt(5)), scores], axis=1)
+
+    def _unit(self, flat: np.ndarray, matrix: np.ndarray) -> Embeddings:
+        mapped = flat.astype(np.float32) @ matrix
+        return mapped / np.linalg.norm(mapped, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def cohort(make_cohort, rng):
+    return make_cohort(SUBJECTS, rng=rng)
+
+
+@pytest.fixture
+def encoder(cohort):
+    return WithFeatures(cohort)
+
+
+@pytest.fixture
+def database(tmp_path: Path, cohort, encoder):
+    return EmbeddingDatabase.build(tmp_path / "db.lance", cohort, encoder, progress=False)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("excluded", [None, "S01"])
+def test_the_weights_and_the_stored_maps_give_the_synthesis(cohort, encoder, database, readout, excluded) -> None:
+    synthesizer = Synthesizer(encoder, database, readout=readout, stored=STORED)
+    (synthesis,) = synthesizer.synthesize(cohort.read_sources([3]), [excluded])
+    (part,) = synthesis.contributions
+    maps = database.read_targets(database.rows_of(part.all_keys))
+    summed = np.einsum("n,nrhw->rhw", part.all_weights, maps)
+    np.testing.assert_allclose(summed, synthesis.image, atol=1e-4)
+    assert float(part.all_weights.sum()) == pytest.approx(1, abs=1e-5)
+    assert (part.all_weights.min() < 0) == (readout in ("linear", "blend"))
+    assert not any(key.startswith(f"{excluded}/") for key in part.all_keys)
+    assert 0 < part.shown_share <= 1 + 1e-6
+    order = np.abs(part.weights)
+    assert readout == "neighbors" or (np.diff(order) <= 1e-7).all()
+    np.testing.assert_allclose(part.weights, part.all_weights[np.searchsorted(part.all_rows, part.neighbors.rows[0])]
+                               if readout != "neighbors" else part.all_weights, atol=1e-7)  # fmt: skip
+
+
+def dense_ridge(features: np.ndarray, pixels: np.ndarray, queries: np.ndarray, penalties: Penalties) -> np.ndarray:
+    """The same regression by scikit-learn: each group scaled by hand, one penalty for all."""
+    scaled = []
+    for part, penalty in ((slice(0, 5), penalties.embedding), (slice(5, None), penalties.components)):
+        if penalty is not None:
+            scale = np.sqrt(penalty * features[:, part].var(axis=0).mean())
+            scaled.append((features[:, part] / scale, queries[:, part] / scale))
+    if not scaled:
+        return np.repeat(pixels.mean(axis=0)[None], len(queries), axis=0)
+    known, asked = (np.concatenate(parts, axis=1) for parts in zip(*scaled, strict=True))
+    return Ridge(alpha=len(features)).fit(known, pixels).predict(asked)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(3, 30),
+    st.sampled_from([None, 1e-3, 0.1, 10.0]),
+    st.sampled_from([None, 1e-3, 0.1, 10.0]),
+)
+def test_the_regression_is_that_of_scikit_learn(
+    seed: int, n: int, embedding: float | None, components: float | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    features, queries = rng.normal(size=(n, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)
+    gallery = Gallery(np.ones((1, 2, 3), dtype=bool), np.arange(n), rng.uniform(0, 3, (n, 6)).astype(np.float32))
+    penalties = Penalties(embedding=embedding, components=components)
+    regression = fit_regression(features, 5, gallery, penalties)
+    expected = dense_ridge(features.astype(float), gallery.store.astype(float), queries.astype(float), penalties)
+    np.testing.assert_allclose(regression.predict(queries), expected, atol=2e-4)
+    np.testing.assert_allclose(regression.weights(queries) @ gallery.store, expected, atol=2e-4)
+    np.testing.assert_allclose(regression.weights(queries).sum(axis=1), 1, atol=1e-4)
+    (by_ladder,) = predictions_by_penalty(features, 5, gallery, queries, [penalties])
+    np.testing.assert_allclose(by_ladder, expected, atol=2e-4)
+
+
+def test_the_weights_of_the_regression_are_those_of_the_dual_form() -> None:
+    rng = np.random.default_rng(1)
+    features, query = rng.normal(size=(12, 5)), rng.normal(size=(1, 5))
+    gallery = Gallery(np.ones((1, 1, 4), dtype=bool), np.arange(12), rng.uniform(0, 3, (12, 4)).astype(np.float32))
+    found = fit_regression(features, 5, gallery, Penalties(embedding=0.2)).weights(query)
+    center = features.mean(axis=0)
+    scale = np.sqrt(0.2 * features.var(axis=0).mean())
+    known, asked = (features - center) / scale, (query - center) / scale
+    dual = asked @ known.T @ np.linalg.inv(known @ known.T + 12 * np.eye(12))
+    dual = dual + (1 - dual.sum(axis=1, keepdims=True)) / 12
+    np.testing.assert_allclose(found, dual, atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", ["linear", "blend", "attention"])
+def test_whoever_comes_or_goes_the_readout_is_that_of_a_fresh_database(
+    tmp_path: Path, cohort, encoder, readout
+) -> None:
+    first, rest = cohort.select(np.arange(16)), cohort.select(np.arange(16, 24))
+    database = EmbeddingDatabase.build(tmp_path / "grown.lance", first, encoder, progress=False)
+    synthesizer = Synthesizer(encoder, database, readout=readout, stored=STORED)
+    source = cohort.read_sources([0])
+    synthesizer.predict(source)
+    database.add(rest, encoder, progress=False)
+    database.remove(["S02", "S09"], purge=True)
+    stay = cohort.select(np.flatnonzero(~np.isin(cohort.subjects, ["S02", "S09"])))
+    fresh = EmbeddingDatabase.build(tmp_path / "fresh.lance", stay, encoder, progress=False)
+    expected = Synthesizer(encoder, fresh, readout=readout, stored=STORED).predict(source)
+    np.testing.assert_allclose(synthesizer.predict(source), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", ["linear", "blend", "attention"])
+def test_an_excluded_person_counts_no_more_than_one_who_was_never_there(
+    tmp_path: Path, cohort, encoder, database, readout
+) -> None:
+    source = cohort.read_sources([0])
+    answers = Synthesizer(encoder, database, readout=readout, stored=STORED)
+    without = answers.predict(source, exclude_subjects=["S00"])
+    others = EmbeddingDatabase.build(
+        tmp_path / "others.lance", cohort.select(np.arange(2, 24)), encoder, progress=False
+    )
+    never = Synthesizer(encoder, others, readout=readout, stored=STORED).predict(source)
+    np.testing.assert_allclose(without, never, atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_a_database_on_disk_gives_what_one_in_memory_gives(cohort, encoder, database, readout) -> None:
+    sources = cohort.read_sources()
+    memory, disk = (
+        Synthesizer(encoder, database, readout=readout, stored=STORED, memory_limit=limit).predict(sources)
+        for limit in (1 << 30, 0)
+    )
+    np.testing.assert_allclose(disk, memory, atol=1e-5)
+
+
+def test_attention_is_a_softmax_over_those_admitted() -> None:
+    rng = np.random.default_rng(0)
+    queries, keys = rng.normal(size=(3, 4)), rng.normal(size=(6, 4))
+    admitted = np.array([True, False, True, True, True, True])[None].repeat(3, axis=0)
+    weights = attention_weights(queries, keys, 0.5, admitted)
+    raw = np.exp(queries @ keys.T / 0.5) * admitted
+    np.testing.assert_allclose(weights, raw / raw.sum(axis=1, keepdims=True), atol=1e-5)
+    assert (weights[:, 1] == 0).all()
+
+
+def test_a_database_without_features_refuses_a_linear_readout(tmp_path: Path, cohort, projection_encoder) -> None:
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "plain.lance", cohort, encoder, progress=False)
+    with pytest.raises(SettingsError, match="made without the sources of its entries; index again, or take"):
+        Synthesizer(encoder, database, readout="linear", stored=STORED)
+
+
+def test_a_readout_that_was_never_chosen_for_a_regression_is_refused(encoder, database) -> None:
+    with pytest.raises(SettingsError, match="made without validation people to choose by"):
+        Synthesizer(encoder, database, readout="blend")
+
+
+def test_features_are_stored_checked_and_survive_a_purge(cohort, encoder, database) -> None:
+    np.testing.assert_array_equal(database.features, encoder.encode_features(cohort.read_sources()))
+    database.remove(["S00"], purge=True)
+    np.testing.assert_array_equal(database.features, encoder.encode_features(cohort.read_sources(range(2, 24))))
+    assert database.verify().ok
+
+
+class TestSettings:
+    """What is asked for, laid over what was chosen."""
+
+    def test_nothing_asked_for_is_what_was_chosen(self) -> None:
+        assert SynthesisSettings().applied_to(STORED) == STORED
+
+    def test_nothing_chosen_is_the_paper(self) -> None:
+        readout = SynthesisSettings().applied_to(None)
+        assert (readout.name, readout.n_neighbors, readout.weights) == ("neighbors", 20, "similarity")
+
+    def test_a_number_of_neighbors_alone_is_the_way_of_the_paper(self) -> None:
+        chosen = STORED.model_copy(update={"n_neighbors": 50, "weights": "softmax"})
+        readout = SynthesisSettings(n_neighbors=20).applied_to(chosen)
+        assert (readout.name, readout.n_neighbors, readout.weights) == ("neighbors", 20, "similarity")
+
+    def test_neighbors_by_name_have_the_number_that_was_chosen(self) -> None:
+        chosen = STORED.model_copy(update={"n_neighbors": 50})
+        assert SynthesisSettings(readout="neighbors").applied_to(chosen).n_neighbors == 50
+
+    def test_neighbors_and_another_readout_contradict_each_other(self) -> None:
+        with pytest.raises(SettingsError, match="the readout 'linear' has no number of neighbors"):
+            SynthesisSettings(readout="linear", n_neighbors=5)
+
+    def test_a_word_that_is_no_readout_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="readout is 'best'; give one of neighbors, attention, linear, blend"):
+            SynthesisSettings(readout="best")  # type: ignore[arg-type]
+
+
+def _queries(encoder, cohort) -> Queries:
+    sources = cohort.read_sources()
+    return Queries(encoder.encode_sources(sources), encoder.encode_features(sources), cohort.subjects.tolist())
+
+
+def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(make_cohort, rng, tmp_path: Path) -> None:
+    known, asked = make_cohort([f"T{i}" for i in range(60)], rng=rng), make_cohort(
+        [f"V{i}" for i in range(30)], rng=rng, name="val")  # fmt: skip
+    encoder = WithFeatures(known)
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", known, encoder, progress=False)
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    found = Synthesizer(encoder, database, stored=readout).predict(asked.read_sources())
+    truth, mean = asked.read_targets(), np.nanmean(known.read_targets(), axis=0)
+    assert np.nanmean(np.abs(found - truth)) <= np.nanmean(np.abs(mean - truth)) + 1e-3
+
+
+def test_where_targets_follow_sources_linearly_the_regression_is_chosen(make_cohort, rng, tmp_path: Path) -> None:
+    sources = rng.uniform(0, 1, (90, 1, 8, 8)).astype(np.float32)
+    encoder = WithFeatures(make_cohort(["x", "y"], rng=rng, name="shape"))
+    scores = encoder.encode_features(sources)[:, 5:]
+    targets = (2 + np.einsum("nq,qp->np", scores, rng.normal(size=(3, 128))) * 0.02).reshape(-1, 2, 8, 8)
+    targets = targets.astype(np.float32)
+    known = make_cohort([f"T{i}" for i in range(60)], rng=rng, sources=sources[:60], targets=targets[:60])
+    asked = make_cohort([f"V{i}" for i in range(30)], rng=rng, name="val", sources=sources[60:], targets=targets[60:])
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", known, encoder, progress=False)
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    assert readout.name == "linear"
+    assert "least error on 30 validation subjects" in readout.reason
+
+
+def test_too_few_validation_people_leave_the_way_of_the_paper(make_cohort, rng, cohort, encoder, database) -> None:
+    asked = make_cohort(["V0", "V1"], rng=rng, name="val")
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    assert readout.name == "neighbors" and readout.n_neighbors == 20
+    assert readout.reason.startswith("2 validation subjects are too few to choose by")
