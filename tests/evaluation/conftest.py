@@ -124,7 +124,7 @@ class FieldEncoder:
 
 
 @pytest.fixture
-def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
+def cohort_of(tmp_path: Path) -> Callable[..., Cohort]:
     """The function `write_cohort` with a new folder for each call."""
     n_made = iter(range(1000))
     return lambda *arrays, **columns: write_cohort(tmp_path / f"cohort{next(n_made)}", *arrays, **columns)

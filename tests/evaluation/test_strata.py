@@ -60,10 +60,10 @@ def test_a_label_named_twice_and_a_stray_merge_are_refused(knees: Cohort) -> Non
         groups_of(knees, ["site"], {"klg": {"0": "0-1"}})
 
 
-def test_a_value_may_be_merged_where_any_view_has_it_and_must_be_one(make_cohort) -> None:
+def test_a_value_may_be_merged_where_any_view_has_it_and_must_be_one(cohort_of) -> None:
     images = np.ones((2, 1, 2, 2), dtype=np.float32)
     columns = {"subjects": ["a", "b"], "splits": ["train", "test"], "regions": ["target"]}
-    cohort = make_cohort(images, images, labels={"klg": [0.0, 1.0]}, **columns)
+    cohort = cohort_of(images, images, labels={"klg": [0.0, 1.0]}, **columns)
     training, test = cohort.split("train"), cohort.split("test")
     check_merge({"klg": {"0": "0-1", "1": "0-1"}}, (test, training))
     with pytest.raises(SettingsError, match="merge of 'klg': no image has the value '0'; there are: 1"):
