@@ -4,8 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import mris
-
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -28,7 +26,8 @@ def imported(module: str) -> set[str]:
 
 
 def test_a_command_or_a_public_name_leads_to_every_module() -> None:
-    assert {getattr(mris, name).__module__ for name in ("Bundle", "evaluate")} <= DOORS
+    assert MODULES.keys() >= DOORS
+    assert len(DOORS) > 10
     reached, waiting = set(), set(DOORS)
     while waiting:
         reached |= waiting

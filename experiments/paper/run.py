@@ -51,6 +51,7 @@ def run(given: argparse.Namespace) -> None:
     from mris.reporting.html import write_evaluation
     from mris.study.experiment import open_experiment, run_experiment
     from mris.study.plan import make_plan
+    from mris.study.read_experiment import read_experiment
     from mris.study.stages import Work
 
     name = given.settings.stem if given.settings else given.preset
@@ -72,7 +73,7 @@ def run(given: argparse.Namespace) -> None:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
         software = f"mris {mris.__version__} at commit {commit.stdout.strip() or 'unknown'}"
         out, command = given.out or folder / "report", command_of(given)
-        page = write_experiment_page(experiment, out, name=name, command=command, software=software)
+        page = write_experiment_page(read_experiment(experiment), out, name=name, command=command, software=software)
         print(f"report: {page}")
 
 

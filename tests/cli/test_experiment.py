@@ -34,7 +34,9 @@ def cohort(make_cohort: Callable[..., Cohort], rng: np.random.Generator) -> Coho
     grades = [(i // 10 % 3) + i % 2 * (i // 2 % 4 < 2) for i in range(n)]
     split = [SPLITS[i // 2 % 5] for i in range(n)]
     subjects = [f"S{i // 2:03d}" for i in range(n)]
-    return make_cohort(subjects, rng=rng, split=split, grades=grades, timepoints=["0", "72"] * (n // 2))
+    return make_cohort(
+        subjects, rng=rng, split=split, grades=grades, timepoints=["0", "72"] * (n // 2), regions=["gland"]
+    )
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_a_dry_run_prints_settings_and_cohort_and_writes_nothing(
         (["--settings", "none.toml"], "settings none.toml cannot be read"),
         (["--seed", "7"], r"--seed 7 is none of the experiment's seeds \[0, 1, 2\]"),
         (["--report", "--settings", "TINY"], "is evaluated yet; run the experiment without --report"),
-        (["--preset", "paper"], "n_neighbors is 20; give more subjects"),
+        (["--preset", "paper"], "U-Net of depth 5: sources have 8 x 8 pixels"),
     ],
 )
 def test_what_would_fail_after_hours_costs_one_line_and_nothing_is_written(

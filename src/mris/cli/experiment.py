@@ -75,7 +75,8 @@ def experiment(
     against the size of the database; then trains classifiers on the maps of each method and on the true ones.
     OUT/report/results.md holds the means over seeds, beside references and chance.
 
-    Without --class-label and --progression-label there are no classifiers, and no split downstream is needed.
+    Without --class-label and --progression-label there are no classifiers, and no split downstream is needed
+    (the command prepare makes all four with --fractions train=0.42,val=0.04,downstream=0.29,test=0.25).
     Progression needs visits of several months and grades of knees (0 to 4).
 
     Interrupted, even killed, the same command goes on. A stage runs again only if what it depends on has changed: its
@@ -83,8 +84,6 @@ def experiment(
     another); --report then makes the tables of all.
 
     Examples:
-      mris prepare manifest.csv cohort --fractions train=0.42,val=0.04,downstream=0.29,test=0.25
-
       mris experiment cohort --out runs/mine --preset smoke --class-label klg --by klg --dry-run
 
       mris experiment cohort --out runs/mine --class-label klg --progression-label klg --by klg --merge klg:0=0-1
@@ -97,6 +96,7 @@ def experiment(
     from mris.reporting.html import write_evaluation
     from mris.study.experiment import open_experiment, run_experiment
     from mris.study.plan import Plan, make_plan
+    from mris.study.read_experiment import read_experiment
     from mris.study.stages import Work
 
     asked = asked_settings(class_label or [], progression_label, months, by, merge or [], prevalence or [])
@@ -119,7 +119,8 @@ def experiment(
     if report or not seed:
         command, software = command_of(sys.argv[1:], cohort, out, settings), f"mris {__version__}"
         name = preset if settings is None else f"{preset}, {settings.name}"
-        page = write_experiment_page(checked, out / "report", name=name, command=command, software=software)
+        results = read_experiment(checked)
+        page = write_experiment_page(results, out / "report", name=name, command=command, software=software)
         typer.echo(f"report: {page}")
 
 

@@ -17,18 +17,16 @@ from mris.reporting.experiment_tables import (
     true_maps_table,
 )
 from mris.reporting.tables import Table, markdown
-from mris.study.experiment import TRUE_MAPS, Experiment
-from mris.study.experiment_results import GRADE_ALONE, ExperimentResults, TaskResults, read_experiment
-from mris.study.machine import machine
+from mris.study.experiment_results import GRADE_ALONE, TRUE_MAPS, ExperimentResults, TaskResults
 
 PAGE = "results.md"
 
 
-def write_experiment_page(experiment: Experiment, out: Path, *, name: str, command: str, software: str) -> Path:
+def write_experiment_page(results: ExperimentResults, out: Path, *, name: str, command: str, software: str) -> Path:
     """Write all tables and figures of the seeds that are done.
 
     Args:
-        experiment: The experiment.
+        results: What `mris.study.read_experiment.read_experiment` gave.
         out: Folder, made if it is missing.
         name: Name of the experiment's settings.
         command: How the experiment is repeated.
@@ -38,38 +36,36 @@ def write_experiment_page(experiment: Experiment, out: Path, *, name: str, comma
         Path of ``results.md``.
 
     Raises:
-        CohortError: No seed is done.
         OutputError: A file cannot be written.
     """
-    results = read_experiment(experiment)
-    over, plan, several = results.over, experiment.plan, len(results.seeds) > 1
-    first = experiment.seed_folder(results.seeds[0])
+    over, error, several = results.over, results.facts.error, len(results.seeds) > 1
+    labels = over.mean.settings.by
     shown = _Pictures(out / "figures")
-    lines = [f"# The paper's experiment, `{name}`", "", *_what(experiment, results), ""]
+    lines = [f"# The paper's experiment, `{name}`", "", *_what(results), ""]
     lines += ["## Table 1: retrieval", "", *_table(tables.recall_table(over.mean))]
     lines += _table(recall_spread_table(over)) if several else []
     lines += ["## Table 2: error of the synthesized maps", ""]
     for region in over.mean.regions:
-        for label in plan.by:
-            lines += _table(tables.strata_table(over.mean, region, label, plan.error))
-        lines += [] if plan.by else _table(tables.error_table(over.mean, region))
-    lines += _table(spread_table(over, plan.error)) if several else []
+        for label in labels:
+            lines += _table(tables.strata_table(over.mean, region, label, error))
+        lines += [] if labels else _table(tables.error_table(over.mean, region))
+    lines += _table(spread_table(over, error)) if several else []
     lines += ["All metrics over all test images:", "", *_table(tables.error_table(over.mean, over.mean.regions[-1]))]
     lines += ["### Differences", ""]
     for reference in ("mean map", over.mean.methods[0].name):
-        lines += _table(differences_table(over, reference, plan.error))
+        lines += _table(differences_table(over, reference, error))
     lines += ["## Table 3: what classifiers read from the maps", ""] if results.tasks else []
     for task in results.tasks:
         lines += _task(task, shown, several)
-    lines += ["## Cost", "", *_table(costs_table(over, results.costs, plan.error))]
+    lines += ["## Cost", "", *_table(costs_table(over, results.costs, error))]
     lines += ["## Size of the database", ""]
-    curve = figures.database_size_figure(results.curve, plan.error)
+    curve = figures.database_size_figure(results.curve, error)
     lines += shown.save("database_size", curve, "Error against the number of people in the database")
     for region in results.curve.shown_regions:
-        lines += _table(tables.database_size_table(results.curve, region, plan.error))
-    lines += ["## Figures", "", *_figures(results, experiment, first, shown)]
-    made = f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}, {software}, on {machine()}"
-    lines += [f"{made}; all stages together {tables.duration(experiment.work.seconds())}.", ""]
+        lines += _table(tables.database_size_table(results.curve, region, error))
+    lines += ["## Figures", "", *_figures(results, shown)]
+    made = f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}, {software}, on {results.facts.machine}"
+    lines += [f"{made}; all stages together {tables.duration(results.facts.seconds)}.", ""]
     page = out / PAGE
     with atomic_write(page) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
@@ -100,32 +96,28 @@ def _table(table: Table) -> list[str]:
     return [markdown(table), ""]
 
 
-def _what(experiment: Experiment, results: ExperimentResults) -> list[str]:
-    cohort, plan, judged = experiment.cohort, experiment.plan, results.over.mean.cohort
-    sizes = []
-    for split in ("train", "val", "downstream", "test"):
-        inside = cohort.splits == split
-        if inside.any():
-            sizes.append(f"{split} {int(inside.sum())} pairs of {len(set(cohort.subjects[inside]))} people")
-    shape, recipe = cohort.header.target_shape, plan.metric_settings
+def _what(results: ExperimentResults) -> list[str]:
+    facts, judged = results.facts, results.over.mean.cohort
+    sizes = [f"{split} {pairs} pairs of {people} people" for split, (pairs, people) in facts.sets.items()]
+    shape = judged.target_shape
     lines = [
         f"Sets, split by person: {'; '.join(sizes)}. Images of {shape[1]} x {shape[2]} pixels, regions "
-        f"{', '.join(cohort.regions)}, unit {cohort.header.unit}. Seeds {', '.join(map(str, results.seeds))} "
-        f"(trainings; the cohort is one). Judged on {judged.n_images} pairs ({plan.test_visits} visits) of "
-        f"{judged.n_subjects} people. Every method trains {recipe.epochs} epochs of the same batches (sampler "
-        f"'{recipe.sampler}', {recipe.batch_size} pairs a step), with the same augmentation; the epoch with the "
+        f"{', '.join(judged.regions)}, unit {judged.unit}. Seeds {', '.join(map(str, results.seeds))} "
+        f"(trainings; the cohort is one). Judged on {judged.n_images} pairs ({facts.visits} visits) of "
+        f"{judged.n_subjects} people. Every method trains {facts.epochs} epochs of the same batches (sampler "
+        f"'{facts.sampler}', {facts.batch_size} pairs a step), with the same augmentation; the epoch with the "
         "smallest validation error is kept.",
     ]
     for one in results.tasks:
         counts = "; ".join(
             f"{split}: " + ", ".join(f"{name} {n}" for name, n in row.items()) for split, row in one.counts.items()
         )
-        lines += ["", f"Task {one.task.name}, baseline visits with a label: {counts}."]
+        lines += ["", f"Task {one.name}, baseline visits with a label: {counts}."]
     return lines
 
 
 def _task(found: TaskResults, shown: _Pictures, several: bool) -> list[str]:
-    name, binary = found.task.name, len(found.class_names) == 2
+    name, binary = found.name, len(found.class_names) == 2
     means = {method: [spread.mean for spread in rows] for method, rows in found.spreads.items()}
     bounds = [method for method in (TRUE_MAPS, GRADE_ALONE) if method in means]
     metrics = ["average_precision", "roc_auc"] if binary else ["accuracy", "balanced_accuracy", "kappa"]
@@ -140,17 +132,11 @@ def _task(found: TaskResults, shown: _Pictures, several: bool) -> list[str]:
     return lines
 
 
-def _figures(results: ExperimentResults, experiment: Experiment, first: Path, shown: _Pictures) -> list[str]:
-    mean, error = results.over.mean, experiment.plan.error
+def _figures(results: ExperimentResults, shown: _Pictures) -> list[str]:
+    mean, error = results.over.mean, results.facts.error
     title = f"{error} error ({mean.cohort.unit})"
     lines = shown.save("intervals", figures.interval_figure(mean, error, title))
-    for label in experiment.plan.by:
+    for label in mean.settings.by:
         lines += shown.save(f"by_{label}", figures.strata_figure(mean, label, error, title))
     lines += shown.save("recall", figures.recall_figure(mean)) if mean.recalls else []
-    pictures = first / "evaluation" / "figures"
-    for file in (*sorted(pictures.glob("figure3*.png")), pictures / "error_map.png"):
-        lines += shown.copy(file.stem, file)
-    for run in (first / "metric" / "combined", *sorted((first / "baseline").iterdir())):
-        if (run / "curves.png").is_file():
-            lines += shown.copy(f"training_{run.name}", run / "curves.png")
-    return lines
+    return lines + [line for name, file in results.pictures.items() for line in shown.copy(name, file)]

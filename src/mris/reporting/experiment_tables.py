@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mris.reporting.tables import Cell, Table, duration, number, percent, signed
 from mris.study.class_results import ClassDifference
-from mris.study.cost import MethodCost
-from mris.study.experiment import TRUE_MAPS
+from mris.study.experiment_results import TRUE_MAPS, MethodCost
 from mris.study.seeds import OverSeeds, reference_differences
 
 

@@ -12,36 +12,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter
 
 from mris.cohort.cohort import Cohort
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
+from mris.study.experiment_results import MethodCost
 from mris.synthesis.bundle import Bundle
 
 N_SINGLE, N_BATCHED = 50, 256
-
-
-class MethodCost(BaseModel):
-    """What a method costs.
-
-    Attributes:
-        n_parameters: trained parameters of all its networks.
-        training_seconds: wall time of its training, s.
-        ms_single: median wall time of a query that comes alone, ms.
-        ms_batched: mean wall time of a query among others, ms.
-        peak_megabytes: most memory of a process that predicts, MB (10^6 bytes).
-    """
-
-    n_parameters: int
-    training_seconds: float
-    ms_single: float
-    ms_batched: float
-    peak_megabytes: float
-
-
-def read_costs(path: Path) -> dict[str, MethodCost]:
-    """Read the costs of the methods of a seed, by title."""
-    return TypeAdapter(dict[str, MethodCost]).validate_json(path.read_bytes())
 
 
 def main() -> None:

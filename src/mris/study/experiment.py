@@ -20,9 +20,6 @@ from mris.study.stages import Work, read_record
 from mris.study.tasks import SETS, Labeled, Progression, labeled
 from mris.synthesis.bundle import Bundle
 
-TRUE_MAPS = "true maps"
-"""What classifiers learn from beside the maps of each method."""
-
 RIDGE = "embedding-ridge"
 TITLES = {
     "unet": "U-Net",

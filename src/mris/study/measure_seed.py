@@ -18,10 +18,10 @@ from mris.images.write import write_json, write_npz
 from mris.study import cost
 from mris.study.class_predictions import ClassPredictions
 from mris.study.classifier import LabeledMaps, train_classifier
-from mris.study.cost import MethodCost, read_costs
 from mris.study.database_size import database_size_curve
 from mris.study.database_size_results import write_size_curve
-from mris.study.experiment import TRUE_MAPS, Experiment, WriteEvaluation, queries_of
+from mris.study.experiment import Experiment, WriteEvaluation, queries_of
+from mris.study.experiment_results import TRUE_MAPS, MethodCost, read_costs
 from mris.study.plan import Task
 from mris.study.stages import can_resume
 from mris.study.tasks import SETS
