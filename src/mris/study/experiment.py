@@ -13,7 +13,7 @@ from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.prevalence import check_prevalences
-from mris.evaluation.strata import groups_of
+from mris.evaluation.strata import groups_of, values_by_label
 from mris.images.write import write_json
 from mris.study.plan import Plan
 from mris.study.stages import Work, read_record
@@ -190,8 +190,7 @@ def _check_strata(cohort: Cohort, plan: Plan) -> None:
     groups, of_training = (
         groups_of(view, plan.by, plan.merge) for view in (queries_of(cohort, plan), cohort.split("train"))
     )
-    known = {label: [group.name for group in of_training if group.label == label] for label in plan.by}
-    check_prevalences(plan.prevalence, groups, known)
+    check_prevalences(plan.prevalence, groups, values_by_label(of_training))
 
 
 def _check_networks(cohort: Cohort, plan: Plan) -> None:
