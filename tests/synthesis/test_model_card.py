@@ -24,7 +24,13 @@ def lines_of(
 
     def write(labels: Sequence[dict[str, Any]], **given: Any) -> list[str]:
         n = len(labels)
-        columns = {"subjects": np.arange(n), "splits": np.full(n, "train"), "sides": np.full(n, "left"), **given}
+        columns: dict[str, Any] = {
+            "readouts": [None],
+            "subjects": np.arange(n),
+            "splits": np.full(n, "train"),
+            "sides": np.full(n, "left"),
+            **given,
+        }
         text = model_card(
             identity="x", created="today", software="mris", unit="mm", cards=[card], labels=labels, **columns
         )

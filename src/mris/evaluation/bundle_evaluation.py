@@ -105,9 +105,8 @@ def evaluate_bundle(
     }
     methods |= others or {}
     if references:
-        methods |= reference_predictors(
-            training, np.random.default_rng(seed), n_neighbors=synthesis.n_neighbors or N_NEIGHBORS
-        )
+        k = synthesis.n_neighbors or N_NEIGHBORS
+        methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=k)
     evaluation = evaluate(
         methods,
         queries,

@@ -22,9 +22,10 @@ Made {created} by {software}.
 {origin}
 ## What it does
 
-It looks up the people in its database whose target images fit a source image best, and averages their target images.
-The result is a weighted sum of other people's images, in {unit}, whose weights sum to 1; the spread map is how far these
-images are apart.
+It looks up the people in its database whose target images fit a source image best, and puts their target images
+together.
+The result is a weighted sum of other people's images, in {unit}, whose weights sum to 1; the spread map is how far
+these images are apart.
 Regions: {regions}.
 
 ## Intended use
@@ -132,15 +133,14 @@ def model_card(
         encoders="\n".join(_encoder_line(card) for card in cards),
         preparation=f"{region}, {preparation.size[0]} x {preparation.size[1]} pixels, {preparation.percentile:g}th "
         f"percentile scaled, mirrored sides: {', '.join(preparation.mirror_sides) or 'none'}",
-        readouts="\n".join(
-            _readout_line(card, readout or Readout()) for card, readout in zip(cards, readouts, strict=True)
-        ),
+        readouts="\n".join(map(_readout_line, cards, readouts)),
         evaluation=evaluation,
     )
 
 
-def _readout_line(card: EncoderCard, readout: Readout) -> str:
-    return f"- {', '.join(card.regions)}: {readout.describe()} ({readout.reason})."
+def _readout_line(card: EncoderCard, readout: Readout | None) -> str:
+    used = readout or Readout()
+    return f"- {', '.join(card.regions)}: {used.describe()} ({used.reason})."
 
 
 def _encoder_line(card: EncoderCard) -> str:

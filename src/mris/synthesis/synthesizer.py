@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.database.checks import check_excluded, checked_queries
-from mris.database.commit import Commit, at_newest
+from mris.database.commit import Commit, TableState, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.defaults import WeightRule
@@ -251,7 +251,7 @@ class Synthesizer(BatchSynthesizer):
         self._anatomy = anatomy
         self._memory_limit = memory_limit
         check_readout(self.readout, database)
-        self._opened: OpenReadout | None = None
+        self._opened: tuple[TableState, OpenReadout] | None = None
 
     @property
     def preparation(self) -> SourcePreparation | None:
@@ -299,10 +299,7 @@ class Synthesizer(BatchSynthesizer):
             exclude_subjects: For each source the subject whose entries must not be used, or None.
             commit: The state; the synthesizer's database moves to it.
         """
-        moved = self.database.at(commit)
-        if moved is not self.database:
-            self.database, self._opened = moved, None
-        database = self.database
+        self.database = database = self.database.at(commit)
         if len(database) == 0:
             raise DatabaseError(f"database {database.path} is empty; add targets with `mris bundle add`")
         embeddings = checked_queries(embedded.embeddings, database.header, database.path)
@@ -310,9 +307,9 @@ class Synthesizer(BatchSynthesizer):
             check_excluded(exclude_subjects, len(embeddings))
         excluded = [None] * len(embeddings) if exclude_subjects is None else list(exclude_subjects)
         gallery = database.gallery(self._memory_limit)
-        if self._opened is None:
-            self._opened = open_readout(self.readout, database, gallery)
-        answers = self._opened.answer(Queries(embeddings, embedded.features, excluded))
+        if self._opened is None or self._opened[0] != database.state:  # a database can move to another state by itself
+            self._opened = (database.state, open_readout(self.readout, database, gallery))
+        answers = self._opened[1].answer(Queries(embeddings, embedded.features, excluded))
         return [
             Synthesis(
                 image=gallery.images(answer.pixels),
