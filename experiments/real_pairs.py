@@ -23,7 +23,7 @@ from mris.metric.train import train_encoders
 from mris.reporting.html import write_evaluation
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 
 KS = (1, 5, 10, 20)
 N_BOOTSTRAP = 2000

@@ -3,7 +3,8 @@
 import numpy as np
 
 from mris.database.neighbors import Neighbors
-from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
+from mris.synthesis.readouts import Readout
+from mris.synthesis.synthesis import Contribution, Synthesis
 
 
 def tiny_synthesis() -> Synthesis:
@@ -11,5 +12,7 @@ def tiny_synthesis() -> Synthesis:
     image = np.arange(2 * 9 * 8, dtype=np.float32).reshape(2, 9, 8)
     names = np.array([["A", "B"]])
     neighbors = Neighbors(names, names, np.arange(2)[None], np.ones((1, 2), np.float32), np.array([2]))
-    part = Contribution(("femoral", "tibial"), neighbors, np.full(2, 0.5, np.float32), "f" * 64, 1)
-    return Synthesis(image, image, part.regions, "mm", (0.5, 0.5), (part,), SynthesisSettings(2))
+    half = np.full(2, 0.5, np.float32)
+    readout = Readout(n_neighbors=2)
+    part = Contribution(("femoral", "tibial"), readout, neighbors, half, np.arange(2), half, names[0], "f" * 64, 1)
+    return Synthesis(image, image, part.regions, "mm", (0.5, 0.5), (part,))

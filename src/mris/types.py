@@ -28,7 +28,7 @@ Embeddings = Float32[np.ndarray, "n d"]
 """Embeddings, one row an image, of Euclidean norm 1."""
 
 Features = Float32[np.ndarray, "n q"]
-"""What a linear readout reads of a source, one row an image (`mris.training.features.source_features`)."""
+"""What a linear readout reads of a source, one row an image: what its encoder learned, then principal components."""
 
 Similarities = Float[np.ndarray, "n k"]
 """Cosine similarities in [-1, 1]."""
@@ -63,8 +63,12 @@ class FeatureEncoder(Protocol):
     """An `Encoder` that also gives what a linear readout reads."""
 
     @property
-    def n_features(self) -> int:
-        """Length q of the features."""
+    def n_learned(self) -> int:
+        """How many of the features were learned; they stand first."""
 
-    def encode_features(self, sources: Sources) -> Features:
-        """Give the features of prepared source images; the embedding is part of them."""
+    @property
+    def n_components(self) -> int:
+        """How many of the features are principal components of the source; they stand last."""
+
+    def describe_sources(self, sources: Sources) -> tuple[Embeddings, Features]:
+        """Give the embeddings and the features of prepared source images."""

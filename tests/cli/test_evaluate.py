@@ -9,7 +9,7 @@ from mris.evaluation.evaluate import evaluate
 from mris.evaluation.results import read_results
 from mris.evaluation.verdict import verdict
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 
 JUDGE = ["--split", "test", "--bootstrap", 10, "--quiet"]
 

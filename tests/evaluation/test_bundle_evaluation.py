@@ -18,7 +18,7 @@ from mris.evaluation.image_error import METRICS
 from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.results import Cost
 from mris.synthesis.bundle import Bundle, Member
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 from mris.types import Embeddings, Sources, Targets
 
 CheapBundle = Callable[..., Bundle]
@@ -69,7 +69,11 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
             Member("_".join(encoder.regions), encoder, EmbeddingDatabase.of_folder(folder, name, commit))  # type: ignore[arg-type]
             for name, encoder in encoders.items()
         ]
-        return Bundle(folder, SimpleNamespace(id="bundle", origin="unknown"), tuple(opened))  # type: ignore[arg-type]
+        return Bundle(
+            folder,
+            SimpleNamespace(id="bundle", origin="unknown", members=[SimpleNamespace(readout=None)] * len(opened)),
+            tuple(opened),
+        )  # type: ignore[arg-type]
 
     return make
 

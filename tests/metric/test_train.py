@@ -67,7 +67,8 @@ def test_training_for_the_synthesis_learns_a_temperature_and_keeps_the_component
     assert encoder.spec.temperature == pytest.approx(float(encoder.temperature))
     assert encoder.spec.temperature != SYNTHESIS.temperature
     assert float(encoder.components.directions.abs().sum()) > 0
-    assert encoder.encode_features(np.zeros((2, 1, 16, 16), dtype=np.float32)).shape == (2, 13)
+    embeddings, features = encoder.describe_sources(np.zeros((2, 1, 16, 16), dtype=np.float32))
+    assert embeddings.shape == (2, 8) and features.shape == (2, encoder.n_learned + 5)
 
 
 @pytest.mark.parametrize("objective", ["both", "synthesis"])

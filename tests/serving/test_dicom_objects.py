@@ -19,7 +19,8 @@ from mris.serving.capture_picture import capture_pixels
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.serving.dicom_objects import parametric_map, secondary_capture
 from mris.serving.dicom_source import PATIENT_AND_STUDY, DerivedFrom, read_source_header
-from mris.synthesis.synthesis import Contribution, Synthesis, SynthesisSettings
+from mris.synthesis.readouts import Readout
+from mris.synthesis.synthesis import Contribution, Synthesis
 
 highdicom = pytest.importorskip("highdicom")
 
@@ -45,9 +46,16 @@ def synthesis():
         np.linspace(0.99, 0.9, 3, dtype=np.float32)[None],
         np.array([3]),
     )
-    part = Contribution(("femoral", "tibial"), neighbors, np.full(3, 1 / 3, np.float32), "f" * 64, 3)
+    third, readout = np.full(3, 1 / 3, np.float32), Readout(n_neighbors=3)
+    part = Contribution(
+        ("femoral", "tibial"), readout, neighbors, third, np.arange(3), third, neighbors.keys[0], "f" * 64, 3
+    )
     spread = np.abs(image) * np.float32(0.1)
-    return Synthesis(image, spread, part.regions, "mm", (0.5, 0.4), (part,), SynthesisSettings(3), bundle_id="b" * 32)
+    return Synthesis(image, spread, part.regions, "mm", (0.5, 0.4), (part,), bundle_id="b" * 32)
+
+
+def with_readout(synthesis, readout):
+    return replace(synthesis, contributions=(replace(synthesis.contributions[0], readout=readout),))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +169,7 @@ def test_the_header_says_that_it_is_synthesized_and_has_no_patient_geometry(file
 
 
 def test_the_header_counts_the_neighbors_that_were_averaged_and_not_those_asked_for(synthesis, derived):
-    asked_for_more = replace(synthesis, settings=SynthesisSettings(20))
+    asked_for_more = with_readout(synthesis, Readout(n_neighbors=20))
     assert "3 neighbors, similarity weights" in parametric_map(asked_for_more, derived).DerivationDescription
 
 
@@ -226,7 +234,7 @@ def test_other_content_has_other_uids_even_if_the_pictures_are_the_same(
     changed = [
         (replace(synthesis, image=synthesis.image + 1), derived),
         (replace(synthesis, contributions=(part,)), derived),
-        (replace(synthesis, settings=SynthesisSettings(6)), derived),
+        (with_readout(synthesis, Readout(n_neighbors=6)), derived),
         (synthesis, replace(derived, side="left")),
     ]
     for make in (parametric_map, lambda *of: secondary_capture(*of, neighbor_maps)):

@@ -71,10 +71,7 @@ def test_the_provenance_names_neighbors_weights_settings_and_bundle(synthesis, t
         **{"center_source": "detector", "confidence": 0.75, "spacing_source": "PixelSpacing", "outside": 0.125},
         **{"region_mm": 140.0, "view": "PA", "notes": ["look"]},
     }
-    assert record["settings"] == {
-        **{"n_neighbors": 4, "weights": "similarity", "temperature": 0.1},
-        **{"one_per_subject": False, "excluded_subject": "S02"},
-    }
+    assert record["excluded_subject"] == "S02"
     assert [name for part in record["contributions"] for name in part["regions"]] == record["regions"]
     for part, expected in zip(record["contributions"], synthesis.contributions, strict=True):
         neighbors = part["neighbors"]
@@ -83,7 +80,9 @@ def test_the_provenance_names_neighbors_weights_settings_and_bundle(synthesis, t
         assert sum(one["weight"] for one in neighbors) == pytest.approx(1)
         assert all(-1 <= one["similarity"] <= 1 for one in neighbors)
         assert part["encoder"] == expected.fingerprint
-        assert part["n_neighbors"] == len(neighbors) == 4
+        assert part["n_neighbors"] == part["n_contributors"] == len(neighbors) == 4
+        assert part["readout"]["name"] == "neighbors" and part["readout"]["n_neighbors"] == 4
+        assert part["weight_of_others"] == pytest.approx(0, abs=1e-6) and part["shown_share"] == pytest.approx(1)
     assert "mris" in record["software"] and "T" in record["created"]
 
 
@@ -92,7 +91,7 @@ def test_padding_is_not_a_neighbor(synthesizer, cohort):
         synthesizer.members[0].encoder, synthesizer.members[0].database, n_neighbors=50
     )
     record = provenance(few(cohort.read_sources([0])[0]))
-    assert record["settings"]["n_neighbors"] == 50
+    assert record["contributions"][0]["readout"]["n_neighbors"] == 50
     assert record["contributions"][0]["n_neighbors"] == len(record["contributions"][0]["neighbors"]) == 8
     json.dumps(record, allow_nan=False)
 

@@ -20,7 +20,7 @@ from mris.types import Embeddings, Features, Sources, Targets
 
 SUBJECTS = [f"S{row // 2:02d}" for row in range(24)]
 STORED = Readout(
-    name="blend", attention_temperature=0.2, penalties=Penalties(embedding=0.3, components=2.0), attention_share=0.4
+    name="blend", attention_temperature=0.2, penalties=Penalties(learned=0.3, components=2.0), attention_share=0.4
 )
 
 
@@ -30,7 +30,7 @@ class WithFeatures:
     def __init__(self, cohort, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         header = cohort.header
-        self.regions, self.fingerprint, self.n_features = header.regions, "f" * 64, 8
+        self.regions, self.fingerprint, self.n_learned, self.n_components = header.regions, "f" * 64, 5, 3
         self._source = rng.standard_normal((int(np.prod(header.source_shape)), 5)).astype(np.float32)
         self._target = rng.standard_normal((int(np.prod(header.target_shape)), 5)).astype(np.float32)
         self._components = rng.standard_normal((int(np.prod(header.source_shape)), 3)).astype(np.float32)
@@ -41,9 +41,10 @@ class WithFeatures:
     def encode_targets(self, targets: Targets) -> Embeddings:
         return self._unit(np.nan_to_num(targets.reshape(len(targets), -1)) - 1, self._target)
 
-    def encode_features(self, sources: Sources) -> Features:
+    def describe_sources(self, sources: Sources) -> tuple[Embeddings, Features]:
+        embeddings = self.encode_sources(sources)
         scores = sources.reshape(len(sources), -1) @ self._components
-        return np.concatenate([self.encode_sources(sources) * np.float32(np.sqrt(5)), scores], axis=1)
+        return embeddings, np.concatenate([embeddings * 2, scores], axis=1)
 
     def _unit(self, flat: np.ndarray, matrix: np.ndarray) -> Embeddings:
         mapped = flat.astype(np.float32) @ matrix
@@ -87,7 +88,7 @@ def test_the_weights_and_the_stored_maps_give_the_synthesis(cohort, encoder, dat
 def dense_ridge(features: np.ndarray, pixels: np.ndarray, queries: np.ndarray, penalties: Penalties) -> np.ndarray:
     """The same regression by scikit-learn: each group scaled by hand, one penalty for all."""
     scaled = []
-    for part, penalty in ((slice(0, 5), penalties.embedding), (slice(5, None), penalties.components)):
+    for part, penalty in ((slice(0, 5), penalties.learned), (slice(5, None), penalties.components)):
         if penalty is not None:
             scale = np.sqrt(penalty * features[:, part].var(axis=0).mean())
             scaled.append((features[:, part] / scale, queries[:, part] / scale))
@@ -105,12 +106,12 @@ def dense_ridge(features: np.ndarray, pixels: np.ndarray, queries: np.ndarray, p
     st.sampled_from([None, 1e-3, 0.1, 10.0]),
 )
 def test_the_regression_is_that_of_scikit_learn(
-    seed: int, n: int, embedding: float | None, components: float | None
+    seed: int, n: int, learned: float | None, components: float | None
 ) -> None:
     rng = np.random.default_rng(seed)
     features, queries = rng.normal(size=(n, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)
     gallery = Gallery(np.ones((1, 2, 3), dtype=bool), np.arange(n), rng.uniform(0, 3, (n, 6)).astype(np.float32))
-    penalties = Penalties(embedding=embedding, components=components)
+    penalties = Penalties(learned=learned, components=components)
     regression = fit_regression(features, 5, gallery, penalties)
     expected = dense_ridge(features.astype(float), gallery.store.astype(float), queries.astype(float), penalties)
     np.testing.assert_allclose(regression.predict(queries), expected, atol=1e-3)
@@ -124,7 +125,7 @@ def test_the_weights_of_the_regression_are_those_of_the_dual_form() -> None:
     rng = np.random.default_rng(1)
     features, query = rng.normal(size=(12, 5)), rng.normal(size=(1, 5))
     gallery = Gallery(np.ones((1, 1, 4), dtype=bool), np.arange(12), rng.uniform(0, 3, (12, 4)).astype(np.float32))
-    found = fit_regression(features, 5, gallery, Penalties(embedding=0.2)).weights(query)
+    found = fit_regression(features, 5, gallery, Penalties(learned=0.2)).weights(query)
     center = features.mean(axis=0)
     scale = np.sqrt(0.2 * features.var(axis=0).mean())
     known, asked = (features - center) / scale, (query - center) / scale
@@ -196,9 +197,9 @@ def test_a_readout_that_was_never_chosen_for_a_regression_is_refused(encoder, da
 
 
 def test_features_are_stored_checked_and_survive_a_purge(cohort, encoder, database) -> None:
-    np.testing.assert_array_equal(database.features, encoder.encode_features(cohort.read_sources()))
+    np.testing.assert_array_equal(database.features, encoder.describe_sources(cohort.read_sources())[1])
     database.remove(["S00"], purge=True)
-    np.testing.assert_array_equal(database.features, encoder.encode_features(cohort.read_sources(range(2, 24))))
+    np.testing.assert_array_equal(database.features, encoder.describe_sources(cohort.read_sources(range(2, 24)))[1])
     assert database.verify().ok
 
 
@@ -232,7 +233,7 @@ class TestSettings:
 
 def _queries(encoder, cohort) -> Queries:
     sources = cohort.read_sources()
-    return Queries(encoder.encode_sources(sources), encoder.encode_features(sources), cohort.subjects.tolist())
+    return Queries(*encoder.describe_sources(sources), cohort.subjects.tolist())
 
 
 def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(make_cohort, rng, tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(make_co
 def test_where_targets_follow_sources_linearly_the_regression_is_chosen(make_cohort, rng, tmp_path: Path) -> None:
     sources = rng.uniform(0, 1, (90, 1, 8, 8)).astype(np.float32)
     encoder = WithFeatures(make_cohort(["x", "y"], rng=rng, name="shape"))
-    scores = encoder.encode_features(sources)[:, 5:]
+    scores = encoder.describe_sources(sources)[1][:, 5:]
     targets = (2 + np.einsum("nq,qp->np", scores, rng.normal(size=(3, 128))) * 0.02).reshape(-1, 2, 8, 8)
     targets = targets.astype(np.float32)
     known = make_cohort([f"T{i}" for i in range(60)], rng=rng, sources=sources[:60], targets=targets[:60])

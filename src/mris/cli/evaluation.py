@@ -91,7 +91,7 @@ def evaluate(
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
-    synthesis = SynthesisSettings(readout, n_neighbors, weights, temperature, one_per_subject)
+    synthesis = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject, readout)
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)

@@ -17,7 +17,7 @@ from mris.database.stored import table_state
 from mris.database.table import Entries, EntryWriter, table_schema
 from mris.errors import DatabaseError
 from mris.images.write import share_alike, write_json, write_npz
-from mris.types import Encoder
+from mris.types import Encoder, FeatureEncoder
 
 ALONE = "."
 """Folder of a database that is no part of a bundle, relative to its ``commit.json``."""
@@ -49,6 +49,7 @@ def build_entries(path: Path, cohort: Cohort, encoder: Encoder, *, batch_size: i
         fingerprint=encoder.fingerprint,
         embedding_dim=first.embeddings.shape[1],
         n_features=n_features,
+        n_components=encoder.n_components if isinstance(encoder, FeatureEncoder) else 0,
         regions=tuple(encoder.regions),
         target_shape=(len(channels), *cohort.header.target_shape[1:]),
         target_spacing=cohort.header.target_spacing,

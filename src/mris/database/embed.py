@@ -65,7 +65,7 @@ def _features(encoder: Encoder, sources: Sources, n_features: int) -> Features:
     if not n_features:
         return np.empty((len(sources), 0), dtype=np.float32)
     assert isinstance(encoder, FeatureEncoder)
-    features = np.ascontiguousarray(encoder.encode_features(sources), dtype=np.float32)
+    features = np.ascontiguousarray(encoder.describe_sources(sources)[1], dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(wrong):
         raise DatabaseError(f"source {wrong[0]} has features that are not finite; are the encoder's weights?")
@@ -74,7 +74,7 @@ def _features(encoder: Encoder, sources: Sources, n_features: int) -> Features:
 
 def n_features_of(encoder: Encoder) -> int:
     """Length of the features that an encoder gives of a source; 0 if it gives none."""
-    return encoder.n_features if isinstance(encoder, FeatureEncoder) else 0
+    return encoder.n_learned + encoder.n_components if isinstance(encoder, FeatureEncoder) else 0
 
 
 def check_unit_norm(embeddings: Embeddings, what: str) -> None:

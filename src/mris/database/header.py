@@ -19,6 +19,7 @@ class DatabaseHeader(Record):
         fingerprint: SHA-256 (hex) of the encoder that made the embeddings.
         embedding_dim: Length d of an embedding.
         n_features: Length q of what a linear readout reads of each entry's source; 0 where the table holds none.
+        n_components: How many of these, the last, are principal components of the source.
         regions: Names of the target regions, in the order of a target's first axis.
         target_shape: (r, h, w) of every target.
         target_spacing: Size of a target pixel (row, column) in mm, or None where it is unknown.
@@ -38,7 +39,8 @@ class DatabaseHeader(Record):
     mirror_targets: bool
     created: str
     software: str
-    n_features: int = Field(0, ge=0)
+    n_features: int = Field(default=0, ge=0)
+    n_components: int = Field(default=0, ge=0)
     format_version: Literal[2] = 2
 
 

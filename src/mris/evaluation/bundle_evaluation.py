@@ -17,8 +17,7 @@ from mris.evaluation.results import Cost
 from mris.evaluation.strata import Merge
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.bundle_synthesizer import BundleSynthesizer
-from mris.synthesis.readouts import SynthesisSettings
+from mris.synthesis.readouts import Readout, SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import Encoder
 from mris.wording import counted
@@ -121,14 +120,14 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
-    readouts = {title: _readout_of(opened.synthesizer(**asdict(synthesis))) for title, opened in named.items()}
+    readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
     settings = replace(results.settings, synthesis=synthesis, readouts=readouts)
     return replace(evaluation, results=replace(results, settings=settings))
 
 
-def _readout_of(synthesizer: BundleSynthesizer) -> str:
+def _described(readouts: Iterable[Readout]) -> str:
     """Say how the members of a bundle choose and weigh people; once, where all do it alike."""
-    return "; ".join(dict.fromkeys(member.readout.describe() for member in synthesizer.members))
+    return "; ".join(dict.fromkeys(readout.describe() for readout in readouts))
 
 
 def encoders_of(name: str, bundle: Bundle) -> dict[str, Encoder]:

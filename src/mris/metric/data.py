@@ -90,7 +90,7 @@ class PairsData(lightning.LightningDataModule):
             return None
         pool = candidate_pool(encoder.target, self.reader, self.pixels)
         pixels = torch.from_numpy(self.pixels)
-        return SynthesisObjective(encoder.target, pool, pixels, self.settings.embedding_dim)
+        return SynthesisObjective(encoder.target, pool, pixels, encoder.n_learned)
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch; the plan depends on the seed and the epoch only."""

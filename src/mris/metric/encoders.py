@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,8 +23,7 @@ from mris.reading import regular_size
 from mris.records import read_record
 from mris.training.card import ENCODER_FILE, EncoderCard, EncoderSpec
 from mris.training.checkpoints import write_tensors
-from mris.training.features import source_features
-from mris.training.networks import build_network, keep_places
+from mris.training.networks import build_network, embed_with_features, keep_places, last_layer
 from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Features, Sources, Targets
 
@@ -88,9 +87,14 @@ class DualEncoder(nn.Module):
         return self.log_temperature.exp()
 
     @property
-    def n_features(self) -> int:
-        """Length of the features: of the embedding, and of the source's principal components."""
-        return self.spec.embedding_dim + self.spec.source_components
+    def n_learned(self) -> int:
+        """How many of the features were learned: what the source encoder's last layer reads."""
+        return last_layer(self.source).in_features
+
+    @property
+    def n_components(self) -> int:
+        """How many of the features are principal components of the source."""
+        return self.spec.source_components
 
     @property
     def fingerprint(self) -> str:
@@ -109,27 +113,26 @@ class DualEncoder(nn.Module):
         """Embed prepared sources ``(n, c, h, w)`` as unit vectors ``(n, d)``."""
         return self._encode(self.source, torch.from_numpy(np.ascontiguousarray(sources)))
 
-    def encode_features(self, sources: Sources) -> Features:
-        """Give what a linear readout reads of prepared sources, ``(n, n_features)``."""
-        scores = None
-        if self.components is not None:
-            with torch.inference_mode():
-                device = self.components.mean.device
-                scores = self.components(torch.from_numpy(np.ascontiguousarray(sources)).to(device)).cpu().numpy()
-        return source_features(self.encode_sources(sources), scores)
+    def describe_sources(self, sources: Sources) -> tuple[Embeddings, Features]:
+        """Embed prepared sources ``(n, c, h, w)``, and give what a linear readout reads of them, ``(n, q)``."""
+        told = self._run(SourceDescription(self), torch.from_numpy(np.ascontiguousarray(sources)))
+        return told[:, : self.spec.embedding_dim], told[:, self.spec.embedding_dim :]
 
     def encode_targets(self, targets: Targets) -> Embeddings:
         """Embed targets ``(n, r, h, w)`` in their own unit, NaN outside the mask, as unit vectors ``(n, d)``."""
         return self._encode(self.target, scale_targets(torch.from_numpy(targets), self.spec.target_scale))
 
-    @torch.inference_mode()
     def _encode(self, network: nn.Module, images: Float[Tensor, "n c h w"]) -> Embeddings:
+        return self._run(NormalizedNetwork(network), images)
+
+    @torch.inference_mode()
+    def _run(self, network: nn.Module, images: Float[Tensor, "n c h w"]) -> Float32[np.ndarray, "n q"]:
         was_training = self.training
         self.eval()
-        device = next(self.parameters()).device
-        embedded = nn.functional.normalize(network(images.to(device)).float(), dim=1)
+        network.eval()
+        answers: Tensor = network(images.to(next(self.parameters()).device)).float()
         self.train(was_training)
-        return embedded.cpu().numpy()
+        return answers.cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write weights, training subjects and last ``encoder.json`` into `folder`, each atomically."""
@@ -161,3 +164,29 @@ class DualEncoder(nn.Module):
             raise TrainingError(f"encoder {folder}: weights are not those its {ENCODER_FILE} describes; train again")
         encoder.training_subjects = read_training_subjects(folder)
         return encoder
+
+
+class NormalizedNetwork(nn.Module):
+    """A network whose answers are unit vectors."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Embed images."""
+        return nn.functional.normalize(self.network(images), dim=1)
+
+
+class SourceDescription(nn.Module):
+    """All that is told of a source, side by side: its embedding, what was learned beside it, its components."""
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.source, self.components = encoder.source, encoder.components
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n q"]:
+        """Describe images."""
+        embedded, learned = embed_with_features(self.source, images)
+        parts = [nn.functional.normalize(embedded, dim=1), learned]
+        return torch.cat(parts if self.components is None else [*parts, self.components(images)], dim=1)

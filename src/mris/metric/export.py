@@ -2,40 +2,23 @@
 
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor, nn
-
 from mris.cohort.training_subjects import write_training_subjects
 from mris.images.write import write_json
-from mris.metric.encoders import DualEncoder
-from mris.training.card import COMPONENTS_GRAPH, ENCODER_FILE
+from mris.metric.encoders import DualEncoder, NormalizedNetwork, SourceDescription
+from mris.training.card import ENCODER_FILE
 from mris.training.export import export_network
 from mris.training.run import software_versions
 
 LARGEST_DIFFERENCE = 1e-4
 """Largest difference of a coordinate of an embedding (a unit vector) between torch and ONNX Runtime."""
 
-LARGEST_DIFFERENCE_OF_SCORES = 1e-3
-"""The same of a score on a principal component, whose standard deviation over training images is 1."""
-
-
-class NormalizedNetwork(nn.Module):
-    """A network whose answers are unit vectors."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Embed images."""
-        return nn.functional.normalize(self.network(images), dim=1)
-
 
 def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
     """Write networks as ONNX, their card, and whom they were trained on; check that they compute what torch does.
 
     The graphs take ``(n, c, h, w)`` float32 for any n and end in unit vectors. Targets go in scaled, 0 where they have
-    no value (`mris.training.pairs.scale_targets`). The source's principal components, if any, are a graph of their own.
+    no value (`mris.training.pairs.scale_targets`). Behind a source's embedding stands what a linear
+    readout reads of it.
 
     Args:
         encoder: trained encoders.
@@ -51,26 +34,20 @@ def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     encoder = encoder.cpu().eval()
     spec = encoder.spec
-    parts = (("source", encoder.source, spec.source_shape), ("target", encoder.target, spec.target_shape))
-    for name, network, shape in parts:
+    graphs = (
+        ("source", SourceDescription(encoder), spec.source_shape),
+        ("target", NormalizedNetwork(encoder.target), spec.target_shape),
+    )
+    for name, network, shape in graphs:
         export_network(
-            NormalizedNetwork(network),
+            network,
             folder / f"{name}.onnx",
             input_name=name,
             input_shape=shape,
             output_name="embedding",
             tolerance=LARGEST_DIFFERENCE,
         )
-    if encoder.components is not None:
-        export_network(
-            encoder.components,
-            folder / COMPONENTS_GRAPH,
-            input_name="source",
-            input_shape=spec.source_shape,
-            output_name="scores",
-            tolerance=LARGEST_DIFFERENCE_OF_SCORES,
-        )
-    write_json(folder / ENCODER_FILE, encoder.card(versions=software_versions()))
+    write_json(folder / ENCODER_FILE, encoder.card(versions=software_versions(), n_learned=encoder.n_learned))
     if encoder.training_subjects is not None:
         write_training_subjects(folder, encoder.training_subjects)
     return folder

@@ -16,6 +16,7 @@ from mris.metric.validation import attention_error, recall_at, retrieval_error, 
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.callbacks import MEAN_MAP
 from mris.training.lightning_library import lightning
+from mris.training.networks import embed_with_features
 from mris.training.pairs import Batch, step_chance
 
 MONITOR = "error/val"
@@ -54,20 +55,24 @@ class MetricModule(lightning.LightningModule):
         generator = torch.Generator(self.device).manual_seed(chance)
         draw = draw_augmentation(tuple(batch.sources.shape), self.settings.augmentation, generator)  # type: ignore[arg-type]
         sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
-        loss = self._loss(self.encoder.source(sources).float(), batch, batch_idx)
+        embedded, features = embed_with_features(self.encoder.source, sources)
+        loss = self._loss(embedded.float(), features.float(), batch, batch_idx)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}")
         self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(sources))
         return loss
 
-    def _loss(self, sources: Float[Tensor, "n d"], batch: Batch, step: int) -> Float[Tensor, ""]:
+    def _loss(
+        self, sources: Float[Tensor, "n d"], features: Float[Tensor, "n q"], batch: Batch, step: int
+    ) -> Float[Tensor, ""]:
         loss = sources.new_zeros(())
         if self.settings.objective != "synthesis":
             targets = self.encoder.target(batch.targets.contiguous(memory_format=torch.channels_last)).float()
             loss = loss + self.triplet(sources, targets, batch.subjects)
         if self.synthesis is not None:
             alike = step_chance(self.seed, self.current_epoch, step, rank=0)  # all processes draw the same candidates
-            loss = loss + self.synthesis(sources, self.encoder.target, self.encoder.temperature, batch, alike)
+            target, temperature = self.encoder.target, self.encoder.temperature
+            loss = loss + self.synthesis(sources, features, target, temperature, batch, alike)
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -1,7 +1,5 @@
 """What metric learning asks for: pairs that find each other, a synthesis that is near the truth, or both."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from mris.training.pairs import Batch
 
 
 class SynthesisObjective(nn.Module):
-    """The error of the synthesis by attention (P1), plus that of a linear map from the same embedding.
+    """The error of the synthesis by attention (P1), plus that of a linear map from the same features.
 
     The linear map is a help for the training: it is fitted again, in closed form, on whatever a database holds.
 
@@ -21,20 +19,20 @@ class SynthesisObjective(nn.Module):
         target: the target encoder, whose directions are fitted.
         pool: all training targets.
         pixels: positions of the compared pixels in a flattened target.
-        embedding_dim: d.
+        n_features: what the source encoder's last layer reads.
     """
 
     mean: Tensor
     basis: Tensor
 
     def __init__(
-        self, target: ComponentEncoder, pool: CandidatePool, pixels: Int[Tensor, " p"], embedding_dim: int
+        self, target: ComponentEncoder, pool: CandidatePool, pixels: Int[Tensor, " p"], n_features: int
     ) -> None:
         super().__init__()
         self.pool, self.pixels = pool, pixels
         directions = target.components.directions
         lengths = directions.square().sum(dim=1, keepdim=True)
-        self.head = nn.Linear(embedding_dim, len(directions))
+        self.head = nn.Linear(n_features, len(directions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         # A score of 1 is this image: directions are as long as their scores are short.
@@ -44,6 +42,7 @@ class SynthesisObjective(nn.Module):
     def forward(
         self,
         sources: Float[Tensor, "n d"],
+        features: Float[Tensor, "n q"],
         target: ComponentEncoder,
         temperature: Float[Tensor, ""],
         batch: Batch,
@@ -53,6 +52,7 @@ class SynthesisObjective(nn.Module):
 
         Args:
             sources: embeddings, not normalized, float32.
+            features: what the source encoder's last layer read, float32.
             target: embeds the candidates.
             temperature: of the attention.
             batch: the pairs, for their targets and subjects.
@@ -64,10 +64,5 @@ class SynthesisObjective(nn.Module):
         with torch.autocast(sources.device.type, enabled=False):
             keys = target.layers(scores)
             attended = prediction_loss(sources, keys, temperature, candidates, truths, known, batch.subjects)
-            regressed = self.mean + self.head(linear_features(sources)) @ self.basis
+            regressed = self.mean + self.head(features) @ self.basis
             return attended + masked_error(regressed, truths, known)
-
-
-def linear_features(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """What a linear map reads: the unit vector that also finds people, scaled so that a coordinate is about 1."""
-    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])

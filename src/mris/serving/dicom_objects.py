@@ -211,7 +211,7 @@ def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
     parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}", *filter(None, (note_on(synthesis),))]
     if derived.side:
         parts.append(f"{derived.side} side" + (", map mirrored" if synthesis.mirrored else ""))
-    parts += dict.fromkeys(part.readout.describe() for part in synthesis.contributions)
+    parts += dict.fromkeys(part.readout.describe(part.n_neighbors) for part in synthesis.contributions)
     parts.append(f"mris {mris.__version__}, bundle {(synthesis.bundle_id or 'none')[:16]}")
     return "; ".join(parts)
 

@@ -26,7 +26,7 @@ from mris.study.plan import Task
 from mris.study.stages import can_resume
 from mris.study.tasks import SETS
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.synthesis import SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 
 _BATCH = 64
 

@@ -23,12 +23,12 @@ from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
 from mris.synthesis.readouts import Queries, Readout, choose_readout
 from mris.synthesis.synthesizer import Synthesizer
-from mris.training.card import COMPONENTS_GRAPH, ENCODER_FILE
+from mris.training.card import ENCODER_FILE
 
 _MOST_JUDGED = 1000
 """Validation pairs, spread evenly, that a readout is chosen on."""
 
-MEMBER_FILES = (*GRAPH_FILES, COMPONENTS_GRAPH, ENCODER_FILE, RECORD_FILE)
+MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)
 """What a member has of its encoder."""
 
 

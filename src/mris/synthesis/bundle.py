@@ -32,7 +32,7 @@ from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
-from mris.synthesis.readouts import ReadoutName
+from mris.synthesis.readouts import Readout, ReadoutName, SynthesisSettings
 from mris.synthesis.synthesizer import Synthesizer
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
@@ -165,6 +165,10 @@ class Bundle:
             ],
             self.header.origin,
         )
+
+    def readouts(self, wanted: SynthesisSettings) -> tuple[Readout, ...]:
+        """Tell the readout of each member, if something else than what was chosen is wanted."""
+        return tuple(wanted.applied_to(member.readout) for member in self.header.members)
 
     def refresh(self) -> None:
         """Take in what this or another process has changed in the database since it was opened.

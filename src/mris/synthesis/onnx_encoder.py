@@ -10,8 +10,7 @@ from mris.cohort.training_subjects import read_training_subjects
 from mris.errors import BundleError
 from mris.images.transforms import SourcePreparation
 from mris.records import read_record
-from mris.training.card import COMPONENTS_GRAPH, ENCODER_FILE, EncoderCard
-from mris.training.features import source_features
+from mris.training.card import ENCODER_FILE, EncoderCard
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import Embeddings, Features, Sources, Targets
 
@@ -47,15 +46,18 @@ class OnnxEncoder:
         self.card = read_record(self.folder / ENCODER_FILE, EncoderCard, BundleError, anew, missing=missing)
         self.training_subjects = read_training_subjects(self.folder)
         card, known = self.card, dict(checksums or {})
-        graphs = {
-            "source": ("source.onnx", "source", card.source_shape, card.embedding_dim),
-            "target": ("target.onnx", "target", card.target_shape, card.embedding_dim),
-        }
-        if card.source_components:
-            graphs["components"] = (COMPONENTS_GRAPH, "source", card.source_shape, card.source_components)
+        told = card.embedding_dim + (card.n_learned and card.n_learned + card.source_components)
+        graphs = {"source": (card.source_shape, told), "target": (card.target_shape, card.embedding_dim)}
         self._networks = {
-            name: OnnxNetwork(self.folder / file, what, shape, (size,), checksum=known.get(file), threads=threads)
-            for name, (file, what, shape, size) in graphs.items()
+            name: OnnxNetwork(
+                self.folder / f"{name}.onnx",
+                name,
+                shape,
+                (size,),
+                checksum=known.get(f"{name}.onnx"),
+                threads=threads,
+            )
+            for name, (shape, size) in graphs.items()
         }
 
     @property
@@ -79,9 +81,14 @@ class OnnxEncoder:
         return self.card.preparation
 
     @property
-    def n_features(self) -> int:
-        """Length of the features: of the embedding, and of the source's principal components."""
-        return self.card.embedding_dim + self.card.source_components
+    def n_learned(self) -> int:
+        """How many of the features were learned; the embedding itself, for encoders that give no others."""
+        return self.card.n_learned or self.card.embedding_dim
+
+    @property
+    def n_components(self) -> int:
+        """How many of the features are principal components of the source."""
+        return self.card.source_components if self.card.n_learned else 0
 
     def encode_sources(self, sources: Sources) -> Embeddings:
         """Embed prepared source images.
@@ -96,17 +103,13 @@ class OnnxEncoder:
             ImageError: The shape is not the encoder's.
             BundleError: The network cannot be loaded or run.
         """
-        return self._networks["source"].run(sources)
+        return self.describe_sources(sources)[0]
 
-    def encode_features(self, sources: Sources) -> Features:
-        """Give what a linear readout reads of prepared source images, (n, n_features).
-
-        Raises:
-            ImageError: The shape is not the encoder's.
-            BundleError: A network cannot be loaded or run.
-        """
-        components = self._networks.get("components")
-        return source_features(self.encode_sources(sources), None if components is None else components.run(sources))
+    def describe_sources(self, sources: Sources) -> tuple[Embeddings, Features]:
+        """Embed prepared source images, and give what a linear readout reads of them, (n, q); see `encode_sources`."""
+        told = self._networks["source"].run(sources)
+        embeddings = told[:, : self.card.embedding_dim]
+        return embeddings, told[:, self.card.embedding_dim :] if self.card.n_learned else embeddings
 
     def encode_targets(self, targets: Targets) -> Embeddings:
         """Embed targets of the encoder's regions; NaN becomes 0 for the network only.

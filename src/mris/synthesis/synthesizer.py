@@ -30,7 +30,6 @@ from mris.synthesis.readouts import (
     open_readout,
 )
 from mris.synthesis.synthesis import Contribution, Synthesis
-from mris.training.features import embeddings_of
 from mris.types import Embeddings, Encoder, FeatureEncoder, Features, Sources, Targets
 
 __all__ = ["BatchSynthesizer", "Synthesis", "Synthesizer"]
@@ -245,7 +244,7 @@ class Synthesizer(BatchSynthesizer):
             )
         self.encoder = encoder
         self.database = database
-        wanted = SynthesisSettings(readout, n_neighbors, weights, temperature, one_per_subject)
+        wanted = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject, readout)
         self.readout = wanted.applied_to(stored)
         self._preparation = preparation if preparation is not None else getattr(encoder, "preparation", None)
         self._anatomy = anatomy
@@ -282,8 +281,7 @@ class Synthesizer(BatchSynthesizer):
     def embed(self, sources: Sources) -> Embedded:
         """Embed prepared sources; with the features, where the database has those of its own."""
         if isinstance(self.encoder, FeatureEncoder) and self.database.header.n_features:
-            features = self.encoder.encode_features(sources)
-            return Embedded(embeddings_of(features, self.database.header.embedding_dim), features)
+            return Embedded(*self.encoder.describe_sources(sources))
         return Embedded(self.encoder.encode_sources(sources), None)
 
     def synthesize_embedded(

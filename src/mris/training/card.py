@@ -18,9 +18,6 @@ TargetNetwork = Literal["convolutional", "components"]
 ENCODER_FILE = "encoder.json"
 """Holds the `EncoderCard` of two encoders, beside their weights or their exported networks."""
 
-COMPONENTS_GRAPH = "source_components.onnx"
-"""The exported principal components of a source, where an encoder has them."""
-
 _LATER = {
     "pooling": "mean",
     "target_network": "convolutional",
@@ -117,11 +114,14 @@ class EncoderCard(EncoderSpec):
 
     Attributes:
         fingerprint: SHA-256 (hex) of weights and specification.
+        n_learned: features that the exported source network gives behind the embedding, before its components; 0 in
+            cards from before there were any.
         versions: of the software that exported them.
         format_version: of the file.
     """
 
     fingerprint: str
+    n_learned: Annotated[int, Field(ge=0)] = 0
     versions: Mapping[str, str] = {}
     format_version: Literal[1] = 1
 

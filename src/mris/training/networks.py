@@ -82,6 +82,26 @@ def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
     )
 
 
+def last_layer(network: nn.Module) -> nn.Linear:
+    """Find the layer of an encoder that ends in the embedding."""
+    layer: Any = network.fc if hasattr(network, "fc") else network._fc
+    linear: nn.Linear = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    return linear
+
+
+def embed_with_features(
+    network: nn.Module, images: Float[Tensor, "n c h w"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n q"]]:
+    """Embed images, not normalized, and give what the last layer read of each."""
+    read: list[Tensor] = []
+    handle = last_layer(network).register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    try:
+        embedded = network(images)
+    finally:
+        handle.remove()
+    return embedded, read[0]
+
+
 class CoveredConv2d(nn.Conv2d):
     """A strided convolution computed without a stride wherever the stride would step over pixels.
 

@@ -71,10 +71,13 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     if database.header.n_features and queries.features is not None:
         held_out = np.isin(database.subjects, people)
         rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & ~held_out)
-        d = database.header.embedding_dim
-        seconds = PENALTIES if database.header.n_features > d else (None,)
-        ladder = [Penalties(embedding=e, components=c) for e, c in product(PENALTIES, seconds)]
-        regressed = predictions_by_penalty(database.features[rows], d, gallery.subset(rows), queries.features, ladder)
+        header = database.header
+        seconds = PENALTIES if header.n_components else (None,)
+        ladder = [Penalties(learned=first, components=second) for first, second in product(PENALTIES, seconds)]
+        n_learned = header.n_features - header.n_components
+        regressed = predictions_by_penalty(
+            database.features[rows], n_learned, gallery.subset(rows), queries.features, ladder
+        )
         place, errors["linear"] = _least((i, error(pixels)) for i, pixels in enumerate(regressed))
         convex = of(Attention(heat, database, gallery))
         share, errors["blend"] = _least((s, error(s * convex + (1 - s) * regressed[place])) for s in SHARES)

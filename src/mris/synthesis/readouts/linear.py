@@ -61,5 +61,6 @@ class Linear:
                 f"database {self.database.path} holds no entry with a source"
                 f"{'' if without is None else f' but those of subject {without!r}'}; use --readout attention"
             )
-        n_embedding = self.database.header.embedding_dim
-        return rows, fit_regression(features[rows], n_embedding, self.gallery.subset(rows), self.penalties)
+        header = self.database.header
+        n_learned = header.n_features - header.n_components
+        return rows, fit_regression(features[rows], n_learned, self.gallery.subset(rows), self.penalties)

@@ -14,6 +14,7 @@ from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import SettingsError
 from mris.records import Record
 from mris.types import Embeddings, Features
+from mris.wording import counted
 
 ReadoutName = Literal["neighbors", "attention", "linear", "blend"]
 
@@ -92,11 +93,11 @@ class Penalties(Record):
     """How little each group of features is trusted: a smaller penalty trusts more, None not at all.
 
     Attributes:
-        embedding: Of the embedding: the multiple of N times a feature's variance that is added to it.
+        learned: Of what the encoder learned: the multiple of N times a feature's variance that is added to it.
         components: Of the source's principal components, where the encoder gives them.
     """
 
-    embedding: float | None = Field(gt=0)
+    learned: float | None = Field(gt=0)
     components: float | None = Field(default=None, gt=0)
 
 
@@ -125,13 +126,17 @@ class Readout(Record):
     attention_share: float = Field(default=0.5, ge=0, le=1)
     reason: str = "the numbers of the paper"
 
-    def describe(self) -> str:
-        """Say how people are chosen and weighed, in a few words."""
+    def describe(self, n_found: int | None = None) -> str:
+        """Say how people are chosen and weighed, in a few words.
+
+        Args:
+            n_found: How many neighbors there were, where a database could not give as many as were asked for.
+        """
         match self.name:
             case "neighbors":
                 softmax = f" of temperature {self.temperature:g}" if self.weights == "softmax" else ""
                 once = ", at most one map of a person" if self.one_per_subject else ""
-                return f"{self.n_neighbors:,} neighbors, {self.weights} weights{softmax}{once}"
+                return f"{counted(n_found or self.n_neighbors, 'neighbor')}, {self.weights} weights{softmax}{once}"
             case "attention":
                 return f"all entries, by attention of temperature {self.attention_temperature:.3g}"
             case "linear":
@@ -148,21 +153,21 @@ class SynthesisSettings:
     """Which readout is wanted; what is None stays as the bundle has it, or else as in the paper (Eq. 4, k = 20).
 
     Attributes:
-        readout: One of `READOUTS`. Where it is None and anything of neighbors is asked for, "neighbors".
         n_neighbors: k, at least 1.
         weights: "similarity" (Eq. 4), "softmax" or "uniform".
         temperature: Of the softmax of neighbors, or of the attention; above 0, in units of cosine similarity.
         one_per_subject: At most one neighbor of each subject.
+        readout: One of `READOUTS`. Where it is None and anything of neighbors is asked for, "neighbors".
 
     Raises:
         SettingsError: A value cannot work.
     """
 
-    readout: ReadoutName | None = None
     n_neighbors: int | None = None
     weights: WeightRule | None = None
     temperature: float | None = None
     one_per_subject: bool = False
+    readout: ReadoutName | None = None
 
     def __post_init__(self) -> None:
         if self.readout is not None and self.readout not in READOUTS:

@@ -51,21 +51,21 @@ class Regression:
         return np.asarray((features - self.center) * self.scale, dtype=np.float32)
 
 
-def fit_regression(features: Features, n_embedding: int, gallery: Gallery, penalties: Penalties) -> Regression:
+def fit_regression(features: Features, n_learned: int, gallery: Gallery, penalties: Penalties) -> Regression:
     """Fit the regression from features of a database's sources to its targets, in one pass over these.
 
     A missing value of a target counts as the mean of its pixel (`mris.database.gallery.Gallery.combine`).
 
     Args:
-        features: (N, q) of the entries, in the gallery's order: the embedding, then principal components.
-        n_embedding: how many of the q belong to the embedding.
+        features: (N, q) of the entries, in the gallery's order: what was learned, then principal components.
+        n_learned: how many of the q were learned.
         gallery: the entries' targets.
         penalties: see `Penalties`.
 
     Raises:
         DatabaseError: The database is damaged.
     """
-    center, scale = _standards(features, n_embedding, penalties)
+    center, scale = _standards(features, n_learned, penalties)
     scaled = (features - center) * scale
     dual = np.linalg.solve(scaled.T @ scaled + len(scaled) * np.eye(len(scale)), scaled.T)
     mean = np.full((1, len(scaled)), 1 / len(scaled))
@@ -75,7 +75,7 @@ def fit_regression(features: Features, n_embedding: int, gallery: Gallery, penal
 
 def predictions_by_penalty(
     features: Features,
-    n_embedding: int,
+    n_learned: int,
     gallery: Gallery,
     queries: Features,
     ladder: Sequence[Penalties],
@@ -85,8 +85,8 @@ def predictions_by_penalty(
     Returns:
         (n, p) predictions for each of `ladder`, as `fit_regression` would give them.
     """
-    plain = Penalties(embedding=1.0, components=1.0)
-    center, unit = _standards(features, n_embedding, plain)
+    plain = Penalties(learned=1.0, components=1.0)
+    center, unit = _standards(features, n_learned, plain)
     standard = (features - center) * unit
     mean = np.full((1, len(standard)), 1 / len(standard))
     combined = gallery.combine(np.concatenate([standard.T, mean]).astype(np.float32))
@@ -94,7 +94,7 @@ def predictions_by_penalty(
     inner = standard.T @ standard
     found = []
     for penalties in ladder:
-        shrink = _standards(features, n_embedding, penalties)[1] / np.where(unit > 0, unit, 1.0)
+        shrink = _standards(features, n_learned, penalties)[1] / np.where(unit > 0, unit, 1.0)
         solved = np.linalg.solve(
             inner * np.outer(shrink, shrink) + len(standard) * np.eye(len(shrink)), shrink[:, None] * cross
         )
@@ -104,15 +104,15 @@ def predictions_by_penalty(
 
 
 def _standards(
-    features: Features, n_embedding: int, penalties: Penalties
+    features: Features, n_learned: int, penalties: Penalties
 ) -> tuple[Float64[np.ndarray, " q"], Float64[np.ndarray, " q"]]:
     """Center and scale of each feature: a group's features have a variance of 1 / its penalty on average."""
     center = features.mean(axis=0, dtype=np.float64)
     variance = features.var(axis=0, dtype=np.float64)
     scale = np.zeros(len(center))
     for part, penalty in (
-        (slice(0, n_embedding), penalties.embedding),
-        (slice(n_embedding, None), penalties.components),
+        (slice(0, n_learned), penalties.learned),
+        (slice(n_learned, None), penalties.components),
     ):
         mean_variance = variance[part].mean() if len(variance[part]) else 0.0
         if penalty is not None and mean_variance > 0:
