@@ -85,7 +85,8 @@ def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
 def last_layer(network: nn.Module) -> nn.Linear:
     """Find the layer of an encoder that ends in the embedding."""
     layer: Any = network.fc if hasattr(network, "fc") else network._fc
-    linear: nn.Linear = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    last: Any = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    linear: nn.Linear = last
     return linear
 
 
