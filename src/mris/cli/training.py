@@ -42,15 +42,16 @@ def train(
     preset: Annotated[
         Literal["small", "best", "paper"],
         typer.Option(
-            help="Named recipe: 'small' trains on a CPU in minutes, 'best' on a GPU for thousands of people, 'paper' is "
-            "the published one."
+            help="Named recipe: 'small' trains on a CPU in minutes, 'best' on a GPU for thousands of people, 'paper' "
+            "is the published one."
         ),
     ] = "small",
     objective: Annotated[
         Literal["both", "synthesis", "triplet"] | None,
         typer.Option(
-            help="What is asked of the encoders: that the average of other people's maps be near the truth (synthesis), "
-            "that a map of one's own be nearer than others' (triplet, the paper's), or both; the preset's by default."
+            help="What is asked of the encoders: that the average of other people's maps be near the truth "
+            "(synthesis), that the own map be nearer than others' (triplet, the paper's), or both; the preset's by "
+            "default."
         ),
     ] = None,
     settings: SettingsFile = None,
