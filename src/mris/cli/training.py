@@ -40,10 +40,10 @@ def train(
     cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
     preset: Annotated[
-        Literal["small", "best", "paper"],
+        Literal["small", "best", "paper", "small-paper"],
         typer.Option(
             help="Named recipe: 'small' trains on a CPU in minutes, 'best' on a GPU for thousands of people, 'paper' "
-            "is the published one."
+            "is the published one, 'small-paper' the same with thin networks on a CPU."
         ),
     ] = "small",
     objective: Annotated[
