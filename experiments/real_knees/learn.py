@@ -27,7 +27,7 @@ Predictions = dict[str, Targets]
 
 
 def recipe(n_pairs: int, **changes: object) -> TrainSettings:
-    """Give the preset "small-paper" with a fixed number of steps and no choice of epoch: few pairs leave none to choose by.
+    """Give the preset "small-paper" with a fixed number of steps; few pairs leave no epoch to choose by.
 
     Args:
         n_pairs: Training subjects, one pair of each an epoch.
