@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 EPOCHS = 50
-SHARED = ["sampler=subject", f"epochs={EPOCHS}", "validate_every=5"]
+SHARED = ["sampler=subject", f"epochs={EPOCHS}", "validate_every=5", "accelerator=cpu", "devices=1"]
 """One pair of every person an epoch, the same number of steps for every method."""
 
 OBJECTIVES = {"MRIS": "both", "MRIS, triplet": "triplet"}
