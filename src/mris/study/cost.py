@@ -7,7 +7,6 @@ loaded: the peak memory is that of prediction on ONNX Runtime.
 """
 
 import csv
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -17,6 +16,7 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
+from mris.reading import parse_json
 from mris.study.experiment_results import MethodCost
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.readouts import SynthesisSettings
@@ -26,7 +26,7 @@ N_SINGLE, N_BATCHED = 50, 256
 
 def main() -> None:
     """Measure the method of the first argument, and print its cost."""
-    folder, cohort, wanted = Path(sys.argv[1]), Cohort.open(sys.argv[2]), json.loads(sys.argv[3])
+    folder, cohort, wanted = Path(sys.argv[1]), Cohort.open(sys.argv[2]), parse_json(sys.argv[3])
     print(measure_cost(folder, cohort, SynthesisSettings(**wanted)).model_dump_json())
 
 
