@@ -128,7 +128,7 @@ def check(
 ) -> None:
     """Check a manifest and open every file it names, without writing anything but the pages of --qc.
 
-    All problems are listed, one line each (one for all files of a column, if none is there); the exit code is 2 if a
+    All findings are listed, one line each (one for all files of a column, if none is there); the exit code is 2 if a
     row cannot be used. With --qc the folder of a prepared cohort may be given, too.
 
     Example: mris check knees.csv --size 256 --mirror right --qc quality.html
