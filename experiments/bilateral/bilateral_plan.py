@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from settings_file import read_toml, settings_faults
 
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
+from mris.study.settings_file import read_toml, settings_faults
 
 
 class BilateralPlan(BaseModel):
@@ -27,11 +27,6 @@ class BilateralPlan(BaseModel):
     n_bootstrap: int = Field(2000, ge=1)
     metric: dict[str, Any] = {}
 
-    # `paper/seeds.py` asks a plan for these: this study has no strata.
-    by: list[str] = []
-    merge: dict[str, dict[str, str]] = {}
-    prevalence: dict[str, dict[str, float]] = {}
-
     @property
     def metric_settings(self) -> TrainSettings:
         """The recipe of the encoders; gray levels of [0, 1] need no scale."""
@@ -45,7 +40,7 @@ def read_bilateral_plan(path: Path) -> BilateralPlan:
     Raises:
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
     """
-    with settings_faults(path):
+    with settings_faults(f"settings {path}"):
         plan = BilateralPlan.model_validate(read_toml(path))
         _ = plan.metric_settings
     return plan

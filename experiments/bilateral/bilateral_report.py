@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 from bilateral_plan import BilateralPlan
 from bilateral_stages import MATCHES, read_chosen
-from report import machine
-from seeds import OverSeeds, read_seeds, recall_spread_table, reference_differences, spread_table
-from stages import Work
 
 import mris
 from mris.cohort.cohort import Cohort
@@ -17,7 +14,11 @@ from mris.evaluation.bootstrap import percentile_interval, resample_counts, resa
 from mris.evaluation.results import write_results
 from mris.images.write import atomic_write, write_json
 from mris.reporting import figures, tables
+from mris.reporting.experiment_tables import recall_spread_table, spread_table
 from mris.reporting.tables import Cell, Table, markdown, percent
+from mris.study.machine import machine
+from mris.study.seeds import OverSeeds, read_seeds, reference_differences
+from mris.study.stages import Work
 
 ERROR = "mae"
 
@@ -26,7 +27,7 @@ def write_bilateral_report(work: Work, plan: BilateralPlan, cohort: Cohort, out:
     """Write results.md, results.json, matched.json and figures of all seeds."""
     folders = [work.folder / f"seed{seed}" / "evaluation" for seed in plan.seeds]
     test = cohort.split("test")
-    over = read_seeds(folders, test, plan)
+    over = read_seeds(folders, test, {})
     matched = matched_recall(folders, test, plan)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", over.mean)

@@ -11,7 +11,6 @@ import numpy as np
 from bilateral_plan import BilateralPlan
 from radiographs import Knees, gray_levels, write_pairs
 from shortcuts import LOOKS, BlindedEncoder, LookEncoder, blinded, border_look, gray_look, matched_ranks
-from stages import Work, can_resume
 
 from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
@@ -22,6 +21,7 @@ from mris.evaluation.references import PcaNeighbors, reference_predictors
 from mris.evaluation.results import write_results
 from mris.images.transforms import SourcePreparation, resize_target
 from mris.images.write import atomic_write, write_json, write_npz
+from mris.study.stages import Work, can_resume
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
 from mris.types import Encoder, Sources, Targets

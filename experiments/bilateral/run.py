@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", help="only these seeds of the settings; may be repeated")
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
-    sys.path[:0] = [str(HERE), str(HERE.parent / "paper")]
+    sys.path.insert(0, str(HERE))
     from mris.errors import MrisError
 
     try:
@@ -41,7 +41,8 @@ def run(given: argparse.Namespace) -> None:
     from bilateral_plan import read_bilateral_plan
     from bilateral_report import write_bilateral_report
     from bilateral_stages import make_blinded_cohort, make_cohort, make_methods, measure, train
-    from stages import Work
+
+    from mris.study.stages import Work
 
     plan = read_bilateral_plan(given.settings or HERE / ("smoke.toml" if given.smoke else "settings.toml"))
     if given.seed:

@@ -22,18 +22,20 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="small")
+    parser.add_argument("--preset", choices=("smoke", "small", "full", "paper"), default="small")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    from plan import read_plan
+    from phantom_cohort import PaperPlan
 
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
     from mris.reporting.tables import Cell, Table, markdown, number, signed
+    from mris.study.machine import machine
+    from mris.study.plan import make_plan
 
-    plan = read_plan(HERE / "settings" / f"{given.preset}.toml")
+    plan = make_plan(PaperPlan, given.preset, file=HERE / "settings" / f"{given.preset}.toml")
     work = given.work or Path("runs") / "paper" / given.preset
     cohort = Cohort.open(work / "cohort")
     val = baseline(cohort, "val")
@@ -75,8 +77,6 @@ def main() -> None:
         ("method", "median error", "MAE", "MAE minus the first row's", "relative"),
         tuple(cells),
     )
-    from report import machine
-
     lines = [
         f"# Beyond the paper's recipe, `{given.preset}`",
         "",

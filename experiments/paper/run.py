@@ -1,4 +1,4 @@
-"""The paper's experiment on a cohort: all methods, all tables, one command.
+"""The paper's experiment on digital knees: `mris experiment`, and before it the cohort.
 
     python experiments/paper/run.py --preset small                # the digital cohort
     python experiments/paper/run.py --preset paper --cohort PATH  # a prepared cohort with a split "downstream"
@@ -9,6 +9,7 @@ processes of their own (--seed 0 in one, --seed 1 in another); --report then mak
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ PRESETS = ("smoke", "small", "full", "paper")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="settings of that name (default: small)")
-    parser.add_argument("--settings", type=Path, help="a TOML file of settings instead of a preset")
+    parser.add_argument("--settings", type=Path, help="a TOML file of settings, laid over the recipe of the preset")
     parser.add_argument("--cohort", type=Path, help="a prepared cohort instead of the digital one")
     parser.add_argument("--work", type=Path, help="where stages work (default: runs/paper/<preset>)")
     parser.add_argument("--out", type=Path, help="tables and figures (default: WORK/report)")
@@ -42,33 +43,37 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from cohorts import check_cohort, check_same_cohort, make_cohort
-    from pipeline import measure_seed, train_seed
-    from plan import read_plan
-    from stages import Work
+    from phantom_cohort import PaperPlan, open_cohort
+
+    import mris
+    from mris.knee.progression import cohort_progression
+    from mris.reporting.experiment_page import write_experiment_page
+    from mris.reporting.html import write_evaluation
+    from mris.study.experiment import open_experiment, run_experiment
+    from mris.study.plan import make_plan
+    from mris.study.read_experiment import read_experiment
+    from mris.study.stages import Work
 
     name = given.settings.stem if given.settings else given.preset
-    plan = read_plan(given.settings or HERE / "settings" / f"{given.preset}.toml")
+    plan = make_plan(PaperPlan, given.preset, file=given.settings or HERE / "settings" / f"{given.preset}.toml")
     folder = given.work or Path("runs") / "paper" / name
     work = Work(folder, lambda line: print(line, flush=True))
     if given.dry_run and given.cohort is None:
         print(plan.model_dump_json(indent=2))
         return
-    cohort, cohort_key = make_cohort(work, plan, given.cohort)
-    tasks = check_cohort(cohort, plan)
+    cohort = open_cohort(work, plan, given.cohort)
+    experiment = open_experiment(work, plan, cohort, cohort_progression, progress=sys.stderr.isatty())
     if given.dry_run:
         print(plan.model_dump_json(indent=2))
         print(cohort.describe())
         return
-    check_same_cohort(work, cohort)
     if not given.report:
-        for seed in given.seed or plan.seeds:
-            keys = train_seed(work, plan, cohort, cohort_key, seed)
-            measure_seed(work, plan, cohort, tasks, keys, seed)
+        run_experiment(experiment, write_evaluation, given.seed)
     if given.report or not given.seed:
-        from report import write_report
-
-        page = write_report(work, plan, cohort, tasks, given.out or folder / "report", name, command_of(given))
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        software = f"mris {mris.__version__} at commit {commit.stdout.strip() or 'unknown'}"
+        out, command = given.out or folder / "report", command_of(given)
+        page = write_experiment_page(read_experiment(experiment), out, name=name, command=command, software=software)
         print(f"report: {page}")
 
 

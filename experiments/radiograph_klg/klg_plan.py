@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from settings_file import read_toml, settings_faults
 
 from mris.study.settings import ClassifierSettings
 from mris.study.settings import preset as classifier_preset
+from mris.study.settings_file import read_toml, settings_faults
 
 
 class KlgPlan(BaseModel):
@@ -42,7 +42,7 @@ def read_klg_plan(path: Path) -> KlgPlan:
     Raises:
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
     """
-    with settings_faults(path):
+    with settings_faults(f"settings {path}"):
         plan = KlgPlan.model_validate(read_toml(path))
         _ = plan.classifier_settings
     return plan

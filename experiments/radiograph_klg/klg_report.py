@@ -14,8 +14,6 @@ from klg_stages import CLASSIFIER, GRADE, KNN, KNN_PCA
 from klg_tasks import Agreement, KneeTask, merge_grades
 from matplotlib.figure import Figure
 from radiographs import Knees
-from report import machine
-from stages import Work
 
 import mris
 from mris.evaluation.bootstrap import resample_counts, subject_codes
@@ -27,6 +25,8 @@ from mris.reporting.downstream_tables import grade_table, progression_table, see
 from mris.reporting.tables import Cell, Table, markdown
 from mris.study.class_predictions import ClassPredictions
 from mris.study.downstream import ClassDifference, SeedSpread, compare_seeds, measure_seeds
+from mris.study.machine import machine
+from mris.study.stages import Work
 
 Answers = Mapping[str, Sequence[ClassPredictions]]
 

@@ -18,12 +18,12 @@ from klg_methods import (
 from klg_plan import KlgPlan
 from klg_tasks import KneeTask
 from radiographs import Knees
-from stages import Work, can_resume
 
 from mris.cohort.cohort import Cohort
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.images.write import write_json, write_npz
 from mris.study.class_predictions import ClassPredictions
+from mris.study.stages import Work, can_resume
 
 CLASSIFIER = "classifier"
 KNN, KNN_UNTRAINED, KNN_PCA = "k-NN, bilateral", "k-NN, untrained network", "k-NN, principal components"

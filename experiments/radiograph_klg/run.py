@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", help="only these seeds of the settings; may be repeated")
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
-    sys.path[:0] = [str(HERE), str(HERE.parent / "bilateral"), str(HERE.parent / "paper")]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "bilateral")]
     from mris.errors import MrisError
 
     try:
@@ -57,7 +57,8 @@ def run(given: argparse.Namespace) -> None:
         other_answers,
         stem,
     )
-    from stages import Work
+
+    from mris.study.stages import Work
 
     settings = "smoke.toml" if given.smoke else "settings.toml"
     plan, space_plan = read_klg_plan(HERE / settings), read_bilateral_plan(HERE.parent / "bilateral" / settings)

@@ -1,6 +1,6 @@
 """Small prepared cohorts made of arrays: the folder that `mris prepare` leaves, without its road; and an encoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import lance
@@ -124,7 +124,7 @@ class FieldEncoder:
 
 
 @pytest.fixture
-def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
+def cohort_of(tmp_path: Path) -> Callable[..., Cohort]:
     """The function `write_cohort` with a new folder for each call."""
     n_made = iter(range(1000))
     return lambda *arrays, **columns: write_cohort(tmp_path / f"cohort{next(n_made)}", *arrays, **columns)
@@ -140,3 +140,11 @@ def knees(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def encoder(knees: Cohort) -> FieldEncoder:
     """An encoder pair that retrieves well on `knees`."""
     return FieldEncoder(knees.atlas_mask[0])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_value_is_named() -> Iterator[None]:
+    """Strata of a few people keep their names, so that a dozen people make several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mris.cohort.few_people.FEWEST_SUBJECTS", 1)
+        yield

@@ -286,10 +286,10 @@ def test_a_synthesizer_does_not_see_the_querys_own_subject(tmp_path, knees: Coho
     assert predictor.explain(sources[0], subject=own[0]).neighbors.shape[0] == 1
 
 
-def test_an_image_without_one_region_counts_for_the_others(make_cohort, rng: np.random.Generator) -> None:
+def test_an_image_without_one_region_counts_for_the_others(cohort_of, rng: np.random.Generator) -> None:
     targets = rng.gamma(4, 0.5, size=(8, 2, 9, 9)).astype(np.float16).astype(np.float32)
     targets[5, 1] = np.nan
-    cohort = make_cohort(
+    cohort = cohort_of(
         rng.random((8, 1, 9, 9)),
         targets,
         subjects=list("abcdefgh"),
@@ -304,11 +304,11 @@ def test_an_image_without_one_region_counts_for_the_others(make_cohort, rng: np.
     assert np.isnan(evaluation.per_image.values[0, 1, 1]).all()
 
 
-def test_pixels_outside_the_atlas_do_not_count_and_are_reported(make_cohort, rng: np.random.Generator) -> None:
+def test_pixels_outside_the_atlas_do_not_count_and_are_reported(cohort_of, rng: np.random.Generator) -> None:
     targets = np.ones((4, 1, 8, 8), dtype=np.float32)
     targets[:2, :, 4:] = np.nan
     targets[0, :, 0] = 2
-    cohort = make_cohort(
+    cohort = cohort_of(
         rng.random((4, 1, 8, 8)),
         targets,
         subjects=list("abcd"),
@@ -356,7 +356,7 @@ def test_a_test_subject_in_training_is_named(methods, knees: Cohort) -> None:
         evaluate(methods, both.select([0]), training=both.select([1]), progress=False)
 
 
-def test_what_does_not_fit_is_refused(knees, test_view, training, make_cohort, rng) -> None:
+def test_what_does_not_fit_is_refused(knees, test_view, training, cohort_of, rng) -> None:
     mean = MeanMap.fit(training)
     with pytest.raises(SettingsError, match="no method to evaluate"):
         evaluate({}, test_view, training=training)
@@ -364,7 +364,7 @@ def test_what_does_not_fit_is_refused(knees, test_view, training, make_cohort, r
         evaluate({"mean": mean}, test_view.select([]), training=training)
     with pytest.raises(CohortError, match="no label 'grade'"):
         evaluate({"mean": mean}, test_view, training=training, by=["grade"])
-    other = make_cohort(
+    other = cohort_of(
         rng.random((2, 1, 16, 16)), rng.random((2, 1, 16, 16)), subjects=["x", "y"], splits=["train"] * 2, regions=["a"]
     )
     with pytest.raises(CohortError, match=r"differ in regions: \('femoral', 'tibial'\) and \('a',\)"):
@@ -404,20 +404,20 @@ def test_recall_without_a_baseline_visit_is_left_out(test_view: Cohort, training
     assert found.results.estimate("mean", "rmse").n_images == 24
 
 
-def _knees_with(make_cohort, rng: np.random.Generator, change: Callable[[Targets], None]) -> Cohort:
+def _knees_with(cohort_of, rng: np.random.Generator, change: Callable[[Targets], None]) -> Cohort:
     """Six people to train, six to test, whose targets (n, r, h, w) are changed."""
     targets = 2 + rng.random((12, 2, 8, 8)).astype(np.float32)
     change(targets[6:])
     sources = rng.random((12, 1, 8, 8)).astype(np.float32)
-    return make_cohort(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 6 + ["test"] * 6)
+    return cohort_of(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 6 + ["test"] * 6)
 
 
 def _leave_out(targets: Targets, *regions: int) -> None:
     targets[:, list(regions)] = np.nan
 
 
-def test_a_region_that_no_query_has_leaves_the_other_region_its_numbers(make_cohort, rng, encoder, tmp_path) -> None:
-    cohort = _knees_with(make_cohort, rng, lambda targets: _leave_out(targets, 1))
+def test_a_region_that_no_query_has_leaves_the_other_region_its_numbers(cohort_of, rng, encoder, tmp_path) -> None:
+    cohort = _knees_with(cohort_of, rng, lambda targets: _leave_out(targets, 1))
     training = cohort.split("train")
     methods = reference_predictors(training, rng)
     settings = {"training": training, "retrieval": {"field": encoder}, "n_bootstrap": 20, "progress": False}
@@ -430,25 +430,23 @@ def test_a_region_that_no_query_has_leaves_the_other_region_its_numbers(make_coh
     assert write_evaluation(found, tmp_path / "report").is_file()
 
 
-def test_queries_without_a_pixel_to_compare_are_refused(make_cohort, rng: np.random.Generator) -> None:
-    cohort = _knees_with(make_cohort, rng, lambda targets: _leave_out(targets, 0, 1))
+def test_queries_without_a_pixel_to_compare_are_refused(cohort_of, rng: np.random.Generator) -> None:
+    cohort = _knees_with(cohort_of, rng, lambda targets: _leave_out(targets, 0, 1))
     training = cohort.split("train")
     with pytest.raises(CohortError, match="none of 6 images has a pixel to compare"):
         evaluate({"mean": MeanMap.fit(training)}, cohort.split("test"), training=training, progress=False)
 
 
 @pytest.mark.parametrize(("least", "greatest", "expected"), [(2, 3, 3), (-1, 3, 4), (-4, -1, 3)])
-def test_the_range_of_values_begins_at_zero_or_below(
-    make_cohort, rng, least: int, greatest: int, expected: int
-) -> None:
+def test_the_range_of_values_begins_at_zero_or_below(cohort_of, rng, least: int, greatest: int, expected: int) -> None:
     targets = np.full((2, 1, 8, 8), least, dtype=np.float32)
     targets[:, :, 4:] = greatest
-    cohort = make_cohort(rng.random((2, 1, 8, 8)), targets, subjects=["a", "b"], splits=["train"] * 2, regions=["t"])
+    cohort = cohort_of(rng.random((2, 1, 8, 8)), targets, subjects=["a", "b"], splits=["train"] * 2, regions=["t"])
     assert target_range(cohort) == expected
 
 
-def test_targets_of_one_value_have_no_range(make_cohort, rng: np.random.Generator) -> None:
+def test_targets_of_one_value_have_no_range(cohort_of, rng: np.random.Generator) -> None:
     zeros = np.zeros((2, 1, 8, 8), dtype=np.float32)
-    cohort = make_cohort(rng.random((2, 1, 8, 8)), zeros, subjects=["a", "b"], splits=["train"] * 2, regions=["t"])
+    cohort = cohort_of(rng.random((2, 1, 8, 8)), zeros, subjects=["a", "b"], splits=["train"] * 2, regions=["t"])
     with pytest.raises(CohortError, match="targets reach from 0 to 0 mm"):
         target_range(cohort)

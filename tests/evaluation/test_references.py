@@ -21,12 +21,12 @@ def test_sources(knees: Cohort) -> np.ndarray:
     return knees.split("test").read_sources()
 
 
-def test_the_mean_map_is_the_mean_of_valid_values(make_cohort, rng: np.random.Generator) -> None:
+def test_the_mean_map_is_the_mean_of_valid_values(cohort_of, rng: np.random.Generator) -> None:
     targets = rng.random((7, 1, 4, 5)).astype(np.float16).astype(np.float32)
     targets[rng.random(targets.shape) < 0.4] = np.nan
     targets[:, 0, 0, 0] = np.nan
     targets[0, 0, 3] = 0.5
-    cohort = make_cohort(
+    cohort = cohort_of(
         rng.random((7, 1, 4, 4)), targets, subjects=list("abcdefg"), splits=["train"] * 7, regions=["target"]
     )
     mean = MeanMap.fit(cohort)
@@ -117,18 +117,18 @@ def test_reading_in_small_blocks_gives_the_same_neighbors(training, test_sources
     np.testing.assert_array_equal(predictor.predict(test_sources, subjects=subjects), whole)
 
 
-def test_equal_sources_predict_the_mean_map(make_cohort, rng: np.random.Generator) -> None:
+def test_equal_sources_predict_the_mean_map(cohort_of, rng: np.random.Generator) -> None:
     targets = rng.random((6, 1, 4, 4)).astype(np.float16).astype(np.float32)
     sources = np.full((6, 1, 4, 4), 0.5, dtype=np.float32)
-    cohort = make_cohort(sources, targets, subjects=list("abcdef"), splits=["train"] * 6, regions=["target"])
+    cohort = cohort_of(sources, targets, subjects=list("abcdef"), splits=["train"] * 6, regions=["target"])
     ridge = PcaRidge.fit(cohort, rng)
     np.testing.assert_allclose(ridge.predict(sources[:1], subjects=["x"])[0], targets.mean(axis=0), rtol=1e-5)
 
 
-def test_references_of_a_training_cohort_smaller_than_k_average_all_of_it(make_cohort, rng) -> None:
+def test_references_of_a_training_cohort_smaller_than_k_average_all_of_it(cohort_of, rng) -> None:
     targets = rng.random((12, 1, 4, 4)).astype(np.float16).astype(np.float32)
     sources = rng.random((12, 1, 4, 4)).astype(np.float32)
-    cohort = make_cohort(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 12, regions=["target"])
+    cohort = cohort_of(sources, targets, subjects=list("abcdefghijkl"), splits=["train"] * 12, regions=["target"])
     neighbors = reference_predictors(cohort, rng, n_neighbors=20)["PCA k-NN"]
     whole = neighbors.predict(sources[:2], subjects=["x", "y"])
     np.testing.assert_allclose(whole, np.stack([targets.mean(axis=0)] * 2), rtol=1e-5)

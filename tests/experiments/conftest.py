@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from mris.cohort.cohort import Cohort
+from mris.study.plan import Plan, make_plan
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "paper"
-MODULES = ("stages", "plan", "cohorts", "pipeline", "seeds", "report", "run")
+MODULES = ("phantom_cohort", "run")
 SPLITS = ("train", "train", "val", "downstream", "test")
 
 TINY = """
@@ -42,6 +43,11 @@ name = "KLG"
 label = "klg"
 """
 """Settings of the smallest experiment."""
+
+
+def plan_of(path: Path) -> Plan:
+    """The plan that settings make, laid over the preset that run.py takes without another being named."""
+    return make_plan(Plan, "small", file=path)
 
 
 @dataclass(frozen=True)

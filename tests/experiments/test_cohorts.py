@@ -8,9 +8,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.experiments.conftest import plan_of
 
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError
+from mris.knee.progression import cohort_progression
+from mris.study.experiment import check_same_cohort, open_experiment, queries_of
+from mris.study.plan import Plan, PresetName, Task, make_plan
+from mris.study.stages import Work
+from mris.study.tasks import labeled
 
 PRESETS = ("smoke", "small", "full", "paper")
 
@@ -24,7 +30,8 @@ def test_settings_that_we_ship_are_read_and_printed_in_full_and_nothing_is_left(
     asked = ["--preset", name] if name in PRESETS else ["--settings", file]
     outcome = run_paper(*asked, "--dry-run")
     assert outcome.code == 0, outcome
-    assert paper.plan.Plan.model_validate_json(outcome.out) == paper.plan.read_plan(file)
+    plan = make_plan(paper.phantom_cohort.PaperPlan, name if name in PRESETS else "small", file=file)
+    assert paper.phantom_cohort.PaperPlan.model_validate_json(outcome.out) == plan
     printed = json.loads(outcome.out)
     assert printed["methods"] == ["unet", "pix2pix", "transunet", "autoencoder"]
     assert printed["tasks"]
@@ -33,9 +40,9 @@ def test_settings_that_we_ship_are_read_and_printed_in_full_and_nothing_is_left(
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_encoders_and_baselines_of_a_preset_train_on_the_same_batches_and_augmentation(
-    paper: SimpleNamespace, name: str
+    name: PresetName,
 ) -> None:
-    plan = paper.plan.read_plan(paper.run.HERE / "settings" / f"{name}.toml")
+    plan = make_plan(Plan, name)
     recipes = [plan.metric_settings, *(plan.baseline_settings(method) for method in plan.methods)]
     for setting in ("sampler", "epochs", "batch_size", "validate_every", "rotation", "contrast", "noise"):
         assert len({getattr(recipe, setting) for recipe in recipes}) == 1, setting
@@ -123,21 +130,21 @@ def test_what_would_fail_after_hours_is_refused_before_the_first_stage(
 @pytest.mark.parametrize("split", ["train", "val", "downstream", "test"])
 @pytest.mark.parametrize("region", [0, 1])
 def test_a_region_without_a_value_in_a_split_is_named(
-    paper: SimpleNamespace, small_cohort, settings, split: str, region: int
+    small_cohort, settings, tmp_path: Path, split: str, region: int
 ) -> None:
-    cohort, plan = without(small_cohort, region, split), paper.plan.read_plan(settings())
+    cohort, plan = without(small_cohort, region, split), plan_of(settings())
     with pytest.raises(
         CohortError, match=f"no target of split '{split}' has a value in region '{cohort.regions[region]}'"
     ):
-        paper.cohorts.check_cohort(cohort, plan)
+        open_experiment(Work(tmp_path), plan, cohort, cohort_progression)
 
 
 def test_a_cohort_without_a_second_set_will_do_where_no_classifier_is_asked_for(
-    paper: SimpleNamespace, small_cohort, settings
+    small_cohort, settings, tmp_path: Path
 ) -> None:
     cohort = small_cohort(split=["train", "train", "val", "test"] * 20)
-    plan = paper.plan.read_plan(settings()).model_copy(update={"tasks": []})
-    assert paper.cohorts.check_cohort(cohort, plan) == {}
+    plan = plan_of(settings()).model_copy(update={"tasks": []})
+    assert open_experiment(Work(tmp_path), plan, cohort, cohort_progression).tasks == {}
 
 
 def test_a_region_missing_in_some_people_is_no_reason_to_refuse(
@@ -152,59 +159,57 @@ def test_a_region_missing_in_some_people_is_no_reason_to_refuse(
     assert not (tmp_path / "work").exists()
 
 
-def test_a_task_is_about_baseline_visits_with_a_label_their_values_merged(paper: SimpleNamespace, small_cohort) -> None:
+def test_a_task_is_about_baseline_visits_with_a_label_their_values_merged(small_cohort) -> None:
     cohort = small_cohort(grades=[None if i % 7 == 0 else i % 5 for i in range(80)])
-    task = paper.plan.Task(name="KLG", label="klg", merge={"0": "0-1", "1": "0-1"})
-    found = paper.cohorts.labeled(cohort, task)
+    task = Task(name="KLG", label="klg", merge={"0": "0-1", "1": "0-1"})
+    found = labeled(cohort, task, cohort_progression)
     expected = {i: {0: "0-1", 1: "0-1", 2: "2", 3: "3", 4: "4"}[i % 5] for i in range(0, 80, 2) if i % 7}
     named = zip(found.positions.tolist(), (found.names[c] for c in found.classes), strict=True)
     assert dict(named) == expected
     assert found.names == ("0-1", "2", "3", "4")
-    counts = paper.cohorts.describe_task(found, cohort)
+    counts = found.counts(cohort)
     for split in ("downstream", "test"):
         inside = [name for i, name in expected.items() if cohort.splits[i] == split]
         assert counts[split] == {name: inside.count(name) for name in found.names}
 
 
-def test_a_knee_progresses_if_its_grade_rises_and_grade_4_has_no_part(paper: SimpleNamespace, small_cohort) -> None:
+def test_a_knee_progresses_if_its_grade_rises_and_grade_4_has_no_part(small_cohort) -> None:
     grades = [[(1, 2), (2, 2), (4, 4), (3, 1), (0, None)][i // 2 % 5][i % 2] for i in range(80)]
     cohort = small_cohort(grades=grades, timepoints=["0", "72"] * 40)
-    task = paper.plan.Task(name="progression", label="klg", kind="progression")
-    found = paper.cohorts.labeled(cohort, task)
+    task = Task(name="progression", label="klg", kind="progression")
+    found = labeled(cohort, task, cohort_progression)
     expected = [(i, grades[i + 1] > grades[i]) for i in range(0, 80, 2) if i // 2 % 5 not in (2, 4)]
     assert list(zip(found.positions.tolist(), (found.classes == 1).tolist(), strict=True)) == expected
     assert found.names == ("stays", "rises")
-    nothing = paper.cohorts.labeled(cohort, task.model_copy(update={"months": 48}))
+    nothing = labeled(cohort, task.model_copy(update={"months": 48}), cohort_progression)
     assert len(nothing.positions) == 0
 
 
-def test_queries_are_baseline_visits_of_the_test_people_or_all_their_visits(
-    paper: SimpleNamespace, small_cohort, settings
-) -> None:
-    cohort, plan = small_cohort(), paper.plan.read_plan(settings())
+def test_queries_are_baseline_visits_of_the_test_people_or_all_their_visits(small_cohort, settings) -> None:
+    cohort, plan = small_cohort(), plan_of(settings())
     every = plan.model_copy(update={"test_visits": "all"})
     of_test = [i for i in range(80) if i // 2 % 5 == 4]
-    assert paper.cohorts.queries_of(cohort, every).keys.tolist() == cohort.keys[of_test].tolist()
-    assert paper.cohorts.queries_of(cohort, plan).keys.tolist() == cohort.keys[of_test[::2]].tolist()
+    assert queries_of(cohort, every).keys.tolist() == cohort.keys[of_test].tolist()
+    assert queries_of(cohort, plan).keys.tolist() == cohort.keys[of_test[::2]].tolist()
 
 
 def test_a_folder_begun_with_other_splits_labels_or_sizes_of_one_manifest_is_refused(
-    paper: SimpleNamespace, small_cohort, tmp_path: Path
+    small_cohort, tmp_path: Path
 ) -> None:
-    work = paper.stages.Work(tmp_path / "work")
+    work = Work(tmp_path / "work")
     grades = [i % 3 for i in range(80)]
     cohort = small_cohort(grades=grades)
-    paper.cohorts.check_same_cohort(work, cohort)
-    paper.cohorts.check_same_cohort(work, Cohort.open(cohort.path))
+    check_same_cohort(work, cohort)
+    check_same_cohort(work, Cohort.open(cohort.path))
     others = {
         "splits": {"split": ["test", "train", "val", "downstream"] * 20},
         "labels": {"grades": [1] * 80},
         "sizes": {"size": (16, 16)},
     }
     for name, change in others.items():
-        with pytest.raises(CohortError, match="choose another --work"):
-            paper.cohorts.check_same_cohort(work, small_cohort(name=name, **{"grades": grades, **change}))
-    paper.cohorts.check_same_cohort(work, cohort)
+        with pytest.raises(CohortError, match="choose another folder"):
+            check_same_cohort(work, small_cohort(name=name, **{"grades": grades, **change}))
+    check_same_cohort(work, cohort)
 
 
 def test_the_command_on_the_page_tells_settings_but_no_place_of_this_machine(paper: SimpleNamespace) -> None:

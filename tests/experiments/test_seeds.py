@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.experiments.conftest import plan_of
 
 from mris.cohort.cohort import Cohort
 from mris.evaluation.bootstrap import percentile_interval
@@ -13,6 +13,10 @@ from mris.evaluation.evaluate import evaluate
 from mris.evaluation.references import reference_predictors
 from mris.evaluation.results import Cost, PerImage, Results, write_results
 from mris.images.write import write_npz
+from mris.reporting.experiment_tables import spread_table
+from mris.study.experiment import queries_of
+from mris.study.plan import Plan
+from mris.study.seeds import read_seeds, reference_differences
 from mris.types import Sources, Targets
 
 N_BOOTSTRAP = 60
@@ -34,14 +38,14 @@ def cohort(small_cohort) -> Cohort:
 
 
 @pytest.fixture
-def plan(paper: SimpleNamespace, settings) -> SimpleNamespace:
+def plan(settings) -> Plan:
     weights = {"klg": {"0": 0.6, "1": 0.3, "2": 0.1}}
-    plan = paper.plan.read_plan(settings())
+    plan = plan_of(settings())
     return plan.model_copy(update={"n_bootstrap": N_BOOTSTRAP, "prevalence": weights, "test_visits": "all"})
 
 
 @pytest.fixture
-def judge(paper: SimpleNamespace, cohort: Cohort, plan, projection_encoder, tmp_path: Path):
+def judge(cohort: Cohort, plan, projection_encoder, tmp_path: Path):
     """Evaluate a seed as the pipeline does, into a folder of its own."""
 
     def run(seed: int, seconds: float | None) -> tuple[Path, PerImage]:
@@ -49,7 +53,7 @@ def judge(paper: SimpleNamespace, cohort: Cohort, plan, projection_encoder, tmp_
         methods = {"noise": Noise(seed, cohort.header.target_shape)}
         evaluation = evaluate(
             methods | reference_predictors(training, np.random.default_rng(0), n_neighbors=3),
-            paper.cohorts.queries_of(cohort, plan),
+            queries_of(cohort, plan),
             training=training,
             by=plan.by,
             prevalence=plan.prevalence,
@@ -72,10 +76,10 @@ def values_of(results: Results) -> dict[str, float]:
     return {f"{e.method} {e.region} {e.label}={e.stratum} {e.metric}": e.value for e in results.estimates}
 
 
-def test_of_one_seed_everything_is_that_seeds(paper: SimpleNamespace, cohort: Cohort, plan, judge) -> None:
+def test_of_one_seed_everything_is_that_seeds(cohort: Cohort, plan, judge) -> None:
     folder, _ = judge(0, 60.0)
-    queries = paper.cohorts.queries_of(cohort, plan)
-    over = paper.seeds.read_seeds([folder], queries, plan)
+    queries = queries_of(cohort, plan)
+    over = read_seeds([folder], queries, {})
     (single,) = over.single
     for name in ("estimates", "differences", "methods", "strata", "prevalences", "cohort", "settings"):
         assert repr(getattr(over.mean, name)) == repr(getattr(single, name)), name  # NaN equals NaN
@@ -86,9 +90,9 @@ def test_of_one_seed_everything_is_that_seeds(paper: SimpleNamespace, cohort: Co
         assert over.extremes(method, "median", "tibial") == (estimate, estimate)
 
 
-def test_of_two_seeds_every_mean_is_the_mean_of_both(paper: SimpleNamespace, cohort: Cohort, plan, judge) -> None:
+def test_of_two_seeds_every_mean_is_the_mean_of_both(cohort: Cohort, plan, judge) -> None:
     folders = [judge(seed, seconds)[0] for seed, seconds in ((1, 60.0), (3, 100.0))]
-    over = paper.seeds.read_seeds(folders, paper.cohorts.queries_of(cohort, plan), plan)
+    over = read_seeds(folders, queries_of(cohort, plan), {})
     first, second = (values_of(one) for one in over.single)
     assert first.keys() == second.keys() == values_of(over.mean).keys()
     changed = 0
@@ -110,17 +114,15 @@ def test_of_two_seeds_every_mean_is_the_mean_of_both(paper: SimpleNamespace, coh
     low, high = sorted(one.estimate("noise", "median", region="femoral").value for one in over.single)
     assert over.extremes("noise", "median", "femoral") == (low, high)
     assert low < high
-    rows = paper.seeds.spread_table(over, "median").rows
+    rows = spread_table(over, "median").rows
     assert f"({low:.3f} to {high:.3f})" in rows[0][1].text
 
 
-def test_the_interval_of_two_seeds_resamples_people_of_the_images_means(
-    paper: SimpleNamespace, cohort: Cohort, plan, judge
-) -> None:
+def test_the_interval_of_two_seeds_resamples_people_of_the_images_means(cohort: Cohort, plan, judge) -> None:
     """Plain loop over the resamples."""
     (one, first), (two, second) = judge(1, None), judge(2, None)
-    queries = paper.cohorts.queries_of(cohort, plan)
-    over = paper.seeds.read_seeds([one, two], queries, plan)
+    queries = queries_of(cohort, plan)
+    over = read_seeds([one, two], queries, {})
     place = first.regions.index("femoral"), first.metrics.index("median")
     each = [(a[0, place[0], i, place[1]] + b[0, place[0], i, place[1]]) / 2 for a, b in [(first.values, second.values)]
             for i in range(len(queries))]  # fmt: skip
@@ -135,13 +137,13 @@ def test_the_interval_of_two_seeds_resamples_people_of_the_images_means(
 
 
 def test_a_difference_to_a_reference_is_method_minus_reference_whichever_came_first(
-    paper: SimpleNamespace, cohort: Cohort, plan, judge
+    cohort: Cohort, plan, judge
 ) -> None:
     folders = [judge(seed, None)[0] for seed in (1, 2)]
-    over = paper.seeds.read_seeds(folders, paper.cohorts.queries_of(cohort, plan), plan)
+    over = read_seeds(folders, queries_of(cohort, plan), {})
     names = [method.name for method in over.mean.methods]
     for reference in names:
-        rows = paper.seeds.reference_differences(over, reference, "tibial", "median")
+        rows = reference_differences(over, reference, "tibial", "median")
         assert {row.method for row in rows} == set(names) - {reference}
         base = over.mean.estimate(reference, "median", region="tibial").value
         for row in rows:

@@ -1,6 +1,6 @@
 """One small evaluation to report on, with a method that explains itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +71,11 @@ def plain_evaluation(tiny_cohort_path: Path) -> Evaluation:
     return evaluate(
         {"mean map": MeanMap.fit(training)}, cohort.split("test"), training=training, n_bootstrap=5, progress=False
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_value_is_named() -> Iterator[None]:
+    """Strata of a few people keep their names, so that a dozen people make several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mris.cohort.few_people.FEWEST_SUBJECTS", 1)
+        yield

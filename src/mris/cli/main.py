@@ -17,6 +17,7 @@ from mris.cli import (
     cohorts,
     demo,
     evaluation,
+    experiment,
     imports,
     radiographs,
     synthesis,
@@ -54,6 +55,7 @@ bundles.register(app)
 baselines.register(app)
 synthesis.register(app)
 evaluation.register(app)
+experiment.register(app)
 demo.register(app)
 imports.register(app)
 radiographs.register(app)

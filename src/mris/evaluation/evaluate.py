@@ -32,7 +32,7 @@ from mris.evaluation.results import (
     PerImage,
     Results,
 )
-from mris.evaluation.strata import Merge, check_merge, groups_of
+from mris.evaluation.strata import Merge, check_merge, groups_of, values_by_label
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
 
@@ -126,7 +126,7 @@ def evaluate(
     groups = groups_of(cohort, by, merge)
     check_merge(merge or {}, (cohort, training))
     if prevalence:
-        known = {label: [g.name for g in groups_of(training, by, merge) if g.label == label] for label in by}
+        known = values_by_label(groups_of(training, by, merge))
         check_prevalences(prevalence, groups, known)
     codes, n_subjects = subject_codes(list(cohort.subjects))
     counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))

@@ -24,7 +24,7 @@ def check_prevalences(asked: Prevalences, groups: Sequence[Group], known: Mappin
             none), or a weight is negative or not finite, or all are 0.
     """
     for label, weights in asked.items():
-        ours = [group.name for group in groups if group.label == label]
+        ours = [value for group in groups if group.label == label for value in group.values]
         if not label or not ours:
             labels = ", ".join(dict.fromkeys(group.label for group in groups if group.label)) or "none"
             raise SettingsError(
@@ -56,8 +56,9 @@ def check_prevalences(asked: Prevalences, groups: Sequence[Group], known: Mappin
 def describe_prevalences(asked: Prevalences, groups: Sequence[Group], per_image: PerImage) -> tuple[Prevalence, ...]:
     """Say for each label and region which weighted strata have no image with a pixel to compare."""
     rows = []
-    for label, weights in asked.items():
-        members = {group.name: group.member for group in groups if group.label == label}
+    for label, given in asked.items():
+        ours = [group for group in groups if group.label == label]
+        members, weights = {group.name: group.member for group in ours}, _weights_of(ours, given)
         absent = {
             region: tuple(
                 name
@@ -66,5 +67,14 @@ def describe_prevalences(asked: Prevalences, groups: Sequence[Group], per_image:
             )
             for r, region in enumerate(per_image.regions)
         }
-        rows.append(Prevalence(label, {name: float(weight) for name, weight in weights.items()}, absent))
+        rows.append(Prevalence(label, weights, absent))
     return tuple(rows)
+
+
+def _weights_of(groups: Sequence[Group], given: Mapping[str, float]) -> dict[str, float]:
+    """Weigh the strata of a label: one that holds several values weighs as much as all of them."""
+    weights = {name: float(weight) for name, weight in given.items()}
+    for group in groups:
+        if group.name not in weights and any(value in weights for value in group.values):
+            weights[group.name] = sum(weights.pop(value, 0.0) for value in group.values)
+    return weights

@@ -150,7 +150,7 @@ class Prevalence:
 
     Args:
         label: Name of the label.
-        weights: Weight of each stratum, as it was given.
+        weights: Weight of each stratum, as it was given; of values that share the stratum "others", their sum.
         absent: By region the strata of positive weight without an image there. The weighted mean of that region is
             over the others, whose weights are divided by their sum.
     """

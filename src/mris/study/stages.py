@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mris.images.write import check_writable_folder, write_json
+from mris.reading import read_json
+from mris.training.run_folder import RUN_FILE
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Work:
 
 def can_resume(run: Path, resumes: bool) -> bool:
     """Say whether a training can go on; what an attempt left that died before its first file is removed."""
-    begun = (run / "run.json").is_file()
+    begun = (run / RUN_FILE).is_file()
     if resumes and not begun:
         shutil.rmtree(run, ignore_errors=True)
     return resumes and begun
@@ -84,7 +86,6 @@ def can_resume(run: Path, resumes: bool) -> bool:
 def read_record(path: Path) -> dict[str, Any]:
     """Read a JSON record; an absent or damaged one is empty."""
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return {}
-    return values if isinstance(values, dict) else {}

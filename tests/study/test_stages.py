@@ -1,15 +1,15 @@
 """Stages: done once for what they depend on, resumed where they stopped, made again when that changes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mris.errors import OutputError
 from mris.images.write import write_npz
+from mris.study.measure_seed import holds_maps_of
+from mris.study.stages import Work, can_resume
 
 
 class Counted:
@@ -34,8 +34,8 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def work(paper: SimpleNamespace, tmp_path: Path, said: list[str]) -> SimpleNamespace:
-    return paper.stages.Work(tmp_path / "work", said.append)
+def work(tmp_path: Path, said: list[str]) -> Work:
+    return Work(tmp_path / "work", said.append)
 
 
 def test_a_stage_is_done_once_and_gives_the_same_hash_when_kept(work, said: list[str]) -> None:
@@ -138,10 +138,7 @@ def test_seconds_are_those_of_all_stages_and_go_on_when_one_is_resumed(work) -> 
     assert 100 <= work.seconds() < 110
 
 
-def test_a_training_killed_before_its_first_file_begins_anew_and_a_begun_one_resumes(
-    paper: SimpleNamespace, tmp_path: Path
-) -> None:
-    can_resume: Callable[[Path, bool], bool] = paper.pipeline.can_resume
+def test_a_training_killed_before_its_first_file_begins_anew_and_a_begun_one_resumes(tmp_path: Path) -> None:
     assert not can_resume(tmp_path / "none", True)
     run = tmp_path / "run"
     run.mkdir()
@@ -155,11 +152,11 @@ def test_a_training_killed_before_its_first_file_begins_anew_and_a_begun_one_res
     assert (run / "run.json").exists()
 
 
-def test_maps_are_kept_only_if_whole_and_of_the_pairs_asked_for(paper: SimpleNamespace, tmp_path: Path) -> None:
+def test_maps_are_kept_only_if_whole_and_of_the_pairs_asked_for(tmp_path: Path) -> None:
     file, positions = tmp_path / "maps.npz", np.array([3, 5, 8])
-    assert not paper.pipeline.holds_maps_of(file, positions)
+    assert not holds_maps_of(file, positions)
     write_npz(file, maps=np.zeros((3, 1, 2, 2), np.float16), positions=positions)
-    assert paper.pipeline.holds_maps_of(file, positions)
-    assert not paper.pipeline.holds_maps_of(file, np.array([3, 5, 9]))  # as many pairs, but others
+    assert holds_maps_of(file, positions)
+    assert not holds_maps_of(file, np.array([3, 5, 9]))  # as many pairs, but others
     file.write_bytes(file.read_bytes()[:-40])
-    assert not paper.pipeline.holds_maps_of(file, positions)
+    assert not holds_maps_of(file, positions)

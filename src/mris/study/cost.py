@@ -1,14 +1,12 @@
 """What one method costs, measured in a process of its own: milliseconds a query, peak memory, parameters, training.
 
-Usage: python cost.py BUNDLE_OR_BASELINE COHORT K
+Usage: python -m mris.study.cost BUNDLE_OR_BASELINE COHORT K
 
 Prints one line of JSON. Queries go through one by one, as they come in a clinic, and in batches of 64. Torch is never
 loaded: the peak memory is that of prediction on ONNX Runtime.
 """
 
 import csv
-import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,29 +14,42 @@ from pathlib import Path
 import numpy as np
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.predictor import SynthesizerPredictor
+from mris.evaluation.predictor import Predictor, SynthesizerPredictor
+from mris.study.experiment_results import MethodCost
+from mris.synthesis.bundle import Bundle
 
 N_SINGLE, N_BATCHED = 50, 256
 
 
 def main() -> None:
-    folder, cohort = Path(sys.argv[1]), Cohort.open(sys.argv[2])
+    """Measure the method of the first argument, and print its cost."""
+    folder, cohort, n_neighbors = Path(sys.argv[1]), Cohort.open(sys.argv[2]), int(sys.argv[3])
+    print(measure_cost(folder, cohort, n_neighbors).model_dump_json())
+
+
+def measure_cost(folder: Path, cohort: Cohort, n_neighbors: int) -> MethodCost:
+    """Measure a bundle or a baseline of an experiment on the first test pairs of its cohort.
+
+    Args:
+        folder: The method, in the folder of its seed.
+        cohort: The cohort.
+        n_neighbors: Neighbors that a bundle averages.
+    """
     test = cohort.split("test")
     rows = np.arange(min(len(test), N_BATCHED))
     sources, subjects = test.read_sources(rows), test.subjects[rows].tolist()
+    method: Predictor
     if (folder / "bundle.json").is_file():
-        from mris.synthesis.bundle import Bundle
-
         bundle = Bundle.open(folder)
-        method = SynthesizerPredictor(bundle.synthesizer(int(sys.argv[3])), cohort.regions)
-        runs = [folder.parents[1] / "metric" / name for name in members(bundle)]
-        n_parameters = sum(stored_numbers(run / "encoder" / "encoder.safetensors") for run in runs)
-        seconds = sum(epoch_seconds(run / "metrics.csv") for run in runs)
+        method = SynthesizerPredictor(bundle.synthesizer(n_neighbors), cohort.regions)
+        runs = [folder.parents[1] / "metric" / name for name in _members(bundle)]
+        n_parameters = sum(_stored_numbers(run / "encoder" / "encoder.safetensors") for run in runs)
+        seconds = sum(_epoch_seconds(run / "metrics.csv") for run in runs)
     else:
         from mris.baselines.predictor import open_baseline
 
-        method = open_baseline(folder)
-        n_parameters, seconds = method.n_parameters, method.card.training_seconds
+        method = baseline = open_baseline(folder)
+        n_parameters, seconds = baseline.n_parameters, baseline.card.training_seconds
     method.predict(sources[:2], subjects=subjects[:2])
     single = []
     for i in range(min(N_SINGLE, len(rows))):
@@ -48,19 +59,18 @@ def main() -> None:
     started = time.perf_counter()
     method.predict(sources, subjects=subjects)
     batched = (time.perf_counter() - started) / len(rows)
-    found = {
-        "n_parameters": n_parameters,
-        "training_seconds": seconds,
-        "ms_single": 1000 * float(np.median(single)),
-        "ms_batched": 1000 * batched,
-        "peak_megabytes": peak_megabytes(),
-    }
-    print(json.dumps(found))
+    return MethodCost(
+        n_parameters=n_parameters,
+        training_seconds=seconds,
+        ms_single=1000 * float(np.median(single)),
+        ms_batched=1000 * batched,
+        peak_megabytes=peak_megabytes(),
+    )
 
 
-def members(bundle: object) -> list[str]:
+def _members(bundle: Bundle) -> list[str]:
     """Names of the runs that a bundle was made of."""
-    regions = [member.encoder.regions for member in bundle.members]  # type: ignore[attr-defined]
+    regions = [member.encoder.regions for member in bundle.members]
     return ["combined"] if len(regions) == 1 else [names[0] for names in regions]
 
 
@@ -74,17 +84,19 @@ def peak_megabytes() -> float:
     if status.is_file():
         kibibytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(kibibytes) * 1024 / 1e6
+    import resource  # where there is /proc, or no such module, it is not needed
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def epoch_seconds(path: Path) -> float:
+def _epoch_seconds(path: Path) -> float:
     """Sum the seconds of a run's epochs; read here, since the reader in `mris.training.callbacks` loads torch."""
     with path.open(newline="") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def stored_numbers(path: Path) -> int:
+def _stored_numbers(path: Path) -> int:
     """Count the trained numbers of a state dict, without the running statistics of normalization."""
     from safetensors import safe_open
 

@@ -5,15 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from plan import Plan
+from jaxtyping import Int64
 
 from mris.cohort.cohort import Cohort
 from mris.evaluation.aggregate import summarize
-from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
+from mris.evaluation.bootstrap import (
+    ResampleCounts,
+    percentile_interval,
+    resample_counts,
+    resampled_means,
+    subject_codes,
+)
+from mris.evaluation.evaluate import CONFIDENCE
 from mris.evaluation.prevalence import describe_prevalences
 from mris.evaluation.results import Difference, PerImage, Recall, Results, read_results
-from mris.evaluation.strata import groups_of
-from mris.reporting.tables import Cell, Table, number, percent
+from mris.evaluation.strata import Merge, groups_of
 
 
 @dataclass(frozen=True)
@@ -34,19 +40,20 @@ class OverSeeds:
         return min(values), max(values)
 
 
-def read_seeds(folders: Sequence[Path], queries: Cohort, plan: Plan) -> OverSeeds:
+def read_seeds(folders: Sequence[Path], queries: Cohort, merge: Merge) -> OverSeeds:
     """Read the evaluations of several seeds on the same queries, and average them.
 
     Args:
-        folders: The evaluations' folders.
+        folders: The evaluations' folders, each with results.json and per_image.npz; strata, weights and resamples of
+            the first are those of the mean.
         queries: The test view that all were judged on.
-        plan: Strata, weights and resamples.
+        merge: Values of a label that share a stratum, as they were merged for the evaluations.
     """
     single = tuple(read_results(folder / "results.json") for folder in folders)
     first = single[0]
     values, ranks = [], []
     for folder in folders:
-        with np.load(folder / "per_image.npz") as archive:
+        with np.load(folder / "per_image.npz", allow_pickle=False) as archive:
             values.append(archive["values"])
             n_pixels = archive["n_pixels"]
             ranks.append({n.removeprefix("rank "): archive[n] for n in archive.files if n.startswith("rank ")})
@@ -54,10 +61,10 @@ def read_seeds(folders: Sequence[Path], queries: Cohort, plan: Plan) -> OverSeed
     metrics = tuple(dict.fromkeys(row.metric for row in first.estimates))
     keys = tuple(str(key) for key in queries.keys)
     per_image = PerImage(keys, names, first.regions, metrics, np.mean(values, axis=0), n_pixels, {})
-    groups = groups_of(queries, plan.by, plan.merge)
+    groups = groups_of(queries, first.settings.by, merge)
     codes, n_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_subjects, plan.n_bootstrap, np.random.default_rng(0))
-    prevalences = describe_prevalences(plan.prevalence, groups, per_image)
+    counts = resample_counts(n_subjects, first.settings.n_bootstrap, np.random.default_rng(0))
+    prevalences = describe_prevalences({row.label: row.weights for row in first.prevalences}, groups, per_image)
     estimates, differences = summarize(per_image, groups, codes, counts, first.settings.confidence, prevalences)
     recalls = [
         _recall(row, [rank[row.encoder] for rank in ranks], codes, counts) for row in first.recalls if not row.label
@@ -87,47 +94,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _recall(row: Recall, ranks: Sequence[np.ndarray], codes: np.ndarray, counts: np.ndarray) -> Recall:
+def _recall(
+    row: Recall, ranks: Sequence[Int64[np.ndarray, " n"]], codes: Int64[np.ndarray, " n"], counts: ResampleCounts
+) -> Recall:
     asked = ranks[0] > 0
     hits = np.mean([(rank[asked] <= row.k).astype(float) for rank in ranks], axis=0)
-    low, high = percentile_interval(resampled_means(hits[:, None], codes[asked], counts), 0.95)
+    low, high = percentile_interval(resampled_means(hits[:, None], codes[asked], counts), CONFIDENCE)
     median = float(np.mean([np.median(rank[asked]) for rank in ranks]))
     return replace(row, value=float(hits.mean()), low=float(low[0]), high=float(high[0]), median_rank=median)
-
-
-def spread_table(seeds: OverSeeds, metric: str) -> Table:
-    """Mean over seeds, and the least and greatest seed, of one metric for each method and region."""
-    regions = seeds.mean.regions
-    rows = []
-    for method in seeds.mean.methods:
-        cells = []
-        for region in regions:
-            value = seeds.mean.estimate(method.name, metric, region=region).value
-            low, high = seeds.extremes(method.name, metric, region)
-            cells.append(Cell(f"{number(value)} ({number(low)} to {number(high)})"))
-        rows.append((Cell(method.name), *cells))
-    caption = (
-        f"{metric} error in {seeds.mean.cohort.unit}: mean over {len(seeds.single)} seeds (least to greatest seed)"
-    )
-    return Table(caption, ("method", *regions), tuple(rows))
-
-
-def recall_spread_table(seeds: OverSeeds) -> Table:
-    """Least and greatest seed of each recall."""
-    rows: dict[str, list[Cell]] = {}
-    for row in seeds.mean.recalls:
-        own = [
-            other.value
-            for one in seeds.single
-            for other in one.recalls
-            if (other.encoder, other.k, other.label) == (row.encoder, row.k, "")
-        ]
-        rows.setdefault(row.encoder, []).append(
-            Cell(f"{percent(row.value)} ({percent(min(own))} to {percent(max(own))})")
-        )
-    ks = sorted({row.k for row in seeds.mean.recalls})
-    caption = f"Recall: mean over {len(seeds.single)} seeds (least to greatest seed)"
-    return Table(caption, ("encoder", *(f"R@{k}" for k in ks)), tuple((Cell(n), *cells) for n, cells in rows.items()))
 
 
 def reference_differences(seeds: OverSeeds, reference: str, region: str, metric: str) -> list[Difference]:
