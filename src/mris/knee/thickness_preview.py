@@ -25,8 +25,8 @@ def write_preview(path: Path, maps: ThicknessMaps, title: str) -> None:
     figure = Figure(figsize=(7.4, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
-    flags = f"\n{'; '.join(maps.flags)}" if maps.flags else ""
-    figure.suptitle(drawable(f"{title}{flags}"), fontsize=8, wrap=True)
+    findings = f"\n{'; '.join(map(str, maps.findings))}" if maps.findings else ""
+    figure.suptitle(drawable(f"{title}{findings}"), fontsize=8, wrap=True)
     for axis, name, stored in zip(axes, ("femoral", "tibial"), (maps.femoral, maps.tibial), strict=True):
         flat, edges = turned_as(stored, ATLAS_EDGES[name], ATLAS_EDGES["tibial"])
         picture = axis.imshow(flat, cmap="viridis", vmin=0.0, vmax=THICKEST_MM, interpolation="nearest")
