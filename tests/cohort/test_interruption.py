@@ -325,10 +325,9 @@ from pathlib import Path
 from mris.cohort import prepare
 from mris.images.transforms import SourcePreparation
 
-if __name__ == "__main__":
-    prepare.ROWS_PER_APPEND = 6
-    settings = prepare.PrepareSettings(SourcePreparation(size=(8, 8)), (6, 6), workers=2, on_error="skip")
-    prepare.prepare_cohort(Path(sys.argv[1], "manifest.csv"), Path(sys.argv[1], "out"), settings, progress=False)
+prepare.ROWS_PER_APPEND = 6
+settings = prepare.PrepareSettings(SourcePreparation(size=(8, 8)), (6, 6), workers=2, on_error="skip")
+prepare.prepare_cohort(Path(sys.argv[1], "manifest.csv"), Path(sys.argv[1], "out"), settings, progress=False)
 """
 
 

@@ -50,8 +50,7 @@ def prepare_cohort(
 
     The table grows in atomic appends and the header comes last. Interrupted in any way (Ctrl-C, kill -9, a full
     disk), the same call resumes where it stopped and gives the same table as an uninterrupted one; files are taken
-    as unchanged in between. Processes are started by spawn: in a script, call it under ``if __name__ ==
-    "__main__":``.
+    as unchanged in between.
 
     Args:
         manifest_path: A CSV or Parquet file, see `read_manifest`.

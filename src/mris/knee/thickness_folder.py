@@ -8,20 +8,16 @@ import csv
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 import mris
-from mris.cohort.workers import WorkerPool
+from mris.cohort.workers import in_processes, n_cores, shown
 from mris.errors import ImageError, OutputError
 from mris.finding import Finding
 from mris.images.write import atomic_write, check_writable_folder, write_json
@@ -160,7 +156,8 @@ def write_thickness_maps(
     check_writable_folder(out)
     open_atlas(settings.atlas)  # a missing atlas is told before any work, not once a knee
     results = []
-    for result in _shown(_done(knees, out, settings), len(knees), progress):
+    made = in_processes(partial(_knee, out, settings), knees, settings.workers or n_cores(), OutputError, "makes maps")
+    for result in shown(made, "Making maps", len(knees), progress):
         if result.error and settings.on_error == "stop":
             raise ImageError(f"{result.error} (or leave such files out with --on-error skip)")
         results.append(result)
@@ -175,8 +172,8 @@ def write_thickness_maps(
             "settings": _method(settings),
         },
     )
-    made = [out / result.knee.key for result in results if result.record is not None]
-    require_written([out / TABLE_FILE, *(folder / name for folder in made for name in (FEMORAL_FILE, TIBIAL_FILE))])
+    folders = [out / result.knee.key for result in results if result.record is not None]
+    require_written([out / TABLE_FILE, *(folder / name for folder in folders for name in (FEMORAL_FILE, TIBIAL_FILE))])
     return report
 
 
@@ -185,9 +182,7 @@ def check_segmentations(
 ) -> ThicknessReport:
     """Read all segmentations and tell the findings; nothing is registered or written."""
     results = []
-    for knee in track(
-        knees, "Reading segmentations", console=Console(stderr=True), disable=not progress, transient=True
-    ):
+    for knee in shown(knees, "Reading segmentations", len(knees), progress):
         try:
             require_text_name(knee.path)
             findings = read_segmentation(knee.path, settings.labels, knee.side).findings
@@ -195,25 +190,6 @@ def check_segmentations(
         except ImageError as error:
             results.append(KneeResult(knee, None, str(error)))
     return ThicknessReport(tuple(results), None)
-
-
-def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> Iterator[KneeResult]:
-    make = partial(_knee, out, settings)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(settings.workers or cores, len(knees))
-    if workers <= 1:
-        yield from map(make, knees)
-        return
-    pool = WorkerPool(workers)
-    try:
-        yield from pool.map(make, knees)
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a process that makes maps died (killed, or out of memory?); run again with fewer workers: finished knees "
-            "are kept. In a script, the call must stand under `if __name__ == '__main__':`"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
@@ -315,9 +291,3 @@ def _write_table(report: ThicknessReport, path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["subject", "timepoint", "side"])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _shown(results: Iterator[KneeResult], total: int, progress: bool) -> Iterator[KneeResult]:
-    if not progress:
-        return results
-    return iter(track(results, "Making maps", total, console=Console(stderr=True), transient=True))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.manifest import ManifestRow, read_manifest
@@ -15,6 +13,7 @@ from mris.cohort.prepare import check_cohort
 from mris.cohort.quality.map_measures import MapMeasures, measure_map
 from mris.cohort.quality.map_quality import THRESHOLD, MapQuality, check_threshold, judge_maps
 from mris.cohort.report import PrepareReport
+from mris.cohort.workers import shown
 from mris.types import Targets
 
 _MAPS_PER_READ = 32
@@ -103,16 +102,11 @@ def check_cohort_quality(cohort: Cohort, *, threshold: float = THRESHOLD, progre
         SettingsError: The threshold is not above 0.
     """
     check_threshold(threshold)
-    starts = track(
-        range(0, len(cohort), _MAPS_PER_READ),
-        "Measuring maps",
-        console=Console(stderr=True),
-        disable=not progress,
-    )
+    starts = range(0, len(cohort), _MAPS_PER_READ)
     quality = judge_maps(
         [
             measure_map(target)
-            for start in starts
+            for start in shown(starts, "Measuring maps", len(starts), progress)
             for target in cohort.read_targets(range(start, min(start + _MAPS_PER_READ, len(cohort))))
         ],
         keys=cohort.keys.tolist(),
