@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import Quiet
+from mris.defaults import QC_THRESHOLD
 from mris.errors import CohortError, SettingsError
 from mris.images.two_numbers import two_numbers
 from mris.wording import counted
@@ -122,7 +123,7 @@ def check(
     ] = None,
     qc_threshold: Annotated[
         float, typer.Option(help="With --qc: flag a map from so many robust standard deviations on.")
-    ] = 6.0,
+    ] = QC_THRESHOLD,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:

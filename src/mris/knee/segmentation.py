@@ -6,7 +6,7 @@ World coordinates are those of NIfTI: millimeters, ``x`` to the person's right, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel.orientations
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from mris.errors import ImageError, SettingsError
 from mris.finding import Finding
+from mris.images.header import Side
 from mris.images.image import side_name
 from mris.knee.label_volume import LabelVolume, read_label_volume
 
@@ -33,7 +34,6 @@ STRAIGHT_EDGE_SHARE = 0.9
 
 _ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate it
 
-Side = Literal["left", "right"]
 Affine = Float[np.ndarray, "4 4"]
 Box = tuple[slice, slice, slice]
 

@@ -11,9 +11,10 @@ from mris.cohort.manifest import ManifestRow, read_manifest
 from mris.cohort.pair import PreparedPair, PrepareSettings, read_map
 from mris.cohort.prepare import check_cohort
 from mris.cohort.quality.map_measures import MapMeasures, measure_map
-from mris.cohort.quality.map_quality import THRESHOLD, MapQuality, check_threshold, judge_maps
+from mris.cohort.quality.map_quality import MapQuality, check_threshold, judge_maps
 from mris.cohort.report import PrepareReport
 from mris.cohort.workers import shown
+from mris.defaults import QC_THRESHOLD
 from mris.types import Targets
 
 _MAPS_PER_READ = 32
@@ -38,7 +39,7 @@ class QualityCheck:
 
 
 def check_manifest_quality(
-    manifest_path: str | Path, settings: PrepareSettings, *, threshold: float = THRESHOLD, progress: bool = True
+    manifest_path: str | Path, settings: PrepareSettings, *, threshold: float = QC_THRESHOLD, progress: bool = True
 ) -> tuple[PrepareReport, QualityCheck]:
     """Do all checks of `check_cohort`, and compare the targets that would be stored with each other.
 
@@ -86,7 +87,7 @@ def check_manifest_quality(
     return report, QualityCheck(str(manifest_path), quality, read)
 
 
-def check_cohort_quality(cohort: Cohort, *, threshold: float = THRESHOLD, progress: bool = True) -> QualityCheck:
+def check_cohort_quality(cohort: Cohort, *, threshold: float = QC_THRESHOLD, progress: bool = True) -> QualityCheck:
     """Compare the targets of a prepared cohort with each other.
 
     Args:
