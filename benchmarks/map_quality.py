@@ -12,8 +12,9 @@ from made_database import machine
 from scipy import ndimage
 
 from mris.cohort.quality.map_measures import MapMeasures, measure_map
-from mris.cohort.quality.map_quality import SCORES, THRESHOLD, MapQuality, judge_maps
+from mris.cohort.quality.map_quality import SCORES, MapQuality, judge_maps
 from mris.cohort.quality.nearest_maps import nearest_of_others
+from mris.defaults import QC_THRESHOLD
 from mris.knee.phantom.atlas import knee_atlas
 from mris.knee.phantom.extraction import extract_maps
 from mris.knee.phantom.population import subject_generator
@@ -36,7 +37,7 @@ class Rows(NamedTuple):
         names = (tuple(column[row] for row in which) for column in self[1:])
         return Rows(self.targets[list(which)], *names)
 
-    def judged(self, targets: Maps, threshold: float = THRESHOLD) -> MapQuality:
+    def judged(self, targets: Maps, threshold: float = QC_THRESHOLD) -> MapQuality:
         keys = [f"{s}/{m}/{side}" for s, m, side in zip(self.subjects, self.months, self.sides, strict=True)]
         return _judged([measure_map(target) for target in targets], keys, self.subjects, self.sides, threshold)
 
@@ -128,7 +129,7 @@ def timed(size: int) -> None:
     ]
     keys = [f"S{row // 6:05d}/{row % 6}" for row in range(N_TIMED)]
     start = time.process_time()
-    _judged(maps, keys, [key.split("/")[0] for key in keys], [""] * N_TIMED, THRESHOLD)
+    _judged(maps, keys, [key.split("/")[0] for key in keys], [""] * N_TIMED, QC_THRESHOLD)
     judged = time.process_time() - start
     kept = sum(m.numbers.nbytes + m.values.nbytes + m.shares.nbytes for m in maps) / 1e6
     print(f"{size:4d} px: measuring {measured:5.1f} s, comparing {judged:5.1f} s; {kept:.0f} MB are kept")
@@ -157,7 +158,8 @@ def found(rows: Rows, title: str) -> None:
     print(f"\n{title}: {len(rows.subjects)} sound pairs of {len(set(rows.subjects))} people")
     print(f"  flagged though sound, by threshold: {false}")
     print(
-        f"  {'fault in 4 % of the pairs':30s} found at {THRESHOLD:g}    at 5   sound pairs flagged   named most often"
+        f"  {'fault in 4 % of the pairs':30s} found at {QC_THRESHOLD:g}    at 5   sound pairs flagged   "
+        "named most often"
     )
     for name, fault in FAULTS.items():
         rng = np.random.default_rng(1)
@@ -166,7 +168,7 @@ def found(rows: Rows, title: str) -> None:
         for row in broken:
             targets[row] = fault(targets[row], int(rng.integers(2)), rng)
         quality = rows.judged(targets)
-        shares = [float((quality.outlier[broken] >= limit).mean()) for limit in (THRESHOLD, 5)]
+        shares = [float((quality.outlier[broken] >= limit).mean()) for limit in (QC_THRESHOLD, 5)]
         sound = int(np.delete(quality.flagged, broken).sum())
         names = [SCORES[quality.worst(int(row))[1]].name for row in broken]
         most = max(sorted(set(names)), key=names.count)

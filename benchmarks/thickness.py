@@ -102,7 +102,7 @@ def serve(atlas_folder: Path, out: Path) -> None:
         path = out / f"{n}.npy"
         np.save(path, np.stack([found.femoral, found.tibial]), allow_pickle=False)
         facts = {"seconds": seconds, "steps": dict(found.seconds), "dice": found.registration.mean_dice}
-        print(json.dumps({**facts, "maps": str(path), "flags": found.flags}), flush=True)
+        print(json.dumps({**facts, "maps": str(path), "findings": [str(one) for one in found.findings]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -141,3 +141,36 @@ def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> No
         "assert not {'torch', 'lance', 'scipy'} & set(sys.modules), 'mris --help'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+FRONT_DOORS = sorted(path for path in (ROOT / "src" / "mris").glob("*/__init__.py") if "- ``mris." in path.read_text())
+
+
+def names_of(module: str) -> set[str]:
+    """Names that a module defines or passes on, without importing it, for that may need torch."""
+    (path,) = (path for path in SOURCES if ".".join(path.relative_to(ROOT / "src").with_suffix("").parts) == module)
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("path", FRONT_DOORS, ids=room_of)
+def test_what_the_front_door_of_a_room_names_is_there(path: Path) -> None:
+    listed = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n- ")[1:]
+    for entry in listed:
+        module, names = re.match(r"``([\w.]+)``:(.*)", entry, re.DOTALL).groups()  # type: ignore[union-attr]
+        assert module.split(".")[1] == room_of(path)
+        assert set(re.findall(r"`(\w+)`", names)) <= names_of(module), module
+
+
+def test_each_room_names_what_others_may_import() -> None:
+    rooms = {path.parent.name for path in (ROOT / "src" / "mris").glob("*/__init__.py")}
+    without = {"cli", "database", "metric", "synthesis", "training"}  # cli: nobody imports it; the others may follow
+    assert rooms - {room_of(path) for path in FRONT_DOORS} <= without

@@ -220,7 +220,7 @@ def test_parquet_cells_read_as_csv_cells_do(tmp_path: Path) -> None:
     lines = ["a,a,a,a,1,1,7,,0.5,1970-01-01", "b,b,b,b,,0,8,,1,1970-01-02", "a,a,a,a,2,,9,,2,1970-01-03"]
     (tmp_path / "x.csv").write_text("\n".join([",".join(table.column_names), *lines]))
     one, other = read_manifest(tmp_path / "x.parquet"), read_manifest(tmp_path / "x.csv")
-    assert (one.all_rows, one.problems, one.labels) == (other.all_rows, other.problems, other.labels)
+    assert (one.all_rows, one.findings, one.labels) == (other.all_rows, other.findings, other.labels)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def missing_rows(path: Path, n_rows: int) -> Path:
 def test_the_time_of_a_manifest_grows_with_its_rows_and_no_faster(tmp_path: Path) -> None:
     def seconds(n_rows: int) -> float:
         path, started = missing_rows(tmp_path / f"{n_rows}.csv", n_rows), time.thread_time()
-        assert len(read_manifest(path).problems) == 2 * n_rows
+        assert len(read_manifest(path).findings) == 2 * n_rows
         return time.thread_time() - started
 
     seconds(1000)

@@ -72,7 +72,9 @@ def main() -> None:
     results = {
         "n_volumes": len(files),
         "failed": {row[r.knee.key]: r.error for r in report.results if r.error},
-        "flagged": {row[r.knee.key]: list(r.flags) for r in report.results if r.flags},
+        "flagged": {
+            row[r.knee.key]: [str(found) for found in r.findings] for r in report.results if r.findings and not r.error
+        },
         **overlap(knees),
         "follow_up": follow_up(knees),
         "grade": against_grade(knees),

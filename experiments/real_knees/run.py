@@ -121,8 +121,8 @@ def digital_start(work: Path, *, smoke: bool) -> Start:
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.images.transforms import SourcePreparation
     from mris.images.write import write_png
+    from mris.knee.anatomy import REGION_MM
     from mris.knee.phantom.cohort import write_phantom
-    from mris.knee.phantom.view import REGION_MM
 
     place = work / "digital"
     if not (place / "encoder").is_dir():

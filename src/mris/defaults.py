@@ -1,4 +1,4 @@
-"""How neighbors are averaged unless something else is asked for: the numbers of the paper. Imports nothing heavy."""
+"""What is done unless something else is asked for. Imports nothing heavy: the command line states these numbers."""
 
 from typing import Literal
 
@@ -12,3 +12,9 @@ WEIGHTS: WeightRule = "similarity"
 
 TEMPERATURE = 0.1
 """Of the softmax, in units of cosine similarity."""
+
+N_RESAMPLES = 1000
+"""Bootstrap resamples of subjects, for 95 % intervals."""
+
+QC_THRESHOLD = 6.0
+"""A target map is flagged from so many robust standard deviations from its cohort's median on."""

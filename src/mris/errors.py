@@ -1,11 +1,14 @@
 """The one error tree: every message names the thing, the value found, the rule, and the way out.
 
-The command line prints such a message on one line and exits with code 2. Anything that is not an
+The command line prints such a message on one line and exits with `EXIT_CODE`. Anything that is not an
 `MrisError` and reaches a user is a bug of ours.
 """
 
 import errno
 import re
+
+EXIT_CODE = 2
+"""Of a command that an `MrisError` ended; Typer leaves with it where an option is wrong."""
 
 _SOURCE_POSITION = re.compile(r",? ?/\S+\.rs:\d+:\d+")
 

@@ -71,7 +71,7 @@ def test_the_edited_table_of_scores_is_a_list_too(run_cli, knees: Path, pages: P
     )
     assert outcome.code == 0
     report = json.loads((tmp_path / "cohort" / "report.json").read_text())
-    assert {problem["key"] for problem in report["problems"]} == {"P00003/0/left", "P00009/0/right"}
+    assert {finding["key"] for finding in report["findings"]} == {"P00003/0/left", "P00009/0/right"}
 
 
 def test_a_check_counts_the_maps_that_stand_out_and_is_no_failure(run_cli, knees: Path, tmp_path: Path) -> None:

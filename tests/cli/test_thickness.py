@@ -20,7 +20,7 @@ def test_a_dry_run_reads_all_files_writes_nothing_and_fails_if_one_is_damaged(
     assert outcome.code == 2, outcome
     assert "mris: 1 of 2 files cannot be used" in outcome.err
     assert "1 of 2 knees can be read, 1 failed" in outcome.out
-    assert "failed S2_R_00m: " in outcome.out
+    assert "error S2_R_00m: " in outcome.out
     assert sorted(tmp_path.iterdir()) == [scan, cut]
 
 
@@ -80,7 +80,7 @@ def test_a_real_knee_goes_in_and_maps_and_a_table_come_out(run_cli, data_dir: Pa
     command = ["thickness", source, "--atlas", data_dir / "oai_atlas", "--out", tmp_path, "--workers=1", "--quiet"]
     outcome = run_cli(*command)
     assert outcome.code == 0, outcome
-    assert "1 of 1 knee has maps, 0 failed, 0 flagged" in outcome.out
+    assert "1 of 1 knee has maps, 0 failed, 0 with warnings" in outcome.out
     assert {path.name for path in (tmp_path / "9251077_R_96m_seg").iterdir()} == {
         "FC_2d_thickness.npy", "TC_2d_thickness.npy", "preview.png", "record.json",
     }  # fmt: skip

@@ -92,9 +92,9 @@ def test_excluded_rows_are_counted_and_are_no_faults(make_study: MakeStudy, sett
     report = prepare_cohort(study.manifest, study.out, without, progress=False)
     assert (report.n_rows, report.n_kept, report.n_dropped, report.n_excluded) == (20, 17, 3, 3)
     assert report.counts_by_rule == {RULE: 3}
-    assert [(problem.row, problem.severity) for problem in report.problems] == [(n, "excluded") for n in (2, 8, 9)]
+    assert [(finding.row, finding.severity) for finding in report.findings] == [(n, "note") for n in (2, 8, 9)]
     assert "dropped, excluded by list: 3" in report.summary()
-    assert "excluded: row 8 (003/V00), key: the list names '003'" in report.summary()
+    assert "note: row 8 (003/V00), key: left out, as the list names '003'" in report.summary()
     keys = Cohort.open(study.out).keys.tolist()
     expected = [f"{row['subject']}/{row['timepoint']}" for row in study.rows]
     assert keys == [key for key in expected if key not in ("000/V00", "003/V00", "003/V10")]

@@ -99,8 +99,8 @@ def at_call(number, module, name, before=die, after=lambda: None):
     setattr(module, name, counted)
 
 
-def torn_line(out, problems):
-    with (out / "problems.jsonl").open("a") as file:
+def torn_line(out, findings):
+    with (out / "findings.jsonl").open("a") as file:
         file.write('{"row": 20, "key": "0')
     die()
 
@@ -116,7 +116,7 @@ POINTS = {
     "after the first append": lambda: at_call(1, writer.lance, "write_dataset", nothing, die),
     "before the third append": lambda: at_call(3, writer.lance, "write_dataset"),
     "after the last append": lambda: at_call(4, writer.lance, "write_dataset", nothing, die),
-    "in the middle of a line": lambda: at_call(3, work_folder, "add_problems", torn_line),
+    "in the middle of a line": lambda: at_call(3, work_folder, "add_findings", torn_line),
     "before the mask": lambda: at_call(1, prepare, "write_npz"),
     "before the report": lambda: at_call(1, prepare, "write_json"),
     "before the header": lambda: at_call(2, prepare, "write_json"),
@@ -209,7 +209,7 @@ def test_a_finished_cohort_is_left_as_it_is(study: Study, skipping: PrepareSetti
     again = prepare_cohort(study.manifest, study.out, replace(skipping, workers=2), progress=False)
     assert {path: path.stat().st_mtime_ns for path in study.out.rglob("*") if path.is_file()} == before
     assert again.notes == (*first.notes, "the cohort was already finished; nothing was done")
-    assert again.problems == first.problems
+    assert again.findings == first.findings
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -325,10 +325,9 @@ from pathlib import Path
 from mris.cohort import prepare
 from mris.images.transforms import SourcePreparation
 
-if __name__ == "__main__":
-    prepare.ROWS_PER_APPEND = 6
-    settings = prepare.PrepareSettings(SourcePreparation(size=(8, 8)), (6, 6), workers=2, on_error="skip")
-    prepare.prepare_cohort(Path(sys.argv[1], "manifest.csv"), Path(sys.argv[1], "out"), settings, progress=False)
+prepare.ROWS_PER_APPEND = 6
+settings = prepare.PrepareSettings(SourcePreparation(size=(8, 8)), (6, 6), workers=2, on_error="skip")
+prepare.prepare_cohort(Path(sys.argv[1], "manifest.csv"), Path(sys.argv[1], "out"), settings, progress=False)
 """
 
 

@@ -39,12 +39,12 @@ def _written(folder: Path, *lines: str) -> Path:
 
 
 def _found(manifest: Manifest) -> list[tuple[int, str, str]]:
-    return [(problem.row, problem.column, problem.rule) for problem in manifest.problems]
+    return [(finding.row, finding.column, finding.rule) for finding in manifest.findings]
 
 
 def test_a_sound_manifest_gives_its_rows_as_they_stand(folder: Path) -> None:
     manifest = read_manifest(_written(folder, HEADER, *GOOD))
-    assert manifest.problems == ()
+    assert manifest.findings == ()
     assert [row.key for row in manifest.rows] == ["007/V00/left", "007/V00/right", "008/V00/right"]
     assert [row.row for row in manifest.rows] == [2, 3, 4]
     assert manifest.rows[0].source == str(folder / "x.npy")
@@ -107,7 +107,7 @@ def test_two_spellings_of_a_name_are_one_person_one_visit_and_one_split(folder: 
 def test_an_empty_split_or_side_column_is_none(folder: Path) -> None:
     header = "subject,timepoint,side,source,target,split"
     manifest = read_manifest(_written(folder, header, "1,0,,x.npy,y.npy,", "2,0,,x.npy,y.npy,"))
-    assert (manifest.has_side, manifest.has_split, manifest.problems) == (False, False, ())
+    assert (manifest.has_side, manifest.has_split, manifest.findings) == (False, False, ())
     assert [row.key for row in manifest.rows] == ["1/0", "2/0"]
 
 
@@ -120,7 +120,7 @@ def test_paths_find_their_files_as_windows_and_macos_write_them(folder: Path, fo
     np.save(file, np.ones((2, 2)))
     written = unicodedata.normalize(form, separator.join(["Köln", "rö 1.npy"]))
     manifest = read_manifest(_written(folder, "subject,timepoint,source,target", f"1,0,{written},x.npy"))
-    assert manifest.problems == ()
+    assert manifest.findings == ()
     assert Path(manifest.rows[0].source).samefile(file)
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_there_as_written_goes_before_another_spelling(folder: Pa
         np.save(folder / name, np.ones((2, 2)))
     manifest = read_manifest(_written(folder, "subject,timepoint,source,target", "1,0,a\\x.npy,no\\y.npy"))
     assert manifest.all_rows[0].source == str(folder / "a\\x.npy")
-    assert manifest.problems[0].reason == f"there is no file {folder / 'no'}\\y.npy"
+    assert manifest.findings[0].reason == f"there is no file {folder / 'no'}\\y.npy"
 
 
 def test_a_leak_is_found_even_where_the_other_row_has_lost_its_file(folder: Path) -> None:
@@ -260,7 +260,7 @@ def test_spacing_and_center_are_numbers_or_a_problem_of_the_row(folder: Path) ->
     manifest = read_manifest(_written(folder, header, *lines))
     assert [row.spacing for row in manifest.rows] == [(0.15, 0.15), (0.15, 0.2), None]
     assert [row.center for row in manifest.rows] == [(10.0, 20.5), None, None]
-    assert [problem.column for problem in manifest.problems] == ["spacing", "spacing", "center_row", "spacing"]
+    assert [finding.column for finding in manifest.findings] == ["spacing", "spacing", "center_row", "spacing"]
 
 
 def test_paths_may_be_absolute_or_relative_and_name_an_array(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_whatever_the_cells_hold_each_row_is_sound_or_has_a_problem(folder: Path
         manifest = read_manifest(path)
     except ManifestError:
         return
-    sound, faulty = {row.row for row in manifest.rows}, rows_with_errors(manifest.problems)
+    sound, faulty = {row.row for row in manifest.rows}, rows_with_errors(manifest.findings)
     assert sound | faulty == {row.row for row in manifest.all_rows}
     assert not sound & faulty
     assert len({row.key for row in manifest.rows}) == len(manifest.rows)

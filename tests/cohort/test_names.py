@@ -68,7 +68,7 @@ def manifest_of(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("pair", ONE_NUMBER)
 def test_a_manifest_loses_the_rows_of_both_spellings(manifest_of: Callable[..., Path], pair: tuple[str, str]) -> None:
     manifest = read_manifest(manifest_of(pair[0], "12", pair[1], pair[0]))
-    assert [(p.row, p.column, p.rule) for p in manifest.problems] == [
+    assert [(p.row, p.column, p.rule) for p in manifest.findings] == [
         (row, "subject", "doubtful subject") for row in (2, 4, 5)
     ]
     with pytest.raises(ManifestError, match=r"3 of 4 rows cannot be used[\s\S]*are one number, spelled in two ways"):
@@ -88,7 +88,7 @@ def test_a_manifest_of_people_that_excel_merged_is_refused(manifest_of: Callable
 
 def test_invisible_signs_in_a_manifest_divide_no_person(manifest_of: Callable[..., Path]) -> None:
     manifest = read_manifest(manifest_of("A 1", "A\u00a01", "\ufeffA 1"))
-    assert ({row.subject for row in manifest.rows}, manifest.problems) == ({"A 1"}, ())
+    assert ({row.subject for row in manifest.rows}, manifest.findings) == ({"A 1"}, ())
 
 
 def test_a_list_of_exclusions_says_what_excel_did_to_a_subject(tmp_path: Path) -> None:

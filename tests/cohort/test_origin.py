@@ -54,9 +54,9 @@ def test_a_row_of_another_word_is_at_fault(make_study):
     for row in study.rows:
         row["image_origin"] = "real"
     study.rows[3]["image_origin"] = "digital"
-    (problem,) = read_manifest(study.manifest).problems
-    assert (problem.row, problem.column) == (5, "image_origin")
-    assert problem.reason == "'digital' is not known; give real, simulated or nothing"
+    (finding,) = read_manifest(study.manifest).findings
+    assert (finding.row, finding.column) == (5, "image_origin")
+    assert finding.reason == "'digital' is not known; give real, simulated or nothing"
 
 
 def test_a_header_of_earlier_versions_is_of_unknown_origin_and_a_strange_word_is_damage(make_study):

@@ -12,7 +12,7 @@ from tests.plates import pixels_of, write_plate
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareReport, PrepareSettings, check_cohort, prepare_cohort
-from mris.cohort.report import Problem
+from mris.cohort.report import RowFinding
 from mris.cohort.writer import PairWriter
 from mris.errors import CohortError, ManifestError, SettingsError
 from mris.images.read import read_image
@@ -112,14 +112,14 @@ def test_no_row_is_dropped_silently(make_study: MakeStudy, settings: PrepareSett
     study = make_study()
     expected = _break_rows(study)
     report = _prepared(study, replace(settings, **SKIP))
-    assert {problem.row: problem.rule for problem in report.problems} == expected
+    assert {finding.row: finding.rule for finding in report.findings} == expected
     assert report.n_rows == 20 == report.n_kept + len(expected)
     assert sum(report.rows_by_split.values()) == report.n_kept == len(Cohort.open(study.out))
     assert sum(report.counts_by_rule.values()) == report.n_dropped
     assert PrepareReport.model_validate_json((study.out / "report.json").read_text()) == report
-    for problem in report.problems:
-        assert f"row {problem.row} (" in report.summary()
-        assert "\n" not in str(problem)
+    for finding in report.findings:
+        assert f"row {finding.row} (" in report.summary()
+        assert "\n" not in str(finding)
 
 
 def test_an_odd_first_source_is_dropped_alone_since_the_commonest_number_of_channels_counts(
@@ -132,11 +132,11 @@ def test_an_odd_first_source_is_dropped_alone_since_the_commonest_number_of_chan
     (study.folder / study.rows[1]["source"]).write_bytes(b"")
     report = _prepared(study, replace(settings, **SKIP))
     assert report == check_cohort(study.manifest, settings, progress=False)
-    assert {problem.row: problem.rule for problem in report.problems} == {
+    assert {finding.row: finding.rule for finding in report.findings} == {
         2: "other number of channels",
         3: "unreadable source",
     }
-    assert "has 1 channel; the commonest number among the sources is 3, and all" in report.problems[0].reason
+    assert "has 1 channel; the commonest number among the sources is 3, and all" in report.findings[0].reason
     assert Cohort.open(study.out).header.source_shape == (3, 8, 8)
 
 
@@ -203,9 +203,9 @@ def test_after_a_stop_before_the_first_stored_pair_a_mended_manifest_begins_anew
         _prepared(study, settings)
     del study.rows[5]
     report = _prepared(study, replace(settings, seed=3))
-    assert (report.n_rows, report.n_kept, report.problems) == (19, 19, ())
+    assert (report.n_rows, report.n_kept, report.findings) == (19, 19, ())
     assert len(Cohort.open(study.out)) == 19
-    assert not (study.out / "problems.jsonl").exists()
+    assert not (study.out / "findings.jsonl").exists()
     assert not (study.out / "file_sizes.jsonl").exists()
 
 
@@ -231,7 +231,7 @@ def test_oddities_are_noted_and_kept(make_study: MakeStudy, settings: PrepareSet
     study.put(2, "target_tibial", np.zeros((8, 8)))
     report = _prepared(study, settings)
     assert report.n_kept == 20
-    assert [(problem.row, problem.rule, problem.severity) for problem in report.problems] == [(4, "all zero", "note")]
+    assert [(finding.row, finding.rule, finding.severity) for finding in report.findings] == [(4, "all zero", "note")]
     assert "note: row 4" in report.summary()
 
 
@@ -242,12 +242,12 @@ def test_targets_too_small_for_half_precision_are_refused_and_not_stored_coarsel
     study.put(2, "target_tibial", np.full((8, 8), 2.7e-9))
     study.put(3, "target_tibial", np.full((8, 8), -6e-5))
     report = _prepared(study, replace(settings, **SKIP))
-    assert [(problem.row, problem.rule) for problem in report.problems] == [
+    assert [(finding.row, finding.rule) for finding in report.findings] == [
         (4, "values too small"),
         (5, "values too small"),
     ]
     told = "holds at most 2.7e-09; float16 stores less than 6.1e-05 coarsely or as 0; choose a smaller unit"
-    assert told in report.problems[0].reason
+    assert told in report.findings[0].reason
 
 
 @pytest.mark.parametrize("largest", [6.2e-5, 2.7e-4, 3.0])
@@ -296,9 +296,11 @@ def test_a_plate_that_says_it_is_mirrored_is_dropped_with_the_reason_and_not_cut
         study.rows[index]["source"] = f"{towards}.dcm"
         write_plate(study.folder / f"{towards}.dcm", pixels_of((40, 60)), PatientOrientation=[towards[0], "F"])
     report = _prepared(study, replace(settings, **SKIP))
-    (problem,) = report.problems
-    assert (problem.row, problem.column, problem.rule) == (3, "source", "source does not fit")
-    assert "RIGHT.dcm: its header (PatientOrientation) says that the picture is mirrored; cut" in problem.reason
+    (finding,) = report.findings
+    assert (finding.row, finding.column, finding.rule) == (3, "source", "source does not fit")
+    assert (
+        "RIGHT.dcm: its header (PatientOrientation) says that the picture is mirrored; mirror it back" in finding.reason
+    )
     assert report.n_kept == 19
 
 
@@ -307,7 +309,7 @@ def test_a_doubtful_header_is_noted_and_its_row_is_kept(make_study: MakeStudy, s
     study.rows[0]["source"] = "raw.dcm"
     write_plate(study.folder / "raw.dcm", pixels_of((40, 60)), PresentationIntentType="FOR PROCESSING")
     report = _prepared(study, replace(settings, **SKIP))
-    (note,) = report.problems
+    (note,) = report.findings
     assert (note.rule, note.severity) == ("doubtful header", "note") and "FOR PROCESSING" in note.reason
     assert report.n_kept == 20
 
@@ -326,9 +328,9 @@ def test_a_region_in_mm_needs_a_spacing_that_the_manifest_may_give(
         row |= {"spacing": "0.5", "center_row": "4", "center_col": "5"}
     study.rows[6] |= {"spacing": ""}
     report = _prepared(study, replace(cropped, **SKIP))
-    (problem,) = report.problems
-    assert (problem.row, problem.rule) == (8, "source cannot be prepared")
-    assert "pixel spacing is unknown" in problem.reason
+    (finding,) = report.findings
+    assert (finding.row, finding.rule) == (8, "source cannot be prepared")
+    assert "pixel spacing is unknown" in finding.reason
     image = read_image(study.folder / study.rows[0]["source"], spacing=(0.5, 0.5))
     expected = prepare_source(image, cropped.source, center=(4, 5)).astype(np.float16)
     np.testing.assert_array_equal(Cohort.open(study.out).read_sources([0])[0], expected)
@@ -545,16 +547,16 @@ def test_a_dropped_pair_says_nothing_of_the_sizes_of_targets(make_study: MakeStu
 
 
 def test_twenty_problems_are_shown_and_the_others_counted() -> None:
-    problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(n_rows=39, n_kept=1, problems=problems).summary()
+    findings = tuple(RowFinding("is gone", "missing file", row=row, key="k", column="source") for row in range(2, 40))
+    text = PrepareReport(n_rows=39, n_kept=1, findings=findings).summary()
     assert "dropped, missing file: 38" in text
     assert text.endswith("... and 18 more")
     assert text.count("is gone") == 20
 
 
 def test_all_problems_are_shown_to_who_asks() -> None:
-    problems = tuple(Problem(row, "k", "source", "is gone", "missing file") for row in range(2, 40))
-    text = PrepareReport(n_rows=39, n_kept=1, problems=problems).summary(most=None)
+    findings = tuple(RowFinding("is gone", "missing file", row=row, key="k", column="source") for row in range(2, 40))
+    text = PrepareReport(n_rows=39, n_kept=1, findings=findings).summary(most=None)
     assert text.count("is gone") == 38
     assert "more" not in text
 
@@ -569,7 +571,7 @@ def test_a_column_without_a_single_file_costs_one_line_and_every_row_still_count
     with pytest.raises(ManifestError) as refused:
         _prepared(study, settings)
     report = check_cohort(study.manifest, settings, progress=False)
-    assert (report.n_rows, report.n_kept, len(report.problems)) == (20, 0, 40)
+    assert (report.n_rows, report.n_kept, len(report.findings)) == (20, 0, 40)
     assert report.counts_by_rule == {"missing file": 20, "empty source": 1}
     moved = study.folder / "moved"
     assert refused.value.args[0].splitlines()[1:] == [

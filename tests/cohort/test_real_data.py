@@ -58,7 +58,7 @@ def test_hippocampus_slices_come_with_their_spacing_and_volumes_are_refused(data
     checked = check_cohort(tmp_path / "manifest.csv", settings, progress=False)
     assert prepare_cohort(tmp_path / "manifest.csv", tmp_path / "out", settings, progress=False) == checked
     assert checked.n_kept == 8
-    assert [problem.rule for problem in checked.problems] == ["unreadable source"]
+    assert [finding.rule for finding in checked.findings] == ["unreadable source"]
     cohort = Cohort.open(tmp_path / "out")
     targets = cohort.read_targets()
     assert np.nanmin(targets) >= 1.0, "no voxel of the organ is thinner than one, and outside there is no value"

@@ -270,7 +270,7 @@ def test_a_value_changed_in_an_embedding_is_named(database):
     content[start + 2] ^= 0x10
     file.write_bytes(content)
     report = EmbeddingDatabase.open(database.path).verify()
-    assert not report.ok and "'S03/0'" in report.problems[0] and "checksum" in report.problems[0]
+    assert not report.ok and "'S03/0'" in report.findings[0] and "checksum" in report.findings[0]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "list", "version", "field"])

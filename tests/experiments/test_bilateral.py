@@ -65,7 +65,7 @@ def test_a_pair_is_the_left_file_and_the_mirrored_right_one_with_both_grades(
     knees = study.radiographs.read_knees(made_up)
     splits = knees.splits({"train": 0.6, "val": 0.2, "test": 0.2}, seed=0)
     manifest = read_manifest(study.radiographs.write_pairs(knees, splits, tmp_path / "pairs"))
-    assert manifest.problems == ()
+    assert manifest.findings == ()
     assert [row.subject for row in manifest.rows] == knees.people.tolist()
     for row, left, right in zip(manifest.rows, knees.grades_of("left"), knees.grades_of("right"), strict=True):
         files = [made_up / "oai_radiographs" / "images" / f"{row.subject}{side}.png" for side in "LR"]

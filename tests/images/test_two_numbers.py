@@ -20,6 +20,6 @@ def test_an_option_and_a_manifest_read_a_spacing_alike(tmp_path, text: str) -> N
     if text in GOOD:
         assert _pair("--target-spacing", text) == manifest.rows[0].spacing == (0.15, 0.15 if text == "0.15" else 0.2)
         return
-    assert [problem.column for problem in manifest.problems] == ["spacing"]
+    assert [finding.column for finding in manifest.findings] == ["spacing"]
     with pytest.raises(SettingsError, match="give one positive number, or two"):
         _pair("--target-spacing", text)

@@ -26,7 +26,7 @@ from mris.knee.segmentation import (
     LabelMap,
     Segmentation,
     cropped,
-    doubts,
+    findings_of,
     label_map,
     read_segmentation,
 )
@@ -68,7 +68,7 @@ def test_an_oblique_anisotropic_affine_is_kept(solids: Segmentation, tmp_path: P
     found = read(save(tmp_path / "oblique.nii.gz", solids.labels, turn @ solids.affine))
     assert found.affine == pytest.approx(turn @ solids.affine, abs=1e-4)
     assert found.spacing == pytest.approx(COARSE, abs=1e-5)
-    assert found.flags == ()
+    assert found.findings == ()
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
@@ -219,19 +219,19 @@ def test_a_missing_tissue_and_a_fragment_are_refused(
         read(save(tmp_path / "some.nii", labels, solids.affine))
 
 
-def test_a_gap_islands_a_straight_edge_and_a_cut_field_of_view_are_flagged(solids: Segmentation) -> None:
+def test_a_gap_islands_a_straight_edge_and_a_cut_field_of_view_are_warned_of(solids: Segmentation) -> None:
     gap, islands = solids.labels.copy(), solids.labels.copy()
     gap[12:14] = 0
     islands[::2, 0:9:2, 0:9:2] = TIBIAL_CARTILAGE
     cut = solids.labels[8:]
-    assert doubts(solids) == ()
-    assert any("2 empty sagittal slices" in flag for flag in doubts(replace(solids, labels=gap)))
-    assert any("tibial cartilage are islands" in flag for flag in doubts(replace(solids, labels=islands)))
+    assert findings_of(solids) == ()
+    assert any("2 empty sagittal slices" in str(found) for found in findings_of(replace(solids, labels=gap)))
+    assert any("tibial cartilage are islands" in str(found) for found in findings_of(replace(solids, labels=islands)))
     straight = np.where(
         (solids.labels == TIBIAL_CARTILAGE) & (np.arange(len(gap)) < 11)[:, None, None], 0, solids.labels
     )
-    assert any("straight edge" in flag for flag in doubts(replace(solids, labels=straight)))
-    assert any("border of the field of view" in flag for flag in doubts(replace(solids, labels=cut)))
+    assert any("straight edge" in str(found) for found in findings_of(replace(solids, labels=straight)))
+    assert any("border of the field of view" in str(found) for found in findings_of(replace(solids, labels=cut)))
 
 
 @settings(deadline=None, max_examples=20)

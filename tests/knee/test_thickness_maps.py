@@ -37,7 +37,7 @@ def plain(solids: CartilageAtlas) -> ThicknessMaps:
 def test_a_knee_of_known_thickness_gives_maps_of_that_thickness(plain: ThicknessMaps) -> None:
     assert np.nanmedian(plain.femoral) == pytest.approx(FEMORAL_MM, abs=0.1)
     assert np.nanmedian(plain.tibial) == pytest.approx(TIBIAL_MM, abs=0.1)
-    assert plain.flags == ()
+    assert plain.findings == ()
 
 
 def test_maps_have_values_just_where_the_atlas_has_pixels(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
@@ -92,12 +92,12 @@ def bare(segmentation: Segmentation, angles: tuple[float, float], x: tuple[float
 
 
 @pytest.mark.slow
-def test_a_trochlea_that_is_cut_off_is_flagged_as_a_limit_of_the_segmentation(dense: CartilageAtlas) -> None:
+def test_a_trochlea_that_is_cut_off_is_warned_of_as_a_limit_of_the_segmentation(dense: CartilageAtlas) -> None:
     maps = thickness_maps(dense, bare(knee(), (45.0, 180.0), (-30.0, 30.0)))
-    (flag,) = maps.flags
-    assert "at the edge of the trochlea: the segmentation may end early" in flag
+    (finding,) = maps.findings
+    assert "at the edge of the trochlea: the segmentation may end early" in str(finding)
     gap = trochlea_gap(maps.femoral, dense.femoral)
-    assert f"{gap:.0f} mm2" in flag
+    assert f"{gap:.0f} mm2" in str(finding)
     cut = np.radians(80 - 45) * (RADIUS + FEMORAL_MM) * sum(high - low for low, high in CONDYLES)
     assert 0.2 * cut < gap < cut  # the deformation stretches the cartilage over a good part of it
 
@@ -106,7 +106,7 @@ def test_a_trochlea_that_is_cut_off_is_flagged_as_a_limit_of_the_segmentation(de
 def test_bare_bone_where_weight_is_borne_is_no_limit_of_the_trochlea(dense: CartilageAtlas) -> None:
     maps = thickness_maps(dense, bare(knee(), (-45.0, 0.0), (4.0, 22.0)))  # to the rim of the condyle
     assert maps.denuded["femoral"] > 0.05
-    assert maps.flags == () and trochlea_gap(maps.femoral, dense.femoral) == 0.0
+    assert maps.findings == () and trochlea_gap(maps.femoral, dense.femoral) == 0.0
 
 
 def test_a_patch_across_the_border_of_the_trochlea_counts_where_most_of_it_lies(dense: CartilageAtlas) -> None:
@@ -123,12 +123,12 @@ def test_a_patch_across_the_border_of_the_trochlea_counts_where_most_of_it_lies(
 
 
 @pytest.mark.slow
-def test_what_left_the_field_of_view_is_nan_and_flagged(solids: CartilageAtlas) -> None:
+def test_what_left_the_field_of_view_is_nan_and_warned_of(solids: CartilageAtlas) -> None:
     whole = knee()
     n = int(0.62 * whole.labels.shape[1])
     maps = thickness_maps(solids, replace(whole, labels=whole.labels[:, :n].copy()))
     assert maps.coverage["femoral"] < 0.95
-    assert any("covers" in flag for flag in maps.flags)
+    assert any("covers" in found.reason for found in maps.findings)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_folder_of_maps_has_a_row_a_record_and_a_picture_for_each_knee(
     quick: list[Path], files: tuple[KneeFile, ...], plain: ThicknessMaps, tmp_path: Path
 ) -> None:
     report = write_thickness_maps(files, tmp_path / "maps", zib())
-    assert report.summary().startswith("3 of 3 knees have maps, 0 failed, 0 flagged")
+    assert report.summary().startswith("3 of 3 knees have maps, 0 failed, 0 with warnings")
     found = rows(tmp_path / "maps")
     assert [(row["subject"], row["timepoint"], row["side"]) for row in found] == [
         ("S1", "0", "left"), ("S1", "12", "left"), ("S2", "0", "right"),
@@ -203,7 +203,8 @@ def test_a_file_that_cannot_be_used_stops_or_is_left_out_and_said(
     assert "2 of 3 knees have maps, 1 failed" in report.summary()
     assert len(rows(tmp_path / "maps")) == 2
     written = json.loads((tmp_path / "maps" / "report.json").read_text())
-    assert (written["n_files"], written["n_maps"], list(written["failed"])) == (3, 2, ["S1_L_12m"])
+    assert (written["n_files"], written["n_maps"], list(written["findings"])) == (3, 2, ["S1_L_12m"])
+    assert [found["severity"] for found in written["findings"]["S1_L_12m"]] == ["error"]
 
 
 def test_maps_that_are_empty_are_no_success_and_are_made_again(
@@ -401,7 +402,7 @@ def test_a_real_knee_gives_maps_in_the_published_format_within_a_minute(
         assert np.array_equal(np.isnan(flat), np.isnan(published))
         assert 1.0 < np.nanmedian(flat) < 3.0
     assert sum(real_maps.seconds.values()) < 60
-    assert real_maps.flags == ()
+    assert real_maps.findings == ()
 
 
 @pytest.mark.data

@@ -14,7 +14,7 @@ from mris.cohort.exclusion import read_exclusions
 from mris.cohort.quality.check import QualityCheck, check_cohort_quality
 from mris.cohort.quality.map_measures import measure_map
 from mris.cohort.quality.map_quality import SCORES, MapQuality, judge_maps
-from mris.cohort.report import PrepareReport, Problem
+from mris.cohort.report import EXCLUDED, PrepareReport, RowFinding
 from mris.reporting.quality_figures import median_map, shades_of
 from mris.reporting.quality_page import QualityFiles, write_quality
 from mris.types import Targets
@@ -52,9 +52,9 @@ def check() -> QualityCheck:
 
 @pytest.fixture(scope="module")
 def written(check: QualityCheck, tmp_path_factory: pytest.TempPathFactory) -> QualityFiles:
-    excluded = Problem(2, "S99&/0", "key", "the list names 'S99&'", "excluded by list", "excluded")
-    damaged = Problem(4, "S98&/0", "target", "is no image", "unreadable target")
-    report = PrepareReport(n_rows=26, n_kept=24, problems=(excluded, damaged))
+    excluded = RowFinding("the list names 'S99&'", EXCLUDED, "note", row=2, key="S99&/0", column="key")
+    damaged = RowFinding("is no image", "unreadable target", row=4, key="S98&/0", column="target")
+    report = PrepareReport(n_rows=26, n_kept=24, findings=(excluded, damaged))
     return write_quality(check, tmp_path_factory.mktemp("quality") / "pages" / "maps.html", report)
 
 

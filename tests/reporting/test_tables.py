@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mris.evaluation.evaluate import Evaluation
+from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import WEIGHTED, Prevalence, Results
 from mris.reporting import tables
 from mris.reporting.tables import Cell, Table, markdown, number, percent, signed
@@ -44,6 +45,14 @@ def _scaled(results: Results, factor: float) -> Results:
     ]
     n = len(results.estimates)
     return replace(results, estimates=tuple(rows[:n]), differences=tuple(rows[n:]))
+
+
+def test_each_metric_has_one_column_under_its_title_and_unit(evaluation: Evaluation) -> None:
+    header = tables.error_table(evaluation.results, "combined").header
+    assert [name.split(" (")[0] for name in header[1:-1]] == [metric.title for metric in METRIC.values()]
+    assert [" (mm)" in name for name in header[1:-1]] == [metric.unit == "target" for metric in METRIC.values()]
+    compared = tables.difference_tables(evaluation.results)[0].header
+    assert len(compared) == 1 + sum(metric.compared for metric in METRIC.values())
 
 
 def test_errors_of_a_small_unit_show_three_figures_and_those_of_mm_three_decimals(evaluation: Evaluation) -> None:

@@ -1,5 +1,5 @@
 """Cohorts and encoders as those of the evaluation."""
 
-from tests.evaluation.conftest import encoder, knees, make_cohort
+from tests.evaluation.conftest import cohort_of, encoder, knees
 
-__all__ = ["encoder", "knees", "make_cohort"]
+__all__ = ["cohort_of", "encoder", "knees"]

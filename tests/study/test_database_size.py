@@ -196,12 +196,12 @@ def test_subsets_of_a_draw_are_nested_and_hold_whole_subjects(n_subjects: int, n
         assert set(subjects[::-1][one.rows]) == set(subjects[other.rows])
 
 
-def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_says_so(make_cohort, rng) -> None:
+def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_says_so(cohort_of, rng) -> None:
     targets = np.ones((6, 1, 8, 8), dtype=np.float32)
     for i in range(4):
         targets[i] = np.nan
         targets[i, 0, 2 * i : 2 * i + 2] = i  # each person of the database knows two rows of pixels
-    cohort = make_cohort(
+    cohort = cohort_of(
         rng.random((6, 1, 8, 8)),
         targets,
         subjects=list("abcdef"),
@@ -217,11 +217,11 @@ def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_sa
     assert curve.shown_regions == ("map",)
 
 
-def test_an_image_without_a_pixel_leaves_the_others_with_their_own_people(make_cohort, rng) -> None:
+def test_an_image_without_a_pixel_leaves_the_others_with_their_own_people(cohort_of, rng) -> None:
     """The interval of a curve draws people one by one; the first image, which has no pixel, shifts nobody's code."""
     targets = np.zeros((11, 1, 8, 8), dtype=np.float32)
     targets[3:] = np.array([np.nan, 1, 2, 4, 3, 5, 7, 8], dtype=np.float32).reshape(8, 1, 1, 1)
-    cohort = make_cohort(
+    cohort = cohort_of(
         rng.random((11, 1, 8, 8)),
         targets,
         subjects=["a", "b", "c", "d", "e", "f", "f", "g", "h", "i", "j"],

@@ -13,6 +13,7 @@ from mris.baselines.predictor import Baseline
 from mris.errors import ImageError, SettingsError
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
+from mris.images.header import Side
 from mris.images.read import read_image
 from mris.images.result_names import result_stems
 from mris.images.transforms import prepare_source
@@ -35,7 +36,7 @@ def predict_files(
     out_dir: str | Path,
     *,
     anatomy: Anatomy = ANY,
-    side: Literal["left", "right"] | None = None,
+    side: Side | None = None,
     spacing: tuple[float, float] | None = None,
     on_error: Literal["stop", "skip"] = "stop",
 ) -> Iterator[Prediction]:

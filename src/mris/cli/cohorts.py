@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import Quiet
+from mris.defaults import QC_THRESHOLD
 from mris.errors import CohortError, SettingsError
 from mris.images.two_numbers import two_numbers
 from mris.wording import counted
@@ -122,13 +123,13 @@ def check(
     ] = None,
     qc_threshold: Annotated[
         float, typer.Option(help="With --qc: flag a map from so many robust standard deviations on.")
-    ] = 6.0,
+    ] = QC_THRESHOLD,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Check a manifest and open every file it names, without writing anything but the pages of --qc.
 
-    All problems are listed, one line each (one for all files of a column, if none is there); the exit code is 2 if a
+    All findings are listed, one line each (one for all files of a column, if none is there); the exit code is 2 if a
     row cannot be used. With --qc the folder of a prepared cohort may be given, too.
 
     Example: mris check knees.csv --size 256 --mirror right --qc quality.html

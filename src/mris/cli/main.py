@@ -24,10 +24,9 @@ from mris.cli import (
     thickness,
     training,
 )
-from mris.errors import MrisError, remedy
+from mris.errors import EXIT_CODE, MrisError, remedy
 from mris.quiet import keep_to_ourselves
 
-EXIT_CODE = 2
 EXTRAS = {
     "train": ("torch", "lightning", "monai", "onnx", "safetensors", "tensorboard"),
     "dicom": ("highdicom", "dicomweb_client"),

@@ -7,6 +7,7 @@ import typer
 
 from mris.defaults import WeightRule
 from mris.errors import SettingsError
+from mris.images.header import Side
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ Temperature = Annotated[float | None, typer.Option(help="Of softmax or attention
 
 # Of commands that read images without a manifest.
 SourceFiles = Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")]
-SourceSide = Annotated[
-    Literal["left", "right"] | None, typer.Option(help="Side of the body, where the files do not say.")
-]
+SourceSide = Annotated[Side | None, typer.Option(help="Side of the body, where the files do not say.")]
 PixelSpacing = Annotated[float | None, typer.Option(min=1e-6, help="Pixel spacing (mm) where files state none.")]
 OnError = Annotated[
     Literal["stop", "skip"], typer.Option(help="Stop at a file that cannot be used, or say so and go on.")
@@ -76,14 +75,14 @@ def note_few_neighbors(
         typer.echo(f"note: k is {n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True)
 
 
-def joint_centers(right: str | None, left: str | None) -> dict[Literal["left", "right"], tuple[float, float]]:
+def joint_centers(right: str | None, left: str | None) -> dict[Side, tuple[float, float]]:
     """Read the centers that --right and --left give; a knee without one is left out.
 
     Example:
         >>> joint_centers("512,640", None)
         {'right': (512.0, 640.0)}
     """
-    centers: dict[Literal["left", "right"], tuple[float, float]] = {}
+    centers: dict[Side, tuple[float, float]] = {}
     if right is not None:
         centers["right"] = parse_center(right, "--right")
     if left is not None:

@@ -1,12 +1,14 @@
 """``mris radiograph``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mris.cli.options import LeftCenter, OnError, PixelSpacing, Quiet, RightCenter, joint_centers
 from mris.errors import ImageError, SettingsError
+from mris.images.header import Side
+from mris.knee.anatomy import REGION_MM
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -31,11 +33,9 @@ def radiograph(
     ] = None,
     right: RightCenter = None,
     left: LeftCenter = None,
-    side: Annotated[
-        Literal["left", "right"] | None, typer.Option(help="Side of plates that show one knee and do not say which.")
-    ] = None,
+    side: Annotated[Side | None, typer.Option(help="Side of plates that show one knee and do not say which.")] = None,
     spacing: PixelSpacing = None,
-    size_mm: Annotated[float, typer.Option(help="Edge of the square regions in mm.")] = 140.0,
+    size_mm: Annotated[float, typer.Option(help="Edge of the square regions in mm.")] = REGION_MM,
     size: Annotated[
         int | None,
         typer.Option(min=1, max=8192, help="Rows and columns of the written regions; as the plate by default."),

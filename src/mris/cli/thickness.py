@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from mris.cli.options import OnError, Quiet
 from mris.errors import SettingsError
+from mris.images.header import Side
 
 ATLAS_VARIABLE = "MRIS_ATLAS"
 
@@ -27,7 +28,7 @@ def thickness(
         str,
         typer.Option(help="oai_knees, oai_zib, or femur=1,femoral_cartilage=2,tibia=3,tibial_cartilage=4,ignore=5+6."),
     ] = "oai_knees",
-    side: Annotated[Literal["left", "right"] | None, typer.Option(help="Side of files whose names tell none.")] = None,
+    side: Annotated[Side | None, typer.Option(help="Side of files whose names tell none.")] = None,
     index: Annotated[Path | None, typer.Option(help="CSV with the columns file, subject, side, timepoint.")] = None,
     atlas: Annotated[
         Path | None,

@@ -6,12 +6,11 @@ from dataclasses import replace
 from itertools import islice
 
 from mris.cohort.pair import PreparedPair
-from mris.cohort.report import Problem
 from mris.wording import counted
 
 
 def of_equal_channels(pairs: Iterable[PreparedPair], n_channels: int | None, n_first: int) -> Iterator[PreparedPair]:
-    """Turn every source of another number of channels than the commonest into a problem.
+    """Turn every source of another number of channels than the commonest into a finding.
 
     Args:
         pairs: What was read, in the order of the rows.
@@ -19,7 +18,7 @@ def of_equal_channels(pairs: Iterable[PreparedPair], n_channels: int | None, n_f
         n_first: The first so many decide, since a preparation stores them before it reads the others.
 
     Yields:
-        Each pair, without its pixels where there is such a problem.
+        Each pair, without its pixels where there is such a finding.
     """
     left = iter(pairs)
     while n_channels is None and (first := list(islice(left, n_first))):
@@ -36,5 +35,5 @@ def _checked(pair: PreparedPair, n_channels: int | None) -> PreparedPair:
         f"has {counted(pair.source.shape[0], 'channel')}; the commonest number among the sources is {n_channels}, and "
         "all must have as many"
     )
-    problem = Problem(pair.row.row, pair.row.key, "source", reason, "other number of channels")
-    return replace(pair, source=None, target=None, problems=(*pair.problems, problem))
+    finding = pair.row.finding("source", reason, "other number of channels")
+    return replace(pair, source=None, target=None, findings=(*pair.findings, finding))

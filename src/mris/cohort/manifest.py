@@ -14,9 +14,19 @@ from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
 from mris.cohort.origin import ORIGIN_COLUMN, Origin, common_origin
-from mris.cohort.report import MALFORMED_ROW, MISSING_FILE, SHOWN, Problem, dropped_rows, listed, rows_with_errors
+from mris.cohort.report import (
+    EXCLUDED,
+    MALFORMED_ROW,
+    MISSING_FILE,
+    SHOWN,
+    RowFinding,
+    dropped_rows,
+    listed,
+    rows_with_errors,
+)
 from mris.cohort.split import leaking_subjects
 from mris.errors import ManifestError, SubjectLeakError
+from mris.finding import Severity
 from mris.images.two_numbers import two_numbers
 from mris.wording import counted
 
@@ -56,6 +66,10 @@ class ManifestRow:
     center: tuple[float, float] | None
     labels: tuple[Label, ...]
 
+    def finding(self, column: str, reason: str, rule: str, severity: Severity = "error") -> RowFinding:
+        """Say what was found in a cell of this row; see `RowFinding`."""
+        return RowFinding(reason, rule, severity, row=self.row, key=self.key, column=column)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -65,7 +79,7 @@ class Manifest:
         path: Its file.
         sha256: SHA-256 (hex) of the file's bytes.
         all_rows: Every row of the file, in its order, sound or not.
-        problems: What is wrong with rows, in the file's order.
+        findings: What was found in rows, in the file's order.
         regions: Target regions in the order of the columns; the region of a bare `target` column is "target".
         labels: Names of the label columns and their types.
         has_side: Whether there is a `side` column with values.
@@ -76,7 +90,7 @@ class Manifest:
     path: Path
     sha256: str
     all_rows: tuple[ManifestRow, ...]
-    problems: tuple[Problem, ...]
+    findings: tuple[RowFinding, ...]
     regions: tuple[str, ...]
     labels: dict[str, LabelKind]
     has_side: bool
@@ -91,26 +105,26 @@ class Manifest:
     @property
     def rows(self) -> tuple[ManifestRow, ...]:
         """The sound rows, in the file's order."""
-        dropped = dropped_rows(self.problems)
+        dropped = dropped_rows(self.findings)
         return tuple(row for row in self.all_rows if row.row not in dropped)
 
     @property
     def excluded_rows(self) -> tuple[ManifestRow, ...]:
         """The rows that a list leaves out, in the file's order; nothing is known of their files."""
-        excluded = {problem.row for problem in self.problems if problem.severity == "excluded"}
+        excluded = {finding.row for finding in self.findings if finding.excludes}
         return tuple(row for row in self.all_rows if row.row in excluded)
 
     def require_sound(self) -> None:
-        """Refuse the manifest if any row has a problem that is not left out anyway.
+        """Refuse the manifest if any row that is not left out anyway has a finding of severity "error".
 
         Raises:
             SubjectLeakError: A subject is in two splits (and nothing else is wrong).
-            ManifestError: Lists all problems (see `listed`; the first twenty in full).
+            ManifestError: Lists all findings (see `listed`; the first twenty in full).
         """
         if not self._errors:
             return
         head, *lines = self.faults()
-        kind = SubjectLeakError if all(problem.rule == _LEAK for problem in self._errors) else ManifestError
+        kind = SubjectLeakError if all(finding.rule == _LEAK for finding in self._errors) else ManifestError
         raise kind("\n  ".join([f"{self.path}: {head}; mend them, or use --on-error skip", *lines]))
 
     def faults(self, most: int | None = SHOWN) -> list[str]:
@@ -123,12 +137,11 @@ class Manifest:
         return [head, *listed(self._errors, most, n_rows=looked_at)]
 
     @property
-    def _errors(self) -> list[Problem]:
-        return [problem for problem in self.problems if problem.severity == "error"]
+    def _errors(self) -> list[RowFinding]:
+        return [finding for finding in self.findings if finding.severity == "error"]
 
 
 _LEAK = "subject in two splits"
-_EXCLUDED = "excluded by list"
 
 
 def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
@@ -146,7 +159,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
             fault of its own; it takes part in no check of others.
 
     Returns:
-        Sound rows and problems. A second row with the same key is a problem, the first is kept; a subject in two
+        Sound rows and findings. A second row with the same key is an error, the first is kept; a subject in two
         splits loses all its rows.
 
     Raises:
@@ -165,7 +178,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     filled = (*_REQUIRED, *target_columns, *(["split"] if has_split else []))
     columns = {name: cells.text(name) for name in (*_REQUIRED, *_OPTIONAL, *target_columns)}
     reader = _RowReader(str(file.resolve().parent), cells, columns, target_columns, has_side, filled)
-    problems: list[Problem] = []
+    findings: list[RowFinding] = []
     rows: list[ManifestRow] = []
     names, used = frozenset(exclude), set[str]()
     for index in range(len(cells)):
@@ -173,21 +186,21 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
         rows.append(row)
         name = excluding_name(row.key, names)
         if name is None:
-            problems += found
+            findings += found
         else:
             used.add(name)
-            problems.append(Problem(row.row, row.key, "key", f"the list names {name!r}", _EXCLUDED, "excluded"))
+            findings.append(row.finding("key", f"left out, as the list names {name!r}", EXCLUDED, "note"))
     require_matches(exclude, used, (row.key for row in rows), file)
-    excluded = {problem.row for problem in problems if problem.severity == "excluded"}
-    problems += _misspelled([row for row in rows if row.row not in excluded])
-    dropped = dropped_rows(problems)
-    problems += _duplicates([row for row in rows if row.row not in dropped])
-    problems += _leaks([row for row in rows if row.subject and row.split and row.row not in excluded])
+    excluded = {finding.row for finding in findings if finding.excludes}
+    findings += _misspelled([row for row in rows if row.row not in excluded])
+    dropped = dropped_rows(findings)
+    findings += _duplicates([row for row in rows if row.row not in dropped])
+    findings += _leaks([row for row in rows if row.subject and row.split and row.row not in excluded])
     return Manifest(
         path=file,
         sha256=cells.sha256,
         all_rows=tuple(rows),
-        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         regions=regions,
         labels=kinds,
         has_side=has_side,
@@ -198,7 +211,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
 
 @dataclass(frozen=True)
 class _RowReader:
-    """Turns the cells of one row into a `ManifestRow` and the problems it shows."""
+    """Turns the cells of one row into a `ManifestRow` and the findings it shows."""
 
     folder: str
     cells: ManifestCells
@@ -207,7 +220,7 @@ class _RowReader:
     has_side: bool
     filled_columns: tuple[str, ...]
 
-    def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[Problem]]:
+    def read(self, index: int, labels: tuple[Label, ...]) -> tuple[ManifestRow, list[RowFinding]]:
         text = {name: column[index] for name, column in self.columns.items()}
         text |= {name: normal_form(text[name]) for name in ("subject", "timepoint", "side", "split")}
         side = _SIDES.get(text["side"].lower(), text["side"])
@@ -226,14 +239,14 @@ class _RowReader:
             center=None,
             labels=labels,
         )
-        problems: list[Problem] = []
+        findings: list[RowFinding] = []
 
         def report(column: str, reason: str, rule: str) -> None:
-            problems.append(Problem(row.row, row.key, column, reason, rule))
+            findings.append(row.finding(column, reason, rule))
 
         if self.cells.damage[index]:
             report("(row)", self.cells.damage[index], MALFORMED_ROW)
-            return row, problems
+            return row, findings
         for name in self.filled_columns:
             if not text[name]:
                 report(name, "the cell is empty; every row needs a value", f"empty {name}")
@@ -249,14 +262,14 @@ class _RowReader:
             if located.path and not located.found:
                 report(name, f"there is no file {located.path}", MISSING_FILE)
         if not (text["spacing"] or text["center_row"] or text["center_col"]):
-            return row, problems
+            return row, findings
         try:
             row = replace(
                 row, spacing=_spacing(text["spacing"]), center=_center(text["center_row"], text["center_col"])
             )
         except ValueError as error:
             report("spacing" if "spacing" in str(error) else "center_row", str(error), "bad number")
-        return row, problems
+        return row, findings
 
 
 def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -315,36 +328,30 @@ def _check_label_names(file: Path, names: Sequence[str]) -> None:
         taken[column] = name
 
 
-def _misspelled(rows: Sequence[ManifestRow]) -> list[Problem]:
+def _misspelled(rows: Sequence[ManifestRow]) -> list[RowFinding]:
     faults = subject_faults(row.subject for row in rows)
-    return [
-        Problem(row.row, row.key, "subject", faults[row.subject], "doubtful subject")
-        for row in rows
-        if row.subject in faults
-    ]
+    return [row.finding("subject", faults[row.subject], "doubtful subject") for row in rows if row.subject in faults]
 
 
-def _duplicates(rows: Sequence[ManifestRow]) -> list[Problem]:
+def _duplicates(rows: Sequence[ManifestRow]) -> list[RowFinding]:
     first: dict[str, ManifestRow] = {}
     found = []
     for row in rows:
         earlier = first.setdefault(row.key, row)
         if earlier is not row:
             reason = f"the same subject, timepoint and side as row {earlier.row}; a pair stands once"
-            found.append(Problem(row.row, row.key, "subject", reason, "duplicate key"))
+            found.append(row.finding("subject", reason, "duplicate key"))
     return found
 
 
-def _leaks(rows: Sequence[ManifestRow]) -> list[Problem]:
+def _leaks(rows: Sequence[ManifestRow]) -> list[RowFinding]:
     leaks = leaking_subjects([row.subject for row in rows], [row.split for row in rows])
     rows_of: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
         if row.subject in leaks:
             rows_of[row.subject].append(row)
     return [
-        Problem(
-            row.row,
-            row.key,
+        row.finding(
             "split",
             f"subject {subject} is in {' and '.join(map(repr, leaks[subject]))}; give each subject one split",
             _LEAK,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.origin import Origin
-from mris.cohort.report import Problem
+from mris.cohort.report import RowFinding
 from mris.cohort.split import DEFAULT_FRACTIONS
 from mris.errors import ImageError, SettingsError
 from mris.images.admission import ANY, admit
@@ -112,10 +112,10 @@ class PreparedPair:
 
     Attributes:
         row: The row.
-        source: Shape (c, h, w), in [0, 1]; None where a problem of severity "error" stands in the way.
+        source: Shape (c, h, w), in [0, 1]; None where a finding of severity "error" stands in the way.
         target: Shape (r, h, w), NaN where there is no value; None likewise.
         target_spacing: Row and column spacing in mm of the stored target, NaN where no file says.
-        problems: What was found.
+        findings: What was found.
         file_sizes: Rows and columns of each target's file, in the order of the regions; empty without a target.
         extent_mm: Height and width of the source's file in mm, None where its spacing is unknown.
         constant: Whether each stored target has one value throughout, in the order of the regions.
@@ -126,7 +126,7 @@ class PreparedPair:
     source: Float16[np.ndarray, "c h w"] | None
     target: Float16[np.ndarray, "r h w"] | None
     target_spacing: tuple[float, float]
-    problems: tuple[Problem, ...]
+    findings: tuple[RowFinding, ...]
     file_sizes: tuple[tuple[int, int], ...] = ()
     extent_mm: Extent | None = None
     constant: tuple[bool, ...] = ()
@@ -135,7 +135,7 @@ class PreparedPair:
     @property
     def failed(self) -> bool:
         """Whether the row cannot be kept."""
-        return any(problem.severity == "error" for problem in self.problems)
+        return any(finding.severity == "error" for finding in self.findings)
 
 
 def read_pairs(
@@ -157,7 +157,7 @@ def read_pairs(
 
 
 def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSettings) -> PreparedPair:
-    """Read and prepare the files of one row; what is wrong with them becomes problems, not exceptions.
+    """Read and prepare the files of one row; what is wrong with them becomes findings, not exceptions.
 
     Args:
         row: A sound row.
@@ -165,13 +165,13 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         settings: What to do.
 
     Returns:
-        Pixels and problems.
+        Pixels and findings.
     """
-    problems: list[Problem] = []
-    source = _read_source(row, settings, problems)
-    targets = _read_targets(row, regions, settings, problems)
+    findings: list[RowFinding] = []
+    source = _read_source(row, settings, findings)
+    targets = _read_targets(row, regions, settings, findings)
     if source is None or any(target is None for target in targets):
-        return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
+        return PreparedPair(row, None, None, _NO_SPACING, tuple(findings))
     whole = [target for target in targets if target is not None]
     synthetic = source.synthetic or any(target.synthetic for target in whole)
     if synthetic and settings.origin == "real":
@@ -179,20 +179,20 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
             "a header says that no patient is shown (SyntheticData), and the manifest or --real that images are of "
             "people; mend one of them"
         )
-        problems.append(Problem(row.row, row.key, "source", reason, "origins disagree"))
-        return PreparedPair(row, None, None, _NO_SPACING, tuple(problems))
+        findings.append(row.finding("source", reason, "origins disagree"))
+        return PreparedPair(row, None, None, _NO_SPACING, tuple(findings))
     stacked = np.stack([target.pixels for target in whole]).astype(np.float16)
     spacings = {target.spacing for target in whole}
     if len(spacings) > 1:
         reason = f"the regions have different pixel sizes in mm ({sorted(spacings)}); none is recorded for this pair"
-        problems.append(Problem(row.row, row.key, "target", reason, "pixel sizes differ", "note"))
+        findings.append(row.finding("target", reason, "pixel sizes differ", "note"))
     spacing = spacings.pop() if len(spacings) == 1 else _NO_SPACING
     return PreparedPair(
         row=row,
         source=source.pixels.astype(np.float16),
         target=stacked,
         target_spacing=spacing,
-        problems=tuple(problems),
+        findings=tuple(findings),
         file_sizes=tuple(target.file_size for target in whole),
         extent_mm=source.extent_mm,
         constant=tuple(bool(np.nanmin(target) == np.nanmax(target)) for target in stacked),
@@ -239,49 +239,48 @@ class _Target(NamedTuple):
     synthetic: bool
 
 
-def _read_source(row: ManifestRow, settings: PrepareSettings, problems: list[Problem]) -> _Source | None:
-    image = _opened(row, row.source, "source", problems)
+def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[RowFinding]) -> _Source | None:
+    image = _opened(row, row.source, "source", findings)
     if image is None:
         return None
     if row.side and image.laterality and row.side != image.laterality:
         reason = f"the file says {image.laterality}, the manifest says {row.side}; the manifest is believed"
-        problems.append(Problem(row.row, row.key, "side", reason, "sides disagree", "note"))
+        findings.append(row.finding("side", reason, "sides disagree", "note"))
     image = image.corrected(spacing=row.spacing, side=cast(Side, row.side) if row.side else None)
     try:
         admitted = admit(image, settings.source, anatomy=settings.anatomy, center=row.center)
     except ImageError as error:
-        problems.append(Problem(row.row, row.key, "source", str(error), "source does not fit"))
+        findings.append(row.finding("source", str(error), "source does not fit"))
         return None
-    problems += [
-        Problem(row.row, row.key, "source", f"image {image.origin}: {note}", "doubtful header", "note")
-        for note in admitted.notes
+    findings += [
+        row.finding("source", f"image {image.origin}: {note}", "doubtful header", "note") for note in admitted.notes
     ]
     try:
         pixels = prepare_source(image, settings.source, side=admitted.side, center=row.center)
     except ImageError as error:
-        problems.append(Problem(row.row, row.key, "source", str(error), "source cannot be prepared"))
+        findings.append(row.finding("source", str(error), "source cannot be prepared"))
         return None
     return _Source(pixels, extent_of(image), image.header.synthetic)
 
 
 def _read_targets(
-    row: ManifestRow, regions: Sequence[str], settings: PrepareSettings, problems: list[Problem]
+    row: ManifestRow, regions: Sequence[str], settings: PrepareSettings, findings: list[RowFinding]
 ) -> list[_Target | None]:
     return [
-        _read_target(row, path, column, settings, problems)
+        _read_target(row, path, column, settings, findings)
         for path, column in zip(row.targets, target_columns(regions), strict=True)
     ]
 
 
 def _read_target(
-    row: ManifestRow, path: str, column: str, settings: PrepareSettings, problems: list[Problem]
+    row: ManifestRow, path: str, column: str, settings: PrepareSettings, findings: list[RowFinding]
 ) -> _Target | None:
-    image = _opened(row, path, column, problems)
+    image = _opened(row, path, column, findings)
     if image is None:
         return None
 
     def fail(reason: str, rule: str) -> None:
-        problems.append(Problem(row.row, row.key, column, f"image {image.origin}: {reason}", rule))
+        findings.append(row.finding(column, f"image {image.origin}: {reason}", rule))
 
     if image.n_channels != 1:
         fail(f"has {image.n_channels} channels; a target file holds one region (one column each)", "many channels")
@@ -302,7 +301,7 @@ def _read_target(
         return None
     if largest == 0:
         reason = f"image {image.origin}: every value is 0"
-        problems.append(Problem(row.row, row.key, column, reason, "all zero", "note"))
+        findings.append(row.finding(column, reason, "all zero", "note"))
     if settings.mirror_targets and (row.side or image.laterality) in settings.source.mirror_sides:
         target = mirror(target)
     spacing = image.spacing or settings.target_spacing
@@ -310,14 +309,14 @@ def _read_target(
     return _Target(target, stored, image.size, image.header.synthetic)
 
 
-def _opened(row: ManifestRow, path: str, column: str, problems: list[Problem]) -> Image | None:
+def _opened(row: ManifestRow, path: str, column: str, findings: list[RowFinding]) -> Image | None:
     try:
         return read_image(path)
     except ImageError as error:
-        problems.append(Problem(row.row, row.key, column, str(error), f"unreadable {column}"))
+        findings.append(row.finding(column, str(error), f"unreadable {column}"))
     except MemoryError:
         reason = f"image {path}: does not fit into memory; reduce it, or use fewer workers"
-        problems.append(Problem(row.row, row.key, column, reason, "out of memory"))
+        findings.append(row.finding(column, reason, "out of memory"))
     return None
 
 

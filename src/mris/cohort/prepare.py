@@ -22,7 +22,7 @@ from mris.cohort.pair import PreparedPair, target_columns
 from mris.cohort.pair import PrepareSettings as PrepareSettings
 from mris.cohort.plan import Plan, make_plan
 from mris.cohort.report import PrepareReport as PrepareReport
-from mris.cohort.report import Problem as Problem
+from mris.cohort.report import RowFinding as RowFinding
 from mris.cohort.report import listed, read_report, rows_with_errors
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs
@@ -50,8 +50,7 @@ def prepare_cohort(
 
     The table grows in atomic appends and the header comes last. Interrupted in any way (Ctrl-C, kill -9, a full
     disk), the same call resumes where it stopped and gives the same table as an uninterrupted one; files are taken
-    as unchanged in between. Processes are started by spawn: in a script, call it under ``if __name__ ==
-    "__main__":``.
+    as unchanged in between.
 
     Args:
         manifest_path: A CSV or Parquet file, see `read_manifest`.
@@ -90,10 +89,10 @@ def prepare_cohort(
             work_folder.claim(folder, overwrite=True)
             earlier = None
         if earlier is None:
-            work_folder.start(folder, assignment, manifest.problems)
+            work_folder.start(folder, assignment, manifest.findings)
         else:
             _require_same(folder, assignment, earlier[0])
-            manifest = replace(manifest, problems=earlier[1])
+            manifest = replace(manifest, findings=earlier[1])
         plan = _checked_plan(manifest, settings)
         work = _Work(folder, plan, replace(settings, origin=plan.origin), writer)
         work.resume()
@@ -113,7 +112,7 @@ def check_cohort(
 
     Args:
         manifest_path: A CSV or Parquet file.
-        settings: What `prepare_cohort` would be given; `on_error` does not matter, all problems are reported.
+        settings: What `prepare_cohort` would be given; `on_error` does not matter, all findings are reported.
         progress: Show a progress bar on standard error.
         watch: Is given every pair that would be kept, with its pixels, in the order of the rows.
 
@@ -127,36 +126,36 @@ def check_cohort(
     """
     manifest = read_manifest(manifest_path, settings.exclude)
     if not manifest.rows:
-        return _report(manifest, [], [], manifest.problems, ())
+        return _report(manifest, [], [], manifest.findings, ())
     try:
         plan = make_plan(manifest, settings)
     except TooFewSubjectsError as error:
         # The files first: who adds subjects should not learn of the next fault only then.
-        found = replace(manifest, problems=_by_row(_opened(manifest, settings, progress, watch).problems))
+        found = replace(manifest, findings=_by_row(_opened(manifest, settings, progress, watch).findings))
         raise TooFewSubjectsError("\n  ".join([str(error).split("\n")[0], *found.faults(most=None)])) from error
     opened = _opened(manifest, replace(settings, origin=plan.origin), progress, watch)
     splits = [plan.splits[row.row] for row in opened.kept]
     notes = _notes(plan, settings, splits, opened.sizes)
-    return _report(manifest, [row.subject for row in opened.kept], splits, opened.problems, notes)
+    return _report(manifest, [row.subject for row in opened.kept], splits, opened.findings, notes)
 
 
 class _Opened(NamedTuple):
-    """What a check finds in the files of a manifest; the problems of its rows are among those."""
+    """What a check finds in the files of a manifest; the findings of its rows are among those."""
 
     kept: list[ManifestRow]
     sizes: list[FileSizes]
-    problems: list[Problem]
+    findings: list[RowFinding]
 
 
 def _opened(
     manifest: Manifest, settings: PrepareSettings, progress: bool, watch: Callable[[PreparedPair], None] | None
 ) -> _Opened:
-    found = _Opened([], [], list(manifest.problems))
+    found = _Opened([], [], list(manifest.findings))
     with _bar("Checking pairs", len(manifest.rows), progress) as advance:
         pairs = prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None)
         n_first = _rows_per_append(settings, len(manifest.regions))
         for pair in of_equal_channels(_advancing(pairs, advance), None, n_first):
-            found.problems.extend(pair.problems)
+            found.findings.extend(pair.findings)
             if pair.source is not None:
                 found.kept.append(pair.row)
                 found.sizes.append(FileSizes.of(pair))
@@ -175,9 +174,9 @@ class _Work:
     writer: PairWriter
     last_row: int = 0
     n_channels: int | None = None
-    problems: list[Problem] = field(default_factory=list)
+    findings: list[RowFinding] = field(default_factory=list)
     waiting: list[PreparedPair] = field(default_factory=list)
-    found: list[Problem] = field(default_factory=list)
+    found: list[RowFinding] = field(default_factory=list)
     sizes: list[FileSizes] = field(default_factory=list)
 
     def resume(self) -> None:
@@ -185,9 +184,9 @@ class _Work:
         done = self.writer.rows_done().tolist() if self.writer.exists() else []
         self.last_row = done[-1] if done else 0
         self.n_channels = self.writer.n_channels(self.settings.source.size)
-        self.problems = work_folder.keep_problems(self.folder, self.last_row)
+        self.findings = work_folder.keep_findings(self.folder, self.last_row)
         self.sizes = work_folder.keep_sizes(self.folder, self.last_row)
-        dropped = rows_with_errors(self.problems)
+        dropped = rows_with_errors(self.findings)
         decided = [row.row for row in self.plan.manifest.rows if row.row <= self.last_row and row.row not in dropped]
         if decided != done:
             raise CohortError(
@@ -205,7 +204,7 @@ class _Work:
             since_append = 0
             n_first = _rows_per_append(self.settings, len(self.plan.manifest.regions))
             for pair in of_equal_channels(_advancing(pairs, advance), self.n_channels, n_first):
-                self.found += pair.problems
+                self.found += pair.findings
                 if pair.source is not None and pair.target is not None:
                     self.n_channels = pair.source.shape[0]
                     self.waiting.append(pair)
@@ -218,14 +217,14 @@ class _Work:
     def finish(self) -> PrepareReport:
         """Write what describes the whole, the header last."""
         if not self.writer.exists():
-            raise CohortError("\n  ".join(["no pair is left to make a cohort of", *listed(self._all_problems())]))
+            raise CohortError("\n  ".join(["no pair is left to make a cohort of", *listed(self._all_findings())]))
         self.writer.tidy()
         splits = self.writer.splits()
         shape = (len(self.plan.manifest.regions), *self.settings.target_size)
         mask = self.writer.valid_pixels("train" if "train" in splits else None).reshape(shape)
         write_npz(self.folder / ATLAS_MASK_FILE, mask=mask)
         notes = _notes(self.plan, self.settings, splits, self.sizes)
-        report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_problems(), notes)
+        report = _report(self.plan.manifest, self.writer.subjects(), splits, self._all_findings(), notes)
         write_json(self.folder / REPORT_FILE, report)
         write_json(self.folder / HEADER_FILE, self._header(len(splits)))
         work_folder.tidy(self.folder)
@@ -233,25 +232,25 @@ class _Work:
         return report
 
     def _append(self) -> None:
-        errors = [problem for problem in self.found if problem.severity == "error"]
+        errors = [finding for finding in self.found if finding.severity == "error"]
         if errors and self.settings.on_error == "stop":
             head = f"{self.plan.manifest.path}: files cannot be used; mend them, or use --on-error skip"
             raise CohortError("\n  ".join([head, *listed(errors)]))
         sizes = [FileSizes.of(pair) for pair in self.waiting]
         # These first: once a row is in the table, all before it must be accounted for.
-        work_folder.add_problems(self.folder, self.found)
+        work_folder.add_findings(self.folder, self.found)
         work_folder.add_sizes(self.folder, sizes)
         if self.waiting:
             self.writer.append(self.waiting, [self.plan.splits[pair.row.row] for pair in self.waiting])
-        self.problems += self.found
+        self.findings += self.found
         self.sizes += sizes
         self.found, self.waiting = [], []
 
     def _rows_per_append(self) -> int:
         return _rows_per_append(self.settings, len(self.plan.manifest.regions), self.n_channels or 1)
 
-    def _all_problems(self) -> tuple[Problem, ...]:
-        return _by_row([*self.plan.manifest.problems, *self.problems])
+    def _all_findings(self) -> tuple[RowFinding, ...]:
+        return _by_row([*self.plan.manifest.findings, *self.findings])
 
     def _source(self) -> SourcePreparation:
         """How sources were prepared and, where they are whole, how many mm all of them show."""
@@ -315,22 +314,22 @@ def _rows_per_append(settings: PrepareSettings, n_regions: int, n_channels: int 
     return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
 
 
-def _by_row(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(sorted(problems, key=lambda problem: problem.row))
+def _by_row(findings: Iterable[RowFinding]) -> tuple[RowFinding, ...]:
+    return tuple(sorted(findings, key=lambda finding: finding.row))
 
 
 def _report(
     manifest: Manifest,
     subjects: Sequence[str],
     splits: Sequence[str],
-    problems: Iterable[Problem],
+    findings: Iterable[RowFinding],
     notes: tuple[str, ...],
 ) -> PrepareReport:
     people = Counter(split for _, split in set(zip(subjects, splits, strict=True)))
     return PrepareReport(
         n_rows=manifest.n_rows,
         n_kept=len(splits),
-        problems=_by_row(problems),
+        findings=_by_row(findings),
         rows_by_split=dict(sorted(Counter(splits).items())),
         subjects_by_split=dict(sorted(people.items())),
         notes=notes,

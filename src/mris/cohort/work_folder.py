@@ -1,4 +1,4 @@
-"""The folder of a cohort while it is being prepared: what was asked, which problems were found, who is writing."""
+"""The folder of a cohort while it is being prepared: what was asked, which findings were found, who is writing."""
 
 import contextlib
 import hashlib
@@ -15,19 +15,19 @@ from pydantic import TypeAdapter
 from mris.cohort.file_sizes import FileSizes
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
 from mris.cohort.pair import PrepareSettings
-from mris.cohort.report import Problem
+from mris.cohort.report import RowFinding
 from mris.errors import CohortError, OutputError
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
 from mris.reading import LARGEST_LIST, parse_json, read_bytes
 from mris.records import Record, read_record
 
-PROBLEMS_FILE = "problems.jsonl"
+FINDINGS_FILE = "findings.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
 LOCK_FILE = ".lock"
-_LINES_FILES = (PROBLEMS_FILE, SIZES_FILE)
+_LINES_FILES = (FINDINGS_FILE, SIZES_FILE)
 _OURS = frozenset({HEADER_FILE, PROGRESS_FILE, REPORT_FILE, *_LINES_FILES, ATLAS_MASK_FILE, TABLE_FILE, LOCK_FILE})
 _HALF_WRITTEN = frozenset(temporary_sibling(Path(name)).name for name in _OURS)
-_Line = TypeVar("_Line", Problem, FileSizes)
+_Line = TypeVar("_Line", RowFinding, FileSizes)
 
 
 class Assignment(Record):
@@ -70,10 +70,10 @@ def assignment_of(manifest_path: Path, settings: PrepareSettings) -> Assignment:
 
 
 class _Begun(Record):
-    """What is written before the first pair: the assignment, and the problems of the manifest."""
+    """What is written before the first pair: the assignment, and the findings of the manifest."""
 
     assignment: Assignment
-    manifest_problems: tuple[Problem, ...]
+    manifest_findings: tuple[RowFinding, ...]
 
 
 @contextlib.contextmanager
@@ -134,16 +134,16 @@ def claim(folder: Path, overwrite: bool) -> None:
         _clear(folder)
 
 
-def start(folder: Path, assignment: Assignment, problems: Sequence[Problem]) -> None:
-    """Write down the assignment and the problems of the manifest, before the first pair.
+def start(folder: Path, assignment: Assignment, findings: Sequence[RowFinding]) -> None:
+    """Write down the assignment and the findings of the manifest, before the first pair.
 
     Raises:
         OutputError: The disk is full or refuses.
     """
-    write_json(folder / PROGRESS_FILE, _Begun(assignment=assignment, manifest_problems=tuple(problems)))
+    write_json(folder / PROGRESS_FILE, _Begun(assignment=assignment, manifest_findings=tuple(findings)))
 
 
-def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
+def earlier_work(folder: Path) -> tuple[Assignment, tuple[RowFinding, ...]] | None:
     """Read what `start` wrote; None in a fresh folder.
 
     Raises:
@@ -153,21 +153,21 @@ def earlier_work(folder: Path) -> tuple[Assignment, tuple[Problem, ...]] | None:
     if not path.is_file():
         return None
     begun = read_record(path, _Begun, CohortError, "choose another OUT or use --overwrite", most=LARGEST_LIST)
-    return begun.assignment, begun.manifest_problems
+    return begun.assignment, begun.manifest_findings
 
 
-def add_problems(folder: Path, problems: Sequence[Problem]) -> None:
-    """Append problems of files, and wait until they are on the disk.
+def add_findings(folder: Path, findings: Sequence[RowFinding]) -> None:
+    """Append findings of files, and wait until they are on the disk.
 
     Raises:
         OutputError: The disk is full or refuses.
     """
-    _add_lines(folder / PROBLEMS_FILE, [asdict(problem) for problem in problems])
+    _add_lines(folder / FINDINGS_FILE, [asdict(finding) for finding in findings])
 
 
-def keep_problems(folder: Path, last_row: int) -> list[Problem]:
-    """Forget the problems of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / PROBLEMS_FILE, last_row, Problem)
+def keep_findings(folder: Path, last_row: int) -> list[RowFinding]:
+    """Forget the findings of rows after `last_row`, which will be read again, and give the others."""
+    return _keep_lines(folder / FINDINGS_FILE, last_row, RowFinding)
 
 
 def add_sizes(folder: Path, found: Sequence[FileSizes]) -> None:

@@ -1,4 +1,4 @@
-"""Pairs read by several processes, handed back in the manifest's order."""
+"""Work done by several processes, handed back in order; the pairs of a manifest read so."""
 
 import contextlib
 import itertools
@@ -6,20 +6,28 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.process import parent_process
+from types import ModuleType
 from typing import ParamSpec, TypeVar
+
+from rich.console import Console
+from rich.progress import track
 
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, PrepareSettings, read_pairs
-from mris.errors import CohortError, OutputError, remedy
+from mris.errors import CohortError, MrisError, OutputError, remedy
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_HIDING = threading.Lock()
 _ROWS_PER_TASK = 8
 _ROWS_WORTH_A_WORKER = 32  # to start a process costs as much as to read some dozen images
 
@@ -42,34 +50,58 @@ def prepared_pairs(
         CohortError: A process died.
     """
     tasks = [rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK)]
-    workers = min(settings.workers or _worth(len(rows)), max(len(tasks), 1))
-    if workers == 1:
-        for task in tasks:
-            yield from read_pairs(task, regions, settings, keep_pixels)
+    read = partial(read_pairs, regions=regions, settings=settings, keep_pixels=keep_pixels)
+    workers = settings.workers or max(1, min(n_cores(), len(rows) // _ROWS_WORTH_A_WORKER))
+    for pairs in in_processes(read, tasks, workers, CohortError, "reads images"):
+        yield from pairs
+
+
+def in_processes(
+    work: Callable[[_Item], _T], items: Sequence[_Item], workers: int, error: type[MrisError], doing: str
+) -> Generator[_T, None, None]:
+    """Do some work on every item with several processes, or in this one where one is enough.
+
+    Args:
+        work: Pickled for each process: a function of a module, not of the user's script.
+        items: Each is handed to one process.
+        workers: Processes, at least 1.
+        error: What is raised if a process dies.
+        doing: What the processes do, for its message, such as "reads images".
+
+    Yields:
+        One result an item, in their order; only some more than are asked for are worked on.
+
+    Raises:
+        MrisError: `error`: a process died.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
+        yield from map(work, items)
         return
-    pool = WorkerPool(workers)
+    pool, pending = WorkerPool(workers), iter(items)
     try:
-        waiting: deque[Future[list[PreparedPair]]] = deque()
-        pending = iter(tasks)
-        for task in itertools.islice(pending, 2 * workers):
-            waiting.append(pool.submit(read_pairs, task, regions, settings, keep_pixels))
+        waiting = deque(pool.submit(work, item) for item in itertools.islice(pending, 2 * workers))
         while waiting:
             done = waiting.popleft().result()
-            for task in itertools.islice(pending, 1):
-                waiting.append(pool.submit(read_pairs, task, regions, settings, keep_pixels))
-            yield from done
-    except BrokenProcessPool as error:
-        raise CohortError(
-            "a process that reads images died (killed, or out of memory?); run again with fewer workers: it resumes. "
-            "In a script, the call must stand under `if __name__ == '__main__':`"
-        ) from error
+            waiting.extend(pool.submit(work, item) for item in itertools.islice(pending, 1))
+            yield done
+    except BrokenProcessPool as cause:
+        raise error(
+            f"a process that {doing} died (killed, or out of memory?); run again with fewer workers: it goes on where "
+            "it stopped"
+        ) from cause
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _worth(n_rows: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, n_rows // _ROWS_WORTH_A_WORKER))
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shown(items: Iterable[_T], title: str, total: int, progress: bool) -> Iterable[_T]:
+    """Count the items on a bar on standard error while they are used, if `progress`."""
+    return track(items, title, total, console=Console(stderr=True), transient=True, disable=not progress)
 
 
 class WorkerPool(ProcessPoolExecutor):
@@ -94,8 +126,25 @@ class WorkerPool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Hand on a task, for which a process may start; see `ProcessPoolExecutor.submit`."""
-        with _ctrl_c_waits():
+        with _ctrl_c_waits(), _without_main():
             return super().submit(fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the user's script from a process that starts meanwhile.
+
+    A spawned process runs the script of its parent again, as it may need what is defined there. Ours need nothing of
+    it, and it would do all its work once more, unless it stands under ``if __name__ == "__main__"``; one that came
+    through standard input is no file to run.
+    """
+    with _HIDING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

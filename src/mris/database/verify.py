@@ -37,28 +37,28 @@ class VerifyReport:
         path: Folder of the database.
         n_entries: Entries that could be read.
         n_subjects: Their subjects.
-        problems: One line each; empty if the database is whole.
+        findings: What is damaged, one line each; empty if the database is whole.
         removed: Subjects who were removed and are still on the disk.
     """
 
     path: Path
     n_entries: int
     n_subjects: int
-    problems: tuple[str, ...]
+    findings: tuple[str, ...]
     removed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """True if nothing is wrong."""
-        return not self.problems
+        return not self.findings
 
     def summary(self) -> str:
         """The report in a few lines."""
-        verdict = "whole" if self.ok else f"{len(self.problems)} problem(s)"
+        verdict = "whole" if self.ok else f"{len(self.findings)} finding(s)"
         lines = [f"{self.path}: {counted(self.n_entries, 'entry')} of {counted(self.n_subjects, 'subject')}: {verdict}"]
         if self.removed:
             lines.append(f"  {counted(len(self.removed), 'removed subject')} still on the disk; purge to take them off")
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+        return "\n".join(lines + [f"  {finding}" for finding in self.findings])
 
 
 def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Commit) -> VerifyReport:
@@ -71,7 +71,7 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
         commit: The state.
 
     Returns:
-        The report; damage that keeps Lance from reading on is its last problem.
+        The report; damage that keeps Lance from reading on is its last finding.
 
     Raises:
         DatabaseError: The table cannot be opened.

@@ -1,1 +1,20 @@
-"""How well it works: image error on one fixed mask, retrieval, and intervals resampled by subject."""
+"""How well it works: image error on one fixed mask, retrieval, and intervals resampled by subject.
+
+What other rooms and users import from here; all else is private to the room:
+
+- ``mris.evaluation.aggregate``: `DIFFERENCE_METRICS`, `MIN_SUBJECTS`, `summarize`
+- ``mris.evaluation.bootstrap``: `ResampleCounts`, `percentile_interval`, `resample_counts`, `resampled_means`,
+  `subject_codes`
+- ``mris.evaluation.bundle_evaluation``: `check_names`, `evaluate_bundle`, `queried_subjects`
+- ``mris.evaluation.evaluate``: `CONFIDENCE`, `Evaluation`, `check_views`, `evaluate`
+- ``mris.evaluation.image_error``: `METRIC`, `METRICS`, `error_numbers`, `evaluation_mask`
+- ``mris.evaluation.pictures``: `ErrorMaps`, `Example`
+- ``mris.evaluation.predictor``: `Predictor`, `SynthesizerPredictor`
+- ``mris.evaluation.prevalence``: `check_prevalences`, `describe_prevalences`
+- ``mris.evaluation.record_file``: `read_record`, `write_record`
+- ``mris.evaluation.references``: `REFERENCE_NAMES`
+- ``mris.evaluation.results``: `ALL`, `COMBINED`, `Cost`, `Difference`, `Estimate`, `MISSING`, `PerImage`,
+  `Prevalence`, `Recall`, `Results`, `WEIGHTED`, `read_results`, `write_results`
+- ``mris.evaluation.strata``: `Merge`, `groups_of`, `values_by_label`
+- ``mris.evaluation.verdict``: `on_origin`, `shown_recall`, `verdict`
+"""

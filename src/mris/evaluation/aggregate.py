@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import WEIGHTED, Difference, Estimate, PerImage, Prevalence, Stratum
 from mris.evaluation.strata import Group
 
-DIFFERENCE_METRICS = ("median", "mae", "rmse", "psnr", "ssim")
+DIFFERENCE_METRICS = tuple(name for name, metric in METRIC.items() if metric.compared)
 """Metrics that methods are compared by."""
 
 MIN_SUBJECTS = 6

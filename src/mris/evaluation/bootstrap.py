@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int64, UInt16
 
+from mris.defaults import N_RESAMPLES
 from mris.errors import SettingsError
 
 ResampleCounts = UInt16[np.ndarray, "resamples subjects"]
@@ -41,7 +42,7 @@ def resample_counts(n_subjects: int, n_resamples: int, rng: np.random.Generator)
     if not 1 <= n_subjects <= np.iinfo(np.uint16).max:
         raise SettingsError(f"{n_subjects} subjects: the bootstrap resamples 1 to {np.iinfo(np.uint16).max}")
     if n_resamples < 1:
-        raise SettingsError(f"{n_resamples} bootstrap resamples: at least 1 is needed, 1000 is usual")
+        raise SettingsError(f"{n_resamples} bootstrap resamples: at least 1 is needed, {N_RESAMPLES} is usual")
     counts = np.empty((n_resamples, n_subjects), dtype=np.uint16)
     for row in range(n_resamples):
         drawn = rng.integers(0, n_subjects, size=n_subjects)

@@ -15,6 +15,7 @@ import mris
 from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.cohort.cohort import Cohort, PairBatch
 from mris.cohort.origin import common_origin
+from mris.defaults import N_RESAMPLES
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
@@ -71,7 +72,7 @@ def evaluate(
     prevalence: Prevalences | None = None,
     costs: Mapping[str, Cost] | None = None,
     retrieval: Mapping[str, Encoder] | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = N_RESAMPLES,
     seed: int = 0,
     batch_size: int = 64,
     progress: bool = True,

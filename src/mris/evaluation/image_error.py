@@ -4,18 +4,16 @@ All functions take one image and one boolean mask. The mask is the caller's: tru
 Pixels outside it never count, whatever a method says there; inside it every pixel counts, whatever a method leaves out.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 from skimage.metrics import structural_similarity
 
 from mris.errors import SettingsError
 from mris.types import AtlasMask, TargetMap
-
-METRICS = ("median", "mad", "mae", "rmse", "psnr", "ssim", "coverage")
-"""Names of the numbers of one image, in the order of the last axis of every table of them."""
-
-HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "coverage"})
-"""Metrics of which more is better; of all others less is."""
 
 PSNR_CEILING = 100.0
 """A perfect image would have an infinite PSNR and spoil every mean; it counts as this many dB."""
@@ -69,7 +67,7 @@ def image_errors(
         data_range: The fixed range of target values that PSNR and SSIM refer to, in the target's unit, above 0.
 
     Returns:
-        (r + 1, 7) numbers in the order of `METRICS`: one row a region, then all regions as one image. A row without a
+        (r + 1, m) numbers in the order of `METRICS`: one row a region, then all regions as one image. A row without a
         single pixel in its mask is NaN.
 
     Raises:
@@ -82,7 +80,7 @@ def image_errors(
         [ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)],
     )
     rows = [
-        _summary(error[part][mask[part]], similarity[part][mask[part]], own[part][mask[part]], data_range)
+        _summary(Compared(error[part][mask[part]], similarity[part][mask[part]], own[part][mask[part]], data_range))
         for part in [*range(len(truth)), slice(None)]
     ]
     return np.stack(rows)
@@ -137,8 +135,99 @@ def _bounding_box(mask: Bool[np.ndarray, "h w"], window: int) -> tuple[slice, sl
     return bounds[0], bounds[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One image beside the truth, inside the mask.
+
+    Attributes:
+        error: (pixels,) absolute errors, one pixel or more.
+        similarity: (pixels,) structural similarities (see `ssim_map`).
+        own: (pixels,) where the method had a value of its own.
+        data_range: Range of values that PSNR refers to, in the unit of the error.
+    """
+
+    error: Float[np.ndarray, " pixels"]
+    similarity: Float[np.ndarray, " pixels"]
+    own: Bool[np.ndarray, " pixels"]
+    data_range: float
+
+
+def _median(error: Float[np.ndarray, " pixels"]) -> float:
+    return float(np.median(error))
+
+
+def _deviation(error: Float[np.ndarray, " pixels"]) -> float:
+    return float(np.median(np.abs(error - np.median(error))))
+
+
+def _mean(error: Float[np.ndarray, " pixels"]) -> float:
+    return float(error.mean())
+
+
+def _root_mean_square(error: Float[np.ndarray, " pixels"]) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def _psnr(compared: Compared) -> float:
+    smallest = compared.data_range * 10 ** (-PSNR_CEILING / 20)
+    return float(20 * np.log10(compared.data_range / max(_root_mean_square(compared.error), smallest)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an image, and all that tables, figures and comparisons need to know of it.
+
+    Attributes:
+        name: In files.
+        title: Above a column.
+        meaning: In words.
+        unit: "target" (that of the targets), "dB", "share" (written as a percentage) or "" (none).
+        digits: Decimals; None where the size of the errors decides.
+        higher_is_better: Whether more is better.
+        compared: Whether methods are compared by it.
+        measure: The number of one image.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    unit: Literal["target", "dB", "share", ""]
+    digits: int | None
+    higher_is_better: bool
+    compared: bool
+    measure: Callable[[Compared], float]
+
+
+def _of_error(measure: Callable[[Float[np.ndarray, " pixels"]], float]) -> Callable[[Compared], float]:
+    return lambda compared: measure(compared.error)
+
+
+def _ssim(compared: Compared) -> float:
+    return float(compared.similarity.mean(dtype=np.float64))
+
+
+def _coverage(compared: Compared) -> float:
+    return float(compared.own.mean())
+
+
+_ALL = (
+    Metric("median", "median error", "median absolute error", "target", None, False, True, _of_error(_median)),
+    Metric("mad", "its MAD", "median absolute deviation", "target", None, False, False, _of_error(_deviation)),
+    Metric("mae", "MAE", "MAE", "target", None, False, True, _of_error(_mean)),
+    Metric("rmse", "RMSE", "RMSE", "target", None, False, True, _of_error(_root_mean_square)),
+    Metric("psnr", "PSNR", "PSNR", "dB", 1, True, True, _psnr),
+    Metric("ssim", "SSIM", "SSIM", "", 3, True, True, _ssim),
+    Metric("coverage", "coverage", "coverage", "share", 1, True, False, _coverage),
+)
+METRIC = {metric.name: metric for metric in _ALL}
+"""Every number of an image by its name, in the order of every table: one entry more is one more in all of them."""
+
+METRICS = tuple(METRIC)
+"""Their names, in the order of the last axis of every array of them."""
+
+
 def error_numbers(error: Float[np.ndarray, " pixels"]) -> tuple[float, float, float, float]:
-    """Summarize absolute errors of one image: median, MAD, MAE and RMSE, the first four of `METRICS`.
+    """Summarize absolute errors of one image: median, MAD, MAE and RMSE, as `METRIC` has them.
 
     Args:
         error: (pixels,) absolute errors inside the mask.
@@ -152,20 +241,10 @@ def error_numbers(error: Float[np.ndarray, " pixels"]) -> tuple[float, float, fl
     """
     if error.size == 0:
         return (np.nan,) * 4
-    median = float(np.median(error))
-    spread = float(np.median(np.abs(error - median)))
-    return median, spread, float(error.mean()), float(np.sqrt(np.mean(error**2)))
+    return _median(error), _deviation(error), _mean(error), _root_mean_square(error)
 
 
-def _summary(
-    error: Float[np.ndarray, " pixels"],
-    similarity: Float[np.ndarray, " pixels"],
-    own: Bool[np.ndarray, " pixels"],
-    data_range: float,
-) -> Float[np.ndarray, " metrics"]:
-    if error.size == 0:
+def _summary(compared: Compared) -> Float[np.ndarray, " metrics"]:
+    if compared.error.size == 0:
         return np.full(len(METRICS), np.nan)
-    numbers = error_numbers(error)
-    smallest = data_range * 10 ** (-PSNR_CEILING / 20)
-    psnr = 20 * np.log10(data_range / max(numbers[-1], smallest))
-    return np.array([*numbers, psnr, similarity.mean(dtype=np.float64), own.mean()])
+    return np.array([metric.measure(compared) for metric in METRIC.values()])

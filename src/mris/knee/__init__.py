@@ -1,1 +1,21 @@
-"""All that only a knee needs: the cartilage atlas and the digital knee cohort."""
+"""All that only a knee needs: finder of knees, import of sheets, thickness maps, the digital knee cohort.
+
+What other rooms and users import from here; all else is private to the room:
+
+- ``mris.knee.anatomy``: `KNEE`, `REGION_MM`
+- ``mris.knee.cartilage_atlas``: `CHECKSUMS`, `open_atlas`
+- ``mris.knee.center_sheet``: `read_center_sheet`
+- ``mris.knee.knee_finder``: `KneeFinder`
+- ``mris.knee.map_edges``: `ATLAS_EDGES`, `PHANTOM_EDGES`
+- ``mris.knee.map_parts``: `map_parts`
+- ``mris.knee.oai``: `survey_oai`, `write_oai_manifest`
+- ``mris.knee.oai_sheets``: `month_name`
+- ``mris.knee.phantom.cohort``: `PLAIN`, `write_phantom`
+- ``mris.knee.phantom.oai_layout``: `OAI`
+- ``mris.knee.progression``: `cohort_progression`
+- ``mris.knee.radiograph_files``: `PlateOptions`, `PlateOutcome`, `import_plates`
+- ``mris.knee.region_table``: `TABLE_FILE`, `write_table`
+- ``mris.knee.segmentation``: `label_map`
+- ``mris.knee.segmentation_files``: `knee_files`
+- ``mris.knee.thickness_folder``: `ThicknessSettings`, `check_segmentations`, `write_thickness_maps`
+"""

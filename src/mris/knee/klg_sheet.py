@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64, Shaped
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
-from mris.cohort.report import Problem, listed
+from mris.cohort.report import RowFinding, listed
 from mris.errors import ManifestError, SettingsError
 
 WORST_GRADE = 4
@@ -102,7 +102,7 @@ def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
     columns["ID"] = tuple(map(normal_form, columns["ID"]))
     faults = subject_faults(columns["ID"])
     sheet: _Reads = {}
-    problems: list[Problem] = []
+    findings: list[RowFinding] = []
     for index, row in enumerate(cells.row_numbers):
         text = {name: values[index] for name, values in columns.items()}
         key = f"{text['ID']}/{text['SIDE']}/{text['READPRJ']}"
@@ -111,14 +111,14 @@ def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
         knee = (text["ID"], _SIDE_CODES.get(text["SIDE"], ""))
         if not found and (knee, text["READPRJ"]) in sheet:
             found = [("ID", f"knee {text['ID']}/{knee[1]} is in project {text['READPRJ']} twice; keep one row")]
-        problems += [Problem(row, key, column, reason, "bad row") for column, reason in found]
+        findings += [RowFinding(reason, "bad row", row=row, key=key, column=column) for column, reason in found]
         if not found:
             grades = [_GRADE_CODES[text[name]] for name in _SHEET_COLUMNS[3:]]
             sheet[knee, text["READPRJ"]] = np.array(grades)
-    if problems:
-        count = len({problem.row for problem in problems})
+    if findings:
+        count = len({finding.row for finding in findings})
         head = f"{file}: {count} of {len(cells)} rows cannot be used; mend them, or fetch the sheet again"
-        raise ManifestError("\n  ".join([head, *listed(problems)]))
+        raise ManifestError("\n  ".join([head, *listed(findings)]))
     return sheet
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_faults
-from mris.cohort.report import Problem, listed
+from mris.cohort.report import RowFinding, listed
 from mris.errors import ManifestError
 
 VISITS_SHEET = "mri_xray.csv"
@@ -207,20 +207,22 @@ def _read_sheet(
     faults = subject_faults(map(normal_form, cells.text("patient_id")))
     visits: dict[tuple[str, str], int] = {}
     entries: list[_Entry] = []
-    problems: list[Problem] = []
+    findings: list[RowFinding] = []
     for row, text, damage in _rows(cells, columns):
         key = text["patient_id"], text["month"]
         found: _Found = [("(row)", f"{damage}; in the last row, the file was cut")] if damage else []
         if not damage:
-            found += _key_problems(text, faults)
+            found += _key_findings(text, faults)
             entries.append(entry_of(text, found))
             if visits.setdefault(key, row) != row:
                 found.append(("patient_id", f"the same visit as row {visits[key]}; keep one"))
-        problems += [Problem(row, "/".join(key), column, reason, "bad row") for column, reason in found]
-    if problems:
-        count = len({problem.row for problem in problems})
+        findings += [
+            RowFinding(reason, "bad row", row=row, key="/".join(key), column=column) for column, reason in found
+        ]
+    if findings:
+        count = len({finding.row for finding in findings})
         head = f"{file}: {count} of {len(cells)} rows cannot be used; mend them, or fetch the sheet again"
-        raise ManifestError("\n  ".join([head, *listed(problems)]))
+        raise ManifestError("\n  ".join([head, *listed(findings)]))
     return tuple(entries)
 
 
@@ -230,7 +232,7 @@ def _rows(cells: ManifestCells, columns: Sequence[str]) -> Iterable[tuple[int, M
         yield row, text | {"patient_id": normal_form(text["patient_id"])}, cells.damage[index]
 
 
-def _key_problems(text: Mapping[str, str], faults: Mapping[str, str]) -> _Found:
+def _key_findings(text: Mapping[str, str], faults: Mapping[str, str]) -> _Found:
     found = []
     if text["patient_id"] in faults:
         found.append(("patient_id", faults[text["patient_id"]]))

@@ -6,7 +6,7 @@ World coordinates are those of NIfTI: millimeters, ``x`` to the person's right, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel.orientations
 import numpy as np
@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from mris.errors import ImageError, SettingsError
+from mris.finding import Finding
+from mris.images.header import Side
 from mris.images.image import side_name
 from mris.knee.label_volume import LabelVolume, read_label_volume
 
@@ -32,7 +34,6 @@ STRAIGHT_EDGE_SHARE = 0.9
 
 _ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate it
 
-Side = Literal["left", "right"]
 Affine = Float[np.ndarray, "4 4"]
 Box = tuple[slice, slice, slice]
 
@@ -126,14 +127,14 @@ class Segmentation:
         affine: Voxel index to world, in mm; may be oblique, voxels may be anisotropic.
         side: ``"left"`` or ``"right"``: whose frame the volume is in.
         origin: File path, or a description, for messages.
-        flags: What is doubtful about the volume, in words; empty if nothing is.
+        findings: Warnings about the volume (see `findings_of`).
     """
 
     labels: UInt8[np.ndarray, "i j k"]
     affine: Affine
     side: Side
     origin: str = "array"
-    flags: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -160,7 +161,7 @@ def read_segmentation(path: str | Path, labels: LabelMap, side: Side) -> Segment
         side: The side the volume shows.
 
     Returns:
-        Axes turned to right, anterior, superior (by whole axes: no voxel is resampled). Flagged are: a gap of empty
+        Axes turned to right, anterior, superior (by whole axes: no voxel is resampled). Warnings are of a gap of empty
         slices, islands, a cartilage that touches the border of the field of view.
 
     Raises:
@@ -191,7 +192,7 @@ def segmentation_from_volume(volume: LabelVolume, labels: LabelMap, side: Side) 
     turned, affine = _canonical(table[volume.voxels], volume.affine)
     segmentation = Segmentation(turned, affine, side, volume.origin)
     _check_tissues(segmentation)
-    return replace(segmentation, flags=doubts(segmentation))
+    return replace(segmentation, findings=findings_of(segmentation))
 
 
 def cropped(segmentation: Segmentation, margin_mm: float) -> Segmentation:
@@ -229,9 +230,9 @@ def box_round(mask: Bool[np.ndarray, "i j k"], margins: Sequence[float] | np.nda
     return slices[0], slices[1], slices[2]
 
 
-def doubts(segmentation: Segmentation) -> tuple[str, ...]:
-    """Say what is doubtful about a segmentation: gaps, islands, straight edges, a cut field of view."""
-    flags = []
+def findings_of(segmentation: Segmentation) -> tuple[Finding, ...]:
+    """Warn of gaps, islands, straight edges and a cut field of view."""
+    found = []
     inside, empty = _cartilage(segmentation), segmentation.labels == 0
     for axis, name in enumerate(("sagittal", "coronal", "axial")):
         others = tuple({0, 1, 2} - {axis})
@@ -239,16 +240,16 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
         first, last = np.flatnonzero(filled)[[0, -1]]
         n_empty = int(empty.all(axis=others)[first:last].sum())
         if n_empty:
-            flags.append(f"{n_empty} empty {name} slices between slices of cartilage")
+            found.append(f"{n_empty} empty {name} slices between slices of cartilage")
         if axis == 0 and (first == 0 or last == filled.size - 1):
-            flags.append("cartilage touches the border of the field of view")
+            found.append("cartilage touches the border of the field of view")
     for number in (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE):
         share = _island_share(segmentation.labels == number)
         if share > LARGEST_ISLAND_SHARE:
-            flags.append(f"{100 * share:.0f} % of the {TISSUES[number - 1].replace('_', ' ')} are islands")
+            found.append(f"{100 * share:.0f} % of the {TISSUES[number - 1].replace('_', ' ')} are islands")
     if _ends_straight(segmentation.labels == TIBIAL_CARTILAGE):
-        flags.append("a plate of the tibial cartilage ends in a straight edge, as if cut")
-    return tuple(flags)
+        found.append("a plate of the tibial cartilage ends in a straight edge, as if cut")
+    return tuple(Finding(reason, severity="warning") for reason in found)
 
 
 def _cartilage(segmentation: Segmentation) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import cast
 from mris.cohort.manifest_file import read_cells
 from mris.cohort.names import normal_form, require_sound_subjects
 from mris.errors import ManifestError, SettingsError
+from mris.images.header import Side
 from mris.images.image import side_name
 from mris.images.result_names import result_stems
-from mris.knee.segmentation import Side
 from mris.knee.segmentation_names import SCHEMES, knee_of_stem
 
 INDEX_COLUMNS = ("file", "subject", "side", "timepoint")

@@ -6,8 +6,8 @@ from datetime import date
 from typing import cast
 
 from mris.errors import SettingsError
+from mris.images.header import Side
 from mris.images.image import side_name
-from mris.knee.segmentation import Side
 
 SCHEMES = (
     "9000000_R_00m_seg.nii.gz, 9000000_20040802_SAG_3D_DESS_RIGHT.nii.gz or sub-9000000_ses-00m_hemi-R_dseg.nii.gz"

@@ -8,21 +8,18 @@ import csv
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 import mris
-from mris.cohort.workers import WorkerPool
+from mris.cohort.workers import in_processes, n_cores, shown
 from mris.errors import ImageError, OutputError
+from mris.finding import Finding
 from mris.images.write import atomic_write, check_writable_folder, write_json
 from mris.images.written import as_text, require_text_name, require_written
 from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
@@ -80,9 +77,11 @@ class KneeResult:
         return as_text(self.knee.key)
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """What is doubtful, in words."""
-        return tuple(self.record["flags"]) if self.record else ()
+    def findings(self) -> tuple[Finding, ...]:
+        """Why there are no maps, or warnings about them."""
+        if self.record is None:
+            return (Finding(self.error),)
+        return tuple(Finding(reason, severity="warning") for reason in self.record["findings"])
 
 
 @dataclass(frozen=True)
@@ -111,20 +110,20 @@ class ThicknessReport:
             )
 
     def summary(self) -> str:
-        """Counts in and out, whose knees they are if nothing was written, a line for each flagged or failed knee."""
+        """Counts in and out, whose knees they are if nothing was written, a line for each finding of a knee."""
         n = len(self.results)
         failed = [result for result in self.results if result.error]
-        flagged = [result for result in self.results if result.flags]
+        warned = [result for result in self.results if result.findings and not result.error]
         reused = sum(result.reused for result in self.results)
         have = "has" if n == 1 else "have"
         verb = f"{have} maps" if self.table else "can be read"
-        lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {len(failed)} failed, {len(flagged)} flagged"]
+        told = f"{len(failed)} failed, {len(warned)} with warnings"
+        lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {told}"]
         if reused:
             lines.append(f"  {reused} were there before")
         if self.table is None:
             lines += _people(self.results)
-        lines += [f"  flagged {result.name}: {'; '.join(result.flags)}" for result in flagged]
-        lines += [f"  failed {result.name}: {result.error}" for result in failed]
+        lines += [f"  {one.severity} {r.name}: {one}" for r in (*warned, *failed) for one in r.findings]
         return "\n".join(lines)
 
 
@@ -157,7 +156,8 @@ def write_thickness_maps(
     check_writable_folder(out)
     open_atlas(settings.atlas)  # a missing atlas is told before any work, not once a knee
     results = []
-    for result in _shown(_done(knees, out, settings), len(knees), progress):
+    made = in_processes(partial(_knee, out, settings), knees, settings.workers or n_cores(), OutputError, "makes maps")
+    for result in shown(made, "Making maps", len(knees), progress):
         if result.error and settings.on_error == "stop":
             raise ImageError(f"{result.error} (or leave such files out with --on-error skip)")
         results.append(result)
@@ -168,50 +168,28 @@ def write_thickness_maps(
         {
             "n_files": len(results),
             "n_maps": sum(result.record is not None for result in results),
-            "flagged": {result.name: list(result.flags) for result in results if result.flags},
-            "failed": {result.name: result.error for result in results if result.error},
+            "findings": {one.name: [asdict(found) for found in one.findings] for one in results if one.findings},
             "settings": _method(settings),
         },
     )
-    made = [out / result.knee.key for result in results if result.record is not None]
-    require_written([out / TABLE_FILE, *(folder / name for folder in made for name in (FEMORAL_FILE, TIBIAL_FILE))])
+    folders = [out / result.knee.key for result in results if result.record is not None]
+    require_written([out / TABLE_FILE, *(folder / name for folder in folders for name in (FEMORAL_FILE, TIBIAL_FILE))])
     return report
 
 
 def check_segmentations(
     knees: Sequence[KneeFile], settings: ThicknessSettings, *, progress: bool = False
 ) -> ThicknessReport:
-    """Read all segmentations and say what is wrong or doubtful; nothing is registered or written."""
+    """Read all segmentations and tell the findings; nothing is registered or written."""
     results = []
-    for knee in track(
-        knees, "Reading segmentations", console=Console(stderr=True), disable=not progress, transient=True
-    ):
+    for knee in shown(knees, "Reading segmentations", len(knees), progress):
         try:
             require_text_name(knee.path)
-            flags = read_segmentation(knee.path, settings.labels, knee.side).flags
-            results.append(KneeResult(knee, {"flags": list(flags)}))
+            findings = read_segmentation(knee.path, settings.labels, knee.side).findings
+            results.append(KneeResult(knee, {"findings": [found.reason for found in findings]}))
         except ImageError as error:
             results.append(KneeResult(knee, None, str(error)))
     return ThicknessReport(tuple(results), None)
-
-
-def _done(knees: Sequence[KneeFile], out: Path, settings: ThicknessSettings) -> Iterator[KneeResult]:
-    make = partial(_knee, out, settings)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(settings.workers or cores, len(knees))
-    if workers <= 1:
-        yield from map(make, knees)
-        return
-    pool = WorkerPool(workers)
-    try:
-        yield from pool.map(make, knees)
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a process that makes maps died (killed, or out of memory?); run again with fewer workers: finished knees "
-            "are kept. In a script, the call must stand under `if __name__ == '__main__':`"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
@@ -268,14 +246,14 @@ def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
         found = read_json(folder / _RECORD)
     except ValueError:  # a damaged record is no record
         return None
-    same = all(found.get(name) == value for name, value in wanted.items())
+    same = "findings" in found and all(found.get(name) == value for name, value in wanted.items())
     return found if same else None
 
 
 def _facts(maps: ThicknessMaps) -> dict[str, Any]:
     found = maps.registration
     return {
-        "flags": list(maps.flags),
+        "findings": [found.reason for found in maps.findings],
         "dice": {name: round(value, 4) for name, value in found.dice.items()},
         "dice_affine": {name: round(value, 4) for name, value in found.dice_affine.items()},
         "residual_mm": round(found.residual_mm, 3),
@@ -306,16 +284,10 @@ def _write_table(report: ThicknessReport, path: Path) -> None:
                 **record["subregions_mm"],
                 **{f"dice_{name}": value for name, value in record["dice"].items()},
                 **{f"denuded_{name}": value for name, value in record["denuded"].items()},
-                "flags": "; ".join(record["flags"]),
+                "findings": "; ".join(record["findings"]),
             }
         )
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["subject", "timepoint", "side"])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _shown(results: Iterator[KneeResult], total: int, progress: bool) -> Iterator[KneeResult]:
-    if not progress:
-        return results
-    return iter(track(results, "Making maps", total, console=Console(stderr=True), transient=True))

@@ -1,4 +1,4 @@
-"""The maps of one knee: from a segmentation over registration and thickness to two flat maps and their doubts."""
+"""The maps of one knee: from a segmentation over registration and thickness to two flat maps and findings on them."""
 
 import time
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
+from mris.finding import Finding
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
 from mris.knee.flatten import flatten, map_mask, pixel_area, subregion_masks, subregion_means
@@ -17,11 +18,11 @@ from mris.knee.template import template_of
 from mris.knee.thickness import cartilage_thickness, sample_thickness
 
 SMALLEST_COVERAGE = 0.95
-"""A map with values in a smaller share of the atlas' pixels is flagged."""
+"""A map with values in a smaller share of the atlas' pixels is warned of."""
 LARGEST_DENUDED_SHARE = 0.5
-"""A map with more bare bone than this is flagged: so much is rare even at the end stage."""
+"""A map with more bare bone than this is warned of: so much is rare even at the end stage."""
 LARGEST_TROCHLEA_GAP_MM2 = 10.0
-"""A femoral map with more area of 0 mm at the trochlea's edge is flagged: segmentations end early there."""
+"""A femoral map with more area of 0 mm at the trochlea's edge is warned of: segmentations end early there."""
 
 ThicknessMap = Float[np.ndarray, "310 310"]
 _EDGE_VOXELS = 1.0
@@ -38,7 +39,7 @@ class ThicknessMaps:
         denuded: For each region the share of these that are bare bone.
         subregions: Mean thickness (mm) of each named part of both regions; NaN where nothing of it was in view.
         registration: The way from the atlas to the knee.
-        flags: What is doubtful about segmentation, registration or maps, in words; empty if nothing is.
+        findings: Warnings about segmentation, registration and maps.
         seconds: What each step took, in seconds of processor time.
     """
 
@@ -48,7 +49,7 @@ class ThicknessMaps:
     denuded: Mapping[str, float]
     subregions: Mapping[str, float]
     registration: Registration
-    flags: tuple[str, ...]
+    findings: tuple[Finding, ...]
     seconds: Mapping[str, float]
 
 
@@ -60,7 +61,7 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
         segmentation: One knee; a right one is mirrored to the atlas' left.
 
     Returns:
-        The maps. A poor registration or a small field of view is no error; it is flagged.
+        The maps. A poor registration or a small field of view is no error but a finding, a warning.
 
     Raises:
         ImageError: A cartilage lies nowhere on its bone, or the voxel axes are not at right angles.
@@ -93,13 +94,13 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
         coverage[region.name], denuded[region.name] = _shares(flat, region)
         subregions |= subregion_means(flat, region)
         clock.lap(f"{region.name} map")
-    flags = (
-        *segmentation.flags,
+    reasons = (
         *registration.flags,
-        *_map_flags(coverage, denuded),
-        *_trochlea_flags(maps[0], atlas.femoral),
+        *_reasons_of_shares(coverage, denuded),
+        *_reasons_of_trochlea(maps[0], atlas.femoral),
     )
-    return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, flags, clock.laps)
+    findings = (*segmentation.findings, *(Finding(reason, severity="warning") for reason in reasons))
+    return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, findings, clock.laps)
 
 
 class _Clock:
@@ -128,13 +129,13 @@ def _shares(flat: ThicknessMap, region: AtlasRegion) -> tuple[float, float]:
     return n_known / int(map_mask(region).sum()), bare / n_known if n_known else 0.0
 
 
-def _map_flags(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> list[str]:
-    flags = [
+def _reasons_of_shares(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> list[str]:
+    small = [
         f"{name} map covers {100 * share:.0f} % of the atlas"
         for name, share in coverage.items()
         if share < SMALLEST_COVERAGE
     ]
-    return flags + [
+    return small + [
         f"{100 * share:.0f} % of the {name} map is bare bone"
         for name, share in denuded.items()
         if share > LARGEST_DENUDED_SHARE
@@ -157,7 +158,7 @@ def trochlea_gap(femoral: ThicknessMap, region: AtlasRegion) -> float:
     return gap
 
 
-def _trochlea_flags(femoral: ThicknessMap, region: AtlasRegion) -> list[str]:
+def _reasons_of_trochlea(femoral: ThicknessMap, region: AtlasRegion) -> list[str]:
     gap = trochlea_gap(femoral, region)
     if gap <= LARGEST_TROCHLEA_GAP_MM2:
         return []

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mris.colors import VALUE_COLORS
 from mris.drawing import Figure, FigureCanvasAgg, drawable
 from mris.images.edges import turned_as
 from mris.images.write import atomic_write
@@ -25,11 +26,11 @@ def write_preview(path: Path, maps: ThicknessMaps, title: str) -> None:
     figure = Figure(figsize=(7.4, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
-    flags = f"\n{'; '.join(maps.flags)}" if maps.flags else ""
-    figure.suptitle(drawable(f"{title}{flags}"), fontsize=8, wrap=True)
+    findings = f"\n{'; '.join(map(str, maps.findings))}" if maps.findings else ""
+    figure.suptitle(drawable(f"{title}{findings}"), fontsize=8, wrap=True)
     for axis, name, stored in zip(axes, ("femoral", "tibial"), (maps.femoral, maps.tibial), strict=True):
         flat, edges = turned_as(stored, ATLAS_EDGES[name], ATLAS_EDGES["tibial"])
-        picture = axis.imshow(flat, cmap="viridis", vmin=0.0, vmax=THICKEST_MM, interpolation="nearest")
+        picture = axis.imshow(flat, cmap=VALUE_COLORS, vmin=0.0, vmax=THICKEST_MM, interpolation="nearest")
         axis.imshow(np.where(flat <= 0.0, 0.0, np.nan), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
         axis.set_title(f"{name}, Dice {maps.registration.dice[name]:.2f}", fontsize=8)
         axis.set_xlabel(f"{edges.left} to {edges.right}", fontsize=7)

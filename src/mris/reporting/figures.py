@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from mris.drawing import Axes, Figure, drawable
+from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
-from mris.reporting.tables import UNIT_METRICS, unit_digits
+from mris.reporting.tables import digits_of, title_of
 from mris.study.database_size_results import DatabaseSizeCurve
 
 _PLAIN = "#767676"
@@ -29,14 +30,6 @@ COLORS = (
     "#7A5195",
 )
 """Colors of methods, told apart by color-blind eyes too (after Okabe and Ito)."""
-
-_TITLES = {
-    "median": "median absolute error ({unit})",
-    "mad": "median absolute deviation ({unit})",
-    "mae": "MAE ({unit})",
-    "rmse": "RMSE ({unit})",
-    "coverage": "coverage",
-}
 
 DPI = 150
 """Pixels an inch of a rendered figure."""
@@ -63,7 +56,7 @@ def tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
 def interval_figure(results: Results, metric: str, title: str) -> Figure:
     """Show one metric of every method with its interval, a panel a region."""
     regions = results.regions
-    digits = unit_digits(results) if metric in UNIT_METRICS else 1 if metric == "psnr" else 3
+    digits = digits_of(metric, results)
     figure = Figure(figsize=(max(3.2 * len(regions), 5.5), 0.55 + 0.34 * len(results.methods)), layout="constrained")
     panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
     for axis, region in zip(panels, regions, strict=True):
@@ -159,7 +152,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
         axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel("people in the database", fontsize=9)
         tidy(axis, grid="y")
-    panels[0].set_ylabel(drawable(_TITLES[metric].format(unit=curve.unit)), fontsize=9)
+    panels[0].set_ylabel(drawable(title_of(metric, curve.unit, METRIC[metric].meaning)), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
     return figure

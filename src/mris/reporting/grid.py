@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mris.drawing import Colormap, Figure, Normalize, ScalarMappable, colormaps, drawable
+from mris.colors import BIAS_COLORS, ERROR_COLORS, VALUE_COLORS
+from mris.drawing import (
+    Colormap,
+    Figure,
+    Normalize,
+    ScalarMappable,
+    colormaps,
+    drawable,
+)
 
 INK = "#222222"
 _OUTSIDE = "#ececef"
@@ -26,17 +34,17 @@ Shades = tuple[Colormap, float, float]
 
 def values_map() -> Colormap:
     """Colors of target values."""
-    return colormaps["viridis"].with_extremes(bad=_OUTSIDE)
+    return colormaps[VALUE_COLORS].with_extremes(bad=_OUTSIDE)
 
 
 def errors_map() -> Colormap:
     """Colors of errors and spreads."""
-    return colormaps["inferno"].with_extremes(bad=_OUTSIDE)
+    return colormaps[ERROR_COLORS].with_extremes(bad=_OUTSIDE)
 
 
 def bias_map() -> Colormap:
     """Colors of signed errors; white is none, so outside is a darker gray."""
-    return colormaps["RdBu_r"].with_extremes(bad="#d3d3d9")
+    return colormaps[BIAS_COLORS].with_extremes(bad="#d3d3d9")
 
 
 class Grid:

@@ -6,13 +6,13 @@ from functools import partial
 from html import escape
 from math import floor, isfinite, log10
 
-from mris.evaluation.image_error import HIGHER_IS_BETTER
+from mris.evaluation.aggregate import DIFFERENCE_METRICS
+from mris.evaluation.image_error import METRIC, METRICS
 from mris.evaluation.results import ALL, COMBINED, WEIGHTED, Difference, Estimate, Prevalence, Recall, Results
 from mris.study.database_size_results import DatabaseSizeCurve, SizePoint
 
 MISSING_NUMBER = "–"
-PERCENT_METRICS = frozenset({"coverage"})
-UNIT_METRICS = ("median", "mad", "mae", "rmse")
+UNIT_METRICS = tuple(name for name, metric in METRIC.items() if metric.unit == "target")
 """Errors in the unit of the targets."""
 
 
@@ -84,6 +84,23 @@ def unit_digits(results: Results) -> int:
     return error_digits(columns)
 
 
+def digits_of(metric: str, results: Results) -> int:
+    """Decimals of a metric in a report."""
+    digits = METRIC[metric].digits
+    return unit_digits(results) if digits is None else digits
+
+
+def writer_of(metric: str, results: Results) -> Callable[[float], str]:
+    """How a metric is written in a report."""
+    return percent if METRIC[metric].unit == "share" else partial(number, digits=digits_of(metric, results))
+
+
+def title_of(metric: str, unit: str, name: str | None = None) -> str:
+    """Name a metric, by its title if not otherwise, with its unit, which may be that of the targets."""
+    in_unit = {"target": f" ({unit})", "dB": " (dB)"}
+    return (name or METRIC[metric].title) + in_unit.get(METRIC[metric].unit, "")
+
+
 def percent(value: float, digits: int = 1) -> str:
     """Write a share as a percentage; a dash where there is none."""
     return f"{number(100 * value, digits)} %" if isfinite(value) else MISSING_NUMBER
@@ -117,17 +134,7 @@ def html(table: Table) -> str:
 
 def error_table(results: Results, region: str) -> Table:
     """All metrics of all methods over all images of one region, with intervals and the cost of a query."""
-    unit, digits = results.cohort.unit, unit_digits(results)
-    columns: tuple[tuple[str, str, int], ...] = (
-        ("median", f"median error ({unit})", digits),
-        ("mad", f"its MAD ({unit})", digits),
-        ("mae", f"MAE ({unit})", digits),
-        ("rmse", f"RMSE ({unit})", digits),
-        ("psnr", "PSNR (dB)", 1),
-        ("ssim", "SSIM", 3),
-        ("coverage", "coverage", 1),
-    )
-    cells = [_metric_column(results, region, metric, digits) for metric, _, digits in columns]
+    cells = [_metric_column(results, region, metric) for metric in METRICS]
     cost = [Cell(number(method.ms_per_query, 1)) for method in results.methods]
     rows = tuple(
         (Cell(method.name), *(column[i] for column in cells), cost[i]) for i, method in enumerate(results.methods)
@@ -135,7 +142,7 @@ def error_table(results: Results, region: str) -> Table:
     n = results.estimate(results.methods[0].name, "median", region=region)
     return Table(
         f"{region}: means over {n.n_images} images of {n.n_subjects} people, with {_confidence(results)} intervals",
-        ("method", *(title for _, title, _ in columns), "ms per query"),
+        ("method", *(title_of(metric, results.cohort.unit) for metric in METRICS), "ms per query"),
         rows,
     )
 
@@ -150,9 +157,8 @@ def strata_table(results: Results, region: str, label: str, metric: str = "media
     places = [(s.label, s.name) for s in strata] + [("", ALL)]
     titles = [f"{s.name} (n = {s.n_images})" for s in strata] + [f"all (n = {results.cohort.n_images})"]
     note = " ± median absolute deviation" if metric == "median" else ""
-    unit = "" if metric in HIGHER_IS_BETTER else f" in {results.cohort.unit}"
-    what = "median absolute error" if metric == "median" else metric.upper()
-    caption = f"{region}: {what}{note}{unit}, by {label}; n counts images"
+    unit = f" in {results.cohort.unit}" if metric in UNIT_METRICS else ""
+    caption = f"{region}: {METRIC[metric].meaning}{note}{unit}, by {label}; n counts images"
     prevalence = prevalence_of(results, label)
     if prevalence is not None:
         places.append((label, WEIGHTED))
@@ -172,7 +178,6 @@ def difference_table(
     results: Results, region: str, label: str = "", stratum: str = ALL, method: str | None = None
 ) -> Table:
     """One method (the first) against each one after it, on the same people and the same resamples."""
-    metrics = ("median", "mae", "rmse", "psnr", "ssim")
     names = [row.name for row in results.methods]
     first = method or names[0]
     found = {
@@ -180,13 +185,15 @@ def difference_table(
         for row in results.differences
         if (row.method, row.region, row.label, row.stratum) == (first, region, label, stratum)
     }
-    digits = {"psnr": 2, "ssim": 3} | dict.fromkeys(UNIT_METRICS, unit_digits(results))
+    digits = {name: digits_of(name, results) + (METRIC[name].unit == "dB") for name in DIFFERENCE_METRICS}
     rows = tuple(
-        (Cell(f"{first} − {other}"), *(_difference_cell(found[other, metric], digits[metric]) for metric in metrics))
+        (
+            Cell(f"{first} − {other}"),
+            *(_difference_cell(found[other, name], digits[name]) for name in DIFFERENCE_METRICS),
+        )
         for other in names[names.index(first) + 1 :]
     )
-    unit = results.cohort.unit
-    titles = (f"median error ({unit})", f"MAE ({unit})", f"RMSE ({unit})", "PSNR (dB)", "SSIM")
+    titles = tuple(title_of(name, results.cohort.unit) for name in DIFFERENCE_METRICS)
     prevalence = prevalence_of(results, label) if stratum == WEIGHTED else None
     where = f", {label} = {stratum}" if label and prevalence is None else ""
     caption = (
@@ -288,13 +295,12 @@ def database_size_table(curve: DatabaseSizeCurve, region: str, metric: str = "me
     """
     lines = [curve.line(method, metric, region) for method in curve.methods]
     digits = error_digits([[point.value for line in lines for point in line]])
-    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else partial(number, digits=digits)
+    write: Callable[[float], str] = percent if METRIC[metric].unit == "share" else partial(number, digits=digits)
     rows = tuple(
         (Cell(method), *(Cell(_with_spread(p, write), _ends(p.low, p.high, write)) for p in line))
         for method, line in zip(curve.methods, lines, strict=True)
     )
-    what = "median absolute error" if metric == "median" else metric.upper() if metric != "coverage" else metric
-    unit = "" if metric in PERCENT_METRICS else f" in {curve.unit}"
+    what, unit = METRIC[metric].meaning, f" in {curve.unit}" if metric in UNIT_METRICS else ""
     return Table(
         f"{region}: {what}{unit} of {curve.n_queries} queries by the share of people in the database, mean ± standard "
         f"deviation of {curve.n_draws} draws, with {100 * curve.confidence:g} % intervals by subject; k = "
@@ -320,14 +326,12 @@ def all_tables(results: Results) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def _metric_column(results: Results, region: str, metric: str, digits: int) -> list[Cell]:
+def _metric_column(results: Results, region: str, metric: str) -> list[Cell]:
     found = [results.estimate(method.name, metric, region=region) for method in results.methods]
-    write: Callable[[float], str] = percent if metric in PERCENT_METRICS else (lambda value: number(value, digits))
-    best = _best(found, metric) if metric != "coverage" else None
-    return [
-        Cell(write(row.value), "" if metric == "coverage" else _ends(row.low, row.high, write), row is best)
-        for row in found
-    ]
+    if METRIC[metric].unit == "share":
+        return [Cell(percent(row.value)) for row in found]
+    write, best = writer_of(metric, results), _best(found, metric)
+    return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
 
 
 def _stratum_column(results: Results, region: str, place: tuple[str, str], metric: str) -> list[Cell]:
@@ -336,7 +340,7 @@ def _stratum_column(results: Results, region: str, place: tuple[str, str], metri
         results.estimate(method.name, metric, region=region, label=label, stratum=name) for method in results.methods
     ]
     best = _best(found, metric)
-    write = partial(number, digits=unit_digits(results) if metric in UNIT_METRICS else 3)
+    write = writer_of(metric, results)
     if metric != "median":
         return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
     spreads = [
@@ -352,7 +356,7 @@ def _best(rows: Sequence[Estimate], metric: str) -> Estimate | None:
     known = [row for row in rows if isfinite(row.value)]
     if len(known) < 2:
         return None
-    return (max if metric in HIGHER_IS_BETTER else min)(known, key=lambda row: row.value)
+    return (max if METRIC[metric].higher_is_better else min)(known, key=lambda row: row.value)
 
 
 def _difference_cell(row: Difference, digits: int) -> Cell:

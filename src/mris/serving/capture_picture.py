@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from mris.colors import ERROR_COLORS, VALUE_COLORS
 from mris.serving.pictures import Look, draw_map, draw_source, note_on, value_limits, write_edges
 from mris.synthesis.synthesis import Synthesis
 
@@ -58,10 +59,10 @@ def capture_pixels(
         image, edges = look.facing(synthesis.image[index], region)
         spread, _ = look.facing(synthesis.spread[index], region)
         panel = page.big(line, page.first + place, region)
-        mappable = draw_map(panel, image, "viridis", *limits, synthesis.spacing)
+        mappable = draw_map(panel, image, VALUE_COLORS, *limits, synthesis.spacing)
         write_edges(panel, edges, 8)
         panel = page.big(line, page.first + page.per_line + place, f"{region}: spread of neighbors", after_bars=1)
-        far = draw_map(panel, spread, "magma", *spread_limits, synthesis.spacing)
+        far = draw_map(panel, spread, ERROR_COLORS, *spread_limits, synthesis.spacing)
         write_edges(panel, edges, 8)
         if place == 0:
             page.bar(line, page.first + page.per_line, 0, mappable, synthesis.unit)
@@ -72,7 +73,7 @@ def capture_pixels(
             for rank, values in enumerate(look.facing(maps[:, channel], region)[0]):
                 cosine = part.neighbors.similarities[0, rank]
                 panel = page.small(strip, rank, f"{rank + 1}: weight {part.weight_text(rank)}, cos {cosine:.2f}")
-                draw_map(panel, values, "viridis", *limits, synthesis.spacing)
+                draw_map(panel, values, VALUE_COLORS, *limits, synthesis.spacing)
             page.label(strip, f"neighbors\n{region}")
             strip += 1
     return page.pixels(caption, n_maps=synthesis.contributions[0].n_contributors)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.errors import ImageError, SettingsError
+from mris.images.header import Side
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
@@ -43,7 +44,7 @@ class FileOptions:
         parts: For a region, parts of its maps whose means are written beside its own.
     """
 
-    side: Literal["left", "right"] | None = None
+    side: Side | None = None
     center: tuple[float, float] | None = None
     spacing: tuple[float, float] | None = None
     finder: RegionFinder | None = None

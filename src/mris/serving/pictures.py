@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.cohort.origin import SIMULATED_NOTE
+from mris.colors import ERROR_COLORS, VALUE_COLORS
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.synthesis.synthesis import Synthesis
@@ -69,8 +70,8 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | N
     look = look or Look()
     limits, spread_limits = look.values or value_limits(synthesis.image), look.spread_limits(synthesis.spread)
     for row, maps, colors, (least, largest), what in (
-        (0, synthesis.image, "viridis", limits, "synthesis"),
-        (1, synthesis.spread, "magma", spread_limits, "spread"),
+        (0, synthesis.image, VALUE_COLORS, limits, "synthesis"),
+        (1, synthesis.spread, ERROR_COLORS, spread_limits, "spread"),
     ):
         for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
             panel = grid.panel(row, column, f"{what}: {region}")
@@ -115,17 +116,17 @@ def write_neighbors_picture(
             neighbors, _ = look.facing(maps[:, channel], region)
             least, largest = look.values or value_limits(np.concatenate([image[None], neighbors]))
             panel = grid.panel(line, 1, f"synthesis: {region}")
-            grid.bar(line, 1, draw_map(panel, image, "viridis", least, largest, synthesis.spacing), synthesis.unit)
+            grid.bar(line, 1, draw_map(panel, image, VALUE_COLORS, least, largest, synthesis.spacing), synthesis.unit)
             write_edges(panel, edges)
             panel = grid.panel(line, 2, "spread")
-            far = draw_map(panel, spread, "magma", *look.spread_limits(spread), synthesis.spacing)
+            far = draw_map(panel, spread, ERROR_COLORS, *look.spread_limits(spread), synthesis.spacing)
             grid.bar(line, 2, far, synthesis.unit)
             write_edges(panel, edges)
             for rank, values in enumerate(neighbors):
                 similarity = part.neighbors.similarities[0, rank]
                 key = _shortened(str(part.neighbors.keys[0, rank]))
                 panel = grid.panel(line, 3 + rank, f"{key}\nweight {part.weight_text(rank)}, cos {similarity:.3f}")
-                draw_map(panel, values, "viridis", least, largest, synthesis.spacing)
+                draw_map(panel, values, VALUE_COLORS, least, largest, synthesis.spacing)
             line += 1
     grid.save(path)
 

@@ -21,7 +21,7 @@ from mris.cohort.cohort import Cohort
 from mris.database.embed import check_unit_norm
 from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.search import Groups, exact_search
-from mris.defaults import N_NEIGHBORS
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import (
@@ -99,7 +99,7 @@ def database_size_curve(
     n_draws: int = 3,
     n_neighbors: int = N_NEIGHBORS,
     one_per_subject: bool = False,
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = N_RESAMPLES,
     batch_size: int = 64,
     memory_limit: int = MEMORY_LIMIT,
     progress: bool = True,

@@ -11,6 +11,7 @@ from math import isfinite, nan
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from mris.defaults import N_RESAMPLES
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, subject_codes
@@ -188,7 +189,7 @@ def _measure(seeds: Sequence[ClassPredictions], counts: ResampleCounts) -> _Meas
     if counts.ndim != 2 or counts.shape[1] != n_subjects or len(counts) == 0:
         raise SettingsError(
             f"resample counts of shape {counts.shape} do not fit test images of {n_subjects} subjects: "
-            f"draw them with resample_counts({n_subjects}, 1000, rng)"
+            f"draw them with resample_counts({n_subjects}, {N_RESAMPLES}, rng)"
         )
     once = np.ones((1, n_subjects), dtype=np.uint16)
     values = np.concatenate([_resample(predictions, codes, once) for predictions in seeds])

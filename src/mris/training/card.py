@@ -59,19 +59,19 @@ class NetworkCard(Record):
             header: the cohort's.
             regions: of the network's targets.
             target_scale: see `NetworkCard`.
-            **others: the fields that only this kind of card has.
+            **others: the fields that only this kind of card has, and what differs from the cohort.
         """
-        return cls(
-            regions=regions,
-            source_shape=header.source_shape,
-            target_shape=(len(regions), *header.target_shape[1:]),
-            target_scale=target_scale,
-            unit=header.unit,
-            target_spacing=header.target_spacing,
-            preparation=header.source,
-            origin=header.origin,
-            **others,
-        )
+        of_cohort: dict[str, Any] = {
+            "regions": regions,
+            "source_shape": header.source_shape,
+            "target_shape": (len(regions), *header.target_shape[1:]),
+            "target_scale": target_scale,
+            "unit": header.unit,
+            "target_spacing": header.target_spacing,
+            "preparation": header.source,
+            "origin": header.origin,
+        }
+        return cls(**of_cohort | others)
 
     @model_validator(mode="after")
     def _has_a_channel_for_each_region(self) -> Self:

@@ -206,16 +206,19 @@ def test_what_a_kill_in_its_first_write_leaves_does_not_stop_the_next_call(writt
 
 _SCRIPT = """
 from mris.knee.phantom import write_phantom
-if __name__ == "__main__":
-    write_phantom({out!r}, n_subjects={n}, size=32, seed=4, max_visits=2, workers={workers}, progress=False)
+write_phantom({out!r}, n_subjects={n}, size=32, seed=4, max_visits=2, workers={workers}, progress=False)
 """
 
 
-@pytest.mark.slow
-def test_two_workers_write_what_one_writes(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["a file", "standard input"])
+def test_a_script_without_a_guard_writes_with_two_workers_what_one_writes(
+    written: Path, tmp_path: Path, way: str
+) -> None:
     script = tmp_path / "write.py"
     script.write_text(_SCRIPT.format(out=str(tmp_path / "knees"), n=5, workers=2))
-    subprocess.run([sys.executable, str(script)], check=True)
+    command = [sys.executable, str(script) if way == "a file" else "-"]
+    done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert digests(tmp_path / "knees") == digests(written)
 
 

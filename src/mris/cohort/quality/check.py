@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.manifest import ManifestRow, read_manifest
 from mris.cohort.pair import PreparedPair, PrepareSettings, read_map
 from mris.cohort.prepare import check_cohort
 from mris.cohort.quality.map_measures import MapMeasures, measure_map
-from mris.cohort.quality.map_quality import THRESHOLD, MapQuality, check_threshold, judge_maps
+from mris.cohort.quality.map_quality import MapQuality, check_threshold, judge_maps
 from mris.cohort.report import PrepareReport
+from mris.cohort.workers import shown
+from mris.defaults import QC_THRESHOLD
 from mris.types import Targets
 
 _MAPS_PER_READ = 32
@@ -39,7 +39,7 @@ class QualityCheck:
 
 
 def check_manifest_quality(
-    manifest_path: str | Path, settings: PrepareSettings, *, threshold: float = THRESHOLD, progress: bool = True
+    manifest_path: str | Path, settings: PrepareSettings, *, threshold: float = QC_THRESHOLD, progress: bool = True
 ) -> tuple[PrepareReport, QualityCheck]:
     """Do all checks of `check_cohort`, and compare the targets that would be stored with each other.
 
@@ -87,7 +87,7 @@ def check_manifest_quality(
     return report, QualityCheck(str(manifest_path), quality, read)
 
 
-def check_cohort_quality(cohort: Cohort, *, threshold: float = THRESHOLD, progress: bool = True) -> QualityCheck:
+def check_cohort_quality(cohort: Cohort, *, threshold: float = QC_THRESHOLD, progress: bool = True) -> QualityCheck:
     """Compare the targets of a prepared cohort with each other.
 
     Args:
@@ -103,16 +103,11 @@ def check_cohort_quality(cohort: Cohort, *, threshold: float = THRESHOLD, progre
         SettingsError: The threshold is not above 0.
     """
     check_threshold(threshold)
-    starts = track(
-        range(0, len(cohort), _MAPS_PER_READ),
-        "Measuring maps",
-        console=Console(stderr=True),
-        disable=not progress,
-    )
+    starts = range(0, len(cohort), _MAPS_PER_READ)
     quality = judge_maps(
         [
             measure_map(target)
-            for start in starts
+            for start in shown(starts, "Measuring maps", len(starts), progress)
             for target in cohort.read_targets(range(start, min(start + _MAPS_PER_READ, len(cohort))))
         ],
         keys=cohort.keys.tolist(),

@@ -13,10 +13,8 @@ from jaxtyping import Bool, Float64, Int64
 
 from mris.cohort.quality.map_measures import OWN_NUMBERS, MapMeasures
 from mris.cohort.quality.nearest_maps import least_change, nearest_of_others
+from mris.defaults import QC_THRESHOLD
 from mris.errors import SettingsError
-
-THRESHOLD = 6.0
-"""A map is flagged from so many robust standard deviations on."""
 
 LEAST_SUBJECTS = 10
 """Fewer people are no reference: nothing is judged."""
@@ -170,7 +168,7 @@ def check_threshold(threshold: float) -> None:
     """
     if not threshold > 0:
         raise SettingsError(
-            f"the threshold of map quality is {threshold!r}; give a number above 0, such as {THRESHOLD:g}"
+            f"the threshold of map quality is {threshold!r}; give a number above 0, such as {QC_THRESHOLD:g}"
         )
 
 
@@ -182,7 +180,7 @@ def judge_maps(
     sides: Sequence[str],
     regions: Sequence[str],
     unit: str,
-    threshold: float = THRESHOLD,
+    threshold: float = QC_THRESHOLD,
     n_neighbors: int = 5,
 ) -> MapQuality:
     """Compare every target with all others of its cohort.

@@ -10,8 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,10 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from rich.console import Console
-from rich.progress import track
 
 import mris
 from mris.cohort.origin import ORIGIN_COLUMN
-from mris.cohort.workers import WorkerPool
+from mris.cohort.workers import in_processes, n_cores, shown
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
 from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
@@ -173,8 +170,7 @@ def write_phantom(
         seed: Cohort seed, at least 0.
         enriched: More osteoarthritis: baseline KLG 0..4 of 25/15/30/20/10 % instead of 38.5/17.8/26.5/13.8/3.4 %.
         max_visits: Keep at most so many visits of each person; None keeps all.
-        workers: Processes; None means one a core. They are spawned, so a script that calls this with more than one
-            keeps its call under ``if __name__ == "__main__":``.
+        workers: Processes; None means one a core.
         progress: Show a progress bar.
         layout: How the same knees lie on disk; see also `mris.knee.phantom.oai_layout.OAI`.
         extraction: How noisy the maps are: "smooth", or "measured" as real ones (`mris.knee.phantom.extraction`).
@@ -187,7 +183,7 @@ def write_phantom(
         OutputError: If the system refuses to write, or a process died.
     """
     settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits, extraction)
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = n_cores() if workers is None else workers
     if workers < 1:
         raise SettingsError(f"workers is {workers}: use at least 1 process, or None for one a core")
     folder = Path(out)
@@ -197,7 +193,9 @@ def write_phantom(
         if not (folder / _HEADER).is_file():
             (folder / _RECORDS).mkdir(exist_ok=True)
             missing = [i for i in range(n_subjects) if subject_name(i) not in present]
-            for _ in _progress(_written(folder, settings, layout, missing, workers), len(missing), progress):
+            write = partial(_write_subject, folder, settings, layout)
+            done = in_processes(write, missing, workers, OutputError, "simulates knees")
+            for _ in shown(done, "Simulating knees", len(missing), progress):
                 pass
             _finish(folder, settings, layout)
         else:
@@ -252,24 +250,6 @@ def _read_header(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _written(
-    folder: Path, settings: PhantomSettings, layout: PhantomLayout, indices: list[int], workers: int
-) -> Iterator[None]:
-    write = partial(_write_subject, folder, settings, layout)
-    if workers == 1 or len(indices) < 2:
-        for index in indices:
-            yield write(index)
-        return
-    try:
-        with WorkerPool(min(workers, len(indices))) as pool:
-            yield from pool.map(write, indices, chunksize=max(1, min(16, len(indices) // (4 * workers))))
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a process that simulates knees died (killed, or out of memory?); run again with fewer workers: it goes on "
-            "where it stopped. In a script, the call must stand under `if __name__ == '__main__':`"
-        ) from error
-
-
 def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayout, index: int) -> None:
     visits = simulate_subject(
         settings.seed,
@@ -322,9 +302,3 @@ def _report(folder: Path, layout: PhantomLayout, n_reused: int) -> PhantomReport
         n_reused=n_reused,
         baseline_grades=(grades[0], grades[1], grades[2], grades[3], grades[4]),
     )
-
-
-def _progress(done: Iterator[None], total: int, shown: bool) -> Iterator[None]:
-    if not shown:
-        return done
-    return iter(track(done, "Simulating knees", total, console=Console(stderr=True), transient=True))

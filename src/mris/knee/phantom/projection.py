@@ -8,8 +8,9 @@ differences, and two running sums along z give the attenuation of every pixel at
 import numpy as np
 from jaxtyping import Float
 
+from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import Body, Grid
-from mris.knee.phantom.view import REGION_MM, View
+from mris.knee.phantom.view import View
 
 Plane = Float[np.ndarray, "h w"]
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt16
 from scipy import ndimage
 
+from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import (
     Body,
     BoneShape,
@@ -22,7 +23,7 @@ from mris.knee.phantom.bones import (
 from mris.knee.phantom.contact import Placement
 from mris.knee.phantom.projection import Canvas, Plane
 from mris.knee.phantom.texture import smooth_noise, trabecular_texture
-from mris.knee.phantom.view import REGION_MM, View
+from mris.knee.phantom.view import View
 
 MU_SOFT = 0.0195
 MU_FAT = 0.0165

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mris.errors import SettingsError
+from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import BoneShape, bone_shape
 from mris.knee.phantom.contact import Placement, contact_grid, place_femur
 from mris.knee.phantom.extraction import Extraction, extract_maps
@@ -14,7 +15,7 @@ from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, 
 from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
 from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
 from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
-from mris.knee.phantom.view import REGION_MM, View, sample_view
+from mris.knee.phantom.view import View, sample_view
 
 
 @dataclass(frozen=True)

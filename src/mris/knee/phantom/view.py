@@ -6,9 +6,6 @@ import numpy as np
 
 from mris.knee.phantom.population import Person
 
-REGION_MM = 140.0
-"""Side of the square region round the joint centre that a picture shows."""
-
 
 @dataclass(frozen=True)
 class View:
