@@ -43,8 +43,7 @@ class Level:
 LEVELS = (
     Level(step=2, n_iterations=20, fluid_mm=8.0, elastic_mm=1.0, tolerance_mm=2.5),
     Level(step=2, n_iterations=20, fluid_mm=4.0, elastic_mm=0.7, tolerance_mm=2.0),
-    Level(step=2, n_iterations=12, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
-    Level(step=1, n_iterations=4, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
+    Level(step=1, n_iterations=12, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
 )
 
 
