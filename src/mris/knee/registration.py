@@ -118,12 +118,13 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
 
 
 def _as_left(knee: Segmentation) -> Segmentation:
-    """The knee as a left one, its first axis from medial to lateral: a knee and its mirror image are the same arrays."""
-    if knee.side == "right":
-        return replace(knee, affine=_MIRROR @ knee.affine, side="left")
+    """The knee as a left one, its first axis from medial to lateral: that of a mirrored knee holds the same arrays."""
+    affine = _MIRROR @ knee.affine if knee.side == "right" else knee.affine
+    if affine[0, 0] < 0:
+        return replace(knee, affine=affine, side="left")
     reverse = np.diag([-1.0, 1.0, 1.0, 1.0])
     reverse[0, 3] = len(knee.labels) - 1
-    return replace(knee, labels=knee.labels[::-1].copy(), affine=knee.affine @ reverse)
+    return replace(knee, labels=knee.labels[::-1].copy(), affine=affine @ reverse, side="left")
 
 
 def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:
