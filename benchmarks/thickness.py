@@ -46,8 +46,10 @@ def main() -> None:
         print(f"now / before: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         for name in trees:
             print(f"{name}: mean Dice {statistics.median(knee[name]['dice'] for knee in knees):.3f} (median)")
-        middle, most = (statistics.median(knee["difference"][i] for knee in knees) for i in (0, 1))
-        print(f"maps differ by {middle:.3f} mm in the median, {most:.3f} mm in the 95th percentile (medians of knees)")
+        middle, most, mean = (statistics.median(knee["difference"][i] for knee in knees) for i in range(3))
+        print(
+            f"maps differ by {middle:.3f} mm (median), {most:.3f} mm (95th percentile), {mean:+.2f} % (mean), by knee"
+        )
 
 
 def child(atlas: Path, tree: Path, folder: Path) -> "subprocess.Popen[str]":
@@ -75,8 +77,14 @@ def measured(children: "dict[str, subprocess.Popen[str]]", path: Path) -> dict[s
         found[name] = answer(process)
         maps.append(np.load(found[name]["maps"], allow_pickle=False))
         print(f"{path.name} {name}: {found[name]['seconds']:.1f} s, of which {found[name]['steps']}", flush=True)
-    apart = np.abs(maps[0] - maps[-1])
-    found["difference"] = np.nanquantile(apart, [0.5, 0.95])
+    apart = maps[0] - maps[-1]
+    found["difference"] = [*np.nanquantile(np.abs(apart), [0.5, 0.95]), 100 * np.nanmean(apart) / np.nanmean(maps[-1])]
+    print(
+        "{} maps differ by {:.3f} mm (median), {:.3f} mm (95th percentile), {:+.2f} % (mean)".format(
+            path.name, *found["difference"]
+        ),
+        flush=True,
+    )
     return found
 
 

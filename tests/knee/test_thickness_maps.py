@@ -21,7 +21,7 @@ from mris.knee.segmentation import FEMORAL_CARTILAGE, PRESETS, Segmentation, rea
 from mris.knee.segmentation_files import KneeFile, knee_files, knee_of_name
 from mris.knee.thickness import DENUDED_BEYOND_MM
 from mris.knee.thickness_folder import ThicknessSettings, write_thickness_maps
-from mris.knee.thickness_maps import ThicknessMaps, thickness_maps, trochlea_gap
+from mris.knee.thickness_maps import LARGEST_TROCHLEA_GAP_MM2, ThicknessMaps, thickness_maps, trochlea_gap
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def test_a_larger_knee_has_a_map_scaled_alike(plain: ThicknessMaps, solids: Cart
 @pytest.mark.slow
 def test_a_right_knee_gives_the_map_of_its_mirror_image(plain: ThicknessMaps, solids: CartilageAtlas) -> None:
     right = thickness_maps(solids, knee(side="right"))
-    assert np.nanmean(np.abs(right.femoral - plain.femoral)) < 0.01
-    assert np.nanmean(np.abs(right.tibial - plain.tibial)) < 0.01
+    assert np.nanmean(np.abs(right.femoral - plain.femoral)) < 0.001
+    assert np.nanmean(np.abs(right.tibial - plain.tibial)) < 0.001
 
 
 @pytest.mark.slow
@@ -99,7 +99,9 @@ def test_a_trochlea_that_is_cut_off_is_warned_of_as_a_limit_of_the_segmentation(
     gap = trochlea_gap(maps.femoral, dense.femoral)
     assert f"{gap:.0f} mm2" in str(finding)
     cut = np.radians(80 - 45) * (RADIUS + FEMORAL_MM) * sum(high - low for low, high in CONDYLES)
-    assert 0.2 * cut < gap < cut  # the deformation stretches the cartilage over a good part of it
+    # The registration stretches what is left over a part of the cut, so that no share of it is promised: what is said
+    # to be missing is missing, and it is enough to be said.
+    assert LARGEST_TROCHLEA_GAP_MM2 < gap < cut
 
 
 @pytest.mark.slow

@@ -43,8 +43,7 @@ class Level:
 LEVELS = (
     Level(step=2, n_iterations=20, fluid_mm=8.0, elastic_mm=1.0, tolerance_mm=2.5),
     Level(step=2, n_iterations=20, fluid_mm=4.0, elastic_mm=0.7, tolerance_mm=2.0),
-    Level(step=2, n_iterations=12, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
-    Level(step=1, n_iterations=4, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
+    Level(step=1, n_iterations=9, fluid_mm=2.5, elastic_mm=0.5, tolerance_mm=1.2),
 )
 
 
@@ -154,10 +153,11 @@ def _step(
         weight = channel.weight.ravel()[at] / (1.0 + (apart / tolerance_mm) ** 2) ** 2
         pull[:3, at] -= weight * apart * slope
         pull[3, at] += weight * (slope**2).sum(axis=0)
-    *force, total = fluid.smooth(pull.reshape(4, *shape))
-    step = np.stack(force) / (total + 0.02 * total.max() + 1e-12) / np.float32(mm)
-    length = np.sqrt((step**2).sum(axis=0))
-    step /= np.maximum(length / 0.4, 1.0)  # below half a voxel a step does not fold
+    smoothed = fluid.smooth(pull.reshape(4, *shape))
+    step, total = smoothed[:3], smoothed[3]
+    step /= (total + 0.02 * total.max() + 1e-12) * np.float32(mm)
+    length = np.sqrt(np.einsum("cijk,cijk->ijk", step, step))
+    step *= 0.4 / np.maximum(length, 0.4)  # below half a voxel a step does not fold
     return elastic.smooth(warp(u, step) + step)
 
 

@@ -5,13 +5,13 @@ points are mirrored back after. The atlas is fixed, so that its points are carri
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mris.knee.alignment import Alignment, align, apply
+from mris.knee.alignment import Alignment, align, apply, roughly_aligned
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.deformation import deform, jacobian
 from mris.knee.interpolation import Cells
@@ -92,16 +92,14 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     template = template_of(atlas)
-    mirrored = segmentation.side == "right"
-    knee = cropped(segmentation, _CROP_MM)
-    affine = _MIRROR @ knee.affine if mirrored else knee.affine
-    clouds = [cloud_of(knee.labels == tissue, affine) for tissue in _CARTILAGES]
+    knee = _as_left(cropped(segmentation, _CROP_MM))
+    clouds = [cloud_of(knee.labels == tissue, knee.affine) for tissue in _CARTILAGES]
     alignment = align(template.clouds, clouds)
-    other = align(template.clouds, [apply(_MIRROR, cloud) for cloud in clouds])
-    surfaces = _surfaces(knee, np.linalg.inv(affine) @ alignment.affine @ template.affine, template)
+    other = roughly_aligned(template.clouds, [apply(_MIRROR, cloud) for cloud in clouds])
+    to_voxel = np.linalg.inv(knee.affine) @ alignment.affine
+    surfaces = _surfaces(knee, to_voxel @ template.affine, template)
     displacement = deform(template.surfaces, template.weights, surfaces, GRID_MM)
     determinant = jacobian(displacement, GRID_MM)
-    to_voxel = np.linalg.inv(affine) @ alignment.affine
     moved = [samples + _displacement_at(displacement, template.affine, samples) for samples in template.samples]
     sizes = [_at(determinant.astype(np.float32), template.affine, samples) for samples in template.samples]
     dice = _overlap(template, knee, to_voxel, moved, sizes)
@@ -109,7 +107,7 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
         affine=alignment.affine,
         displacement=displacement,
         grid=template.affine,
-        mirrored=mirrored,
+        mirrored=segmentation.side == "right",
         dice=dice,
         dice_affine=_overlap(template, knee, to_voxel, template.samples, [np.ones(len(s)) for s in template.samples]),
         jacobian_positive=float((determinant > 0).mean()),
@@ -117,6 +115,16 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
         residual_other_mm=other.residual_mm,
         flags=_flags(dice, float((determinant > 0).mean()), alignment, other, segmentation.side),
     )
+
+
+def _as_left(knee: Segmentation) -> Segmentation:
+    """The knee as a left one, its first axis from medial to lateral: that of a mirrored knee holds the same arrays."""
+    affine = _MIRROR @ knee.affine if knee.side == "right" else knee.affine
+    if affine[0, 0] < 0:
+        return replace(knee, affine=affine, side="left")
+    reverse = np.diag([-1.0, 1.0, 1.0, 1.0])
+    reverse[0, 3] = len(knee.labels) - 1
+    return replace(knee, labels=knee.labels[::-1].copy(), affine=affine @ reverse, side="left")
 
 
 def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:

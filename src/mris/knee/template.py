@@ -20,7 +20,7 @@ from mris.knee.interpolation import Cells
 from mris.knee.segmentation import box_round
 
 GRID_MM = 1.0
-MARGIN_MM = 8.0
+MARGIN_MM = 10.0
 FARTHEST_MM = 6.0
 """Signed distances are clipped here."""
 N_CLOUD = 3000

@@ -298,7 +298,9 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
     potential[index] = solution
     inside = solution[own]
     beyond = inside + (value - inside) / np.maximum(fraction, 0.25)
-    ghosts, which = np.unique(edges.outside, return_inverse=True)
+    ghosts = _each_once(edges.outside, flat.size)
+    number[ghosts] = np.arange(len(ghosts), dtype=np.int32)
+    which = number[edges.outside]
     potential[ghosts] = np.bincount(which, weights=beyond) / np.bincount(which)
     return potential.reshape(level.shape)
 
@@ -310,13 +312,20 @@ def _directions(level: Field, edges: _Edges, potential: Field) -> Float32[np.nda
     done = level.ravel() > 0.0
     known = np.flatnonzero(done)
     directions[:, known] = _unit(_gradient(potential.ravel(), known, steps)).T
-    ring = np.unique(edges.outside)
+    ring = _each_once(edges.outside, level.size)
     for _ in range(2):
         around = np.stack([ring + s for stride in steps for s in (stride, -stride)])
         directions[:, ring] = _unit(directions[:, around].sum(axis=1).T).T
         done[ring] = True
-        ring = np.unique(around[~done[around]])
+        ring = _each_once(around[~done[around]], level.size)
     return directions.reshape(3, *level.shape)
+
+
+def _each_once(index: Int[np.ndarray, " n"], n_voxels: int) -> Int[np.ndarray, " m"]:
+    """What ``np.unique`` gives, several times as fast where many of the voxels are meant."""
+    meant = np.zeros(n_voxels, dtype=bool)
+    meant[index] = True
+    return np.flatnonzero(meant)
 
 
 def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -30,7 +30,7 @@ from mris.knee.thickness_preview import write_preview
 from mris.reading import read_json, regular_size
 from mris.wording import counted
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Raised whenever the same segmentation would give another map."""
 FEMORAL_FILE, TIBIAL_FILE = "FC_2d_thickness.npy", "TC_2d_thickness.npy"
 TABLE_FILE, REPORT_FILE = "maps.csv", "report.json"
