@@ -205,6 +205,7 @@ class _Encoder:
 
     fingerprint = "f" * 64
     training_subjects = None
+    origin = "unknown"
 
     def __init__(self) -> None:
         self.source = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())

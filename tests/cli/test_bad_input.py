@@ -394,7 +394,7 @@ def test_more_neighbors_than_the_bundle_has_cost_a_note_and_the_provenance_says_
         assert outcome.code == 0
         assert outcome.err == f"note: k is 500, cut to {used}: bundle {tiny_bundle} holds {held}\n"
         record = json.loads((tmp_path / "query_provenance.json").read_text())
-        assert record["settings"]["n_neighbors"] == 500
+        assert [part["readout"]["n_neighbors"] for part in record["contributions"]] == [500]
         assert [part["n_neighbors"] for part in record["contributions"]] == [used]
     assert run_cli(*arguments, "-k", n_people, *one).err == ""
 

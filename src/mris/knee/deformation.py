@@ -86,7 +86,7 @@ def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray,
 
     Example:
         >>> grid = np.indices((4, 5, 6), dtype=np.float32)
-        >>> float(jacobian(0.1 * grid, 1.0).mean().round(3))
+        >>> round(float(jacobian(0.1 * grid, 1.0).mean()), 3)
         1.331
     """
     first, second, third = (np.stack(np.gradient(part, spacing_mm)) for part in displacement)

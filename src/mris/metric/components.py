@@ -77,8 +77,8 @@ def fit_components(
 
     Example:
         >>> mean, directions = fit_components(np.array([[0, 0], [2, 0], [4, 0]], dtype=np.float32), 1, seed=0)
-        >>> mean.tolist(), np.abs(directions).round(3).tolist()
-        ([2.0, 0.0], [[0.612, 0.0]])
+        >>> mean.tolist(), [round(float(abs(value)), 3) for value in directions[0]]
+        ([2.0, 0.0], [0.612, 0.0])
     """
     mean = images.mean(axis=0, dtype=np.float64).astype(np.float32)
     kept = min(n_components, *images.shape)
