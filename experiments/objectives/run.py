@@ -42,7 +42,7 @@ def main() -> None:
         if not bundles[name].exists():
             mris("index", run, cohort, bundles[name])
     unet = work / "unet"
-    train(unet, "baseline", "train", "unet", cohort, unet, *settings([*SHARED, "width=8"]))
+    train(unet, "baseline", "train", cohort, unet, "--method", "unet", *settings([*SHARED, "width=8"]))
     (first, bundle), (second, other) = bundles.items()
     report = work / "report"
     asked = ["--by", "klg", "--also", f"{second}={other}", "--baseline", f"U-Net={unet}", "--out", report]
