@@ -101,7 +101,7 @@ def main() -> None:
     for name, default in (("size", 64), ("width", 16), ("batch", 64), ("steps", 20), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    settings = preset("small").model_copy(update={"width": options.width, "batch_size": options.batch})
+    settings = preset("small-paper").model_copy(update={"width": options.width, "batch_size": options.batch})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         cohort = write_cohort(folder, options.batch * options.steps + 4, options.size)

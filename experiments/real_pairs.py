@@ -41,12 +41,12 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Read ``settings.toml``; settings of training that it leaves out are those of the preset "small"."""
+    """Read ``settings.toml``; settings of training that it leaves out are those of the preset "small-paper"."""
     from mris.cli.settings import resolve
     from mris.metric.settings import preset
 
     values = tomllib.loads(path.read_text())
-    train = resolve(preset("small"), values.pop("train"))
+    train = resolve(preset("small-paper"), values.pop("train"))
     return Study(tuple(values["size"]), values["unit"], values["n_neighbors"], tuple(values["seeds"]), train)
 
 

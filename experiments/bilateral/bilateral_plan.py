@@ -31,7 +31,7 @@ class BilateralPlan(BaseModel):
     def metric_settings(self) -> TrainSettings:
         """The recipe of the encoders; gray levels of [0, 1] need no scale."""
         fixed = {"target_scale": 1.0, "n_neighbors": self.n_neighbors}
-        return TrainSettings.model_validate(metric_preset("small").model_dump() | fixed | self.metric)
+        return TrainSettings.model_validate(metric_preset("small-paper").model_dump() | fixed | self.metric)
 
 
 def read_bilateral_plan(path: Path) -> BilateralPlan:

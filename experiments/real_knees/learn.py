@@ -27,7 +27,7 @@ Predictions = dict[str, Targets]
 
 
 def recipe(n_pairs: int, **changes: object) -> TrainSettings:
-    """Give the preset "small" with a fixed number of steps and no choice of epoch: few pairs leave none to choose by.
+    """Give the preset "small-paper" with a fixed number of steps; few pairs leave no epoch to choose by.
 
     Args:
         n_pairs: Training subjects, one pair of each an epoch.
@@ -36,7 +36,7 @@ def recipe(n_pairs: int, **changes: object) -> TrainSettings:
     batch = min(FEW, max(2, n_pairs))
     epochs = round((SHORT if n_pairs <= FEW else LONG) / (n_pairs / batch))
     fixed = {"sampler": "subject", "batch_size": batch, "epochs": epochs, "validate_every": epochs, "devices": 1}
-    return TrainSettings.model_validate(preset("small").model_dump() | fixed | changes)
+    return TrainSettings.model_validate(preset("small-paper").model_dump() | fixed | changes)
 
 
 def references(training: Cohort, test: Cohort, seed: int) -> Predictions:

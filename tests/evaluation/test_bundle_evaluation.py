@@ -69,11 +69,9 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
             Member("_".join(encoder.regions), encoder, EmbeddingDatabase.of_folder(folder, name, commit))  # type: ignore[arg-type]
             for name, encoder in encoders.items()
         ]
-        return Bundle(
-            folder,
-            SimpleNamespace(id="bundle", origin="unknown", members=[SimpleNamespace(readout=None)] * len(opened)),
-            tuple(opened),
-        )  # type: ignore[arg-type]
+        plain = [SimpleNamespace(readout=None)] * len(opened)
+        header = SimpleNamespace(id="bundle", origin="unknown", members=plain)
+        return Bundle(folder, header, tuple(opened))  # type: ignore[arg-type]
 
     return make
 

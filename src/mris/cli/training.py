@@ -31,9 +31,20 @@ def train(
     cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
     preset: Annotated[
-        Literal["small", "paper"],
-        typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' is the published one."),
+        Literal["small", "best", "paper", "small-paper"],
+        typer.Option(
+            help="Named recipe: 'small' trains on a CPU in minutes, 'best' on a GPU for thousands of people, 'paper' "
+            "is the published one, 'small-paper' the same with thin networks on a CPU."
+        ),
     ] = "small",
+    objective: Annotated[
+        Literal["both", "synthesis", "triplet"] | None,
+        typer.Option(
+            help="What is asked of the encoders: that the average of other people's maps be near the truth "
+            "(synthesis), that the own map be nearer than others' (triplet, the paper's), or both; the preset's by "
+            "default."
+        ),
+    ] = None,
     settings: SettingsFile = None,
     set_: Assignments = None,
     epochs: Epochs = None,
@@ -72,6 +83,7 @@ def train(
         preset_settings(preset),
         read_toml(settings) if settings else {},
         parse_assignments(set_ or []),
+        {"objective": objective} if objective is not None else {},
         {"epochs": epochs} if epochs is not None else {},
         {"devices": int(devices) if devices.isdecimal() else devices} if devices is not None else {},
     )

@@ -116,8 +116,8 @@ class SynthesizerPredictor:
         neighbors = np.concatenate([part[:shown] for part in maps], axis=1)[:, channels]
         captions = [
             tuple(
-                f"{similarity:.2f} · {100 * weight:.0f} %"
-                for similarity, weight in zip(part.neighbors.similarities[0, :shown], part.weights[:shown], strict=True)
+                f"{similarity:.2f} · {part.weight_text(rank)}"
+                for rank, similarity in enumerate(part.neighbors.similarities[0, :shown])
             )
             for part in synthesis.contributions
             for _ in part.regions

@@ -68,7 +68,8 @@ class MetricModule(lightning.LightningModule):
         loss = sources.new_zeros(())
         if self.settings.objective != "synthesis":
             targets = self.encoder.target(batch.targets.contiguous(memory_format=torch.channels_last)).float()
-            loss = loss + self.triplet(sources, targets, batch.subjects)
+            weight = self.settings.triplet_weight if self.synthesis is not None else 1.0
+            loss = loss + weight * self.triplet(sources, targets, batch.subjects)
         if self.synthesis is not None:
             alike = step_chance(self.seed, self.current_epoch, step, rank=0)  # all processes draw the same candidates
             target, temperature = self.encoder.target, self.encoder.temperature

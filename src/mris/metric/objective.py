@@ -13,6 +13,7 @@ from mris.training.pairs import Batch
 class SynthesisObjective(nn.Module):
     """The error of the synthesis by attention (P1), plus that of a linear map from the same features.
 
+    Both are told in units of the error of the mean target, so that they weigh alike whatever the targets' unit.
     The linear map is a help for the training: it is fitted again, in closed form, on whatever a database holds.
 
     Args:
@@ -37,7 +38,10 @@ class SynthesisObjective(nn.Module):
         nn.init.zeros_(self.head.bias)
         # A score of 1 is this image: directions are as long as their scores are short.
         self.register_buffer("basis", (directions / lengths.clamp(min=1e-12))[:, pixels], persistent=False)
-        self.register_buffer("mean", target.components.mean[pixels], persistent=False)
+        mean = target.components.mean[pixels]
+        known = torch.ones_like(pool.values, dtype=torch.bool) if pool.known is None else pool.known
+        self.mean_error = float(masked_error(mean.expand_as(pool.values), pool.values.float(), known))
+        self.register_buffer("mean", mean, persistent=False)
 
     def forward(
         self,
@@ -65,4 +69,4 @@ class SynthesisObjective(nn.Module):
             keys = target.layers(scores)
             attended = prediction_loss(sources, keys, temperature, candidates, truths, known, batch.subjects)
             regressed = self.mean + self.head(features) @ self.basis
-            return attended + masked_error(regressed, truths, known)
+            return (attended + masked_error(regressed, truths, known)) / max(self.mean_error, 1e-6)

@@ -123,9 +123,10 @@ def draw(evaluation: Evaluation) -> dict[str, Picture]:
                 _picture(
                     f"neighbors_{i:02d}",
                     strip,
-                    f"Nearest neighbors of {example.key}",
-                    "The nearest training targets the synthesis is averaged from, nearest first; above each its "
-                    "cosine similarity and its weight. They are other people's images.",
+                    f"Who counts most for {example.key}",
+                    "The training targets that count most in the synthesis, most first; above each its cosine "
+                    "similarity and its weight, negative where the synthesis was moved away from it. They are other "
+                    "people's images.",
                 )
             )
     return {shown.name: shown for shown in drawn}

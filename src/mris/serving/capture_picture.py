@@ -70,12 +70,12 @@ def capture_pixels(
     for part, maps in zip(synthesis.contributions, drawn, strict=True):
         for channel, region in enumerate(part.regions):
             for rank, values in enumerate(look.facing(maps[:, channel], region)[0]):
-                weight, cosine = part.weights[rank], part.neighbors.similarities[0, rank]
-                panel = page.small(strip, rank, f"{rank + 1}: weight {weight:.3f}, cos {cosine:.2f}")
+                cosine = part.neighbors.similarities[0, rank]
+                panel = page.small(strip, rank, f"{rank + 1}: weight {part.weight_text(rank)}, cos {cosine:.2f}")
                 draw_map(panel, values, "viridis", *limits, synthesis.spacing)
             page.label(strip, f"neighbors\n{region}")
             strip += 1
-    return page.pixels(caption, n_neighbors=synthesis.contributions[0].n_neighbors)
+    return page.pixels(caption, n_maps=synthesis.contributions[0].n_contributors)
 
 
 class _Page:
@@ -120,12 +120,12 @@ class _Page:
     def label(self, strip: int, text: str) -> None:
         self._text(_EDGE, self._small_top(strip) + self._small / 2, text, 8)
 
-    def pixels(self, caption: str, *, n_neighbors: int) -> UInt8[np.ndarray, "h w 3"]:
+    def pixels(self, caption: str, *, n_maps: int) -> UInt8[np.ndarray, "h w 3"]:
         self._text(_EDGE, 0.24, self._warning, 15, color="#b00020", weight="bold")
         self._text(
             _EDGE,
             0.5,
-            f"Weighted mean of {n_neighbors} maps from a database; for research, not for diagnosis. "
+            f"Weighted sum of {n_maps:,} maps from a database; for research, not for diagnosis. "
             "A flattened map has no patient geometry.",
             9,
         )

@@ -122,9 +122,9 @@ def write_neighbors_picture(
             grid.bar(line, 2, far, synthesis.unit)
             write_edges(panel, edges)
             for rank, values in enumerate(neighbors):
-                weight, similarity = part.weights[rank], part.neighbors.similarities[0, rank]
+                similarity = part.neighbors.similarities[0, rank]
                 key = _shortened(str(part.neighbors.keys[0, rank]))
-                panel = grid.panel(line, 3 + rank, f"{key}\nweight {weight:.3f}, cos {similarity:.3f}")
+                panel = grid.panel(line, 3 + rank, f"{key}\nweight {part.weight_text(rank)}, cos {similarity:.3f}")
                 draw_map(panel, values, "viridis", least, largest, synthesis.spacing)
             line += 1
     grid.save(path)

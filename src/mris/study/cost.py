@@ -7,8 +7,10 @@ loaded: the peak memory is that of prediction on ONNX Runtime.
 """
 
 import csv
+import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +19,24 @@ from mris.cohort.cohort import Cohort
 from mris.evaluation.predictor import Predictor, SynthesizerPredictor
 from mris.study.experiment_results import MethodCost
 from mris.synthesis.bundle import Bundle
+from mris.synthesis.readouts import SynthesisSettings
 
 N_SINGLE, N_BATCHED = 50, 256
 
 
 def main() -> None:
     """Measure the method of the first argument, and print its cost."""
-    folder, cohort, n_neighbors = Path(sys.argv[1]), Cohort.open(sys.argv[2]), int(sys.argv[3])
-    print(measure_cost(folder, cohort, n_neighbors).model_dump_json())
+    folder, cohort, wanted = Path(sys.argv[1]), Cohort.open(sys.argv[2]), json.loads(sys.argv[3])
+    print(measure_cost(folder, cohort, SynthesisSettings(**wanted)).model_dump_json())
 
 
-def measure_cost(folder: Path, cohort: Cohort, n_neighbors: int) -> MethodCost:
+def measure_cost(folder: Path, cohort: Cohort, synthesis: SynthesisSettings) -> MethodCost:
     """Measure a bundle or a baseline of an experiment on the first test pairs of its cohort.
 
     Args:
         folder: The method, in the folder of its seed.
         cohort: The cohort.
-        n_neighbors: Neighbors that a bundle averages.
+        synthesis: The readout that is asked of a bundle.
     """
     test = cohort.split("test")
     rows = np.arange(min(len(test), N_BATCHED))
@@ -41,7 +44,7 @@ def measure_cost(folder: Path, cohort: Cohort, n_neighbors: int) -> MethodCost:
     method: Predictor
     if (folder / "bundle.json").is_file():
         bundle = Bundle.open(folder)
-        method = SynthesizerPredictor(bundle.synthesizer(n_neighbors), cohort.regions)
+        method = SynthesizerPredictor(bundle.synthesizer(**asdict(synthesis)), cohort.regions)
         runs = [folder.parents[1] / "metric" / name for name in _members(bundle)]
         n_parameters = sum(_stored_numbers(run / "encoder" / "encoder.safetensors") for run in runs)
         seconds = sum(_epoch_seconds(run / "metrics.csv") for run in runs)

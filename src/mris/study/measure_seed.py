@@ -1,10 +1,12 @@
 """What is measured of a seed: costs, errors and retrieval, the curve, and classifiers on the maps of each method."""
 
+import json
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,6 @@ from mris.study.plan import Task
 from mris.study.stages import can_resume
 from mris.study.tasks import SETS
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.readouts import SynthesisSettings
 
 _BATCH = 64
 
@@ -48,11 +49,13 @@ def measure_seed(experiment: Experiment, keys: Mapping[str, str], seed: int, wri
         return
     positions = np.unique(np.concatenate([one.positions for one in experiment.tasks.values()]))
     positions = positions[np.isin(experiment.cohort.splits[positions], SETS)]
-    k, regions = experiment.plan.n_neighbors, experiment.cohort.regions
-    retrieval = {title: SynthesizerPredictor(bundle.synthesizer(k), regions) for title, bundle in bundles.items()}
+    wanted, regions = asdict(experiment.plan.synthesis), experiment.cohort.regions
+    retrieval = {
+        title: SynthesizerPredictor(bundle.synthesizer(**wanted), regions) for title, bundle in bundles.items()
+    }
     for title, method in {TRUE_MAPS: None, **retrieval, **baselines}.items():
         depends: dict[str, object] = {"manifest": experiment.cohort.header.manifest_sha256}
-        depends |= {"made_by": keys.get(title), "n": len(positions)} | ({"k": k} if title in bundles else {})
+        depends |= {"made_by": keys.get(title), "n": len(positions)} | ({"readout": wanted} if title in bundles else {})
         made = _make_maps(experiment, seed, title, method, positions, depends)
         for task in experiment.plan.tasks:
             _classify(experiment, seed, title, task, made)
@@ -91,7 +94,7 @@ def _measure_costs(experiment: Experiment, keys: Mapping[str, str], seed: int) -
 
 
 def _cost_of(title: str, folder: Path, experiment: Experiment) -> MethodCost:
-    arguments = [folder, experiment.cohort.path, experiment.plan.n_neighbors]
+    arguments = [folder, experiment.cohort.path, json.dumps(asdict(experiment.plan.synthesis))]
     command = [sys.executable, "-m", cost.__name__, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -127,7 +130,7 @@ def _evaluate(
             by=plan.by,
             merge=plan.merge,
             prevalence=plan.prevalence,
-            synthesis=SynthesisSettings(plan.n_neighbors),
+            synthesis=plan.synthesis,
             n_bootstrap=plan.n_bootstrap,
             seed=seed,
             progress=experiment.progress,
@@ -139,7 +142,7 @@ def _evaluate(
         write_npz(out / "per_image.npz", values=rows.values, n_pixels=rows.n_pixels, **ranks)
 
     how: dict[str, object] = {"by": plan.by, "merge": plan.merge, "prevalence": plan.prevalence}
-    how |= {"visits": plan.test_visits, "n_neighbors": plan.n_neighbors, "n_bootstrap": plan.n_bootstrap}
+    how |= {"visits": plan.test_visits, "synthesis": asdict(plan.synthesis), "n_bootstrap": plan.n_bootstrap}
     experiment.work.stage(f"seed{seed}/evaluation", dict(sorted(keys.items())) | {"how": how}, make)
 
 

@@ -14,6 +14,7 @@ from mris.metric.settings import preset as metric_preset
 from mris.study.settings import ClassifierSettings
 from mris.study.settings import preset as classifier_preset
 from mris.study.settings_file import read_toml, settings_faults
+from mris.synthesis.readouts import ReadoutName, SynthesisSettings
 
 PresetName = Literal["smoke", "small", "full", "paper"]
 
@@ -54,10 +55,18 @@ class Plan(Part):
     prevalence: dict[str, dict[str, float]] = Field(default={}, description="by label: weight of each stratum")
     test_visits: Literal["baseline", "all"] = Field("baseline", description="visits of test people that are judged")
     error: Literal["median", "mae", "rmse"] = Field("median", description="error that the report shows first")
-    n_neighbors: int = Field(N_NEIGHBORS, ge=1, description="neighbors that retrieval averages")
+    readout: ReadoutName | None = Field(None, description="readout of every bundle; by default each bundle's own")
+    n_neighbors: int = Field(N_NEIGHBORS, ge=1, description="k of the readout 'neighbors' and of the size curve")
     n_bootstrap: int = Field(1000, ge=1, description="resamples of people for the intervals")
     curve_shares: list[Annotated[float, Field(gt=0, le=1)]] = [0.01, 0.05, 0.10, 0.25, 0.5, 1.0]
     curve_draws: int = Field(3, ge=1, description="draws of people for each share of the database")
+
+    @property
+    def synthesis(self) -> SynthesisSettings:
+        """The readout that is asked of every bundle; of neighbors those of the paper, Eq. 4."""
+        if self.readout == "neighbors":
+            return SynthesisSettings(n_neighbors=self.n_neighbors)
+        return SynthesisSettings(readout=self.readout)
 
     @property
     def metric_settings(self) -> TrainSettings:

@@ -25,7 +25,7 @@ from mris.synthesis.readouts import Queries, Readout, choose_readout
 from mris.synthesis.synthesizer import Synthesizer
 from mris.training.card import ENCODER_FILE
 
-_MOST_JUDGED = 1000
+_MOST_JUDGED = 400
 """Validation pairs, spread evenly, that a readout is chosen on."""
 
 MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)

@@ -55,6 +55,16 @@ class Contribution:
         return len(self.all_rows)
 
     @property
+    def signed(self) -> bool:
+        """Whether some weights are negative: the map was moved away from these people."""
+        return bool((self.all_weights < 0).any())
+
+    def weight_text(self, rank: int) -> str:
+        """Write the weight of one of the people shown, in percent; with its sign where signs differ."""
+        percent = 100 * float(self.weights[rank])
+        return f"{percent:+.1f} %" if self.signed else f"{percent:.1f} %"
+
+    @property
     def shown_share(self) -> float:
         """Share of the people shown in the sum of all weights without their signs, 0 to 1."""
         return float(abs(self.weights).sum() / abs(self.all_weights).sum())

@@ -1,6 +1,6 @@
 """Choose a readout and its parameters by the error on validation people."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.neighbors import NearestNeighbors
-from mris.synthesis.readouts.readout import OpenReadout, Penalties, Queries, Readout, ReadoutName
+from mris.synthesis.readouts.readout import Penalties, Queries, Readout, ReadoutName
 from mris.synthesis.readouts.ridge import predictions_by_penalty
 from mris.types import Pixels
 from mris.wording import counted
@@ -22,6 +22,9 @@ FEWEST_PEOPLE = 10
 """Validation people below which nothing is chosen."""
 
 N_NEIGHBORS = (5, 10, 20, 50, 100)
+MOST_PIXELS = 4096
+"""Pixels, spread evenly, that predictions are compared at."""
+
 TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 PENALTIES = (None, *(10.0**power for power in np.arange(-4, 1.5, 0.5)))
 SHARES = (0.25, 0.5, 0.75)
@@ -37,7 +40,7 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
         queries: The embedded sources of validation pairs.
         truths: Those pairs.
         database: The database.
-        gallery: Its pixels.
+        gallery: Its pixels; at most `MOST_PIXELS` are compared.
 
     Returns:
         The readout; that of the paper, and the reason, where there are fewer than `FEWEST_PEOPLE`.
@@ -46,6 +49,7 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     if len(people) < FEWEST_PEOPLE:
         found = f"{counted(len(people), 'validation subject')} are" if len(people) != 1 else "1 validation subject is"
         return Readout(reason=f"{found} too few to choose by ({FEWEST_PEOPLE} are needed): the numbers of the paper")
+    gallery = gallery.at_most(MOST_PIXELS)
     wanted = [truths.regions.index(region) for region in database.regions]
     truth = truths.read_targets(range(len(truths)))[:, wanted][:, gallery.mask]
 
@@ -59,35 +63,30 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
         return float(by_person.mean())
 
     errors: dict[ReadoutName, float] = {}
-
-    def of(readout: OpenReadout) -> Pixels:
-        return np.stack([answer.pixels for answer in readout.answer(queries)])
-
-    k, errors["neighbors"] = _least(
-        (k, error(of(NearestNeighbors(Readout(n_neighbors=k), database, gallery)))) for k in N_NEIGHBORS
-    )
-    heat, errors["attention"] = _least((t, error(of(Attention(t, database, gallery)))) for t in TEMPERATURES)
+    by_k = ((k, NearestNeighbors(Readout(n_neighbors=k), database, gallery).answer(queries)) for k in N_NEIGHBORS)
+    k, errors["neighbors"], _ = _least(error, ((k, np.stack([one.pixels for one in answers])) for k, answers in by_k))
+    heats = [(heat, Attention(heat, database, gallery).weights(queries)) for heat in TEMPERATURES]
+    averages = np.split(gallery.combine(np.concatenate([weights for _, weights in heats])), len(heats))
+    heat, errors["attention"], convex = _least(error, zip(TEMPERATURES, averages, strict=True))
     chosen = Readout(n_neighbors=k, attention_temperature=heat)
-    if database.header.n_features and queries.features is not None:
-        held_out = np.isin(database.subjects, people)
-        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & ~held_out)
-        header = database.header
+    header = database.header
+    if header.n_features and queries.features is not None:
+        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & ~np.isin(database.subjects, people))
         seconds = PENALTIES if header.n_components else (None,)
         ladder = [Penalties(learned=first, components=second) for first, second in product(PENALTIES, seconds)]
         n_learned = header.n_features - header.n_components
-        regressed = predictions_by_penalty(
-            database.features[rows], n_learned, gallery.subset(rows), queries.features, ladder
-        )
-        place, errors["linear"] = _least((i, error(pixels)) for i, pixels in enumerate(regressed))
-        convex = of(Attention(heat, database, gallery))
-        share, errors["blend"] = _least((s, error(s * convex + (1 - s) * regressed[place])) for s in SHARES)
-        chosen = chosen.model_copy(update={"penalties": ladder[place], "attention_share": share})
+        known, targets = database.features[rows], gallery.subset(rows)
+        regressed = predictions_by_penalty(known, n_learned, targets, queries.features, ladder)
+        penalties, errors["linear"], signed = _least(error, zip(ladder, regressed, strict=True))
+        mixed = ((share, share * convex + (1 - share) * signed) for share in SHARES)
+        share, errors["blend"], _ = _least(error, mixed)
+        chosen = chosen.model_copy(update={"penalties": penalties, "attention_share": share})
     best = min(errors, key=lambda name: errors[name])
     told = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
     reason = f"least error on {counted(len(people), 'validation subject')}: {told} {truths.header.unit}"
     return chosen.model_copy(update={"name": best, "reason": reason})
 
 
-def _least(tried: Iterable[tuple[_T, float]]) -> tuple[_T, float]:
-    """The first of those with the least error."""
-    return min(tried, key=lambda pair: pair[1])
+def _least(error: Callable[[Pixels], float], tried: Iterable[tuple[_T, Pixels]]) -> tuple[_T, float, Pixels]:
+    """Give the first of those with the least error, with that and its predictions; one at a time is in memory."""
+    return min(((one, error(pixels), pixels) for one, pixels in tried), key=lambda found: found[1])

@@ -9,7 +9,7 @@ The weights sum to 1. The penalty of a group of features is the square of how fa
 may have penalties of their own; a group without a penalty stays out, and with none the readout is the mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,10 +79,10 @@ def predictions_by_penalty(
     gallery: Gallery,
     queries: Features,
     ladder: Sequence[Penalties],
-) -> list[Pixels]:
+) -> Iterator[Pixels]:
     """Predict the queries with each of some penalties, in one pass over the targets.
 
-    Returns:
+    Yields:
         (n, p) predictions for each of `ladder`, as `fit_regression` would give them.
     """
     plain = Penalties(learned=1.0, components=1.0)
@@ -92,15 +92,13 @@ def predictions_by_penalty(
     combined = gallery.combine(np.concatenate([standard.T, mean]).astype(np.float32))
     cross, mean_pixels = combined[:-1].astype(np.float64), combined[-1]
     inner = standard.T @ standard
-    found = []
     for penalties in ladder:
         shrink = _standards(features, n_learned, penalties)[1] / np.where(unit > 0, unit, 1.0)
         solved = np.linalg.solve(
             inner * np.outer(shrink, shrink) + len(standard) * np.eye(len(shrink)), shrink[:, None] * cross
         )
         scaled = (queries - center) * unit * shrink
-        found.append((mean_pixels + scaled @ solved).astype(np.float32))
-    return found
+        yield (mean_pixels + scaled @ solved).astype(np.float32)
 
 
 def _standards(
