@@ -36,7 +36,7 @@ def test_a_site_that_cannot_be_audited_costs_one_line_before_any_work(
 ):
     said = refused("evaluate", judged_bundle, tiny_cohort_path, "--out", tmp_path / "r", *JUDGE, "--site", "clinic")
     assert "has no label 'clinic'" in said
-    said = refused("evaluate", judged_bundle, tiny_cohort_path, "--out", tmp_path / "r", *JUDGE, "--site", "klg")
+    said = refused("evaluate", judged_bundle, tiny_cohort_path, "--out", tmp_path / "r", *JUDGE, "--site", "grade")
     assert "a cross-validation in 5 folds needs 5" in said
     assert not (tmp_path / "r").exists()
 
@@ -44,7 +44,7 @@ def test_a_site_that_cannot_be_audited_costs_one_line_before_any_work(
 def test_index_says_the_readout_and_why(run_cli, tiny_run, tiny_cohort_path, tmp_path):
     outcome = run_cli("index", tiny_run, tiny_cohort_path, tmp_path / "b.bundle", "--quiet")
     (readout,) = Bundle.open(tmp_path / "b.bundle").readouts(SynthesisSettings())
-    assert outcome.out.splitlines()[1] == f"readout of femoral, tibial: {readout.describe()} ({readout.reason})"
+    assert outcome.out.splitlines()[1] == f"readout of inner, outer: {readout.describe()}. Why: {readout.reason}"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_simulated_images_are_no_people(results: Results) -> None:
 def test_the_readout_is_told_with_its_reason(results: Results) -> None:
     settings = replace(results.settings, readouts={"MRIS": "20 neighbors"}, reasons={"MRIS": "least error"})
     found = answer(replace(results, settings=settings), "How are people put together")
-    assert found.sentences == ("20 neighbors (least error).",)
+    assert found.sentences == ("20 neighbors. Why: least error.",)
 
 
 def test_people_who_count_most_make_up_the_share_of_their_weights(

@@ -54,7 +54,7 @@ def index(
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
     for member, readout in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
-        typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()} ({readout.reason})")
+        typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()}. Why: {readout.reason}")
     for sentence in retrieval_at_chance(bundle, opened):
         typer.echo(f"note: on validation people: {sentence}")
 

@@ -92,7 +92,7 @@ def _readout(results: Results) -> Iterator[Answered]:
     name = results.methods[0].name
     if name in results.settings.readouts:
         reason = results.settings.reasons.get(name, "as asked for")
-        sentence = f"{results.settings.readouts[name]} ({reason})."
+        sentence = f"{results.settings.readouts[name]}. Why: {reason}."
         yield Answered("How are people put together, and why so?", "", "open", (sentence,))
 
 
