@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 
 from mris.cohort.cohort import Cohort
 from mris.synthesis.bundle import Bundle
+from mris.training.callbacks import read_metrics
 
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 COMMANDS = ("phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo", "bundle")
@@ -256,13 +257,21 @@ def test_a_dry_run_writes_nothing(run_cli, tiny_cohort_path: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_of_few_steps_is_told_with_epochs_that_make_enough(
+def test_a_training_says_what_it_came_to_and_nothing_of_epochs_before(
     run_cli, tiny_cohort_path: Path, tmp_path: Path
 ) -> None:
-    dry = ("train", tiny_cohort_path, tmp_path / "run", "--dry-run")
-    said = run_cli(*dry, "--epochs", "14", "--set", "batch_size=1000").err
-    assert said.startswith("note: 14 steps of training in all, 1 an epoch") and "--epochs 600" in said
-    assert run_cli(*dry, "--epochs", "600", "--set", "batch_size=1000").err == ""
+    run = tmp_path / "run"
+    assert run_cli("train", tiny_cohort_path, run, "--dry-run", "--set", "batch_size=1000").err == ""
+    said = run_cli("train", tiny_cohort_path, run, *TINY, "--epochs", "2").out.splitlines()
+    rows = read_metrics(run / "metrics.csv")
+    kept = min(rows, key=lambda row: row["error/val"])
+    place = next(i for i, line in enumerate(said) if line.startswith("trained "))
+    assert said[place + 1] == (
+        f"kept epoch {kept['epoch'] + 1:.0f} of 2: validation error {kept['error/val']:.4g} mm, the mean map's "
+        f"{kept['error/val@mean_map']:.4g} mm"
+    )
+    again = run_cli("train", tiny_cohort_path, run, *TINY, "--epochs", "2", "--resume").out.splitlines()
+    assert again[-len(said) + place :] == said[place:], "a finished run says it again"
 
 
 def test_fewer_subjects_than_a_batch_still_train(run_cli, tiny_cohort_path: Path, tmp_path: Path) -> None:

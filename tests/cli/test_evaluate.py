@@ -31,6 +31,22 @@ def test_the_verdict_is_printed_after_the_tables(run_cli, judged_bundle, tiny_co
     assert outcome.out.splitlines()[-len(sentences) - 1 : -1] == list(sentences)
 
 
+def test_a_site_that_cannot_be_audited_costs_one_line_before_any_work(
+    refused, judged_bundle, tiny_cohort_path, tmp_path
+):
+    said = refused("evaluate", judged_bundle, tiny_cohort_path, "--out", tmp_path / "r", *JUDGE, "--site", "clinic")
+    assert "has no label 'clinic'" in said
+    said = refused("evaluate", judged_bundle, tiny_cohort_path, "--out", tmp_path / "r", *JUDGE, "--site", "grade")
+    assert "a cross-validation in 5 folds needs 5" in said
+    assert not (tmp_path / "r").exists()
+
+
+def test_index_says_the_readout_and_why(run_cli, tiny_run, tiny_cohort_path, tmp_path):
+    outcome = run_cli("index", tiny_run, tiny_cohort_path, tmp_path / "b.bundle", "--quiet")
+    (readout,) = Bundle.open(tmp_path / "b.bundle").readouts(SynthesisSettings())
+    assert outcome.out.splitlines()[1] == f"readout of inner, outer: {readout.describe()}. Why: {readout.reason}"
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "told"),
     [

@@ -11,7 +11,7 @@ from mris.cohort.training_subjects import TrainingSubjects
 from mris.database.build import build_entries, commit_first
 from mris.database.changes import Writable
 from mris.database.database import EmbeddingDatabase
-from mris.errors import BundleError, SettingsError, SubjectLeakError
+from mris.errors import BundleError, CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.bundle_evaluation import evaluate_bundle, queried_subjects
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.image_error import METRICS
@@ -109,6 +109,28 @@ def test_all_methods_stand_in_one_report_in_the_order_they_were_given(evaluation
     assert ("MRIS-C", "MRIS-S") in pairs and ("MRIS-S", "still") in pairs
     still, mean = (evaluation.results.estimate(name, "rmse").value for name in ("still", "mean map"))
     assert still == mean
+
+
+def test_every_encoder_of_every_bundle_is_audited_for_sites_where_asked(
+    knees: Cohort, combined: Bundle, separate: Bundle
+) -> None:
+    results = evaluate_bundle(
+        combined, knees, bundles={"S": separate}, site="site", references=False, n_bootstrap=10, progress=False
+    ).results
+    assert results.site_audit is not None
+    assert results.site_audit.encoders == ("MRIS", "S tibial", "S femoral")
+    assert {row.n_queries for row in results.site_audit.recalls} == {results.recalls[0].n_queries}
+    with pytest.raises(CohortError, match="has no label 'clinic'"):
+        evaluate_bundle(combined, knees, site="clinic", progress=False)
+
+
+def test_a_bundle_gives_its_reason_unless_a_readout_was_asked_for(
+    knees: Cohort, combined: Bundle, evaluation: Evaluation
+) -> None:
+    own = evaluate_bundle(combined, knees, references=False, n_bootstrap=10, progress=False).results
+    assert own.settings.reasons == {"MRIS": "the numbers of the paper"}
+    assert [row.method for row in own.people_shown] == ["MRIS"]
+    assert evaluation.results.settings.reasons == {}
 
 
 def test_each_bundle_has_the_numbers_it_has_alone(evaluation: Evaluation, knees: Cohort, separate: Bundle) -> None:

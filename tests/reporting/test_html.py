@@ -20,7 +20,10 @@ import pytest
 
 from mris.errors import OutputError
 from mris.evaluation.evaluate import Evaluation
+from mris.evaluation.people_shown import PeopleShown
 from mris.evaluation.results import read_results
+from mris.evaluation.site_results import PIXELS, SiteAudit, SiteLeftOut, SiteRecall, SiteShare
+from mris.evaluation.trust import trust
 from mris.evaluation.verdict import verdict
 from mris.reporting import html
 from mris.reporting.comparison import comparison_figure
@@ -28,6 +31,9 @@ from mris.reporting.figures import png, strata_figure
 from mris.reporting.html import draw, render, write_evaluation, write_per_image
 from mris.reporting.page import Picture
 from mris.reporting.panels import example_figure, shared_scales
+from mris.reporting.report_tables import all_tables, people_table
+from mris.reporting.site_tables import site_tables
+from mris.reporting.tables import markdown
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -166,6 +172,46 @@ def test_a_report_of_one_method_has_no_empty_sections(plain_evaluation: Evaluati
     page = _parsed(text)
     assert page.anchors == {"summary", "error", "methods", "maps", "examples", "method"}
     assert "Is the difference more than chance" not in text
+
+
+def test_the_page_begins_with_whether_to_trust(evaluation: Evaluation, pictures: dict[str, Picture]) -> None:
+    text = render(evaluation, pictures)
+    box = unescape(text[text.index('<section id="trust">') : text.index('<section id="summary">')])
+    for answer in trust(evaluation.results):
+        assert answer.question in box and all(line in box for line in answer.sentences)
+    assert all(unescape(text).count(line) == 1 for line in verdict(evaluation.results)), "nothing is said twice"
+
+
+def test_the_page_shows_people_and_sites_where_they_were_measured(
+    evaluation: Evaluation, pictures: dict[str, Picture]
+) -> None:
+    name = evaluation.results.methods[0].name
+    shares = (
+        SiteShare(name, "neighbors", 0.58, 0.55, 0.61, 0.22, 40, 20),
+        SiteShare(name, "told", 0.31, 0.2, 0.4, 0.26, 40, 20),
+        SiteShare(PIXELS, "told", 0.73, 0.7, 0.76, 0.26, 40, 20),
+    )
+    recalls = (SiteRecall(name, 10, 0.4, 0.3, 0.5, 0.6, 0.1, 40),)
+    left_out = (SiteLeftOut(name, "all", 0.2, 0.21, 0.005, 0.015, 40, 20),)
+    audit = SiteAudit("clinic", 5, 3, 20, 5, shares, recalls, left_out)
+    people = (PeopleShown(name, (1, 20), (0.25, 0.75), 300.0, 40),)
+    results = replace(evaluation.results, site_audit=audit, people_shown=people)
+    text = render(replace(evaluation, results=results), pictures)
+    page = _parsed(text)
+    assert page.open == [] and {"trust", "sites", "people"} <= page.anchors
+    plain = unescape(re.sub(r"<[^>]*>", "", text))
+    for part in (
+        "neighbors share the clinic of the query more often than chance: 58 % against 22 %",
+        "its embedding does not name the clinic of other people better than chance: 31 % against 26 %",
+        "40 % find their own target among the 10 nearest, in galleries as large of any clinic 60 %",
+        "the error of the 20 nearest is 5.0 % larger.",
+        "1 makes up 25 %, 20 make up 75 %; 300 count at all.",
+        "3 more images have none",
+    ):
+        assert part in plain, part
+    both = [*map(markdown, site_tables(results)), markdown(people_table(results))]
+    assert all("nan" not in table for table in both) and set(both) <= set(map(markdown, all_tables(results)))
+    assert not {"sites", "people"} & _parsed(render(evaluation, pictures)).anchors
 
 
 def test_the_page_shows_costs_where_they_are_known(evaluation: Evaluation, pictures: dict[str, Picture]) -> None:

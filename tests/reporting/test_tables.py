@@ -8,6 +8,7 @@ from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import WEIGHTED, Prevalence, Results
 from mris.reporting import tables
+from mris.reporting.report_tables import all_tables
 from mris.reporting.tables import Cell, Table, markdown, number, percent, signed
 
 
@@ -238,5 +239,5 @@ def test_html_escapes_names(evaluation: Evaluation) -> None:
 
 
 def test_all_tables_are_those_that_have_numbers(evaluation: Evaluation, plain_evaluation: Evaluation) -> None:
-    assert len(tables.all_tables(evaluation.results)) == 3 + 3 + 3 + 1
-    assert len(tables.all_tables(plain_evaluation.results)) == 3
+    assert len(all_tables(evaluation.results)) == 3 + 3 + 3 + 1
+    assert len(all_tables(plain_evaluation.results)) == 3

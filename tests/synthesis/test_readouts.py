@@ -245,6 +245,7 @@ def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(make_co
     found = Synthesizer(encoder, database, stored=readout).predict(asked.read_sources())
     truth, mean = asked.read_targets()[:, :, 2:], known.read_targets()[:, :, 2:].mean(axis=0)
     assert np.abs(found[:, :, 2:] - truth).mean() <= np.abs(mean - truth).mean() + 1e-3
+    assert readout.reason.endswith("; not better than the mean map")
 
 
 def test_where_targets_follow_sources_linearly_the_regression_is_chosen(make_cohort, rng, tmp_path: Path) -> None:
@@ -259,6 +260,8 @@ def test_where_targets_follow_sources_linearly_the_regression_is_chosen(make_coh
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
     assert readout.name == "linear"
     assert "least error on 30 validation subjects" in readout.reason
+    mean = float(np.abs(targets[60:] - targets[:60].mean(axis=0)).mean())
+    assert readout.reason.endswith(f", mean map {mean:.4g} mm")
 
 
 def test_too_few_validation_people_leave_the_way_of_the_paper(make_cohort, rng, cohort, encoder, database) -> None:

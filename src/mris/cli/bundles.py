@@ -38,10 +38,12 @@ def index(
     Example: mris index run cohort knees.bundle --splits train,val
     """
     from mris.cohort.cohort import Cohort
+    from mris.evaluation.validation import retrieval_at_chance
     from mris.images.write import folder_beside
     from mris.metric.encoders import DualEncoder
     from mris.metric.export import export_encoder
     from mris.synthesis.build_bundle import build_bundle
+    from mris.synthesis.readouts import SynthesisSettings
 
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
@@ -51,6 +53,10 @@ def index(
         bundle = build_bundle(exported, opened, out, splits=_names(splits), progress=not quiet)
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
+    for member, readout in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
+        typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()}. Why: {readout.reason}")
+    for sentence in retrieval_at_chance(bundle, opened):
+        typer.echo(f"note: on validation people: {sentence}")
 
 
 def encoder_folders(run: Path) -> list[Path]:

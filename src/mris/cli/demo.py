@@ -46,7 +46,8 @@ def demo(
     from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
     from mris.reporting.html import write_evaluation
-    from mris.reporting.tables import all_tables, markdown
+    from mris.reporting.report_tables import all_tables
+    from mris.reporting.tables import markdown
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look
     from mris.synthesis.build_bundle import build_bundle

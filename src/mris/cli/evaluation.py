@@ -59,6 +59,10 @@ def evaluate(
             help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
         ),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Label of the site an image was made at: audit whether bundles see it."),
+    ] = None,
     readout: ReadoutOption = None,
     n_neighbors: NeighborCount = None,
     weights: Weights = None,
@@ -83,7 +87,8 @@ def evaluate(
     from mris.evaluation.verdict import verdict
     from mris.reporting.html import write_evaluation
     from mris.reporting.report_folder import check_report_folder
-    from mris.reporting.tables import all_tables, markdown
+    from mris.reporting.report_tables import all_tables
+    from mris.reporting.tables import markdown
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.readouts import SynthesisSettings
 
@@ -124,6 +129,7 @@ def evaluate(
         merge=parse_merge(merge or []),
         prevalence=shares,
         synthesis=synthesis,
+        site=site,
         n_bootstrap=bootstrap,
         references=references,
         seed=seed,

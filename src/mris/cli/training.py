@@ -1,7 +1,6 @@
 """``mris train``."""
 
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,17 +17,9 @@ from mris.cli.options import (
     TrainingSeed,
 )
 from mris.errors import SettingsError
-from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort
-    from mris.metric.settings import TrainSettings
-
-FEW_STEPS = 200
-"""A training of fewer steps is told to be short."""
-
-USUAL_STEPS = 600
-"""About what the preset `small` takes on the pairs of `mris demo`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -107,9 +98,6 @@ def train(
         for folder, group in groups:
             typer.echo(f"would train on {', '.join(group)} into {folder}, seed {seed}, with")
         typer.echo(describe_settings(chosen))
-    if not resume:  # a run goes on with the epochs it was started with
-        _note_few_steps(opened, chosen)
-    if dry_run:
         return
     from mris.metric.train import train_encoders
 
@@ -119,6 +107,7 @@ def train(
             again = True  # let the trainer say what is missing
         train_encoders(opened, folder, settings=chosen, regions=group, seed=seed, resume=again, progress=not quiet)
         typer.echo(f"trained {', '.join(group)}: {folder}")
+        _tell_outcome(opened, folder)
 
 
 def _require_folder_names(cohort: "Cohort", regions: Sequence[str]) -> None:
@@ -134,15 +123,11 @@ def _require_folder_names(cohort: "Cohort", regions: Sequence[str]) -> None:
             )
 
 
-def _note_few_steps(cohort: "Cohort", settings: "TrainSettings") -> None:
-    """Tell where the epochs of a preset, chosen for thousands of pairs, are few steps on a small cohort."""
-    subjects = cohort.subjects[cohort.splits == "train"]
-    drawn = len(set(subjects)) if settings.sampler == "subject" else len(subjects)
-    each = max(1, drawn // settings.batch_size)  # a remainder smaller than a batch is left for another epoch
-    total = each * settings.epochs
-    if len(subjects) and total < FEW_STEPS:
-        typer.echo(
-            f"note: {counted(total, 'step')} of training in all, {each} an epoch, since the cohort is small; so few "
-            f"teach little: try --epochs {ceil(USUAL_STEPS / each)}",
-            err=True,
-        )
+def _tell_outcome(cohort: "Cohort", run: Path) -> None:
+    """Say what a training came to on validation people."""
+    from mris.metric.outcome import Outcome
+
+    outcome = Outcome.read(run, cohort.header.unit)
+    people = cohort.subjects[cohort.splits == "val"]
+    for sentence in outcome.sentences(len(people), len(set(people))) if outcome else ():
+        typer.echo(sentence)

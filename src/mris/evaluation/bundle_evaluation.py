@@ -10,16 +10,17 @@ from mris.database.database import EmbeddingDatabase
 from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.evaluate import Evaluation, evaluate
+from mris.evaluation.people_shown import people_shown
 from mris.evaluation.predictor import Predictor, Trained
 from mris.evaluation.prevalence import Prevalences
 from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
+from mris.evaluation.site_audit import audit_sites, check_sites
 from mris.evaluation.strata import Merge
-from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.readouts import Readout, SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
-from mris.types import Encoder
 from mris.wording import counted
 
 METHOD_NAME = "MRIS"
@@ -38,6 +39,7 @@ def evaluate_bundle(
     merge: Merge | None = None,
     prevalence: Prevalences | None = None,
     synthesis: SynthesisSettings | None = None,
+    site: str | None = None,
     n_bootstrap: int = 1000,
     references: bool = True,
     seed: int = 0,
@@ -61,6 +63,7 @@ def evaluate_bundle(
         merge: Values of a label that share a stratum.
         prevalence: Weights of a label's strata; see `mris.evaluation.evaluate.evaluate`.
         synthesis: The readout of every bundle; each bundle's own if None. PCA k-NN has the same k, or 20.
+        site: Label that names the site where an image was made; bundles are then audited for seeing it. None for none.
         n_bootstrap: Resamples of subjects.
         references: Fit and judge the mean map, PCA k-NN and PCA ridge beside it.
         seed: Of the resampling and of the references.
@@ -87,22 +90,22 @@ def evaluate_bundle(
     synthesis = synthesis or SynthesisSettings()
     check_names("method", [name, *(bundles or {}), *(others or {}), *(REFERENCE_NAMES if references else ())])
     named = {name: bundle, **(bundles or {})}
-    encoders = [pair for title, opened in named.items() for pair in encoders_of(title, opened).items()]
-    check_names("encoder", [title for title, _ in encoders])
+    members = [pair for title, opened in named.items() for pair in members_of(title, opened).items()]
+    check_names("encoder", [title for title, _ in members])
     for opened in named.values():
         for member in opened.members:
             check_encoder_fits(member.encoder, cohort)
     training, queries = cohort.split("train"), cohort.split(split)
     subjects = set(queries.subjects.tolist())
+    if site is not None:
+        check_sites(queries, site, {title: member.database for title, member in members})
     for title, opened in named.items():
         _check_unseen(f"bundle {title!r}", trained_on(opened, subjects))
     for title, method in (others or {}).items():
         if isinstance(method, Trained) and method.training_subjects is not None:
             _check_unseen(f"method {title!r}", set(method.training_subjects.among(subjects)))
-    methods: dict[str, Predictor | BatchSynthesizer] = {
-        title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()
-    }
-    methods |= others or {}
+    synthesizers = {title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()}
+    methods: dict[str, Predictor | BatchSynthesizer] = {**synthesizers, **(others or {})}
     if references:
         k = synthesis.n_neighbors or N_NEIGHBORS
         methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=k)
@@ -114,15 +117,34 @@ def evaluate_bundle(
         merge=merge,
         prevalence=prevalence,
         costs=costs,
-        retrieval=dict(encoders),
+        retrieval={title: member.encoder for title, member in members},
         n_bootstrap=n_bootstrap,
         seed=seed,
         progress=progress,
     )
     results = evaluation.results
     readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
-    settings = replace(results.settings, synthesis=synthesis, readouts=readouts)
-    return replace(evaluation, results=replace(results, settings=settings))
+    asked_for = synthesis != SynthesisSettings()
+    reasons = {} if asked_for else {title: _reasons(opened) for title, opened in named.items()}
+    settings = replace(results.settings, synthesis=synthesis, readouts=readouts, reasons=reasons)
+    audit = None
+    if site is not None:
+        ranked = np.zeros(len(queries), dtype=np.bool_)
+        for rank in evaluation.per_image.ranks.values():
+            ranked |= rank > 0
+        audit = audit_sites(
+            *(dict(members), queries, training, site), ranked=ranked, n_bootstrap=n_bootstrap, seed=seed
+        )
+    shown = tuple(
+        people_shown(title, synthesizer, queries, dict(zip(named[title].keys, named[title].subjects, strict=True)))
+        for title, synthesizer in synthesizers.items()
+    )
+    return replace(evaluation, results=replace(results, settings=settings, people_shown=shown, site_audit=audit))
+
+
+def _reasons(bundle: Bundle) -> str:
+    """Say why the members of a bundle use their readouts; once, where it is the same of all."""
+    return "; ".join(dict.fromkeys(readout.reason for readout in bundle.readouts(SynthesisSettings())))
 
 
 def _described(readouts: Iterable[Readout]) -> str:
@@ -130,11 +152,11 @@ def _described(readouts: Iterable[Readout]) -> str:
     return "; ".join(dict.fromkeys(readout.describe() for readout in readouts))
 
 
-def encoders_of(name: str, bundle: Bundle) -> dict[str, Encoder]:
+def members_of(name: str, bundle: Bundle) -> dict[str, Member]:
     """Name the encoders of a bundle: by the bundle's name alone if there is one, else followed by the member's."""
     if len(bundle.members) == 1:
-        return {name: bundle.members[0].encoder}
-    return {f"{name} {member.name}": member.encoder for member in bundle.members}
+        return {name: bundle.members[0]}
+    return {f"{name} {member.name}": member for member in bundle.members}
 
 
 def check_names(what: str, names: Sequence[str]) -> None:

@@ -13,7 +13,9 @@ from numpy import ndarray
 
 from mris.cohort.origin import Origin
 from mris.errors import CohortError
+from mris.evaluation.people_shown import PeopleShown
 from mris.evaluation.record_file import read_record, write_record
+from mris.evaluation.site_results import SiteAudit
 from mris.synthesis.readouts import SynthesisSettings
 
 FORMAT_VERSION = 1
@@ -77,6 +79,7 @@ class EvaluationSettings:
         data_range: Range of target values that PSNR and SSIM refer to, in the target's unit.
         synthesis: The readout that was asked for; None where no bundle was evaluated.
         readouts: For each bundle the readout that it used, in words.
+        reasons: For each bundle why it uses that readout; nothing where it was asked for.
     """
 
     by: tuple[str, ...]
@@ -87,6 +90,7 @@ class EvaluationSettings:
     data_range: float
     synthesis: SynthesisSettings | None = None
     readouts: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Cost:
 
 
 _MAYBE_UNKNOWN = frozenset(
-    ("synthesis", *(one.name for one in fields(Cost)), *(one.name for one in fields(SynthesisSettings)))
+    ("synthesis", "site_audit", *(one.name for one in fields(Cost)), *(one.name for one in fields(SynthesisSettings)))
 )
 
 
@@ -284,6 +288,8 @@ class Results:
         differences: Each method against each other.
         recalls: Retrieval, one row an encoder, stratum and k.
         prevalences: The weights of each label that has a prevalence-weighted mean.
+        people_shown: How many people make up the maps of each bundle.
+        site_audit: Whether bundles see where an image was made; None where it was not asked.
         format_version: Version of the file's layout.
     """
 
@@ -297,6 +303,8 @@ class Results:
     differences: tuple[Difference, ...]
     recalls: tuple[Recall, ...]
     prevalences: tuple[Prevalence, ...] = ()
+    people_shown: tuple[PeopleShown, ...] = ()
+    site_audit: SiteAudit | None = None
     format_version: int = FORMAT_VERSION
 
     @property

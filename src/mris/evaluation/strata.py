@@ -90,7 +90,7 @@ def check_merge(merge: Merge, cohorts: Sequence[Cohort]) -> None:
         SettingsError: No image has a value that is to be merged; the message lists those there are.
     """
     for label, stratum_of in merge.items():
-        values = sorted({_name(value) for cohort in cohorts for value in cohort.label(label)}, key=_position)
+        values = sorted({value_name(value) for cohort in cohorts for value in cohort.label(label)}, key=_position)
         stray = [value for value in stratum_of if value not in values]
         if stray:
             shown = ", ".join(values[:MAX_STRATA]) + (", ..." if len(values) > MAX_STRATA else "")
@@ -100,7 +100,7 @@ def check_merge(merge: Merge, cohorts: Sequence[Cohort]) -> None:
 def _groups_of_label(
     label: str, values: Shaped[np.ndarray, " n"], subjects: Shaped[np.ndarray, " n"], merge: Mapping[str, str]
 ) -> list[Group]:
-    names = np.array([_name(value) for value in values], dtype=object)
+    names = np.array([value_name(value) for value in values], dtype=object)
     merged = np.array([merge.get(name, name) for name in names], dtype=object)
     # A merged group stands where the first of its values stands.
     order = list(dict.fromkeys(merge.get(name, name) for name in sorted(set(names), key=_position)))
@@ -117,7 +117,8 @@ def _groups_of_label(
     return groups
 
 
-def _name(value: str | float) -> str:
+def value_name(value: str | float) -> str:
+    """Name a value of a label, `MISSING` where it is absent."""
     if isinstance(value, str):
         return value.strip() or MISSING
     return MISSING if np.isnan(value) else f"{value + 0.0:g}"  # no "-0"

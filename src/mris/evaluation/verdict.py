@@ -7,6 +7,7 @@ from math import isfinite
 from mris.cohort.origin import SIMULATED_NOTE
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.evaluation.results import ALL, Difference, Recall, Results
+from mris.evaluation.site_verdict import on_sites
 
 MEAN_MAP = REFERENCE_NAMES[0]
 METRIC = "median"
@@ -14,7 +15,7 @@ METRIC = "median"
 
 
 def verdict(results: Results) -> tuple[str, ...]:
-    """Say what was simulated, how each method stands to the mean map, and which encoders' retrieval is at chance.
+    """Say what was simulated, how methods stand to the mean map, whose retrieval is at chance, and who sees the site.
 
     A method is worse (or better) where the interval of its paired difference leaves out 0, and retrieval is at chance
     where the interval of recall does not lie above chance. References are not judged.
@@ -24,11 +25,14 @@ def verdict(results: Results) -> tuple[str, ...]:
 
     Returns:
         Sentences: on origin, then one for each trouble of a method or encoder; for a method without any, how far below
-        the mean map it is. Nothing of methods where the mean map was not evaluated.
+        the mean map it is; what an audit of sites found. Nothing of methods where the mean map was not evaluated.
     """
     judged = [method.name for method in results.methods if method.name not in REFERENCE_NAMES]
-    against_mean_map = (line for name in judged for line in _against_mean_map(results, name))
-    return (*on_origin(results), *against_mean_map, *_at_chance(results))
+    against_mean_map = (line for name in judged for line in against(results, name, MEAN_MAP))
+    audit = results.site_audit
+    sites = () if audit is None else on_sites(audit, results.settings.confidence)
+    at_chance_now = at_chance(results.recalls, results.settings.confidence)
+    return (*on_origin(results), *against_mean_map, *at_chance_now, *sites)
 
 
 def on_origin(results: Results) -> Iterator[str]:
@@ -40,32 +44,34 @@ def on_origin(results: Results) -> Iterator[str]:
         yield f"{', '.join(digital)} {'was' if len(digital) == 1 else 'were'} {SIMULATED_NOTE}."
 
 
-def _against_mean_map(results: Results, method: str) -> Iterator[str]:
-    found = [row for region in results.regions for row in _differences(results, method, region)]
+def against(results: Results, method: str, reference: str) -> Iterator[str]:
+    """Say in which regions a method is worse than another, cannot be told from it, or is better in all of them."""
+    found = [row for region in results.regions for row in differences(results, method, reference, region)]
+    told = f"the {reference}" if reference == MEAN_MAP else reference
     worse = [row for row in found if row.low > 0]
     alike = [row for row in found if row.low <= 0 <= row.high]
     unknown = [row for row in found if not isfinite(row.low)]
     if worse:
-        yield f"{method} is worse than the mean map: {_listed(worse, results)}."
+        yield f"{method} is worse than {told}: {_listed(worse, results)}."
     if alike:
-        yield f"{method} cannot be told from the mean map with these people: {_listed(alike, results)}."
+        yield f"{method} cannot be told from {told} with these people: {_listed(alike, results)}."
     if unknown:
-        yield f"There are too few people to tell {method} from the mean map: {_listed(unknown, results)}."
+        yield f"There are too few people to tell {method} from {told}: {_listed(unknown, results)}."
     if found and not (worse or alike or unknown):
-        yield f"{method} is better than the mean map: {_listed(found[-1:], results)}."
+        yield f"{method} is better than {told}: {_listed(found[-1:], results)}."
 
 
-def _differences(results: Results, method: str, region: str) -> Iterator[Difference]:
-    """The difference of a method from the mean map over all images, whichever of the two was evaluated first."""
+def differences(results: Results, method: str, reference: str, region: str) -> Iterator[Difference]:
+    """The difference of a method from another over all images, whichever of the two was evaluated first."""
     for row in results.differences:
         if (row.region, row.label, row.stratum, row.metric) != (region, "", ALL, METRIC):
             continue
-        if (row.method, row.reference) == (method, MEAN_MAP):
+        if (row.method, row.reference) == (method, reference):
             yield row
-        elif (row.method, row.reference) == (MEAN_MAP, method):
-            # The other way round the sign is known, but not the share of the mean map's error.
+        elif (row.method, row.reference) == (reference, method):
+            # The other way round the sign is known, but not the share of the reference's error.
             none = float("nan")
-            turned = replace(row, method=method, reference=MEAN_MAP, value=-row.value, low=-row.high, high=-row.low)
+            turned = replace(row, method=method, reference=reference, value=-row.value, low=-row.high, high=-row.low)
             yield replace(turned, relative=none, relative_low=none, relative_high=none)
 
 
@@ -74,7 +80,7 @@ def _listed(rows: Sequence[Difference], results: Results) -> str:
 
 
 def _distance(row: Difference, results: Results) -> str:
-    """Write how far above or below the mean map's error, with an interval where there is one."""
+    """Write how far above or below the reference's error, with an interval where there is one."""
     where = "above" if row.value > 0 else "below"
     ends = sorted(abs(end) for end in (row.relative_low, row.relative_high))
     if not isfinite(row.relative):
@@ -85,15 +91,16 @@ def _distance(row: Difference, results: Results) -> str:
         interval = f"{100 * -row.relative_low:.1f} % below to {100 * row.relative_high:.1f} % above"
     else:
         interval = f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"
-    return f"{100 * abs(row.relative):.1f} % {where} it ({_confidence(results)} interval {interval})"
+    return f"{100 * abs(row.relative):.1f} % {where} it ({_share(results.settings.confidence)} interval {interval})"
 
 
-def _at_chance(results: Results) -> Iterator[str]:
-    for encoder in dict.fromkeys(row.encoder for row in results.recalls):
-        row = shown_recall([row for row in results.recalls if (row.encoder, row.label) == (encoder, "")])
+def at_chance(recalls: Sequence[Recall], confidence: float) -> Iterator[str]:
+    """Say of each encoder whose recall does not lie above chance."""
+    for encoder in dict.fromkeys(row.encoder for row in recalls):
+        row = shown_recall([row for row in recalls if (row.encoder, row.label) == (encoder, "")])
         if row is not None and row.low <= row.chance:
             yield (
-                f"Retrieval of {encoder} is at chance: {100 * row.value:.1f} % ({_confidence(results)} interval "
+                f"Retrieval of {encoder} is at chance: {100 * row.value:.1f} % ({_share(confidence)} interval "
                 f"{100 * row.low:.1f} to {100 * row.high:.1f} %) find their own target among the {row.k} nearest of "
                 f"{row.gallery_size}, and guessing finds {100 * row.chance:.1f} %."
             )
@@ -104,5 +111,5 @@ def shown_recall(recalls: Sequence[Recall]) -> Recall | None:
     return next((row for row in recalls if row.k == 10), recalls[-1] if recalls else None)
 
 
-def _confidence(results: Results) -> str:
-    return f"{100 * results.settings.confidence:g} %"
+def _share(value: float) -> str:
+    return f"{100 * value:g} %"

@@ -9,11 +9,14 @@ from mris.drawing import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import PerImage, Results, write_results
+from mris.evaluation.trust import trust
 from mris.evaluation.verdict import on_origin, shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
 from mris.reporting.page import Card, Picture, render_page, table_markup
 from mris.reporting.report_folder import FIGURES, PER_IMAGE, REPORT, RESULTS, TABLES, report_folder
+from mris.reporting.report_tables import all_tables, people_table
+from mris.reporting.site_tables import site_tables
 
 
 def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
@@ -38,7 +41,7 @@ def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
         write_per_image(unfinished / PER_IMAGE, evaluation.per_image)
         with atomic_write(unfinished / TABLES) as path:
             texts = [f"{note}\n" for note in on_origin(evaluation.results)]
-            texts += map(tables.markdown, tables.all_tables(evaluation.results))
+            texts += map(tables.markdown, all_tables(evaluation.results))
             path.write_text("\n".join(texts), encoding="utf-8")
         for shown in pictures.values():
             with atomic_write(unfinished / FIGURES / f"{shown.name}.png") as path:
@@ -148,6 +151,8 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         }
         for i, example in enumerate(evaluation.examples, start=1)
     ]
+    answers = trust(results)
+    told = [sentence for answer in answers for sentence in answer.sentences]
     return render_page(
         "report.html",
         first=results.methods[0].name,
@@ -163,11 +168,14 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         by=results.settings.by,
         synthesis=synthesis_text(results),
         cards=_cards(results),
-        verdict=verdict(results),
+        trust=answers,
+        verdict=[sentence for sentence in verdict(results) if sentence not in told],
         figures=pictures,
         tables={
             "error": [table_markup(tables.error_table(results, region)) for region in results.regions],
             "difference": [table_markup(table) for table in tables.difference_tables(results)],
+            "people": table_markup(people_table(results)) if results.people_shown else None,
+            "sites": [table_markup(table) for table in site_tables(results)],
             "cost": table_markup(tables.cost_table(results)) if tables.has_costs(results) else None,
         },
         strata=strata,
@@ -192,10 +200,13 @@ def synthesis_text(results: Results) -> str:
 
 def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
     return [
+        *([("trust", "Can it be trusted here?")] if trust(results) else []),
         ("summary", "In short"),
         ("error", "Error of the images"),
         *((f"by-{i}", f"By {label}") for i, label in enumerate(results.settings.by, start=1)),
         *([("retrieval", "Retrieval")] if results.recalls else []),
+        *([("people", "People behind a map")] if results.people_shown else []),
+        *([("sites", "Sites")] if results.site_audit is not None else []),
         *([("cost", "Cost")] if tables.has_costs(results) else []),
         *([("methods", "Methods side by side")] if has_comparison else []),
         ("maps", "Where the errors lie"),

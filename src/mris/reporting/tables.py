@@ -314,18 +314,6 @@ def _with_spread(point: SizePoint, write: Callable[[float], str]) -> str:
     return f"{write(point.value)} ± {write(point.spread)}" if isfinite(point.spread) else write(point.value)
 
 
-def all_tables(results: Results) -> tuple[Table, ...]:
-    """Every table of a report, in its order."""
-    tables = [error_table(results, region) for region in results.regions]
-    tables += difference_tables(results)
-    tables += [strata_table(results, region, label) for label in results.settings.by for region in results.regions]
-    if results.recalls:
-        tables.append(recall_table(results))
-    if has_costs(results):
-        tables.append(cost_table(results))
-    return tuple(tables)
-
-
 def _metric_column(results: Results, region: str, metric: str) -> list[Cell]:
     found = [results.estimate(method.name, metric, region=region) for method in results.methods]
     if METRIC[metric].unit == "share":

@@ -27,6 +27,8 @@ MOST_PIXELS = 4096
 
 TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 PENALTIES = (None, *(10.0**power for power in np.arange(-4, 1.5, 0.5)))
+_BETTER = 0.999
+"""Share of the mean map's error below which an error counts as better: the mean map itself is a readout here."""
 SHARES = (0.25, 0.5, 0.75)
 
 
@@ -82,8 +84,13 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
         share, errors["blend"], _ = _least(error, mixed)
         chosen = chosen.model_copy(update={"penalties": penalties, "attention_share": share})
     best = min(errors, key=lambda name: errors[name])
+    mean = gallery.combine(np.full((1, len(gallery)), 1 / len(gallery), dtype=np.float32))
+    mean_map = error(np.broadcast_to(mean, truth.shape))
     told = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
-    reason = f"least error on {counted(len(people), 'validation subject')}: {told} {truths.header.unit}"
+    reason = f"least error on {counted(len(people), 'validation subject')}: {told}, mean map {mean_map:.4g} "
+    reason += truths.header.unit
+    if errors[best] >= _BETTER * mean_map:
+        reason += "; not better than the mean map"
     return chosen.model_copy(update={"name": best, "reason": reason})
 
 
