@@ -71,7 +71,9 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
         ]
         return Bundle(
             folder,
-            SimpleNamespace(id="bundle", origin="unknown", members=[SimpleNamespace(readout=None)] * len(opened)),
+            SimpleNamespace(
+                id="bundle", origin="unknown", members=[SimpleNamespace(readout=None, calibration=None)] * len(opened)
+            ),
             tuple(opened),
         )  # type: ignore[arg-type]
 

@@ -17,11 +17,15 @@ from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
+from mris.synthesis.calibration_record import STALE_SHARE
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
 N_PICTURED = 8
 """Neighbors on a picture."""
+
+
+OnStrange = Literal["note", "skip", "stop"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class FileOptions:
         dicom: Also write a Secondary Capture and a Parametric Map into the study of the source, which must be DICOM.
         salt: De-identify these two, with this key of the replacements (`mris.serving.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
+        on_strange: "note" a query that is unlike anything known, "skip" its file, or "stop" at it.
         look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
         parts: For a region, parts of its maps whose means are written beside its own.
     """
@@ -53,6 +58,7 @@ class FileOptions:
     dicom: bool = False
     salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
+    on_strange: OnStrange = "note"
     look: Look = field(default_factory=Look)
     parts: Parts = field(default_factory=dict)
 
@@ -151,6 +157,12 @@ def _outcomes(
             if path in problems:
                 yield FileOutcome(path, problem=problems[path]), []
                 continue
+            strange = [note for _, one in of_file for note in _notes_on_strangeness(one)]
+            if strange and options.on_strange == "stop":
+                raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
+            if strange and options.on_strange == "skip":
+                yield FileOutcome(path, problem=f"image {path}: {strange[0]}"), []
+                continue
             try:
                 objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
             except ImageError as error:
@@ -230,7 +242,7 @@ def _write_all(
     written: tuple[Path, ...] = ()
     unlike: list[str] = []
     for (query, synthesis), encoded in zip(queries, objects, strict=True):
-        found = tuple(_notes_on_neighbors(synthesis))
+        found = (*_notes_on_neighbors(synthesis), *_notes_on_strangeness(synthesis), *_notes_on_age(synthesis))
         unlike += [f"{query.stem}: {note}" for note in found]
         query = replace(query, facts=replace(query.facts, sha256=sha256, notes=(*query.facts.notes, *found)))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
@@ -259,6 +271,22 @@ def _notes_on_neighbors(synthesis: Synthesis) -> Iterator[str]:
                 f"no neighbor for {', '.join(part.regions)} has a similarity above 0 (nearest: {nearest:.2f}); all "
                 "weigh the same, and the map may say little about this image"
             )
+
+
+def _notes_on_strangeness(synthesis: Synthesis) -> Iterator[str]:
+    """Say what a query is that is unlike anything known."""
+    strange = synthesis.strangeness
+    if strange is not None and strange.unusual:
+        yield strange.sentence(simulated=synthesis.origin == "simulated")
+
+
+def _notes_on_age(synthesis: Synthesis) -> Iterator[str]:
+    """Say where a calibration is older than much of the database."""
+    if synthesis.stale:
+        yield (
+            "intervals and strangeness are stale: the database has changed by more than "
+            f"{100 * STALE_SHARE:.0f} % since they were calibrated; index again"
+        )
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:

@@ -24,10 +24,12 @@ CALIBRATION_FILE = "calibration.npz"
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """Interval of the mean over a region, or a named part of it, in the unit of the targets."""
+    """Interval of the mean over a region, or a named part of it ("" for all), in the unit of the targets."""
 
     region: str
     part: str
+    n_pixels: int
+    mean: float
     lower: float
     upper: float
 
@@ -91,7 +93,7 @@ class Calibrated:
         ):
             if factor is not None and count:
                 mean, half = total / count, factor * extent / count
-                means.append(MeanInterval(part.region, part.name, mean - half, mean + half))
+                means.append(MeanInterval(part.region, part.name, int(count), mean, mean - half, mean + half))
         facts = Intervals(
             level=record.level,
             split=record.split,

@@ -68,6 +68,14 @@ class Calibration(Record):
     parts: tuple[Part, ...]
     strangeness: StrangenessScale | None = None
 
+    def sentence(self) -> str:
+        """Say on whom it was calibrated."""
+        optimistic = "" if self.split == "calibration" else "; they chose epoch and readout too: slightly optimistic"
+        return (
+            f"intervals hold {100 * self.level:g} % of a new person's pixels on average, by {self.n_people:,} people "
+            f"of the split {self.split!r}{optimistic}"
+        )
+
     def is_stale(self, n_entries: int) -> bool:
         """Whether a database of so many entries has changed too much since."""
         return abs(n_entries - self.n_entries) > STALE_SHARE * self.n_entries
