@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.results import WEIGHTED, Prevalence, Results
 from mris.reporting import tables
+from mris.reporting.evaluation_tables import all_tables
 from mris.reporting.tables import Cell, Table, markdown, number, percent, signed
 
 
@@ -229,5 +230,5 @@ def test_html_escapes_names(evaluation: Evaluation) -> None:
 
 
 def test_all_tables_are_those_that_have_numbers(evaluation: Evaluation, plain_evaluation: Evaluation) -> None:
-    assert len(tables.all_tables(evaluation.results)) == 3 + 3 + 3 + 1
-    assert len(tables.all_tables(plain_evaluation.results)) == 3
+    assert len(all_tables(evaluation.results)) == 3 + 3 + 3 + 1
+    assert len(all_tables(plain_evaluation.results)) == 3

@@ -45,8 +45,9 @@ def demo(
     from mris.knee.anatomy import KNEE
     from mris.knee.map_edges import PHANTOM_EDGES
     from mris.knee.phantom.cohort import write_phantom
+    from mris.reporting.evaluation_tables import all_tables
     from mris.reporting.html import write_evaluation
-    from mris.reporting.tables import all_tables, markdown
+    from mris.reporting.tables import markdown
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look
     from mris.synthesis.build_bundle import build_bundle

@@ -81,9 +81,10 @@ def evaluate(
     from mris.cohort.cohort import Cohort
     from mris.evaluation.bundle_evaluation import check_names, evaluate_bundle, queried_subjects
     from mris.evaluation.verdict import verdict
+    from mris.reporting.evaluation_tables import all_tables
     from mris.reporting.html import write_evaluation
     from mris.reporting.report_folder import check_report_folder
-    from mris.reporting.tables import all_tables, markdown
+    from mris.reporting.tables import markdown
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.readouts import SynthesisSettings
 

@@ -9,12 +9,14 @@ from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError, SubjectLeakError
-from mris.evaluation.evaluate import Evaluation, evaluate
+from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.coverage import measure_coverage
+from mris.evaluation.evaluate import CONFIDENCE, Evaluation, evaluate
 from mris.evaluation.predictor import Predictor, Trained
 from mris.evaluation.prevalence import Prevalences
 from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
-from mris.evaluation.strata import Merge
+from mris.evaluation.strata import Merge, groups_of
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.readouts import Readout, SynthesisSettings
@@ -99,10 +101,8 @@ def evaluate_bundle(
     for title, method in (others or {}).items():
         if isinstance(method, Trained) and method.training_subjects is not None:
             _check_unseen(f"method {title!r}", set(method.training_subjects.among(subjects)))
-    methods: dict[str, Predictor | BatchSynthesizer] = {
-        title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()
-    }
-    methods |= others or {}
+    synthesizers = {title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()}
+    methods: dict[str, Predictor | BatchSynthesizer] = {**synthesizers, **(others or {})}
     if references:
         k = synthesis.n_neighbors or N_NEIGHBORS
         methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=k)
@@ -120,9 +120,19 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
+    codes, n_subjects = subject_codes(list(queries.subjects))
+    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    intervals = tuple(
+        row
+        for title in synthesizers
+        for row in measure_coverage(
+            *(title, synthesizers[title], queries, training.atlas_mask, groups_of(queries, by, merge)),
+            *(codes, counts, CONFIDENCE),
+        )
+    )
     readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
     settings = replace(results.settings, synthesis=synthesis, readouts=readouts)
-    return replace(evaluation, results=replace(results, settings=settings))
+    return replace(evaluation, results=replace(results, settings=settings, intervals=intervals))
 
 
 def _described(readouts: Iterable[Readout]) -> str:

@@ -28,7 +28,7 @@ def verdict(results: Results) -> tuple[str, ...]:
     """
     judged = [method.name for method in results.methods if method.name not in REFERENCE_NAMES]
     against_mean_map = (line for name in judged for line in _against_mean_map(results, name))
-    return (*on_origin(results), *against_mean_map, *_at_chance(results))
+    return (*on_origin(results), *against_mean_map, *_at_chance(results), *_on_intervals(results))
 
 
 def on_origin(results: Results) -> Iterator[str]:
@@ -38,6 +38,17 @@ def on_origin(results: Results) -> Iterator[str]:
     digital = [method.name for method in results.methods if method.origin == "simulated"]
     if digital:
         yield f"{', '.join(digital)} {'was' if len(digital) == 1 else 'were'} {SIMULATED_NOTE}."
+
+
+def _on_intervals(results: Results) -> Iterator[str]:
+    """Say where the intervals of a bundle hold other than they state: the region of all, and all images."""
+    for row in results.intervals:
+        if row.stratum.name == ALL and row.region == results.regions[-1] and not row.low <= row.level <= row.high:
+            less = "fewer" if row.value < row.level else "more"
+            yield (
+                f"The intervals of {row.method} hold {less} pixels than stated: {100 * row.value:.1f} % "
+                f"[{100 * row.low:.1f}, {100 * row.high:.1f}] instead of {100 * row.level:g} %."
+            )
 
 
 def _against_mean_map(results: Results, method: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from mris.evaluation.results import PerImage, Results, write_results
 from mris.evaluation.verdict import on_origin, shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
+from mris.reporting.evaluation_tables import all_tables, interval_table
 from mris.reporting.page import Card, Picture, render_page, table_markup
 from mris.reporting.report_folder import FIGURES, PER_IMAGE, REPORT, RESULTS, TABLES, report_folder
 
@@ -38,7 +39,7 @@ def write_evaluation(evaluation: Evaluation, out_dir: str | Path) -> Path:
         write_per_image(unfinished / PER_IMAGE, evaluation.per_image)
         with atomic_write(unfinished / TABLES) as path:
             texts = [f"{note}\n" for note in on_origin(evaluation.results)]
-            texts += map(tables.markdown, tables.all_tables(evaluation.results))
+            texts += map(tables.markdown, all_tables(evaluation.results))
             path.write_text("\n".join(texts), encoding="utf-8")
         for shown in pictures.values():
             with atomic_write(unfinished / FIGURES / f"{shown.name}.png") as path:
@@ -178,6 +179,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         }
         if results.recalls
         else None,
+        intervals=table_markup(interval_table(results)) if results.intervals else None,
         comparison=[shown for name, shown in pictures.items() if name.startswith("figure3_")],
         examples=examples,
         contents=_contents(results, any(name.startswith("figure3_") for name in pictures)),
@@ -194,6 +196,7 @@ def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
         ("summary", "In short"),
         ("error", "Error of the images"),
         *((f"by-{i}", f"By {label}") for i, label in enumerate(results.settings.by, start=1)),
+        *([("coverage", "Intervals")] if results.intervals else []),
         *([("retrieval", "Retrieval")] if results.recalls else []),
         *([("cost", "Cost")] if tables.has_costs(results) else []),
         *([("methods", "Methods side by side")] if has_comparison else []),

@@ -212,7 +212,7 @@ def recall_table(results: Results) -> Table:
         (
             Cell(_reads(recalls[0].regions, results)),
             Cell(name),
-            *(Cell(percent(row.value), _ends(row.low, row.high, percent)) for row in recalls),
+            *(Cell(percent(row.value), ends(row.low, row.high, percent)) for row in recalls),
             Cell(number(recalls[0].median_rank, 1)),
         )
         for name, recalls in rows_of.items()
@@ -290,7 +290,7 @@ def database_size_table(curve: DatabaseSizeCurve, region: str, metric: str = "me
     digits = error_digits([[point.value for line in lines for point in line]])
     write: Callable[[float], str] = percent if metric in PERCENT_METRICS else partial(number, digits=digits)
     rows = tuple(
-        (Cell(method), *(Cell(_with_spread(p, write), _ends(p.low, p.high, write)) for p in line))
+        (Cell(method), *(Cell(_with_spread(p, write), ends(p.low, p.high, write)) for p in line))
         for method, line in zip(curve.methods, lines, strict=True)
     )
     what = "median absolute error" if metric == "median" else metric.upper() if metric != "coverage" else metric
@@ -308,24 +308,12 @@ def _with_spread(point: SizePoint, write: Callable[[float], str]) -> str:
     return f"{write(point.value)} ± {write(point.spread)}" if isfinite(point.spread) else write(point.value)
 
 
-def all_tables(results: Results) -> tuple[Table, ...]:
-    """Every table of a report, in its order."""
-    tables = [error_table(results, region) for region in results.regions]
-    tables += difference_tables(results)
-    tables += [strata_table(results, region, label) for label in results.settings.by for region in results.regions]
-    if results.recalls:
-        tables.append(recall_table(results))
-    if has_costs(results):
-        tables.append(cost_table(results))
-    return tuple(tables)
-
-
 def _metric_column(results: Results, region: str, metric: str, digits: int) -> list[Cell]:
     found = [results.estimate(method.name, metric, region=region) for method in results.methods]
     write: Callable[[float], str] = percent if metric in PERCENT_METRICS else (lambda value: number(value, digits))
     best = _best(found, metric) if metric != "coverage" else None
     return [
-        Cell(write(row.value), "" if metric == "coverage" else _ends(row.low, row.high, write), row is best)
+        Cell(write(row.value), "" if metric == "coverage" else ends(row.low, row.high, write), row is best)
         for row in found
     ]
 
@@ -338,12 +326,12 @@ def _stratum_column(results: Results, region: str, place: tuple[str, str], metri
     best = _best(found, metric)
     write = partial(number, digits=unit_digits(results) if metric in UNIT_METRICS else 3)
     if metric != "median":
-        return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
+        return [Cell(write(row.value), ends(row.low, row.high, write), row is best) for row in found]
     spreads = [
         results.estimate(method.name, "mad", region=region, label=label, stratum=name) for method in results.methods
     ]
     return [
-        Cell(f"{write(row.value)} ± {write(mad.value)}", _ends(row.low, row.high, write), row is best)
+        Cell(f"{write(row.value)} ± {write(mad.value)}", ends(row.low, row.high, write), row is best)
         for row, mad in zip(found, spreads, strict=True)
     ]
 
@@ -369,7 +357,8 @@ def signed(value: float, digits: int) -> str:
     return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
-def _ends(low: float, high: float, write: Callable[[float], str]) -> str:
+def ends(low: float, high: float, write: Callable[[float], str]) -> str:
+    """Write an interval; nothing where there is none."""
     return f"[{write(low).removesuffix(' %')}, {write(high).removesuffix(' %')}]" if isfinite(low) else ""
 
 
