@@ -2,8 +2,10 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from mris.errors import ImageError, SettingsError
@@ -11,6 +13,7 @@ from mris.images.read import read_image
 from mris.images.write import write_npz
 from mris.serving.files import FileOptions, synthesize_files
 from mris.serving.outputs import write_synthesis
+from mris.serving.pictures import write_maps_picture
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.parts import read_parts
 
@@ -115,3 +118,13 @@ def test_a_label_image_that_cannot_be_is_refused(tmp_path, labels, told):
     np.save(tmp_path / "labels.npy", labels)
     with pytest.raises(SettingsError, match=told):
         read_parts(tmp_path / "labels.npy", ("femoral", "tibial"))
+
+
+def test_the_picture_of_maps_gains_a_line_of_the_width_of_intervals(bundle, cohort, tmp_path):
+    (synthesis,) = bundle.synthesizer().stream([cohort.read_sources([40])[0]])
+    heights = []
+    for name, shown in (("with", synthesis), ("without", replace(synthesis, lower=None, upper=None))):
+        write_maps_picture(tmp_path / f"{name}.png", shown)
+        with PIL.Image.open(tmp_path / f"{name}.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] > 1.3 * heights[1]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.few_people import FEWEST_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
 from mris.evaluation.image_error import evaluation_mask
 from mris.evaluation.results import COMBINED, IntervalCoverage, Stratum
@@ -66,6 +67,8 @@ def measure_coverage(
     rows = []
     for group in [*groups, *(predicted if len(predicted) > 1 else [])]:
         values, own = columns[group.member], codes[group.member]
+        if group.label == PREDICTED and len(np.unique(own)) < FEWEST_SUBJECTS:  # it would tell of each of them
+            continue
         low, high = percentile_interval(resampled_means(values, own, counts), confidence)
         inside, width, of_means = (
             _means(values[:, start : start + len(names)]) for start in range(0, 3 * len(names), len(names))
@@ -73,12 +76,8 @@ def measure_coverage(
         stratum = Stratum(group.label, group.name, len(values), len(np.unique(own)))
         strange = float(values[:, -1].mean())
         rows += [
-            IntervalCoverage(name, *of_region, strange)
-            for of_region in zip(
-                *(names, [stratum] * len(names), [level] * len(names)),
-                *(inside, low.tolist(), high.tolist(), width, of_means),
-                strict=False,
-            )
+            IntervalCoverage(name, region, stratum, level, *numbers, strange=strange)
+            for region, *numbers in zip(names, inside, low.tolist(), high.tolist(), width, of_means, strict=False)
         ]
     return tuple(rows)
 
@@ -115,4 +114,5 @@ def _stratum(synthesis: Synthesis) -> str:
 def _means(values: Float64[np.ndarray, "n m"]) -> list[float]:
     known = np.isfinite(values)
     sums, sizes = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan).tolist()
+    means: list[float] = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan).tolist()
+    return means

@@ -14,10 +14,10 @@ from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means, write_means
+from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
-from mris.synthesis.calibration_record import STALE_SHARE
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
@@ -157,7 +157,7 @@ def _outcomes(
             if path in problems:
                 yield FileOutcome(path, problem=problems[path]), []
                 continue
-            strange = [note for _, one in of_file for note in _notes_on_strangeness(one)]
+            strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
             if strange and options.on_strange == "stop":
                 raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
             if strange and options.on_strange == "skip":
@@ -242,7 +242,7 @@ def _write_all(
     written: tuple[Path, ...] = ()
     unlike: list[str] = []
     for (query, synthesis), encoded in zip(queries, objects, strict=True):
-        found = (*_notes_on_neighbors(synthesis), *_notes_on_strangeness(synthesis), *_notes_on_age(synthesis))
+        found = tuple(notes_on(synthesis))
         unlike += [f"{query.stem}: {note}" for note in found]
         query = replace(query, facts=replace(query.facts, sha256=sha256, notes=(*query.facts.notes, *found)))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
@@ -260,33 +260,6 @@ def _notes_on_plate(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) 
     for query, _ in queries[:1]:
         for note in query.facts.notes:
             yield f"{path.name}: {note}"
-
-
-def _notes_on_neighbors(synthesis: Synthesis) -> Iterator[str]:
-    """Say where Eq. 4 has nothing to weigh by."""
-    for part in synthesis.contributions:
-        nearest = part.neighbors.similarities[0, 0]
-        if part.readout.name == "neighbors" and part.readout.weights == "similarity" and nearest <= 0:
-            yield (
-                f"no neighbor for {', '.join(part.regions)} has a similarity above 0 (nearest: {nearest:.2f}); all "
-                "weigh the same, and the map may say little about this image"
-            )
-
-
-def _notes_on_strangeness(synthesis: Synthesis) -> Iterator[str]:
-    """Say what a query is that is unlike anything known."""
-    strange = synthesis.strangeness
-    if strange is not None and strange.unusual:
-        yield strange.sentence(simulated=synthesis.origin == "simulated")
-
-
-def _notes_on_age(synthesis: Synthesis) -> Iterator[str]:
-    """Say where a calibration is older than much of the database."""
-    if synthesis.stale:
-        yield (
-            "intervals and strangeness are stale: the database has changed by more than "
-            f"{100 * STALE_SHARE:.0f} % since they were calibrated; index again"
-        )
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:

@@ -170,9 +170,14 @@ def strangeness_scale(scores: Scores, people: Int64[np.ndarray, " n"]) -> Strang
     )
 
 
+def combined(scores: Scores, scale: StrangenessScale) -> Float64[np.ndarray, " n"]:
+    """Give the combined score of queries, which is not bounded: it goes on growing where the p-value cannot."""
+    return np.asarray(_standardized(scores, scale).max(axis=1))
+
+
 def strangeness(scores: Scores, scale: StrangenessScale, *, stale: bool = False) -> list[Strangeness]:
     """Give the p-values of queries."""
-    standard = (np.log(scores) - scale.centers) / scale.spreads
+    standard = _standardized(scores, scale)
     return [
         Strangeness(
             p=_p_value(apart.max(), scale.thresholds[-1]),
@@ -183,6 +188,11 @@ def strangeness(scores: Scores, scale: StrangenessScale, *, stale: bool = False)
         )
         for line, apart in zip(scores, standard, strict=True)
     ]
+
+
+def _standardized(scores: Scores, scale: StrangenessScale) -> Scores:
+    standard: Scores = (np.log(scores) - np.array(scale.centers)) / np.array(scale.spreads)
+    return standard
 
 
 def _threshold(values: Float64[np.ndarray, " n"], people: Int64[np.ndarray, " n"], level: float) -> float | None:
