@@ -76,8 +76,10 @@ def measure_coverage(
         stratum = Stratum(group.label, group.name, len(values), len(np.unique(own)))
         strange = float(values[:, -1].mean())
         rows += [
-            IntervalCoverage(name, region, stratum, level, *numbers, strange=strange)
-            for region, *numbers in zip(names, inside, low.tolist(), high.tolist(), width, of_means, strict=False)
+            IntervalCoverage(name, region, stratum, level, value, lowest, highest, extent, mean, strange)
+            for region, value, lowest, highest, extent, mean in zip(
+                *(names, inside, low.tolist(), high.tolist(), width, of_means), strict=False
+            )
         ]
     return tuple(rows)
 
