@@ -48,9 +48,9 @@ def index(
 
     The bundle is all that synthesis needs; it runs without torch. It holds images of people: keep it as such.
 
-    Intervals and what is strange are calibrated on the split "calibration" (mris prepare --fractions
-    train=0.6,val=0.1,calibration=0.1,test=0.2 makes one) or, without it, on "val", whose people also chose epoch and
-    readout: slightly optimistic.
+    Intervals and what is strange are calibrated on the split "calibration" (made by the option --fractions of prepare,
+    train=0.6,val=0.1,calibration=0.1,test=0.2) or, without it, on "val", whose people also chose epoch and readout:
+    slightly optimistic.
 
     Example: mris index run cohort knees.bundle --splits train,val
     """

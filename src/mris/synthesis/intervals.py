@@ -61,7 +61,7 @@ def smallest_factor(risks: RiskCurves, level: float) -> float | None:
     Example:
         >>> ratios = np.linspace(0.5, 2.0, 99)[:, None]
         >>> round(smallest_factor(risk_curves(ratios, np.arange(99)), 0.9), 2)
-        1.88
+        1.87
     """
     bound = (risks.sum(axis=0) + 1) / (len(risks) + 1)
     enough = np.flatnonzero(bound <= 1 - level + 1e-9)
