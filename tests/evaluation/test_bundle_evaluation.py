@@ -69,7 +69,7 @@ def bundle_of(knees: Cohort, tmp_path_factory: pytest.TempPathFactory) -> CheapB
             Member("_".join(encoder.regions), encoder, EmbeddingDatabase.of_folder(folder, name, commit))  # type: ignore[arg-type]
             for name, encoder in encoders.items()
         ]
-        plain = [SimpleNamespace(readout=None)] * len(opened)
+        plain = [SimpleNamespace(readout=None, calibration=None)] * len(opened)
         header = SimpleNamespace(id="bundle", origin="unknown", members=plain)
         return Bundle(folder, header, tuple(opened))  # type: ignore[arg-type]
 

@@ -1,13 +1,17 @@
 """``mris index`` and ``mris bundle list | add | remove | purge | verify``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mris.cli.options import BundlePath, Quiet
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
+
+if TYPE_CHECKING:
+    from mris.cohort.cohort import Cohort
+    from mris.synthesis.calibrate import Parts
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
 
@@ -29,11 +33,24 @@ def index(
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort whose targets become the database.")],
     out: Annotated[Path | None, typer.Argument(help="New folder for the bundle; RUN/bundle by default.")] = None,
     splits: Splits = "train",
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Label image of sub-regions, of the maps' size: each one's mean gets an interval."),
+    ] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the atlas of `mris thickness`, whose parts of the cartilages are sub-regions."),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Share of a new person's pixels that intervals hold.")] = 0.9,
     quiet: Quiet = False,
 ) -> None:
     """Make a bundle: exported encoders, preprocessing and the database of target images, in one folder.
 
     The bundle is all that synthesis needs; it runs without torch. It holds images of people: keep it as such.
+
+    Intervals and what is strange are calibrated on the split "calibration" (made by the option --fractions of prepare,
+    train=0.6,val=0.1,calibration=0.1,test=0.2) or, without it, on "val", whose people also chose epoch and readout:
+    slightly optimistic.
 
     Example: mris index run cohort knees.bundle --splits train,val
     """
@@ -50,13 +67,38 @@ def index(
     out = out or run / "bundle"
     with folder_beside(out) as temporary:  # encoders can remember people, and the system's own folder is everybody's
         exported = [export_encoder(DualEncoder.load(folder), temporary / str(i)) for i, folder in enumerate(folders)]
-        bundle = build_bundle(exported, opened, out, splits=_names(splits), progress=not quiet)
+        bundle = build_bundle(
+            exported,
+            opened,
+            out,
+            splits=_names(splits),
+            parts=_sub_regions(parts, atlas, opened),
+            level=level,
+            progress=not quiet,
+        )
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
     for member, readout in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
         typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()}. Why: {readout.reason}")
     for sentence in retrieval_at_chance(bundle, opened):
         typer.echo(f"note: on validation people: {sentence}")
+    calibration = bundle.header.members[0].calibration
+    if calibration is None:
+        typer.echo("note: too few people to calibrate on: its syntheses have no intervals", err=True)
+    else:
+        typer.echo(f"calibrated: {calibration.sentence()}")
+
+
+def _sub_regions(labels: Path | None, atlas: Path | None, cohort: "Cohort") -> "Parts":
+    from mris.knee.cartilage_atlas import open_atlas
+    from mris.knee.map_parts import map_parts
+    from mris.synthesis.parts import read_parts
+
+    if labels is not None and atlas is not None:
+        raise SettingsError("--parts and --atlas both name sub-regions; leave out one of them")
+    if atlas is not None:
+        return map_parts(open_atlas(atlas), dict(zip(cohort.regions, cohort.atlas_mask, strict=True)))
+    return {} if labels is None else read_parts(labels, cohort.regions)
 
 
 def encoder_folders(run: Path) -> list[Path]:

@@ -98,13 +98,18 @@ def synthesize(
         typer.Option("--deidentify", help="Take out of the DICOM results what identifies the person; see MRIS_SALT."),
     ] = False,
     on_error: OnError = "stop",
+    on_strange: Annotated[
+        Literal["note", "skip", "stop"],
+        typer.Option(help="At an image that is unlike anything the bundle was calibrated on."),
+    ] = "note",
     quiet: Quiet = False,
 ) -> None:
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
 
     For each file: the map in the target's unit, the spread of its neighbors, STEM_provenance.json with neighbors,
-    weights and subjects, and a picture of the neighbors. Any number of files; memory does not grow with it. For all of
-    them: means.csv, the mean of each region; rows of earlier runs stay.
+    weights and subjects, and a picture of the neighbors; of a calibrated bundle also STEM_lower and STEM_upper, the
+    ends of each pixel's interval. Any number of files; memory does not grow with it. For all of them: means.csv, the
+    mean of each region with its interval; rows of earlier runs stay.
 
     With --knees (or --right, --left) a file is a plate of one or both knees: STEM_right and STEM_left. With --dicom
     also STEM_capture.dcm, a Secondary Capture to look at, and STEM_map.dcm, a Parametric Map with the values. With
@@ -138,6 +143,7 @@ def synthesize(
         dicom=dicom,
         salt=_salt() if deidentify else None,
         on_error=on_error,
+        on_strange=on_strange,
         look=Look(edges={None: {}, "atlas": ATLAS_EDGES, "phantom": PHANTOM_EDGES}[edges]),
     )
     opened = Bundle.open(bundle)

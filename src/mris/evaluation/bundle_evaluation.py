@@ -9,14 +9,16 @@ from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError, SubjectLeakError
-from mris.evaluation.evaluate import Evaluation, evaluate
+from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.coverage import measure_coverage
+from mris.evaluation.evaluate import CONFIDENCE, Evaluation, evaluate
 from mris.evaluation.people_shown import people_shown
 from mris.evaluation.predictor import Predictor, Trained
 from mris.evaluation.prevalence import Prevalences
 from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
 from mris.evaluation.site_audit import audit_sites, check_sites
-from mris.evaluation.strata import Merge
+from mris.evaluation.strata import Merge, groups_of
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.readouts import Readout, SynthesisSettings
@@ -123,6 +125,16 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
+    codes, n_subjects = subject_codes(list(queries.subjects))
+    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    intervals = tuple(
+        row
+        for title in synthesizers
+        for row in measure_coverage(
+            *(title, synthesizers[title], queries, training.atlas_mask, groups_of(queries, by, merge)),
+            *(codes, counts, CONFIDENCE),
+        )
+    )
     readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
     asked_for = synthesis != SynthesisSettings()
     reasons = {} if asked_for else {title: _reasons(opened) for title, opened in named.items()}
@@ -139,7 +151,10 @@ def evaluate_bundle(
         people_shown(title, synthesizer, queries, dict(zip(named[title].keys, named[title].subjects, strict=True)))
         for title, synthesizer in synthesizers.items()
     )
-    return replace(evaluation, results=replace(results, settings=settings, people_shown=shown, site_audit=audit))
+    return replace(
+        evaluation,
+        results=replace(results, settings=settings, people_shown=shown, site_audit=audit, intervals=intervals),
+    )
 
 
 def _reasons(bundle: Bundle) -> str:

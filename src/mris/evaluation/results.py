@@ -274,6 +274,35 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class IntervalCoverage:
+    """How much the intervals of a bundle's syntheses hold of people it has never seen.
+
+    Args:
+        method: Name of the bundle.
+        region: Name of the region, or `COMBINED`.
+        stratum: The group of images.
+        level: Share of pixels, and of means, that the intervals state.
+        value: Share of an image's pixels inside, mean over images.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        width: Width of the intervals, mean over pixels and images, in the unit of the targets.
+        of_means: Share of images whose mean lies inside its interval.
+        strange: Share of images that are called unlike anything known, rightly or not; NaN where that is not judged.
+    """
+
+    method: str
+    region: str
+    stratum: Stratum
+    level: float
+    value: float
+    low: float
+    high: float
+    width: float
+    of_means: float
+    strange: float
+
+
+@dataclass(frozen=True)
 class Results:
     """All numbers of one evaluation.
 
@@ -290,6 +319,7 @@ class Results:
         prevalences: The weights of each label that has a prevalence-weighted mean.
         people_shown: How many people make up the maps of each bundle.
         site_audit: Whether bundles see where an image was made; None where it was not asked.
+        intervals: How much the intervals of bundles hold, one row a bundle, region and stratum.
         format_version: Version of the file's layout.
     """
 
@@ -305,6 +335,7 @@ class Results:
     prevalences: tuple[Prevalence, ...] = ()
     people_shown: tuple[PeopleShown, ...] = ()
     site_audit: SiteAudit | None = None
+    intervals: tuple[IntervalCoverage, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property

@@ -32,7 +32,7 @@ def verdict(results: Results) -> tuple[str, ...]:
     audit = results.site_audit
     sites = () if audit is None else on_sites(audit, results.settings.confidence)
     at_chance_now = at_chance(results.recalls, results.settings.confidence)
-    return (*on_origin(results), *against_mean_map, *at_chance_now, *sites)
+    return (*on_origin(results), *against_mean_map, *at_chance_now, *_on_intervals(results), *sites)
 
 
 def on_origin(results: Results) -> Iterator[str]:
@@ -42,6 +42,17 @@ def on_origin(results: Results) -> Iterator[str]:
     digital = [method.name for method in results.methods if method.origin == "simulated"]
     if digital:
         yield f"{', '.join(digital)} {'was' if len(digital) == 1 else 'were'} {SIMULATED_NOTE}."
+
+
+def _on_intervals(results: Results) -> Iterator[str]:
+    """Say where the intervals of a bundle hold other than they state: the region of all, and all images."""
+    for row in results.intervals:
+        if row.stratum.name == ALL and row.region == results.regions[-1] and not row.low <= row.level <= row.high:
+            less = "fewer" if row.value < row.level else "more"
+            yield (
+                f"The intervals of {row.method} hold {less} pixels than stated: {100 * row.value:.1f} % "
+                f"[{100 * row.low:.1f}, {100 * row.high:.1f}] instead of {100 * row.level:g} %."
+            )
 
 
 def against(results: Results, method: str, reference: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from mris.evaluation.trust import trust
 from mris.evaluation.verdict import on_origin, shown_recall, verdict
 from mris.images.write import atomic_write
 from mris.reporting import comparison, figures, panels, tables
+from mris.reporting.interval_table import interval_table
 from mris.reporting.page import Card, Picture, render_page, table_markup
 from mris.reporting.report_folder import FIGURES, PER_IMAGE, REPORT, RESULTS, TABLES, report_folder
 from mris.reporting.report_tables import all_tables, people_table
@@ -187,6 +188,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> str:
         }
         if results.recalls
         else None,
+        intervals=table_markup(interval_table(results)) if results.intervals else None,
         comparison=[shown for name, shown in pictures.items() if name.startswith("figure3_")],
         examples=examples,
         contents=_contents(results, any(name.startswith("figure3_") for name in pictures)),
@@ -204,6 +206,7 @@ def _contents(results: Results, has_comparison: bool) -> list[tuple[str, str]]:
         ("summary", "In short"),
         ("error", "Error of the images"),
         *((f"by-{i}", f"By {label}") for i, label in enumerate(results.settings.by, start=1)),
+        *([("coverage", "Intervals")] if results.intervals else []),
         *([("retrieval", "Retrieval")] if results.recalls else []),
         *([("people", "People behind a map")] if results.people_shown else []),
         *([("sites", "Sites")] if results.site_audit is not None else []),

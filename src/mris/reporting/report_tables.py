@@ -1,6 +1,7 @@
 """Every table of a report, in its order."""
 
 from mris.evaluation.results import Results
+from mris.reporting.interval_table import interval_table
 from mris.reporting.site_tables import site_tables
 from mris.reporting.tables import (
     Cell,
@@ -21,6 +22,8 @@ def all_tables(results: Results) -> tuple[Table, ...]:
     tables = [error_table(results, region) for region in results.regions]
     tables += difference_tables(results)
     tables += [strata_table(results, region, label) for label in results.settings.by for region in results.regions]
+    if results.intervals:
+        tables.append(interval_table(results))
     if results.recalls:
         tables.append(recall_table(results))
     tables += site_tables(results)

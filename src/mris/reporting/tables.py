@@ -219,7 +219,7 @@ def recall_table(results: Results) -> Table:
         (
             Cell(_reads(recalls[0].regions, results)),
             Cell(name),
-            *(Cell(percent(row.value), _ends(row.low, row.high, percent)) for row in recalls),
+            *(Cell(percent(row.value), ends(row.low, row.high, percent)) for row in recalls),
             Cell(number(recalls[0].median_rank, 1)),
         )
         for name, recalls in rows_of.items()
@@ -297,7 +297,7 @@ def database_size_table(curve: DatabaseSizeCurve, region: str, metric: str = "me
     digits = error_digits([[point.value for line in lines for point in line]])
     write: Callable[[float], str] = percent if METRIC[metric].unit == "share" else partial(number, digits=digits)
     rows = tuple(
-        (Cell(method), *(Cell(_with_spread(p, write), _ends(p.low, p.high, write)) for p in line))
+        (Cell(method), *(Cell(_with_spread(p, write), ends(p.low, p.high, write)) for p in line))
         for method, line in zip(curve.methods, lines, strict=True)
     )
     what, unit = METRIC[metric].meaning, f" in {curve.unit}" if metric in UNIT_METRICS else ""
@@ -319,7 +319,7 @@ def _metric_column(results: Results, region: str, metric: str) -> list[Cell]:
     if METRIC[metric].unit == "share":
         return [Cell(percent(row.value)) for row in found]
     write, best = writer_of(metric, results), _best(found, metric)
-    return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
+    return [Cell(write(row.value), ends(row.low, row.high, write), row is best) for row in found]
 
 
 def _stratum_column(results: Results, region: str, place: tuple[str, str], metric: str) -> list[Cell]:
@@ -330,12 +330,12 @@ def _stratum_column(results: Results, region: str, place: tuple[str, str], metri
     best = _best(found, metric)
     write = writer_of(metric, results)
     if metric != "median":
-        return [Cell(write(row.value), _ends(row.low, row.high, write), row is best) for row in found]
+        return [Cell(write(row.value), ends(row.low, row.high, write), row is best) for row in found]
     spreads = [
         results.estimate(method.name, "mad", region=region, label=label, stratum=name) for method in results.methods
     ]
     return [
-        Cell(f"{write(row.value)} ± {write(mad.value)}", _ends(row.low, row.high, write), row is best)
+        Cell(f"{write(row.value)} ± {write(mad.value)}", ends(row.low, row.high, write), row is best)
         for row, mad in zip(found, spreads, strict=True)
     ]
 
@@ -361,7 +361,8 @@ def signed(value: float, digits: int) -> str:
     return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
-def _ends(low: float, high: float, write: Callable[[float], str]) -> str:
+def ends(low: float, high: float, write: Callable[[float], str]) -> str:
+    """Write an interval; nothing where there is none."""
     return f"[{write(low).removesuffix(' %')}, {write(high).removesuffix(' %')}]" if isfinite(low) else ""
 
 

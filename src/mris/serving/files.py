@@ -15,6 +15,7 @@ from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means, write_means
+from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
@@ -23,6 +24,9 @@ from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
 N_PICTURED = 8
 """Neighbors on a picture."""
+
+
+OnStrange = Literal["note", "skip", "stop"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class FileOptions:
         dicom: Also write a Secondary Capture and a Parametric Map into the study of the source, which must be DICOM.
         salt: De-identify these two, with this key of the replacements (`mris.serving.deidentify`).
         on_error: "stop" at a file that cannot be used, or "skip" it.
+        on_strange: "note" a query that is unlike anything known, "skip" its file, or "stop" at it.
         look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
         parts: For a region, parts of its maps whose means are written beside its own.
     """
@@ -54,6 +59,7 @@ class FileOptions:
     dicom: bool = False
     salt: bytes | None = None
     on_error: Literal["stop", "skip"] = "stop"
+    on_strange: OnStrange = "note"
     look: Look = field(default_factory=Look)
     parts: Parts = field(default_factory=dict)
 
@@ -152,6 +158,12 @@ def _outcomes(
             if path in problems:
                 yield FileOutcome(path, problem=problems[path]), []
                 continue
+            strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
+            if strange and options.on_strange == "stop":
+                raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
+            if strange and options.on_strange == "skip":
+                yield FileOutcome(path, problem=f"image {path}: {strange[0]}"), []
+                continue
             try:
                 objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
             except ImageError as error:
@@ -231,7 +243,7 @@ def _write_all(
     written: tuple[Path, ...] = ()
     unlike: list[str] = []
     for (query, synthesis), encoded in zip(queries, objects, strict=True):
-        found = tuple(_notes_on_neighbors(synthesis))
+        found = tuple(notes_on(synthesis))
         unlike += [f"{query.stem}: {note}" for note in found]
         query = replace(query, facts=replace(query.facts, sha256=sha256, notes=(*query.facts.notes, *found)))
         written += _write(synthesizer, query, synthesis, encoded, out_dir, options)
@@ -249,17 +261,6 @@ def _notes_on_plate(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) 
     for query, _ in queries[:1]:
         for note in query.facts.notes:
             yield f"{path.name}: {note}"
-
-
-def _notes_on_neighbors(synthesis: Synthesis) -> Iterator[str]:
-    """Say where Eq. 4 has nothing to weigh by."""
-    for part in synthesis.contributions:
-        nearest = part.neighbors.similarities[0, 0]
-        if part.readout.name == "neighbors" and part.readout.weights == "similarity" and nearest <= 0:
-            yield (
-                f"no neighbor for {', '.join(part.regions)} has a similarity above 0 (nearest: {nearest:.2f}); all "
-                "weigh the same, and the map may say little about this image"
-            )
 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:

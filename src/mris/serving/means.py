@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write
 from mris.reading import LARGEST_LIST, read_text
+from mris.synthesis.calibration import MeanInterval
 from mris.synthesis.synthesis import Synthesis
 
 MEANS_FILE = "means.csv"
@@ -32,6 +33,8 @@ class MeanRow:
         mean: Mean over the pixels that have a value; "" where none has.
         unit: Its unit.
         n_pixels: How many pixels have a value.
+        lower: Lower end of the mean's interval; "" where none is calibrated.
+        upper: Its upper end.
     """
 
     query: str
@@ -40,19 +43,27 @@ class MeanRow:
     mean: str
     unit: str
     n_pixels: str
+    lower: str = ""
+    upper: str = ""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(MeanRow))
+_BEFORE_INTERVALS = COLUMNS[:-2]
 
 
 def mean_rows(query: str, synthesis: Synthesis, parts: Parts) -> Iterator[MeanRow]:
-    """Give the mean of each region of a synthesis, each followed by those of its parts.
+    """Give the mean of each region of a synthesis, followed by those of its parts: given ones, and the bundle's own.
+
+    The bundle's have intervals. Given ones have them where they are the same.
 
     Raises:
         SettingsError: A part is of another size than the map.
     """
+    facts = [part.intervals for part in synthesis.contributions if part.intervals is not None]
+    intervals = {(one.region, one.part): one for part in facts for one in part.means}
     for region, values in zip(synthesis.regions, synthesis.image, strict=True):
-        for part, mask in {"": np.ones(values.shape, bool), **parts.get(region, {})}.items():
+        own = parts.get(region, {})
+        for part, mask in {"": np.ones(values.shape, bool), **own}.items():
             if mask.shape != values.shape:
                 raise SettingsError(
                     f"part {part!r} of region {region!r} has {mask.shape} pixels, but maps have {values.shape}; give "
@@ -60,7 +71,18 @@ def mean_rows(query: str, synthesis: Synthesis, parts: Parts) -> Iterator[MeanRo
                 )
             found = values[mask & np.isfinite(values)]
             mean = f"{found.mean(dtype=np.float64):.6g}" if found.size else ""
-            yield MeanRow(query, region, part, mean, synthesis.unit, str(found.size))
+            interval = intervals.get((region, part))
+            # A given part may be another one than that of the same name in the bundle.
+            same = interval is not None and interval.n_pixels == found.size
+            ends = _ends(interval) if interval is not None and same else ("", "")
+            yield MeanRow(query, region, part, mean, synthesis.unit, str(found.size), *ends)
+        for (where, part), one in intervals.items():
+            if where == region and part and part not in own:
+                yield MeanRow(query, region, part, f"{one.mean:.6g}", synthesis.unit, str(one.n_pixels), *_ends(one))
+
+
+def _ends(interval: MeanInterval) -> tuple[str, str]:
+    return f"{interval.lower:.6g}", f"{interval.upper:.6g}"
 
 
 def write_means(out_dir: Path, rows: Sequence[MeanRow]) -> Path:
@@ -89,7 +111,7 @@ def read_means(path: Path) -> tuple[MeanRow, ...]:
         return ()
     try:
         columns, *rows = csv.reader(io.StringIO(read_text(path, LARGEST_LIST, "utf-8-sig"), newline=""), strict=True)
-        if tuple(columns) == COLUMNS:
+        if tuple(columns) in (COLUMNS, _BEFORE_INTERVALS):
             return tuple(MeanRow(*row) for row in rows)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise OutputError(f"{path} cannot be read as a table of means ({error}); choose another folder") from error

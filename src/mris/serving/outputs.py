@@ -1,4 +1,4 @@
-"""A synthesis on disk: maps as NIfTI, NPZ and PNG, the spread, and where it came from as JSON."""
+"""A synthesis on disk: maps as NIfTI, NPZ and PNG, spread and intervals, and where it came from as JSON."""
 
 import platform
 from collections.abc import Sequence
@@ -67,9 +67,11 @@ def write_synthesis(
 ) -> tuple[Path, ...]:
     """Write a synthesis; every file is whole or absent, and a file of the same name is replaced.
 
-    - ``nifti``: ``STEM.nii.gz`` and ``STEM_spread.nii.gz``, pixel size in mm, NaN outside;
-    - ``npz``: ``STEM.npz`` with ``image``, ``spread``, ``regions``, ``unit`` and ``spacing``;
-    - ``png``: ``STEM.png``, a picture of image and spread with color bars in the unit;
+    - ``nifti``: ``STEM.nii.gz`` and ``STEM_spread.nii.gz``, pixel size in mm, NaN outside; of a calibrated bundle also
+      ``STEM_lower.nii.gz`` and ``STEM_upper.nii.gz``, the ends of each pixel's interval;
+    - ``npz``: ``STEM.npz`` with ``image``, ``spread``, ``regions``, ``unit`` and ``spacing``, and ``lower``, ``upper``
+      and their ``level``;
+    - ``png``: ``STEM.png``, a picture of image and spread (and widths of intervals) with color bars in the unit;
     - always ``STEM_provenance.json``, written last.
 
     Args:
@@ -96,11 +98,14 @@ def write_synthesis(
     out = _made_folder(Path(out_dir))
     written: list[Path] = []
     if "nifti" in formats:
-        for name, array in ((f"{stem}.nii.gz", synthesis.image), (f"{stem}_spread.nii.gz", synthesis.spread)):
-            write_nifti(out / name, array, synthesis.spacing)
-            written.append(out / name)
+        maps = {"": synthesis.image, "_spread": synthesis.spread, "_lower": synthesis.lower, "_upper": synthesis.upper}
+        for ending, array in maps.items():
+            if array is not None:
+                written.append(out / f"{stem}{ending}.nii.gz")
+                write_nifti(written[-1], array, synthesis.spacing)
     if "npz" in formats:
         spacing = (np.nan, np.nan) if synthesis.spacing is None else synthesis.spacing
+        bounds = {"lower": synthesis.lower, "upper": synthesis.upper, "level": synthesis.level}
         write_npz(
             out / f"{stem}.npz",
             image=synthesis.image,
@@ -108,6 +113,7 @@ def write_synthesis(
             regions=np.array(synthesis.regions),
             unit=np.array(synthesis.unit),
             spacing=np.array(spacing, dtype=np.float64),
+            **{name: np.asarray(values) for name, values in bounds.items() if values is not None},
         )
         written.append(out / f"{stem}.npz")
     if "png" in formats:
@@ -171,6 +177,8 @@ def _contribution_record(part: Contribution) -> dict[str, Any]:
         "n_contributors": part.n_contributors,
         "weight_of_others": float(part.all_weights.sum() - part.weights[:count].sum()),
         "shown_share": part.shown_share,
+        "intervals": None if part.intervals is None else asdict(part.intervals),
+        "strangeness": None if part.strangeness is None else asdict(part.strangeness),
     }
 
 

@@ -54,7 +54,9 @@ _PANEL, _GAP, _TITLE, _BAR, _NOTE = 1.6, 0.12, 0.36, 0.5, 0.12  # inches
 
 
 def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | None = None) -> None:
-    """Draw the image above its spread, one column a region, color bars in the unit, gray where there is no value.
+    """Draw the image above its spread and the width of its intervals, where it has any, one column a region.
+
+    Color bars are in the unit; gray is where there is no value.
 
     Args:
         path: The PNG.
@@ -64,15 +66,19 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | N
     Raises:
         OutputError: The disk refuses.
     """
-    grid = _Grid(
-        n_columns=len(synthesis.regions), n_rows=2, bars_after=(len(synthesis.regions) - 1,), note=note_on(synthesis)
-    )
     look = look or Look()
     limits, spread_limits = look.values or value_limits(synthesis.image), look.spread_limits(synthesis.spread)
-    for row, maps, colors, (least, largest), what in (
-        (0, synthesis.image, VALUE_COLORS, limits, "synthesis"),
-        (1, synthesis.spread, ERROR_COLORS, spread_limits, "spread"),
-    ):
+    drawn_maps = [
+        (synthesis.image, VALUE_COLORS, limits, "synthesis"),
+        (synthesis.spread, ERROR_COLORS, spread_limits, "spread"),
+    ]
+    if synthesis.lower is not None and synthesis.upper is not None and synthesis.level is not None:
+        width = synthesis.upper - synthesis.lower
+        what = f"{100 * synthesis.level:g} % interval, width"
+        drawn_maps.append((width, ERROR_COLORS, (0.0, value_limits(width)[1]), what))
+    n_regions = len(synthesis.regions)
+    grid = _Grid(n_columns=n_regions, n_rows=len(drawn_maps), bars_after=(n_regions - 1,), note=note_on(synthesis))
+    for row, (maps, colors, (least, largest), what) in enumerate(drawn_maps):
         for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
             panel = grid.panel(row, column, f"{what}: {region}")
             turned, edges = look.facing(values, region)

@@ -20,6 +20,9 @@ from mris.images.write import atomic_directory, write_json
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
+from mris.synthesis.calibrate import Parts, calibrate, calibration_pairs, check_unseen, part_masks
+from mris.synthesis.calibration import CALIBRATION_FILE
+from mris.synthesis.intervals import LEVEL
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
 from mris.synthesis.readouts import Queries, Readout, choose_readout
 from mris.synthesis.synthesizer import Synthesizer
@@ -38,6 +41,8 @@ def build_bundle(
     out: str | Path,
     *,
     splits: Sequence[str] = ("train",),
+    parts: Parts | None = None,
+    level: float = LEVEL,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Bundle:
@@ -48,6 +53,8 @@ def build_bundle(
         cohort: Where the database's pairs come from.
         out: Folder to make; it must not exist.
         splits: Splits of the cohort that enter the database.
+        parts: Parts of regions whose means get intervals, as those of whole regions do.
+        level: Share of a new person's pixels that intervals hold; see `mris.synthesis.calibrate`.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
 
@@ -57,6 +64,8 @@ def build_bundle(
     Raises:
         BundleError: `out` exists, an encoder is damaged, or encoders contradict each other or the cohort.
         CohortError: The cohort lacks a split or a region.
+        SubjectLeakError: An encoder was trained on somebody to calibrate on.
+        SettingsError: A part is of another shape than the maps, or of no region; or the level cannot be.
         OutputError: The disk refuses.
     """
     out = Path(out)
@@ -66,6 +75,10 @@ def build_bundle(
     check_members("the new bundle", encoders)
     for encoder in encoders:
         check_encoder_fits(encoder, cohort)
+    _, calibration = calibration_pairs(cohort)
+    for encoder in encoders:  # what cannot be calibrated is refused before the work, not after it
+        check_unseen(encoder.training_subjects, calibration)
+        part_masks(encoder.regions, encoder.card.target_shape, parts or {})
     chosen = cohort.split(*splits)
     with atomic_directory(out) as temporary:
         headers: list[MemberHeader] = []
@@ -100,13 +113,28 @@ def build_bundle(
         commit_first(temporary, tables, [HEADER_FILE])
         opened = Bundle.open(temporary)
         chosen_members = tuple(
-            named.model_copy(update={"readout": _chosen_readout(member, cohort)})
+            _calibrated(
+                named.model_copy(update={"readout": _chosen_readout(member, cohort)}), member, cohort, parts, level
+            )
             for named, member in zip(headers, opened.members, strict=True)
         )
         write_json(temporary / HEADER_FILE, header.model_copy(update={"members": chosen_members}))
         commit = commit_first(temporary, tables, [HEADER_FILE])
         Bundle.open(temporary).write_card(commit)
     return Bundle.open(out)
+
+
+def _calibrated(
+    header: MemberHeader, member: Member, cohort: Cohort, parts: Parts | None, level: float
+) -> MemberHeader:
+    """Calibrate a member; its arrays are written, its record and their checksum are put into its header."""
+    synthesizer = Synthesizer(member.encoder, member.database, stored=header.readout)
+    calibrated = calibrate(synthesizer, cohort, parts=parts, level=level)
+    if calibrated is None:
+        return header
+    calibrated.write(member.encoder.folder)
+    checksums = {**header.checksums, CALIBRATION_FILE: file_sha256(member.encoder.folder / CALIBRATION_FILE)}
+    return header.model_copy(update={"calibration": calibrated.record, "checksums": checksums})
 
 
 def _chosen_readout(member: Member, cohort: Cohort) -> Readout:

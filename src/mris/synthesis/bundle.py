@@ -4,7 +4,8 @@
       bundle.json       identity, members, checksums of the networks
       commit.json       which state of the databases counts
       model_card.md     for people
-      members/<name>/   source.onnx, target.onnx, encoder.json, training_subjects.json, database/
+      members/<name>/   source.onnx, target.onnx, encoder.json, training_subjects.json, calibration.npz,
+                        database/
 
 One member that reads all regions is MRIS-C; a member for each region is MRIS-S.
 """
@@ -30,6 +31,7 @@ from mris.images.write import atomic_write
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
+from mris.synthesis.calibration import open_calibration
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.readouts import Readout, ReadoutName, SynthesisSettings
@@ -158,6 +160,7 @@ class Bundle:
                     *(member.encoder, member.database, n_neighbors, weights, temperature, one_per_subject),
                     readout=readout,
                     stored=header.readout,
+                    calibrated=open_calibration(self.path / "members" / member.name, header),
                     anatomy=anatomy,
                     memory_limit=share,
                 )

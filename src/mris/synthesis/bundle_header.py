@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from mris.cohort.origin import Origin
 from mris.errors import BundleError
 from mris.records import Record, read_record
+from mris.synthesis.calibration_record import Calibration
 from mris.synthesis.onnx_encoder import GRAPH_FILES
 from mris.synthesis.readouts import Readout
 from mris.training.card import ENCODER_FILE
@@ -20,6 +21,7 @@ class MemberHeader(Record):
     """One pair of encoders of a bundle: its name, regions, fingerprint, and SHA-256 (hex) of its files.
 
     Its readout was chosen on validation people; None in bundles from before there was a choice.
+    Its calibration is None where there were too few people for one.
     """
 
     name: str
@@ -27,6 +29,7 @@ class MemberHeader(Record):
     fingerprint: str
     checksums: Mapping[str, str]
     readout: Readout | None = None
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _is_usable(self) -> "MemberHeader":

@@ -12,7 +12,7 @@ from mris.images.anatomy import Anatomy
 from mris.images.transforms import SourcePreparation
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BatchSynthesizer, Synthesizer
-from mris.types import Sources
+from mris.types import Sources, TargetMap
 
 
 class BundleSynthesizer(BatchSynthesizer):
@@ -66,4 +66,11 @@ class BundleSynthesizer(BatchSynthesizer):
             contributions=tuple(contribution for part in parts for contribution in part.contributions),
             bundle_id=self.bundle_id,
             origin=self.origin,
+            lower=_all_or_none([part.lower for part in parts]),
+            upper=_all_or_none([part.upper for part in parts]),
         )
+
+
+def _all_or_none(maps: Sequence[TargetMap | None]) -> TargetMap | None:
+    known = [one for one in maps if one is not None]
+    return np.concatenate(known) if len(known) == len(maps) else None

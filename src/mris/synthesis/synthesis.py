@@ -9,7 +9,9 @@ from numpy import ndarray
 from mris.cohort.origin import Origin
 from mris.database.neighbors import Neighbors
 from mris.errors import SettingsError
+from mris.synthesis.calibration import Intervals
 from mris.synthesis.readouts.readout import Readout
+from mris.synthesis.strangeness import Strangeness
 from mris.types import TargetMap
 
 
@@ -27,6 +29,8 @@ class Contribution:
         entries: (N,) keys of the database's entries, by row.
         fingerprint: SHA-256 (hex) of the encoder.
         database_version: Version of the database's table; it grows with every change.
+        intervals: Where the intervals come from, and those of means; None where nothing is calibrated.
+        strangeness: How unlike the query is to what is known; None where nothing is calibrated.
     """
 
     regions: tuple[str, ...]
@@ -38,6 +42,8 @@ class Contribution:
     entries: Shaped[ndarray, " N"]
     fingerprint: str
     database_version: int
+    intervals: Intervals | None = None
+    strangeness: Strangeness | None = None
 
     @property
     def n_neighbors(self) -> int:
@@ -78,6 +84,8 @@ class Synthesis:
         image: (r, h, w) in `unit`, NaN where no neighbor has a value.
         spread: (r, h, w) weighted standard deviation of the people averaged, in `unit`, NaN where the image is. It is
             how far they are apart, not a confidence interval.
+        lower: (r, h, w) lower end of the interval of each pixel; None where no interval is calibrated (`level`).
+        upper: (r, h, w) its upper end.
         regions: Names along the first axis.
         unit: Of image and spread, such as "mm".
         spacing: Size of a pixel (row, column) in mm, or None where it is unknown.
@@ -99,6 +107,26 @@ class Synthesis:
     mirrored: bool = False
     bundle_id: str | None = None
     origin: Origin = "unknown"
+    lower: TargetMap | None = None
+    upper: TargetMap | None = None
+
+    @property
+    def level(self) -> float | None:
+        """Share of a new person's pixels that intervals hold on average; None without intervals."""
+        levels = [part.intervals.level for part in self.contributions if part.intervals is not None]
+        return None if self.lower is None else min(levels)
+
+    @property
+    def stale(self) -> bool:
+        """Whether a database has changed too much since its calibration."""
+        calibrated = [part.intervals for part in self.contributions] + [part.strangeness for part in self.contributions]
+        return any(one is not None and one.stale for one in calibrated)
+
+    @property
+    def strangeness(self) -> Strangeness | None:
+        """How unlike the query is to what is known, by the database to which it is the strangest; None if unknown."""
+        known = [part.strangeness for part in self.contributions if part.strangeness is not None]
+        return min(known, key=lambda one: one.p, default=None)
 
     @property
     def neighbors(self) -> Neighbors:

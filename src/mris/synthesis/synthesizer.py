@@ -12,13 +12,14 @@ from jaxtyping import Float32
 from mris.database.checks import check_excluded, checked_queries
 from mris.database.commit import Commit, TableState, at_newest
 from mris.database.database import EmbeddingDatabase
-from mris.database.gallery import MEMORY_LIMIT
+from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.defaults import WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError, ImageError, SettingsError
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
+from mris.synthesis.calibration import Calibrated
 from mris.synthesis.readouts import (
     Answer,
     OpenReadout,
@@ -29,6 +30,7 @@ from mris.synthesis.readouts import (
     check_readout,
     open_readout,
 )
+from mris.synthesis.strangeness import Reference, Strangeness, strangeness
 from mris.synthesis.synthesis import Contribution, Synthesis
 from mris.types import Embeddings, Encoder, FeatureEncoder, Features, Sources, Targets
 
@@ -214,6 +216,7 @@ class Synthesizer(BatchSynthesizer):
         *,
         readout: ReadoutName | None = None,
         stored: Readout | None = None,
+        calibrated: Calibrated | None = None,
         preparation: SourcePreparation | None = None,
         anatomy: Anatomy = ANY,
         memory_limit: int = MEMORY_LIMIT,
@@ -229,6 +232,7 @@ class Synthesizer(BatchSynthesizer):
             one_per_subject: At most one neighbor of each subject.
             readout: "neighbors", "attention", "linear" or "blend"; see `mris.synthesis.readouts.SynthesisSettings`.
             stored: What was chosen on validation people; stands for what is not given. The paper's numbers if None.
+            calibrated: What intervals and strangeness are judged by; without it, there are none.
             preparation: How images are prepared; the encoder's own if None.
             anatomy: The part of the body that images show; it decides which are let in.
             memory_limit: Bytes of target pixels that may be held in memory; above it, rows are read from disk.
@@ -250,7 +254,8 @@ class Synthesizer(BatchSynthesizer):
         self._anatomy = anatomy
         self._memory_limit = memory_limit
         check_readout(self.readout, database)
-        self._opened: tuple[TableState, OpenReadout] | None = None
+        self._calibrated = calibrated
+        self._opened: tuple[TableState, OpenReadout, Reference | None] | None = None
 
     @property
     def preparation(self) -> SourcePreparation | None:
@@ -306,21 +311,44 @@ class Synthesizer(BatchSynthesizer):
         excluded = [None] * len(embeddings) if exclude_subjects is None else list(exclude_subjects)
         gallery = database.gallery(self._memory_limit)
         if self._opened is None or self._opened[0] != database.state:  # a database can move to another state by itself
-            self._opened = (database.state, open_readout(self.readout, database, gallery))
-        answers = self._opened[1].answer(Queries(embeddings, embedded.features, excluded))
-        return [
-            Synthesis(
-                image=gallery.images(answer.pixels),
-                spread=gallery.images(answer.spread),
-                regions=database.regions,
-                unit=database.header.unit,
-                spacing=database.header.target_spacing,
-                contributions=(self._contribution(answer),),
-                excluded_subject=subject,
-                origin=getattr(self.encoder, "origin", "unknown"),
-            )
-            for subject, answer in zip(excluded, answers, strict=True)
-        ]
+            readout = open_readout(self.readout, database, gallery)
+            self._opened = (database.state, readout, self._reference())
+        _, opened, reference = self._opened
+        answers = opened.answer(Queries(embeddings, embedded.features, excluded))
+        known = None if self._calibrated is None else self._calibrated.record
+        strange: Sequence[Strangeness | None] = [None] * len(answers)
+        if reference is not None and known is not None and known.strangeness is not None:
+            assert embedded.features is not None
+            scores = reference.scores(embedded.features, excluded)
+            strange = strangeness(scores, known.strangeness, stale=known.is_stale(len(database)))
+        return [self._synthesis(*of_query, gallery) for of_query in zip(answers, excluded, strange, strict=True)]
+
+    def _reference(self) -> Reference | None:
+        """Describe the database's sources, where strangeness is calibrated."""
+        record = None if self._calibrated is None else self._calibrated.record
+        return None if record is None or record.strangeness is None else Reference.of(self.database)
+
+    def _synthesis(
+        self, answer: Answer, subject: str | None, strange: Strangeness | None, gallery: Gallery
+    ) -> Synthesis:
+        database = self.database
+        image, spread = gallery.images(answer.pixels), gallery.images(answer.spread)
+        lower = upper = intervals = None
+        if self._calibrated is not None and self._calibrated.record.fits(self.readout):
+            half, intervals = self._calibrated.intervals(image, spread, len(database))
+            lower, upper = image - half, image + half
+        return Synthesis(
+            image=image,
+            spread=spread,
+            regions=database.regions,
+            unit=database.header.unit,
+            spacing=database.header.target_spacing,
+            contributions=(replace(self._contribution(answer), intervals=intervals, strangeness=strange),),
+            excluded_subject=subject,
+            origin=getattr(self.encoder, "origin", "unknown"),
+            lower=lower,
+            upper=upper,
+        )
 
     def _contribution(self, answer: Answer) -> Contribution:
         database = self.database

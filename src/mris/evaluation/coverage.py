@@ -1,0 +1,120 @@
+"""Whether intervals hold what they state: the share of a person's pixels inside, by region and stratum, and width.
+
+The mean is over images; its interval resamples people, as everywhere. What the synthesis itself predicts makes strata
+of its own, those that the calibration has.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from mris.cohort.cohort import Cohort
+from mris.cohort.few_people import FEWEST_SUBJECTS
+from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.image_error import evaluation_mask
+from mris.evaluation.results import COMBINED, IntervalCoverage, Stratum
+from mris.evaluation.strata import Group
+from mris.synthesis.synthesis import Synthesis
+from mris.synthesis.synthesizer import BatchSynthesizer
+from mris.types import AtlasMask, TargetMap
+
+PREDICTED = "predicted mean"
+"""Name of the label of strata by what the synthesis itself predicts."""
+
+
+def measure_coverage(
+    name: str,
+    synthesizer: BatchSynthesizer,
+    cohort: Cohort,
+    atlas_mask: AtlasMask,
+    groups: Sequence[Group],
+    codes: Int64[np.ndarray, " n"],
+    counts: ResampleCounts,
+    confidence: float,
+    *,
+    batch_size: int = 64,
+) -> tuple[IntervalCoverage, ...]:
+    """Measure intervals of one method; nothing where it gives none.
+
+    Args:
+        name: The method's.
+        synthesizer: Of a bundle; a query's own subject is left out.
+        cohort: The test view.
+        atlas_mask: Of the training view.
+        groups: Strata of the images.
+        codes: (n,) the number of each image's subject.
+        counts: Resamples of subjects.
+        confidence: Share of resamples between the ends of an interval.
+        batch_size: Queries at a time.
+    """
+    measured: list[list[float]] = []
+    strata: list[str] = []
+    level = None
+    for batch in cohort.batches(batch_size):
+        subjects = cohort.subjects[batch.positions].tolist()
+        for truth, synthesis in zip(batch.targets, synthesizer.synthesize(batch.sources, subjects), strict=True):
+            level = synthesis.level
+            if level is None:
+                return ()
+            measured.append(_measured(synthesis, truth, evaluation_mask(truth, atlas_mask), cohort.regions))
+            strata.append(_stratum(synthesis))
+    assert level is not None
+    names = [*cohort.regions, *([COMBINED] if len(cohort.regions) > 1 else [])]
+    columns = np.array(measured)
+    by_prediction = np.array(strata)
+    predicted = [Group(PREDICTED, name, by_prediction == name) for name in sorted(set(strata))]
+    rows = []
+    for group in [*groups, *(predicted if len(predicted) > 1 else [])]:
+        values, own = columns[group.member], codes[group.member]
+        if group.label == PREDICTED and len(np.unique(own)) < FEWEST_SUBJECTS:  # it would tell of each of them
+            continue
+        low, high = percentile_interval(resampled_means(values, own, counts), confidence)
+        inside, width, of_means = (
+            _means(values[:, start : start + len(names)]) for start in range(0, 3 * len(names), len(names))
+        )
+        stratum = Stratum(group.label, group.name, len(values), len(np.unique(own)))
+        strange = float(values[:, -1].mean())
+        rows += [
+            IntervalCoverage(name, region, stratum, level, value, lowest, highest, extent, mean, strange)
+            for region, value, lowest, highest, extent, mean in zip(
+                *(names, inside, low.tolist(), high.tolist(), width, of_means), strict=False
+            )
+        ]
+    return tuple(rows)
+
+
+def _measured(synthesis: Synthesis, truth: TargetMap, mask: AtlasMask, regions: tuple[str, ...]) -> list[float]:
+    """Give shares inside, widths, and whether means are inside, by region and combined; and whether it is strange."""
+    assert synthesis.lower is not None and synthesis.upper is not None
+    channels = [synthesis.regions.index(region) for region in regions]
+    lower, upper = synthesis.lower[channels], synthesis.upper[channels]
+    inside, width = (lower <= truth) & (truth <= upper), upper - lower
+    masks = [mask & (np.arange(len(regions)) == place)[:, None, None] for place in range(len(regions))]
+    masks += [mask] if len(regions) > 1 else []
+    facts = [part.intervals for part in synthesis.contributions if part.intervals is not None]
+    means = {one.region: one for part in facts for one in part.means if not one.part}
+    held = [
+        float(means[region].lower <= truth[own].mean() <= means[region].upper)
+        if region in means and own.any()
+        else np.nan
+        for region, own in zip(regions, masks, strict=False)
+    ]
+    held += [_means(np.array(held)[:, None])[0]] if len(regions) > 1 else []
+    shares = [[float(values[own].mean()) if own.any() else np.nan for own in masks] for values in (inside, width)]
+    strange = synthesis.strangeness
+    return [*shares[0], *shares[1], *held, np.nan if strange is None else float(strange.unusual)]
+
+
+def _stratum(synthesis: Synthesis) -> str:
+    """Name the calibration's stratum of the first database: those of several need not agree."""
+    facts = synthesis.contributions[0].intervals
+    assert facts is not None
+    return f"{facts.stratum + 1} of {facts.n_strata}"
+
+
+def _means(values: Float64[np.ndarray, "n m"]) -> list[float]:
+    known = np.isfinite(values)
+    sums, sizes = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+    means: list[float] = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan).tolist()
+    return means
