@@ -55,12 +55,18 @@ class TrainSettings(Recipe):
     gallery_limit: int = Field(2000, ge=1, description="training targets that serve as validation's gallery")
 
     @model_validator(mode="after")
-    def _keys_are_cheap(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.objective != "triplet" and self.target_network != "components":
             raise ValueError(
                 f"objective {self.objective!r} embeds every training target at every step; set target_network to "
                 "'components'"
             )
+        if self.target_weights is not None and self.target_network == "components":
+            raise ValueError(
+                "target_weights are of a convolutional network, and target_network is 'components'; leave them out"
+            )
+        if self.pooling == "places" and self.architecture != "resnet18":
+            raise ValueError(f"pooling 'places' is of resnet18, not of {self.architecture}; set pooling to 'mean'")
         return self
 
 
