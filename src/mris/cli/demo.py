@@ -39,7 +39,9 @@ def demo(
     from mris.cli.bundles import encoder_folders
     from mris.cohort.cohort import Cohort
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
-    from mris.evaluation.bundle_evaluation import evaluate_bundle
+    from mris.evaluation.bundle_evaluation import METHOD_NAME, evaluate_bundle
+    from mris.evaluation.references import REFERENCE_NAMES
+    from mris.evaluation.verdict import against
     from mris.images.transforms import SourcePreparation
     from mris.images.write import folder_beside
     from mris.knee.anatomy import KNEE
@@ -93,6 +95,8 @@ def demo(
     evaluation = evaluate_bundle(bundle, cohort, by=("klg",), seed=seed, progress=progress)
     report = write_evaluation(evaluation, report_folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)[:1]))
+    for sentence in against(evaluation.results, METHOD_NAME, REFERENCE_NAMES[-1]):
+        typer.echo(sentence)
     step(f"is done; open {report}")
 
 

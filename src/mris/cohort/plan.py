@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mris.cohort.manifest import Manifest, ManifestRow
 from mris.cohort.origin import Origin
-from mris.cohort.pair import PrepareSettings
+from mris.cohort.prepare_settings import PrepareSettings
 from mris.cohort.split import check_disjoint, split_by_subject
 from mris.cohort.timepoints import timepoint_order
 from mris.errors import ManifestError, SettingsError, TooFewSubjectsError

@@ -19,8 +19,8 @@ from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPO
 from mris.cohort.labels import number_with_comma
 from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
 from mris.cohort.pair import PreparedPair, target_columns
-from mris.cohort.pair import PrepareSettings as PrepareSettings
 from mris.cohort.plan import Plan, make_plan
+from mris.cohort.prepare_settings import PrepareSettings as PrepareSettings
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import RowFinding as RowFinding
 from mris.cohort.report import listed, read_report, rows_with_errors

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from mris.cohort.file_sizes import FileSizes
 from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPORT_FILE, TABLE_FILE
-from mris.cohort.pair import PrepareSettings
+from mris.cohort.prepare_settings import PrepareSettings
 from mris.cohort.report import RowFinding
 from mris.errors import CohortError, OutputError
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json

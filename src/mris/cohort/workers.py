@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from mris.cohort.manifest import ManifestRow
-from mris.cohort.pair import PreparedPair, PrepareSettings, read_pairs
+from mris.cohort.pair import PreparedPair, read_pairs
+from mris.cohort.prepare_settings import PrepareSettings
 from mris.errors import CohortError, MrisError, OutputError, remedy
 
 _P = ParamSpec("_P")

@@ -8,8 +8,9 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.manifest import ManifestRow, read_manifest
-from mris.cohort.pair import PreparedPair, PrepareSettings, read_map
+from mris.cohort.pair import PreparedPair, read_map
 from mris.cohort.prepare import check_cohort
+from mris.cohort.prepare_settings import PrepareSettings
 from mris.cohort.quality.map_measures import MapMeasures, measure_map
 from mris.cohort.quality.map_quality import MapQuality, check_threshold, judge_maps
 from mris.cohort.report import PrepareReport
