@@ -10,7 +10,7 @@ from mris.database.database import EmbeddingDatabase
 from mris.evaluation.evaluate import evaluate
 from mris.evaluation.people_shown import people_shown
 from mris.evaluation.references import reference_predictors
-from mris.evaluation.results import Results, read_results, write_results
+from mris.evaluation.results import IntervalCoverage, Results, read_results, write_results
 from mris.evaluation.trust import trust
 from mris.evaluation.verdict import METRIC
 from mris.synthesis.synthesizer import Synthesizer
@@ -111,3 +111,16 @@ def test_people_who_count_most_make_up_the_share_of_their_weights(
     write_results(tmp_path / "results.json", told)
     assert read_results(tmp_path / "results.json").people_shown == (found,)
     assert f"1 makes up {100 * found.shares[0]:.0f} %" in answer(told, "How many people").sentences[0]
+
+
+@pytest.mark.parametrize(("value", "short"), [(0.90, "yes"), (0.84, "no"), (0.97, "no")])
+def test_intervals_are_trusted_where_their_coverage_reaches_what_they_state(
+    results: Results, value: float, short: str
+) -> None:
+    region, everybody = results.regions[-1], results.strata[0]
+    row = IntervalCoverage("MRIS", region, everybody, 0.9, value, value - 0.02, value + 0.02, 1.2, 0.9, 0.04)
+    found = replace(results, intervals=(row,))
+    assert answer(found, "Do its intervals hold").short == short
+    assert "4.0 % of the images" in answer(found, "Are these images like").sentences[0]
+    unknown = replace(results, intervals=(replace(row, strange=float("nan")),))
+    assert not any(one.question.startswith("Are these images like") for one in trust(unknown))

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
-from mris.evaluation.results import Difference, Recall, Results
+from mris.evaluation.results import ALL, Difference, Recall, Results
 from mris.evaluation.site_verdict import on_sites
 from mris.evaluation.verdict import MEAN_MAP, against, at_chance, differences, on_origin, shown_recall
 
@@ -39,7 +40,7 @@ def trust(results: Results) -> tuple[Answered, ...]:
         *_retrieves(results),
         *_readout(results),
         *_people(results),
-        # Here come the coverage of intervals against their level, and how often a query is called strange.
+        *_intervals(results),
         *_sites(results),
     ]
     return tuple(answers)
@@ -107,6 +108,22 @@ def _people(results: Results) -> Iterator[Answered]:
             counting = f"{row.n_contributing:,.0f} count at all"
             sentence = f"Of all weights, the people who count most: {', '.join(shares)}; {counting}."
             yield Answered("How many people make up a map?", "", "open", (sentence,))
+
+
+def _intervals(results: Results) -> Iterator[Answered]:
+    name = results.methods[0].name
+    for row in results.intervals:
+        if (row.method, row.region, row.stratum.name) == (name, results.regions[-1], ALL):
+            holds = row.low <= row.level <= row.high
+            short: tuple[str, Tone] = ("yes", "good") if holds else ("no", "bad")
+            sentence = (
+                f"{100 * row.value:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}] of the pixels lie inside, "
+                f"{100 * row.level:g} % are stated."
+            )
+            yield Answered("Do its intervals hold what they state?", *short, (sentence,))
+            if isfinite(row.strange):
+                share = f"{100 * row.strange:.1f} % of the images are called unlike anything known."
+                yield Answered("Are these images like those it knows?", "", "open", (share,))
 
 
 def _sites(results: Results) -> Iterator[Answered]:
