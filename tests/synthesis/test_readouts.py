@@ -222,6 +222,10 @@ class TestSettings:
         chosen = STORED.model_copy(update={"n_neighbors": 50})
         assert SynthesisSettings(readout="neighbors").applied_to(chosen).n_neighbors == 50
 
+    def test_a_temperature_alone_is_that_of_the_readout_that_was_chosen(self) -> None:
+        readout = SynthesisSettings(temperature=0.02).applied_to(STORED)
+        assert (readout.name, readout.attention_temperature) == ("blend", 0.02)
+
     def test_neighbors_and_another_readout_contradict_each_other(self) -> None:
         with pytest.raises(SettingsError, match="the readout 'linear' has no number of neighbors"):
             SynthesisSettings(readout="linear", n_neighbors=5)
@@ -269,3 +273,11 @@ def test_too_few_validation_people_leave_the_way_of_the_paper(make_cohort, rng, 
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
     assert readout.name == "neighbors" and readout.n_neighbors == 20
     assert readout.reason.startswith("2 validation subjects are too few to choose by")
+
+
+def test_a_database_of_validation_people_alone_still_gets_a_readout(make_cohort, rng, tmp_path: Path) -> None:
+    asked = make_cohort([f"V{i}" for i in range(12)], rng=rng, name="val")
+    encoder = WithFeatures(asked)
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", asked, encoder, progress=False)
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    assert readout.name in ("neighbors", "attention") and readout.penalties is None

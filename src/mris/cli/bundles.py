@@ -82,8 +82,9 @@ def index(
         typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()}. Why: {readout.reason}")
     for sentence in retrieval_at_chance(bundle, opened):
         typer.echo(f"note: on validation people: {sentence}")
-    calibration = bundle.header.members[0].calibration
-    if calibration is None:
+    calibrations = [member.calibration for member in bundle.header.members]
+    calibration = calibrations[0]
+    if calibration is None or None in calibrations:
         typer.echo("note: too few people to calibrate on: its syntheses have no intervals", err=True)
     else:
         typer.echo(f"calibrated: {calibration.sentence()}")

@@ -114,11 +114,13 @@ def _intervals(results: Results) -> Iterator[Answered]:
     name = results.methods[0].name
     for row in results.intervals:
         if (row.method, row.region, row.stratum.name) == (name, results.regions[-1], ALL):
-            holds = row.low <= row.level <= row.high
-            short: tuple[str, Tone] = ("yes", "good") if holds else ("no", "bad")
+            short: tuple[str, Tone] = ("no", "bad") if row.high < row.level else ("yes", "good")
+            if not isfinite(row.low):
+                short = ("not shown", "open")
+            wide = " They are wider than they need be." if row.low > row.level else ""
             sentence = (
                 f"{100 * row.value:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}] of the pixels lie inside, "
-                f"{100 * row.level:g} % are stated."
+                f"{100 * row.level:g} % are stated.{wide}"
             )
             yield Answered("Do its intervals hold what they state?", *short, (sentence,))
             if isfinite(row.strange):

@@ -46,6 +46,8 @@ class MetricModule(lightning.LightningModule):
         self.encoder, self.settings, self.judged, self.seed = encoder, settings, judged, seed
         self.triplet = CrossModalTripletLoss(settings.margin, settings.reduction)
         self.synthesis = synthesis
+        if synthesis is None and encoder.spec.target_network == "components":
+            encoder.log_temperature.requires_grad_(False)  # nothing would train it, and processes would wait for it
         self.embedded: dict[str, list[Tensor]] = {}
         self.mean_map_error = synthesis_error(judged.mean_map.expand_as(judged.truths), judged.truths, judged.mask)
 

@@ -158,6 +158,11 @@ def _outcomes(
             if path in problems:
                 yield FileOutcome(path, problem=problems[path]), []
                 continue
+            if options.on_strange != "note" and any(one.strangeness is None for _, one in of_file):
+                raise SettingsError(
+                    f"--on-strange is {options.on_strange!r}, and this bundle or readout was not calibrated to tell "
+                    "what is strange; index again with people to calibrate on, or leave it out"
+                )
             strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
             if strange and options.on_strange == "stop":
                 raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
@@ -365,7 +370,7 @@ def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: Fi
 def result_names(stem: str, options: FileOptions) -> list[str]:
     """Names of all files that are written for a query of that stem."""
     by_format = {
-        "nifti": (f"{stem}.nii.gz", f"{stem}_spread.nii.gz"),
+        "nifti": tuple(f"{stem}{ending}.nii.gz" for ending in ("", "_spread", "_lower", "_upper")),
         "npz": (f"{stem}.npz",),
         "png": (f"{stem}.png",),
     }

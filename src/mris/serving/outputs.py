@@ -100,9 +100,11 @@ def write_synthesis(
     if "nifti" in formats:
         maps = {"": synthesis.image, "_spread": synthesis.spread, "_lower": synthesis.lower, "_upper": synthesis.upper}
         for ending, array in maps.items():
-            if array is not None:
-                written.append(out / f"{stem}{ending}.nii.gz")
-                write_nifti(written[-1], array, synthesis.spacing)
+            if array is None:  # that of an earlier call would stand beside a map it does not belong to
+                (out / f"{stem}{ending}.nii.gz").unlink(missing_ok=True)
+                continue
+            written.append(out / f"{stem}{ending}.nii.gz")
+            write_nifti(written[-1], array, synthesis.spacing)
     if "npz" in formats:
         spacing = (np.nan, np.nan) if synthesis.spacing is None else synthesis.spacing
         bounds = {"lower": synthesis.lower, "upper": synthesis.upper, "level": synthesis.level}

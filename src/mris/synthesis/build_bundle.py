@@ -20,7 +20,7 @@ from mris.images.write import atomic_directory, write_json
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
-from mris.synthesis.calibrate import Parts, calibrate, calibration_pairs, check_unseen, part_masks
+from mris.synthesis.calibrate import Parts, calibrate, calibration_pairs, check_level, check_unseen, part_masks
 from mris.synthesis.calibration import CALIBRATION_FILE
 from mris.synthesis.intervals import LEVEL
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
@@ -75,6 +75,7 @@ def build_bundle(
     check_members("the new bundle", encoders)
     for encoder in encoders:
         check_encoder_fits(encoder, cohort)
+    check_level(level)
     _, calibration = calibration_pairs(cohort)
     for encoder in encoders:  # what cannot be calibrated is refused before the work, not after it
         check_unseen(encoder.training_subjects, calibration)

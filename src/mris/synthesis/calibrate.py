@@ -55,8 +55,7 @@ def calibrate(
         SubjectLeakError: The encoder was trained on somebody in the split.
         SettingsError: A part is of another shape than the maps, or the level cannot be.
     """
-    if not 0.5 <= level < 1:
-        raise SettingsError(f"level is {level:g}; give a share from 0.5 to below 1, such as 0.9")
+    check_level(level)
     database = synthesizer.database
     split, pairs = calibration_pairs(cohort)
     check_unseen(getattr(synthesizer.encoder, "training_subjects", None), pairs)
@@ -140,6 +139,16 @@ def _judged(synthesizer: Synthesizer, pairs: Cohort) -> _Judged:
             errors[row] = pixels[row] - truth[channels][mask]
         features += [] if embedded.features is None else [embedded.features]
     return _Judged(pixels, spread, errors, np.concatenate(features) if features else None)
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that no interval can have.
+
+    Raises:
+        SettingsError: It is not from 0.5 to below 1.
+    """
+    if not 0.5 <= level < 1:
+        raise SettingsError(f"level is {level:g}; give a share from 0.5 to below 1, such as 0.9")
 
 
 def _cross_fitted(errors: Pixels, spread: Pixels, scale: float, people: Int64[np.ndarray, " n"]) -> Pixels:

@@ -72,8 +72,9 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     heat, errors["attention"], convex = _least(error, zip(TEMPERATURES, averages, strict=True))
     chosen = Readout(n_neighbors=k, attention_temperature=heat)
     header = database.header
-    if header.n_features and queries.features is not None:
-        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & ~np.isin(database.subjects, people))
+    others = ~np.isin(database.subjects, people)
+    if header.n_features and queries.features is not None and others.any():
+        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & others)
         seconds = PENALTIES if header.n_components else (None,)
         ladder = [Penalties(learned=first, components=second) for first, second in product(PENALTIES, seconds)]
         n_learned = header.n_features - header.n_components

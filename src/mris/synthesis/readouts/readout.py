@@ -189,10 +189,8 @@ class SynthesisSettings:
     @property
     def of_neighbors(self) -> bool:
         """Whether neighbors are asked for, by name or by what only they have."""
-        told = (self.n_neighbors, self.weights, self.temperature)
-        return self.readout == "neighbors" or (
-            self.readout is None and (self.one_per_subject or any(value is not None for value in told))
-        )
+        told = self.n_neighbors is not None or self.weights is not None or self.one_per_subject
+        return self.readout == "neighbors" or (self.readout is None and told)
 
     def applied_to(self, stored: Readout | None) -> Readout:
         """Give the readout that answers, from what is wanted and what is stored with a bundle."""
@@ -200,7 +198,9 @@ class SynthesisSettings:
         if not self.of_neighbors:
             name = known.name if self.readout is None else self.readout
             heat = known.attention_temperature if self.temperature is None else self.temperature
-            return known.model_copy(update={"name": name, "attention_temperature": heat})
+            softmax = known.temperature if self.temperature is None else self.temperature
+            update = {"name": name, "attention_temperature": heat, "temperature": softmax}
+            return known.model_copy(update=update)
         if self.readout is None:  # by its numbers: those that are not given are the paper's
             known = known.model_copy(update=dict(Readout(penalties=known.penalties)))
         wanted = {"n_neighbors": self.n_neighbors, "weights": self.weights, "temperature": self.temperature}
