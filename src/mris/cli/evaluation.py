@@ -111,6 +111,11 @@ def evaluate(
         )
     check_report_folder(folder)
     for title, judged in {name: opened, **more}.items():
+        if any(one.calibration is not None and one.calibration.split == split for one in judged.header.members):
+            typer.echo(
+                f"note: the intervals of {title!r} were calibrated on split {split!r}; their coverage is no test there",
+                err=True,
+            )
         if held := queried_subjects(judged, pairs.split(split)):
             typer.echo(
                 f"note: the database of {title!r} holds maps of {counted(len(held), 'subject')} of the queries; each "
