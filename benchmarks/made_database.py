@@ -45,7 +45,7 @@ def make_database(
             metadata["key"] = np.array([f"S{row // 2:06d}/{row % 2}" for row in rows])
             targets = rng.uniform(0, 4, (len(rows), mask.size)).astype(np.float16)
             targets[:, ~mask.ravel()] = np.nan
-            yield Entries(metadata, unit_vectors(rng, len(rows), d), targets)
+            yield Entries(metadata, unit_vectors(rng, len(rows), d), np.empty((len(rows), 0), np.float32), targets)
 
     commit_first(folder, {ALONE: write_entries(folder, header, batches())})
     return EmbeddingDatabase.open(folder)

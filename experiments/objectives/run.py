@@ -17,6 +17,9 @@ EPOCHS = 50
 SHARED = ["sampler=subject", f"epochs={EPOCHS}", "validate_every=5", "accelerator=cpu", "devices=1"]
 """One pair of every person an epoch, the same number of steps for every method."""
 
+UNET = ["width=8", "rotation=5", "contrast=0.1", "noise=0.01"]
+"""The U-Net as experiments/paper has it, with the milder augmentation of its preset."""
+
 OBJECTIVES = {"MRIS": "both", "MRIS, triplet": "triplet"}
 
 
@@ -42,7 +45,7 @@ def main() -> None:
         if not bundles[name].exists():
             mris("index", run, cohort, bundles[name])
     unet = work / "unet"
-    train(unet, "baseline", "train", cohort, unet, "--method", "unet", *settings([*SHARED, "width=8"]))
+    train(unet, "baseline", "train", cohort, unet, "--method", "unet", *settings([*SHARED, *UNET]))
     (first, bundle), (second, other) = bundles.items()
     report = work / "report"
     asked = ["--by", "klg", "--also", f"{second}={other}", "--baseline", f"U-Net={unet}", "--out", report]

@@ -193,7 +193,9 @@ def test_a_resumed_preparation_reads_no_pair_twice(
     read: list[int] = []
     original = workers.read_pairs
     monkeypatch.setattr(
-        workers, "read_pairs", lambda rows, *rest: read.extend(r.row for r in rows) or original(rows, *rest)
+        workers,
+        "read_pairs",
+        lambda rows, **rest: read.extend(r.row for r in rows) or original(rows, **rest),
     )
     prepare_cohort(study.manifest, study.out, skipping, progress=False)
     assert read == [21], "only the row after the last one in the table, whose file cannot be used"

@@ -142,7 +142,14 @@ def indexed_database(tmp_path_factory, clustered):
     metadata = {name: np.full(2000, "{}" if name == "labels" else "") for name in METADATA}
     metadata |= {"subject": subjects, "key": np.array([f"S{row // 4:04d}/{row % 4}" for row in range(2000)])}
     targets = np.ones((2000, 2), np.float16)
-    commit_first(folder, {ALONE: write_entries(folder, header, iter([Entries(metadata, clustered, targets)]))})
+    commit_first(
+        folder,
+        {
+            ALONE: write_entries(
+                folder, header, iter([Entries(metadata, clustered, np.empty((2000, 0), np.float32), targets)])
+            )
+        },
+    )
     database = EmbeddingDatabase.open(folder)
     database.create_index("IVF_PQ")
     return database

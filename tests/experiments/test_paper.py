@@ -111,7 +111,7 @@ def check_costs(work: Path) -> None:
     """Measured beside a parent that is larger than any prediction: neither its memory nor torch is counted."""
     ballast = np.ones(100_000_000)  # 800 MB
     for method in ("bundle/MRIS-S", "baseline/transunet"):
-        command = [sys.executable, "-c", _COST, "cost", work / "seed0" / method, work / "cohort", "5"]
+        command = [sys.executable, "-c", _COST, "cost", work / "seed0" / method, work / "cohort", '{"n_neighbors": 5}']
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
         line, has_torch = done.stdout.splitlines()
         found = json.loads(line)

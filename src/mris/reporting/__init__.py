@@ -6,5 +6,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.reporting.html``: `write_evaluation`
 - ``mris.reporting.quality_page``: `write_quality`
 - ``mris.reporting.report_folder``: `check_report_folder`
-- ``mris.reporting.tables``: `all_tables`, `markdown`
+- ``mris.reporting.report_tables``: `all_tables`
+- ``mris.reporting.tables``: `markdown`
 """

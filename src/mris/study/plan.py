@@ -88,6 +88,9 @@ class Plan(Part):
         return ClassifierSettings.model_validate(classifier_preset(self.base).model_dump() | scale | self.classifier)
 
 
+_AUGMENTATION = {"rotation": 15.0, "contrast": 0.2, "noise": 0.03}
+"""That of the encoders, and so of every method."""
+
 # The same pairs, one a subject and epoch, the same number of steps for every method.
 PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
     "smoke": {
@@ -95,7 +98,7 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
         "n_bootstrap": 50,
         "curve_shares": [0.1, 1.0],
         "curve_draws": 2,
-        "shared": {"epochs": 2, "batch_size": 16},
+        "shared": {"epochs": 2, "batch_size": 16, **_AUGMENTATION},
         "metric": {"width": 8, "embedding_dim": 16},
         "baselines": {
             "unet": {"width": 8},
@@ -107,13 +110,13 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
     },
     "small": {
         "seeds": [0, 1, 2],
-        "shared": {"sampler": "subject", "epochs": 50, "validate_every": 2},
+        "shared": {"sampler": "subject", "epochs": 50, "validate_every": 2, **_AUGMENTATION},
         "baselines": {"unet": {"width": 8}},
         "classifier": {"width": 8},
     },
     "full": {
         "test_visits": "all",
-        "shared": {"sampler": "subject", "epochs": 40, "validate_every": 4},
+        "shared": {"sampler": "subject", "epochs": 40, "validate_every": 4, **_AUGMENTATION},
         "baselines": {"unet": {"width": 8}},
         "classifier": {"width": 16},
     },
