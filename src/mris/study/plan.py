@@ -120,7 +120,7 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
         "baselines": {"unet": {"width": 8}},
         "classifier": {"width": 16},
     },
-    "paper": {"seeds": [0, 1, 2], "base": "paper", "test_visits": "all"},
+    "paper": {"seeds": [0, 1, 2], "base": "paper", "test_visits": "all", "readout": "neighbors"},
 }
 """What each preset changes in the defaults of `Plan`.
 
@@ -146,8 +146,9 @@ def make_plan(
         SettingsError: The file is missing or no TOML, a name is unknown, or a value is out of range.
 
     Example:
-        >>> make_plan(Plan, "small", {"shared": {"epochs": 3}}).shared
-        {'sampler': 'subject', 'epochs': 3, 'validate_every': 2}
+        >>> plan = make_plan(Plan, "small", {"shared": {"epochs": 3}})
+        >>> plan.shared["epochs"], plan.shared["sampler"]
+        (3, 'subject')
     """
     with settings_faults(f"settings {file}" if file else "settings"):
         merged = dict(PRESETS[preset])
