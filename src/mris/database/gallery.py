@@ -117,7 +117,7 @@ class Gallery:
         mask = np.zeros_like(self.mask)
         mask.reshape(-1)[np.flatnonzero(self.mask)[places]] = True
         thinned = Gallery(mask, np.arange(len(self)), partial(_columns_of, self, places))
-        return thinned.in_memory() if isinstance(self.store, np.ndarray) else thinned
+        return thinned.in_memory() if thinned.n_bytes <= MEMORY_LIMIT else thinned
 
     def pixels(self, rows: Int64[np.ndarray, " m"]) -> Pixels:
         """Give the pixels of some rows, (m, p), in any order; a row may be asked for twice.

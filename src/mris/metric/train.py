@@ -43,7 +43,10 @@ def train_encoders(
     resume: bool = False,
     progress: bool = True,
 ) -> DualEncoder:
-    """Train a source and a target encoder by the subject-aware triplet loss (Chen & Niethammer 2023, Eq. 2).
+    """Train a source and a target encoder by the objective of the settings.
+
+    It is the subject-aware triplet loss (Chen & Niethammer 2023, Eq. 2), the loss on the prediction
+    (`mris.metric.prediction`, P1), or both.
 
     After every epoch the encoders are judged on the split "val": recall among all its pairs, and the mean absolute
     error of synthesis from training targets, beside that of the mean training map. The epoch with the smallest error is

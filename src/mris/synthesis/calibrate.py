@@ -89,7 +89,9 @@ def calibrate(
         )
         below = float(limits[index]) if index < len(limits) else None
         strata.append(Stratum(below=below, n_people=len(risks), factor=factor, part_factors=factors))
-    reference = Reference.of(database) if found.features is not None else None
+    # Whoever stands in the database is nobody new: its own center and axes would call that person usual.
+    known = np.isin(pairs.subjects, database.subjects).any()
+    reference = Reference.of(database) if found.features is not None and not known else None
     strange = None
     if reference is not None and found.features is not None:
         scores = reference.scores(found.features[kept], pairs.subjects[kept].tolist())
