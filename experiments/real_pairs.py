@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import mris
+from mris.baselines.settings import BaselineSettings
+from mris.baselines.train import train_baseline
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means
 from mris.evaluation.bundle_evaluation import evaluate_bundle
@@ -23,7 +25,7 @@ from mris.metric.train import train_encoders
 from mris.reporting.html import write_evaluation
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.readouts import SynthesisSettings
+from mris.training.recipe import Recipe
 
 KS = (1, 5, 10, 20)
 N_BOOTSTRAP = 2000
@@ -35,19 +37,22 @@ class Study:
 
     size: tuple[int, int]
     unit: str
-    n_neighbors: int
     seeds: tuple[int, ...]
     train: TrainSettings
+    unet: BaselineSettings
 
 
 def read_study(path: Path) -> Study:
-    """Read ``settings.toml``; settings of training that it leaves out are those of the preset "small-paper"."""
+    """Read ``settings.toml``: [train] is put on the preset "small", and what it shares with a U-Net on that one's."""
+    from mris.baselines.settings import preset as baseline_preset
     from mris.cli.settings import resolve
     from mris.metric.settings import preset
 
     values = tomllib.loads(path.read_text())
-    train = resolve(preset("small-paper"), values.pop("train"))
-    return Study(tuple(values["size"]), values["unit"], values["n_neighbors"], tuple(values["seeds"]), train)
+    train = resolve(preset("small"), values.pop("train"))
+    shared = {name: getattr(train, name) for name in Recipe.model_fields}
+    unet = resolve(baseline_preset("small", "unet"), shared | values.pop("unet", {}))
+    return Study(tuple(values["size"]), values["unit"], tuple(values["seeds"]), train, unet)
 
 
 def run_fold(manifest: Path, folder: Path, study: Study, seed: int) -> PerImage:
@@ -60,7 +65,17 @@ def run_fold(manifest: Path, folder: Path, study: Study, seed: int) -> PerImage:
     encoder = train_encoders(cohort, run, settings=study.train, seed=seed, resume=resume)
     if not bundle.exists():
         build_bundle([export_encoder(encoder, folder / f"export_{seed}")], cohort, bundle)
-    evaluation = evaluate_bundle(Bundle.open(bundle), cohort, synthesis=SynthesisSettings(study.n_neighbors), seed=seed)
+    resume = (folder / f"unet_{seed}" / "checkpoints" / "last.safetensors").is_file()
+    unet = train_baseline(cohort, folder / f"unet_{seed}", study.unet, seed=seed, resume=resume)
+    opened = Bundle.open(bundle)
+    for member in opened.header.members:
+        print(f"{folder.name}: {member.readout.name} ({member.readout.reason})")
+    others = {
+        "MRIS, convex": opened.synthesizer(readout="attention"),
+        "MRIS, 20 people": opened.synthesizer(20),
+        "U-Net": unet,
+    }
+    evaluation = evaluate_bundle(opened, cohort, others=others, seed=seed)
     write_evaluation(evaluation, folder / f"report_{seed}")
     return evaluation.per_image
 
@@ -76,9 +91,10 @@ def results_table(parts: Sequence[PerImage], unit: str) -> list[str]:
     counts = resample_counts(len(keys), N_BOOTSTRAP, np.random.default_rng(0))
     methods = parts[0].methods
     lines = [
-        f"| method | RMSE ({unit}) | pooled RMSE ({unit}) | MAE ({unit}) | SSIM |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| method | RMSE ({unit}) | against PCA ridge | pooled RMSE ({unit}) | MAE ({unit}) | SSIM |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    ridge = _by_key(parts, keys, methods.index("PCA ridge"), "rmse")
     for m, method in enumerate(methods):
         columns = [_by_key(parts, keys, m, metric) for metric in ("rmse", "mae", "ssim")]
         squared = columns[0] ** 2
@@ -88,7 +104,10 @@ def results_table(parts: Sequence[PerImage], unit: str) -> list[str]:
         for array in (means, low, high):
             array[1] = np.sqrt(array[1])
         cells = [f"{a:.3f} [{b:.3f}, {c:.3f}]" for a, b, c in zip(means, low, high, strict=True)]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+        more = 100 * (columns[0] - ridge)[:, None] / ridge.mean()
+        ends = percentile_interval(resampled_means(more, codes, counts))
+        against = f"{more.mean():+.1f} % [{ends[0][0]:+.1f}, {ends[1][0]:+.1f}]" if more.any() else ""
+        lines.append(f"| {method} | {' | '.join([cells[0], against, *cells[1:]])} |")
     gallery = [int((ranks > 0).sum()) for part in parts for ranks in part.ranks.values()]
     n_gallery = round(float(np.mean(gallery)))
     hits = {k: _mean_by_key(parts, keys, k) for k in KS}

@@ -31,13 +31,7 @@ def main() -> None:
     if given.threads:
         os.environ["OMP_NUM_THREADS"] = str(given.threads)
     work: Path = given.work
-    work.mkdir(parents=True, exist_ok=True)
-    knees, cohort = work / "knees", work / "cohort"
-    if not cohort.exists():
-        mris("phantom", knees, "--subjects", 2400, "--size", 64)
-        fractions = "train=0.42,val=0.04,downstream=0.29,test=0.25"
-        mris("prepare", knees / "manifest.csv", cohort, "--size", 64, "--mirror", "right", "--stratify", "klg",
-             "--fractions", fractions)  # fmt: skip
+    cohort = make_cohort(work)
     bundles = {}
     for name, objective in OBJECTIVES.items():
         run, bundles[name] = work / objective, work / f"{objective}.bundle"
@@ -54,6 +48,18 @@ def main() -> None:
     results.mkdir(exist_ok=True)
     shutil.copyfile(report / "tables.md", results / "tables.md")
     readouts(bundle, cohort, results)
+
+
+def make_cohort(work: Path) -> Path:
+    """Simulate and prepare the people, once."""
+    work.mkdir(parents=True, exist_ok=True)
+    knees, cohort = work / "knees", work / "cohort"
+    if not cohort.exists():
+        mris("phantom", knees, "--subjects", 2400, "--size", 64)
+        fractions = "train=0.42,val=0.04,downstream=0.29,test=0.25"
+        mris("prepare", knees / "manifest.csv", cohort, "--size", 64, "--mirror", "right", "--stratify", "klg",
+             "--fractions", fractions)  # fmt: skip
+    return cohort
 
 
 def readouts(bundle: Path, cohort: Path, results: Path) -> None:
