@@ -18,7 +18,6 @@ ONE_WAY_IN = {
     "onnxruntime": "training/onnx_runtime.py",
     "matplotlib": "drawing.py",
     "lightning": "training/lightning_library.py",
-    "monai": "training/monai_library.py",
 }
 """Libraries that speak or leave files unless something is done before they are imported, and who does it."""
 
@@ -69,7 +68,7 @@ def test_a_file_imports_only_from_rooms_below_and_stays_small(path: Path) -> Non
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.name))
 def test_torch_stays_upstairs(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning", "monai"}
+    assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -83,7 +83,7 @@ def test_synthesis_and_evaluation_run_where_torch_is_not_installed(knees: Path, 
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name in ('torch', 'lightning', 'monai', 'onnx', 'safetensors', 'tensorboard'):\n"
+        "        if name in ('torch', 'lightning', 'onnx', 'safetensors', 'tensorboard'):\n"
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from mris.cli.main import main\nmain()\n"

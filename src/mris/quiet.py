@@ -2,7 +2,7 @@
 
 Three libraries do more than they are asked while they are imported: ONNX Runtime sends usage events, Matplotlib
 keeps a list of fonts in the home folder, and torch makes a folder for its compiler. Each comes in by one module only
-(`mris.training.onnx_runtime`, `mris.drawing`, `mris.training.lightning_library`, `mris.training.monai_library`).
+(`mris.training.onnx_runtime`, `mris.drawing`, `mris.training.lightning_library`).
 """
 
 import os

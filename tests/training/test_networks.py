@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from mris.errors import SettingsError
 from mris.training.networks import CoveredConv2d, build_network, load_weights, read_state_dict, spread_channels
@@ -15,6 +16,33 @@ def n_parameters(network: torch.nn.Module) -> int:
 def test_resnet18_has_the_parameters_of_its_paper() -> None:
     network = build_network("resnet18", channels=3, embedding_dim=1000)
     assert n_parameters(network) == 11_689_512  # He 2016 as torchvision counts it
+
+
+@pytest.mark.parametrize("stem", ["standard", "fine"])
+def test_resnet18_computes_what_its_paper_draws(stem) -> None:
+    network = build_network("resnet18", channels=2, embedding_dim=5, width=8, stem=stem).eval()
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            torch.nn.init.uniform_(values, 0.5, 1.5)
+    weights = network.state_dict()
+
+    def convolve(x: torch.Tensor, name: str, norm: str, stride: int = 1) -> torch.Tensor:
+        kernel = weights[f"{name}.weight"]
+        x = functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        moments, scales = ("running_mean", "running_var"), ("weight", "bias")
+        return functional.batch_norm(x, *(weights[f"{norm}.{part}"] for part in (*moments, *scales)))
+
+    images = torch.rand(3, 2, 65, 97)
+    x = convolve(images, "conv1", "bn1", stride=2).relu()
+    x = functional.max_pool2d(x, 3, stride=2, padding=1) if stem == "standard" else x
+    for stage in range(1, 5):
+        for block in range(2):
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            shortcut = convolve(x, f"{name}.downsample.0", f"{name}.downsample.1", stride) if stride == 2 else x
+            x = convolve(x, f"{name}.conv1", f"{name}.bn1", stride).relu()
+            x = (convolve(x, f"{name}.conv2", f"{name}.bn2") + shortcut).relu()
+    expected = x.mean(dim=(2, 3)) @ weights["fc.weight"].T + weights["fc.bias"]
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_ends_in_one_vector_an_image_for_odd_sizes_and_channels() -> None:

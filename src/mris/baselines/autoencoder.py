@@ -5,13 +5,11 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mris.baselines.convolutions import TwoConvolutions
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
 from mris.training.card import Stem
-from mris.training.monai_library import TwoConv
 from mris.training.networks import build_network
-
-_RELU = ("relu", {"inplace": True})
 
 
 def build_autoencoder(
@@ -69,7 +67,7 @@ class _Decoder(nn.Module):
         self.spread = nn.Linear(bottleneck, widths[0] * sizes[0][0] * sizes[0][1])
         self.steps = nn.Sequential(
             *(
-                nn.Sequential(build_resizer(small, large), TwoConv(2, coarse, fine, _RELU, "batch", bias=False))
+                nn.Sequential(build_resizer(small, large), TwoConvolutions(coarse, fine))
                 for (small, large), (coarse, fine) in zip(pairwise(sizes), pairwise(widths), strict=True)
             )
         )

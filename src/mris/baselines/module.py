@@ -10,7 +10,6 @@ from torch.nn.utils import clip_grad_norm_
 from mris.baselines.settings import BaselineSettings
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.lightning_library import lightning
-from mris.training.monai_library import PatchAdversarialLoss
 from mris.training.pairs import Batch, step_chance
 
 MONITOR = "error/val"
@@ -128,7 +127,6 @@ class AdversarialModule(TranslationModule):
     ) -> None:
         super().__init__(network, settings, mask, seed)
         self.discriminator = discriminator
-        self.judgment = PatchAdversarialLoss(criterion="bce", reduction="mean")
         self.automatic_optimization = False
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -140,25 +138,25 @@ class AdversarialModule(TranslationModule):
         for steps in (discriminator_steps, generator_steps):
             self.toggle_optimizer(steps)
             if steps is discriminator_steps:
-                real = self._judged(sources, batch.targets, True, discriminator=True)
-                loss = (real + self._judged(sources, made.detach(), False, discriminator=True)) / 2
+                real = self._judged(sources, batch.targets, 1.0)
+                loss = (real + self._judged(sources, made.detach(), 0.0)) / 2
                 self._note("loss/discriminator", loss, batch)
             else:
                 distance = masked_l1(made, batch.targets, batch.valid)
                 loss = self.settings.l1_weight * distance
                 if self.settings.adversarial_weight:
-                    loss = loss + self.settings.adversarial_weight * self._judged(sources, made, True)
+                    loss = loss + self.settings.adversarial_weight * self._judged(sources, made, 1.0)
                 self._note("loss/train", distance, batch)
             steps.zero_grad()
             self.manual_backward(loss)
             steps.step()
             self.untoggle_optimizer(steps)
 
-    def _judged(self, sources: Tensor, targets: Tensor, real: bool, *, discriminator: bool = False) -> Tensor:
+    def _judged(self, sources: Tensor, targets: Tensor, real: float) -> Tensor:
+        """BCE of the discriminator's judgment with 1 (true) or 0 (made), over all patches."""
         logits = self.discriminator(sources, targets).float()
         with torch.autocast(self.device.type, enabled=False):  # cross entropy needs the precision
-            loss: Tensor = self.judgment(logits, target_is_real=real, for_discriminator=discriminator)
-        return loss
+            return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
 
     def on_train_epoch_end(self) -> None:
         """Follow the schedule, which Lightning leaves to us where there are two optimizers."""

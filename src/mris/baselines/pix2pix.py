@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
-from mris.training.monai_library import PatchDiscriminator, normal_init
 
 MOST_LEVELS = 8
 """Levels of the paper's generator: from 256 pixels down to one."""
@@ -63,8 +62,8 @@ def build_generator(
 def build_discriminator(source_channels: int, regions: int, *, target_size: Size, width: int = 64) -> nn.Module:
     """Build the 70 x 70 PatchGAN, which judges (source, target) pairs patch by patch (Isola 2017).
 
-    C64-C128-C256-C512 and one more convolution, all 4x4, of strides 2, 2, 2, 1, 1: MONAI's `PatchDiscriminator`. Each
-    logit sees 70 x 70 pixels. A source of another size is resized bilinearly to the target's.
+    C64-C128-C256-C512 and one more convolution, all 4x4, of strides 2, 2, 2, 1, 1. Each logit sees 70 x 70
+    pixels. A source of another size is resized bilinearly to the target's.
 
     Args:
         source_channels: c.
@@ -122,7 +121,7 @@ class _Generator(nn.Module):
             self.up.append(_up(wide, widths[level - 1], dropout if drop else 0.0))
         self.last = nn.ConvTranspose2d(2 * width, regions, kernel_size=4, stride=2, padding=1)
         self.resize = build_resizer(source_size, target_size)
-        self.apply(normal_init)
+        self.apply(_start)
 
     def forward(self, sources: Float[Tensor, "n c h w"]) -> Float[Tensor, "n r H W"]:
         x = self.down[0](sources)  # (n, width, h / 2, w / 2)
@@ -152,10 +151,31 @@ class _Discriminator(nn.Module):
     def __init__(self, source_channels: int, regions: int, target_size: Size, width: int) -> None:
         super().__init__()
         self.target_size = target_size
-        self.patches = PatchDiscriminator(2, width, source_channels + regions, num_layers_d=3, kernel_size=4)
+        self.patches = nn.Sequential(
+            _judge(source_channels + regions, width, stride=2, norm=False),
+            _judge(width, 2 * width, stride=2),
+            _judge(2 * width, 4 * width, stride=2),
+            _judge(4 * width, 8 * width, stride=1),
+            nn.Conv2d(8 * width, 1, kernel_size=4, padding=1),
+        )
+        self.apply(_start)
 
     def forward(self, sources: Float[Tensor, "n c h w"], targets: Float[Tensor, "n r H W"]) -> Float[Tensor, "n 1 p q"]:
         x = nn.functional.interpolate(sources, self.target_size, mode="bilinear")  # (n, c, H, W)
         x = torch.cat([x, targets.to(x.dtype)], dim=1)  # (n, c + r, H, W)
-        logits: Tensor = self.patches(x)[-1]  # (n, 1, H // 8 - 2, W // 8 - 2)
+        logits: Tensor = self.patches(x)  # (n, 1, H // 8 - 2, W // 8 - 2)
         return logits
+
+
+def _judge(coarse: int, fine: int, *, stride: int, norm: bool = True) -> nn.Sequential:
+    convolution = nn.Conv2d(coarse, fine, kernel_size=4, stride=stride, padding=1, bias=not norm)
+    normalized = [nn.BatchNorm2d(fine)] if norm else []
+    return nn.Sequential(convolution, *normalized, nn.LeakyReLU(0.2))
+
+
+def _start(module: nn.Module) -> None:
+    """Draw a layer's starting weights as the paper does."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

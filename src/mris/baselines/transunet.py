@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mris.baselines.convolutions import TwoConvolutions
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
-from mris.training.monai_library import ResNetBottleneck, TwoConv
 from mris.training.networks import cover_strides
+from mris.training.resnet import Bottleneck
 
 _RESNET50 = (3, 4, 9)  # bottleneck blocks of the stem's stages, as in R50-ViT-B/16
-_RELU = ("relu", {"inplace": True})
 
 
 def build_transunet(
@@ -37,8 +37,7 @@ def build_transunet(
     concatenate the stem's map of that size (the last step has none) and convolve twice.
 
     It differs from the authors' network in these ways: batch norm instead of group norm and standardized weights in
-    the stem; dropout also on the attention's weights. The transformer's layers are torch's: MONAI's would hold weights
-    that nothing uses, and need one more package.
+    the stem; dropout also on the attention's weights. The transformer's layers are torch's.
 
     Args:
         source_channels: c.
@@ -123,10 +122,10 @@ class _Stem(nn.Module):
 
 
 def _stage(channels: int, planes: int, blocks: int, *, stride: int) -> nn.Sequential:
-    wide = planes * ResNetBottleneck.expansion
+    wide = planes * Bottleneck.expansion
     shortcut = nn.Sequential(nn.Conv2d(channels, wide, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(wide))
-    first = ResNetBottleneck(channels, planes, spatial_dims=2, stride=stride, downsample=shortcut)
-    return nn.Sequential(first, *(ResNetBottleneck(wide, planes, spatial_dims=2) for _ in range(blocks - 1)))
+    first = Bottleneck(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(Bottleneck(wide, planes) for _ in range(blocks - 1)))
 
 
 class _Transformer(nn.Module):
@@ -168,7 +167,7 @@ class _Decoder(nn.Module):
         )
         self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.steps = nn.ModuleList(
-            TwoConv(2, coarse + skip, fine, _RELU, "batch", bias=False)
+            TwoConvolutions(coarse + skip, fine)
             for coarse, skip, fine in zip([2 * widths[0], *widths], skips, widths, strict=False)
         )
 

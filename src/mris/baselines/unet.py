@@ -1,15 +1,15 @@
 """The U-Net of Ronneberger 2015, with padded convolutions and batch norm."""
 
+from collections import OrderedDict
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mris.baselines.convolutions import TwoConvolutions
 from mris.baselines.sizes import Size, build_resizer, check_size, check_width
 from mris.errors import SettingsError
-from mris.training.monai_library import Down, TwoConv, UpCat
-
-_RELU = ("relu", {"inplace": True})
 
 
 def build_unet(
@@ -26,8 +26,7 @@ def build_unet(
     Each level has two 3x3 convolutions; max pooling halves the image and doubles the channels, a 2x2 up-convolution
     does the opposite, and the level's own map is concatenated. It differs from the paper in three ways: convolutions
     are padded, so that the output is as large as the input; batch norm stands in the place of each 3x3 convolution's
-    bias; the last 1x1 convolution gives one value a region. The blocks are MONAI's; its `BasicUNet` has five levels
-    always, and does not halve the channels in the last up-convolution, as the paper does.
+    bias; the last 1x1 convolution gives one value a region.
 
     Args:
         source_channels: c.
@@ -60,13 +59,9 @@ class _UNet(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(depth)]
         levels = list(pairwise(widths))  # (finer, coarser)
-        # No bias before batch norm, which would take it away again.
-        self.top = TwoConv(2, source_channels, width, _RELU, "batch", bias=False)
-        self.down = nn.ModuleList(Down(2, fine, coarse, _RELU, "batch", bias=False) for fine, coarse in levels)
-        self.up = nn.ModuleList(
-            UpCat(2, coarse, fine, fine, _RELU, "batch", bias=False, upsample="deconv", is_pad=False)
-            for fine, coarse in reversed(levels)
-        )
+        self.top = TwoConvolutions(source_channels, width)
+        self.down = nn.ModuleList(_down(fine, coarse) for fine, coarse in levels)
+        self.up = nn.ModuleList(_Up(coarse, fine) for fine, coarse in reversed(levels))
         self.last = nn.Conv2d(width, regions, kernel_size=1)
         self.resize = build_resizer(source_size, target_size)
 
@@ -81,3 +76,19 @@ class _UNet(nn.Module):
         x = self.last(x)  # (n, r, h, w)
         resized: Tensor = self.resize(x)  # (n, r, H, W)
         return resized
+
+
+def _down(fine: int, coarse: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(max_pooling=nn.MaxPool2d(kernel_size=2), convs=TwoConvolutions(fine, coarse)))
+
+
+class _Up(nn.Module):
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.upsample = nn.Sequential(OrderedDict(deconv=nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2)))
+        self.convs = TwoConvolutions(2 * fine, fine)
+
+    def forward(self, x: Float[Tensor, "n c h w"], skip: Float[Tensor, "n d h2 w2"]) -> Float[Tensor, "n d h2 w2"]:
+        x = torch.cat([skip, self.upsample(x)], dim=1)  # (n, 2 * d, 2 * h, 2 * w)
+        convolved: Tensor = self.convs(x)  # (n, d, 2 * h, 2 * w)
+        return convolved

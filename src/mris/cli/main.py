@@ -28,7 +28,7 @@ from mris.errors import EXIT_CODE, MrisError, remedy
 from mris.quiet import keep_to_ourselves
 
 EXTRAS = {
-    "train": ("torch", "lightning", "monai", "onnx", "safetensors", "tensorboard"),
+    "train": ("torch", "lightning", "onnx", "safetensors", "tensorboard"),
     "dicom": ("highdicom", "dicomweb_client"),
     "thickness": ("SimpleITK",),
 }

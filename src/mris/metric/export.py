@@ -7,7 +7,7 @@ from mris.images.write import write_json
 from mris.metric.encoders import DualEncoder, NormalizedNetwork, SourceDescription
 from mris.training.card import ENCODER_FILE
 from mris.training.export import export_network
-from mris.training.run import software_versions
+from mris.training.versions import software_versions
 
 LARGEST_DIFFERENCE = 1e-4
 """Largest difference of a coordinate of an embedding (a unit vector) between torch and ONNX Runtime."""

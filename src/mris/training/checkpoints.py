@@ -1,7 +1,6 @@
 """Checkpoints without pickle: tensors in one safetensors file, everything else as JSON in its header."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from safetensors.torch import save_file
 
 from mris.errors import OutputError, TrainingError
 from mris.images.write import atomic_write
-from mris.training.lightning_library import CheckpointIO
 
 _TENSOR, _TUPLE, _INT_KEYS = "__tensor__", "__tuple__", "__int_keys__"
 
@@ -91,24 +89,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     restored: dict[str, Any] = _restore(structure, tensors)
     return restored
-
-
-class SafetensorsIO(CheckpointIO):  # type: ignore[misc,unused-ignore]
-    """Lightning's door to `save_checkpoint` and `load_checkpoint`."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
-        """Write atomically; an interrupted write leaves the earlier checkpoint."""
-        save_checkpoint(checkpoint, Path(path))
-
-    def load_checkpoint(
-        self,
-        path: Any,
-        map_location: Callable[..., Any] | None = None,  # noqa: ARG002
-        weights_only: bool | None = None,  # noqa: ARG002
-    ) -> dict[str, Any]:
-        """Read on the CPU; Lightning moves tensors to their device."""
-        return load_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Delete a superseded checkpoint."""
-        Path(path).unlink(missing_ok=True)

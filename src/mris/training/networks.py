@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mris.errors import SettingsError
 from mris.reading import regular_size
 from mris.training.card import Architecture, Stem
-from mris.training.monai_library import ResNet, ResNetBlock
+from mris.training.resnet import ResNet18
 
 PLACE_CHANNELS = 16
 """Channels that are kept at each place of the last feature map, where places are kept."""
@@ -24,7 +24,7 @@ def build_network(
     """Build an encoder of ``(n, channels, h, w)`` images into ``(n, embedding_dim)`` vectors.
 
     Args:
-        architecture: "resnet18" (He 2016, by MONAI, laid out as torchvision's) or "efficientnet-lite0" (an extra).
+        architecture: "resnet18" (He 2016, laid out as torchvision's) or "efficientnet-lite0" (an extra).
         channels: channels of the image.
         embedding_dim: d.
         width: channels of a ResNet's first stage; 64 is ResNet-18, less is a thinner network of the same depth.
@@ -35,21 +35,9 @@ def build_network(
         SettingsError: the architecture's package is not installed.
     """
     if architecture == "resnet18":
-        network = ResNet(
-            ResNetBlock,
-            [2, 2, 2, 2],
-            [width, 2 * width, 4 * width, 8 * width],
-            spatial_dims=2,
-            n_input_channels=channels,
-            conv1_t_size=7,
-            conv1_t_stride=2,
-            bias_downsample=False,
-            no_max_pool=stem == "fine",
-            num_classes=embedding_dim,
-        )
+        network = ResNet18(channels, embedding_dim, width=width, pooled=stem == "standard")
         cover_strides(network)
-        built: nn.Module = network
-        return built
+        return network
     return _build_efficientnet(channels, embedding_dim)
 
 
@@ -65,14 +53,14 @@ def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
     Raises:
         SettingsError: the network is no ResNet.
     """
-    resnet: Any = network
-    if not isinstance(network, ResNet):
+    if not isinstance(network, ResNet18):
         raise SettingsError("pooling 'places' is for architecture 'resnet18'; set pooling to 'mean'")
-    halvings = 4 if resnet.no_max_pool else 5
+    halvings = 5 if network.pooled else 4
     rows, columns = (-(-side // 2**halvings) for side in size)
-    channels, embedding_dim = resnet.fc.in_features, resnet.fc.out_features
-    resnet.avgpool = nn.Flatten()
-    resnet.fc = nn.Sequential(
+    last = last_layer(network)
+    channels, embedding_dim = last.in_features, last.out_features
+    network.avgpool = nn.Flatten()
+    network.fc = nn.Sequential(
         nn.Unflatten(1, (channels, rows, columns)),
         nn.Conv2d(channels, PLACE_CHANNELS, 1),
         nn.BatchNorm2d(PLACE_CHANNELS),

@@ -1,9 +1,7 @@
 """A run: one training, one folder, described by ``run.json`` so that it is never continued as something else."""
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE
 from mris.training.trainer import FitSettings, fit, has_checkpoint, process_rank
+from mris.training.versions import software_versions
 
 
 def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -195,9 +194,3 @@ def _difference(earlier: Any, now: Any) -> str:
         names = sorted(name for name in earlier.keys() | now.keys() if earlier.get(name) != now.get(name))
         return ", ".join(f"{name}: {earlier.get(name)} then, {now.get(name)} now" for name in names)
     return f"{earlier} then, {now} now"
-
-
-def software_versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    packages = ("mris", "torch", "lightning", "monai", "numpy", "pylance")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

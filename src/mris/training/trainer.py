@@ -14,7 +14,6 @@ import torch
 
 from mris.errors import SettingsError, TrainingError
 from mris.training.callbacks import Beginning, Checkpoints, MetricsLog, Patience
-from mris.training.checkpoints import SafetensorsIO
 from mris.training.lightning_library import (
     ClusterEnvironment,
     CUDAAccelerator,
@@ -27,6 +26,7 @@ from mris.training.lightning_library import (
 )
 from mris.training.precision import Numerics
 from mris.training.run_folder import LAST_CHECKPOINT, RUN_FILE
+from mris.training.safetensors_io import SafetensorsIO
 
 BEST_CHECKPOINT = "checkpoints/best.safetensors"
 
