@@ -44,7 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "mris.evaluation.references": ("reference_predictors",),
     "mris.study.database_size": ("database_size_curve",),
     "mris.study.database_size_results": ("DatabaseSizeCurve", "read_size_curve", "write_size_curve"),
-    "mris.study.downstream": ("measure_classification", "compare_classification", "measure_seeds"),
+    "mris.study.downstream": ("measure_classification", "measure_seeds", "compare_seeds"),
     "mris.study.class_predictions": ("ClassPredictions",),
     "mris.evaluation.results": ("read_results", "write_results"),
     "mris.reporting.html": ("write_evaluation",),

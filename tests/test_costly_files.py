@@ -19,13 +19,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
-from mris.cli.settings import parse_assignments, read_toml
+from mris.cli.settings import parse_assignments
 from mris.cohort.exclusion import read_exclusions
 from mris.cohort.manifest import read_manifest
 from mris.cohort.manifest_file import MOST_CELLS, MOST_COLUMNS, MOST_ROWS
 from mris.errors import ImageError, ManifestError, MrisError, SettingsError
 from mris.images.arrays import read_mask
 from mris.images.read import read_image
+from mris.settings_file import read_toml
 
 SECONDS, MEGABYTES = 2, 500
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
-from mris.study.settings_file import read_toml, settings_faults
+from mris.settings_file import read_toml, settings_faults
 
 
 class BilateralPlan(BaseModel):

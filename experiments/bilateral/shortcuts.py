@@ -15,8 +15,8 @@ import scipy.stats
 from jaxtyping import Float32, Float64, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.retrieval import own_ranks
 from mris.images.transforms import resize_source
+from mris.retrieval import own_ranks
 from mris.types import Embeddings, Encoder, Sources, Targets
 
 Look = Callable[[Float32[np.ndarray, "n h w"]], Float64[np.ndarray, "n d"]]

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mris.settings_file import read_toml, settings_faults
 from mris.study.settings import ClassifierSettings
 from mris.study.settings import preset as classifier_preset
-from mris.study.settings_file import read_toml, settings_faults
 
 
 class KlgPlan(BaseModel):

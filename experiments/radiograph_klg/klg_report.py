@@ -24,7 +24,7 @@ from mris.reporting.downstream_figures import class_accuracy_figure, class_metri
 from mris.reporting.downstream_tables import grade_table, progression_table, seed_table
 from mris.reporting.tables import Cell, Table, markdown
 from mris.study.class_predictions import ClassPredictions
-from mris.study.downstream import ClassDifference, SeedSpread, compare_seeds, measure_seeds
+from mris.study.downstream import ClassEstimate, SeedSpread, compare_seeds, measure_seeds
 from mris.study.machine import machine
 from mris.study.stages import Work
 
@@ -39,7 +39,7 @@ class Measured:
     reference: str
     answers: Answers
     spreads: dict[str, tuple[SeedSpread, ...]]
-    differences: dict[str, tuple[ClassDifference, ...]]
+    differences: dict[str, tuple[ClassEstimate, ...]]
 
     @classmethod
     def of(cls, name: str, answers: Answers, reference: str, n_bootstrap: int) -> "Measured":

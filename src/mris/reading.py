@@ -1,4 +1,4 @@
-"""Reading what somebody else may have written: regular files alone, of a bounded size, and JSON of a bounded depth.
+"""Reading what somebody else may have written: regular files alone, of a bounded size and depth (JSON, TOML).
 
 Faults are an `OSError` (there is no such file to read) or a `ValueError` (what it holds breaks a rule); who reads knows
 what the file is for, and makes one `mris.errors.MrisError` of them.
@@ -7,6 +7,7 @@ what the file is for, and makes one `mris.errors.MrisError` of them.
 import json
 import math
 import stat
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,18 @@ def parse_json(text: str) -> Any:
     if level:
         raise ValueError(_TOO_DEEP)
     return values
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: The text is anything else, or nests too deep.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it nests lists and tables too deep") from None
 
 
 _NESTING = (dict, list)

@@ -16,12 +16,12 @@ from mris.errors import CohortError, SettingsError
 from mris.evaluation.evaluate import evaluate
 from mris.evaluation.image_error import evaluation_mask
 from mris.evaluation.results import Results, read_results, write_results
-from mris.evaluation.retrieval import own_ranks
 from mris.evaluation.site_audit import audit_sites, check_sites
 from mris.evaluation.site_classifier import named_rightly
 from mris.evaluation.site_results import PIXELS, SiteAudit
 from mris.evaluation.site_verdict import on_sites
 from mris.evaluation.verdict import verdict
+from mris.retrieval import own_ranks
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Embeddings, Sources, Targets
 

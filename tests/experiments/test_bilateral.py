@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mris.cohort.cohort import Cohort
 from mris.cohort.manifest import read_manifest
 from mris.errors import ManifestError
-from mris.evaluation.retrieval import own_ranks, recall_at_k
+from mris.retrieval import own_ranks, recall_at_k
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "bilateral"
 

@@ -14,7 +14,7 @@ from mris.metric.data import Judged, PairsData
 from mris.metric.encoders import DualEncoder
 from mris.metric.module import YARDSTICK, MetricModule
 from mris.metric.settings import TrainSettings
-from mris.metric.validation import recall_at, retrieval_error
+from mris.metric.validation import neighbor_weights, weighted_error
 from mris.training.card import EncoderSpec
 from mris.training.pairs import Batch
 
@@ -128,20 +128,6 @@ def test_a_limited_gallery_is_drawn_from_all_people_and_again_the_same(cohort: C
     assert len({tuple(gallery) for gallery in galleries}) > 6
 
 
-def test_recall_is_that_of_a_plain_ranking_whatever_the_length_of_embeddings() -> None:
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.randn(30, 4, generator=generator)
-    sources = (targets + torch.randn(30, 4, generator=generator)) * torch.linspace(0.1, 9, 30)[:, None]
-    similarities = torch.nn.functional.cosine_similarity(sources[:, None], targets[None], dim=2).numpy()
-    own = [np.argsort(-line, kind="stable").tolist().index(i) for i, line in enumerate(similarities)]
-    expected = {k: np.mean([place < k for place in own]) for k in (1, 5, 10, 20)}
-    assert recall_at(sources, targets) == pytest.approx(expected)
-
-
-def test_encoders_that_map_everything_to_one_point_recall_nothing() -> None:
-    assert recall_at(torch.ones(30, 4), torch.ones(30, 4)) == {1: 0, 5: 0, 10: 0, 20: 0}
-
-
 def test_the_error_that_chooses_an_epoch_is_that_of_a_plain_loop_over_pixels() -> None:
     """Targets with holes, a pixel no neighbor knows, a pixel outside the mask, a truth without some pixels."""
     rng = np.random.default_rng(1)
@@ -162,7 +148,8 @@ def test_the_error_that_chooses_an_epoch_is_that_of_a_plain_loop_over_pixels() -
             image.append(np.average(pixel[known], weights=similarities[known]) if known else np.nanmean(pixel))
         errors.append(np.mean([abs(a - b) for a, b, m in zip(image, truth, mask, strict=True) if m and np.isfinite(b)]))
     assert filled, "no pixel is without a neighbor"
-    found = retrieval_error(*(torch.from_numpy(a) for a in (queries, truths, gallery, targets, mask)), n_neighbors=3)
+    weights = neighbor_weights(torch.from_numpy(queries), torch.from_numpy(gallery), n_neighbors=3)
+    found = weighted_error(weights, *(torch.from_numpy(a) for a in (targets, truths, mask)))
     assert found == pytest.approx(np.mean(errors), rel=1e-5)
 
 

@@ -132,19 +132,17 @@ def test_the_chosen_encoder_is_that_of_the_epoch_with_the_smallest_error_not_the
     cohort: Cohort, run: Path
 ) -> None:
     from mris.metric.data import PairsData
-    from mris.metric.validation import retrieval_error
+    from mris.metric.validation import neighbor_weights, weighted_error
 
     data = PairsData(cohort, cohort.regions, TINY, seed=1)
     encoder = DualEncoder.load(run / "encoder")
     val, train = cohort.split("val"), cohort.split("train")
-    error = retrieval_error(
+    weights = neighbor_weights(
         torch.from_numpy(encoder.encode_sources(val.read_sources())),
-        data.judged.truths,
         torch.from_numpy(encoder.encode_targets(train.read_targets(data.gallery_rows))),
-        data.judged.gallery,
-        data.judged.mask,
         n_neighbors=3,
     )
+    error = weighted_error(weights, data.judged.gallery, data.judged.truths, data.judged.mask)
     smallest = min(row["error/val"] for row in read_metrics(run / "metrics.csv"))
     assert error == pytest.approx(smallest, rel=1e-3)
 

@@ -6,10 +6,10 @@ import pytest
 
 from mris.errors import CohortError, SettingsError
 from mris.evaluation.bootstrap import resample_counts
-from mris.reporting.downstream_tables import class_difference_table, grade_table, progression_table, seed_table
+from mris.reporting.downstream_tables import grade_table, progression_table, seed_table
 from mris.reporting.tables import Table, html, markdown, number
 from mris.study.class_results import ClassEstimate, find_estimate
-from mris.study.downstream import ClassPredictions, compare_classification, measure_classification, measure_seeds
+from mris.study.downstream import ClassPredictions, measure_classification, measure_seeds
 
 GRADES = ("0-1", "2", "3", "4")
 RISE = ("stays", "rises")
@@ -111,27 +111,6 @@ def test_what_does_not_exist_is_a_dash_and_the_caption_says_why(rng: np.random.G
     assert table.rows[-1][6].text == number(1 / 3)
 
 
-def test_differences_are_written_with_signs_and_strong_where_the_interval_leaves_out_zero(
-    rng: np.random.Generator,
-) -> None:
-    methods = classifiers(rng, GRADES)
-    counts = resample_counts(50, 60, rng)
-    best = methods.pop("true maps")
-    differences = {name: compare_classification(best, rows, counts) for name, rows in methods.items()}
-    table = class_difference_table("true maps", differences)
-    titles = ("overall accuracy", "balanced accuracy", "quadratic kappa", "macro ROC AUC")
-    assert table.header == ("difference", *GRADES, *titles)
-    for i, (name, found) in enumerate(differences.items()):
-        assert table.rows[i][0].text == f"true maps − {name}"
-        (overall,) = [row for row in found if row.metric == "accuracy"]
-        assert table.rows[i][5].text == f"+{number(overall.value)}"
-        assert table.rows[i][5].strong == (overall.low > 0)
-        (second,) = [row for row in found if row.class_name == "2"]
-        assert number(abs(second.value)) in table.rows[i][2].text
-    around_zero = {"other": [replace(row, low=-0.1, high=0.1) for row in found]}
-    assert not any(cell.strong for cell in class_difference_table("first", around_zero).rows[0])
-
-
 def test_seeds_are_shown_with_their_spread(rng: np.random.Generator) -> None:
     seeds = list(classifiers(rng, RISE).values())
     counts = resample_counts(50, 20, rng)
@@ -179,5 +158,3 @@ def test_a_table_of_nothing_is_refused() -> None:
     for make in (lambda: grade_table({}, "klg"), lambda: progression_table({}), lambda: seed_table({})):
         with pytest.raises(SettingsError, match="no method to show"):
             make()
-    with pytest.raises(SettingsError, match="no difference to show"):
-        class_difference_table("first", {})

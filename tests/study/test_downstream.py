@@ -20,7 +20,6 @@ from mris.study.class_results import (
 )
 from mris.study.downstream import (
     ClassPredictions,
-    compare_classification,
     compare_seeds,
     measure_classification,
     measure_seeds,
@@ -262,7 +261,7 @@ def test_a_difference_is_paired_knee_by_knee_and_resample_by_resample(
     for weights in (np.ones(len(codes)), *(row[codes].astype(float) for row in counts)):
         first, second = _expected(one, weights), _expected(other, weights)
         gaps.append({place: first[place] - second[place] for place in first})
-    found = compare_classification(one, other, counts)
+    found = compare_seeds([one], [other], counts)
     assert {row.metric for row in found}.isdisjoint({"share"})
     for row in found:
         place = row.metric, row.class_name
@@ -272,21 +271,21 @@ def test_a_difference_is_paired_knee_by_knee_and_resample_by_resample(
 
 def test_a_classifier_does_not_differ_from_itself(rng: np.random.Generator) -> None:
     base = knees(rng)
-    for row in compare_classification(base, base, draws(base, rng)):
+    for row in compare_seeds([base], [base], draws(base, rng)):
         assert (row.value, row.low, row.high) == (0.0, 0.0, 0.0)
 
 
 def test_turning_a_difference_round_turns_its_sign(rng: np.random.Generator) -> None:
     one = knees(rng)
     other, counts = answered(one, rng), draws(one, rng)
-    there, back = compare_classification(one, other, counts), compare_classification(other, one, counts)
+    there, back = compare_seeds([one], [other], counts), compare_seeds([other], [one], counts)
     for forth, turned in zip(there, back, strict=True):
         np.testing.assert_allclose([turned.value, turned.low, turned.high], [-forth.value, -forth.high, -forth.low])
 
 
 def test_a_difference_that_does_not_exist_says_why(rng: np.random.Generator) -> None:
     one = relabeled(base := knees(rng), np.minimum(base.truth, 2))
-    rows = compare_classification(one, answered(one, rng), draws(one, rng))
+    rows = compare_seeds([one], [answered(one, rng)], draws(one, rng))
     (absent,) = [row for row in rows if row.class_name == "4"]
     assert np.isnan(absent.value)
     assert absent.reason == "no test image is of class '4'"
@@ -354,7 +353,7 @@ def test_classifiers_of_other_images_are_not_compared(
     base = knees(rng)
     base = relabeled(base, np.concatenate([[0, 1, 2, 3], base.truth[4:-1], [3]]))
     for compare in (
-        lambda: compare_classification(base, change(base), draws(base, rng)),
+        lambda: compare_seeds([base], [change(base)], draws(base, rng)),
         lambda: measure_seeds([base, change(base)], draws(base, rng)),
     ):
         with pytest.raises(CohortError, match=message):

@@ -1,12 +1,13 @@
 """``mris archive query | fetch | store``: a hospital's archive, by DICOMweb."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import Quiet
+from mris.cli.options import Quiet, names_in, unfolded
 from mris.errors import ArchiveError, SettingsError
 from mris.wording import counted
 
@@ -27,19 +28,38 @@ MOST_STUDIES = 1000
 """Studies that a query shows at most."""
 
 Url = Annotated[str, typer.Argument(help="The archive's DICOMweb service, such as https://host/dicom-web.")]
-User = Annotated[
-    str | None, typer.Option(envvar="MRIS_ARCHIVE_USER", help="Name; the password is in MRIS_ARCHIVE_PASSWORD.")
-]
-CaFile = Annotated[
-    Path | None, typer.Option(envvar="MRIS_ARCHIVE_CA", help="Certificates to believe (PEM), if not the system's.")
-]
-Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Believe any certificate, and send credentials without https.")
-]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
-Retries = Annotated[int, typer.Option(help="How often a busy archive or a broken connection is tried again.")]
 Modalities = Annotated[str | None, typer.Option("--modality", help="Kinds of images, separated by commas: DX,CR.")]
 Study = Annotated[str, typer.Option(help="StudyInstanceUID.")]
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """How an archive is reached."""
+
+    user: Annotated[
+        str | None, typer.Option(envvar="MRIS_ARCHIVE_USER", help="Name; the password is in MRIS_ARCHIVE_PASSWORD.")
+    ] = None
+    ca_file: Annotated[
+        Path | None, typer.Option(envvar="MRIS_ARCHIVE_CA", help="Certificates to believe (PEM), if not the system's.")
+    ] = None
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Believe any certificate, and send credentials without https.")
+    ] = False
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 60.0
+    retries: Annotated[int, typer.Option(help="How often a busy archive or a broken connection is tried again.")] = 3
+
+    def connected(self, url: str) -> "Archive":
+        """Connect with the archive at an address; the secrets are the environment's."""
+        from mris.archive.connection import ArchiveSettings, connect
+
+        # From the environment alone: what stands in a command can be read by all users of the machine.
+        password = os.environ.get("MRIS_ARCHIVE_PASSWORD")
+        token = os.environ.get("MRIS_ARCHIVE_TOKEN") or None
+        if self.insecure:
+            typer.echo("note: certificates are not checked (--insecure)", err=True)
+        return connect(
+            ArchiveSettings(url, self.user, password, token, self.ca_file, self.insecure, self.timeout, self.retries)
+        )
 
 
 def register(app: typer.Typer) -> None:
@@ -48,18 +68,16 @@ def register(app: typer.Typer) -> None:
 
 
 @archive_app.command("query")
+@unfolded
 def query(
     url: Url,
+    *,
     patient: Annotated[str | None, typer.Option(help="PatientID; * stands for any characters.")] = None,
     study: Annotated[str | None, typer.Option(help="StudyInstanceUID: list its instances.")] = None,
     modality: Modalities = None,
     date: Annotated[str | None, typer.Option(help="Of the study: YYYYMMDD, or YYYYMMDD-YYYYMMDD.")] = None,
     accession: Annotated[str | None, typer.Option(help="AccessionNumber.")] = None,
-    user: User = None,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
-    timeout: Timeout = 60.0,
-    retries: Retries = 3,
+    connection: ConnectionOptions,
 ) -> None:
     """Ask for studies, one line each; with --study for the instances of that study.
 
@@ -70,7 +88,7 @@ def query(
     """
     from mris.archive.query import query_instances, query_studies
 
-    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    archive = connection.connected(url)
     if study is not None:
         if patient or date or accession:
             raise SettingsError("--study names one study; leave out --patient, --date and --accession")
@@ -94,16 +112,14 @@ def query(
 
 
 @archive_app.command("fetch")
+@unfolded
 def fetch(
     url: Url,
     study: Study,
+    *,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("fetched"),
     modality: Modalities = None,
-    user: User = None,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
-    timeout: Timeout = 60.0,
-    retries: Retries = 3,
+    connection: ConnectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the images of a study as the archive holds them: one file each, named after its SOPInstanceUID.
@@ -118,7 +134,7 @@ def fetch(
     from mris.archive.query import query_instances
     from mris.archive.transfer import fetch_instances
 
-    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    archive = connection.connected(url)
     instances = query_instances(archive, study, modalities=_names(modality))
     if not instances:
         kinds = f" of modality {modality}" if modality else ""
@@ -139,14 +155,12 @@ def fetch(
 
 
 @archive_app.command("store")
+@unfolded
 def store(
     url: Url,
     files: Annotated[list[Path], typer.Argument(help="DICOM files.")],
-    user: User = None,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
-    timeout: Timeout = 60.0,
-    retries: Retries = 3,
+    *,
+    connection: ConnectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Store DICOM files in an archive, each as it is on disk.
@@ -160,7 +174,7 @@ def store(
 
     from mris.archive.transfer import store_files
 
-    archive = _connected(url, user, ca_file, insecure, timeout, retries)
+    archive = connection.connected(url)
     n_stored = 0
     outcomes = store_files(archive, files)
     bar = track(outcomes, "Storing", total=len(files), console=_console(), disable=quiet, transient=True)
@@ -175,19 +189,6 @@ def store(
         raise ArchiveError(f"{counted(len(files) - n_stored, 'file')} not stored; the reasons stand above")
 
 
-def _connected(
-    url: str, user: str | None, ca_file: Path | None, insecure: bool, timeout: float, retries: int
-) -> "Archive":
-    from mris.archive.connection import ArchiveSettings, connect
-
-    # From the environment alone: what stands in a command can be read by all users of the machine.
-    password = os.environ.get("MRIS_ARCHIVE_PASSWORD")
-    token = os.environ.get("MRIS_ARCHIVE_TOKEN")
-    if insecure:
-        typer.echo("note: certificates are not checked (--insecure)", err=True)
-    return connect(ArchiveSettings(url, user, password, token or None, ca_file, insecure, timeout, retries))
-
-
 def _console() -> "Console":
     from rich.console import Console
 
@@ -195,7 +196,7 @@ def _console() -> "Console":
 
 
 def _names(text: str | None) -> list[str]:
-    return [name.strip().upper() for name in (text or "").split(",") if name.strip()]
+    return [name.upper() for name in names_in(text)]
 
 
 def _print_line(*cells: str) -> None:

@@ -6,19 +6,18 @@ from typing import Annotated, Literal
 import typer
 
 from mris.cli.options import (
-    Assignments,
-    Epochs,
     OnError,
     PixelSpacing,
     Quiet,
     QuietTraining,
     Resume,
-    SettingsFile,
+    SettingOptions,
     SourceFiles,
     SourceSide,
     TrainingCohort,
     TrainingDryRun,
     TrainingSeed,
+    unfolded,
 )
 from mris.errors import BundleError, SettingsError
 from mris.wording import counted
@@ -35,9 +34,11 @@ def register(app: typer.Typer) -> None:
 
 
 @baseline_app.command("train")
+@unfolded
 def train(
     cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run.")],
+    *,
     method: Annotated[
         Literal["unet", "pix2pix", "transunet", "autoencoder", "embedding-ridge"],
         typer.Option(help="The method; embedding-ridge also needs --encoder."),
@@ -49,9 +50,7 @@ def train(
         Literal["small", "paper"],
         typer.Option(help="Named recipe: 'small' trains on a CPU in minutes, 'paper' has the published sizes."),
     ] = "small",
-    settings: SettingsFile = None,
-    set_: Assignments = None,
-    epochs: Epochs = None,
+    asked: SettingOptions,
     seed: TrainingSeed = 0,
     resume: Resume = False,
     dry_run: TrainingDryRun = False,
@@ -68,14 +67,14 @@ def train(
       mris baseline train cohort ridge --method embedding-ridge --encoder run
     """
     from mris.baselines.settings import preset as preset_settings
-    from mris.cli.settings import describe_settings, parse_assignments, read_toml, resolve
+    from mris.cli.settings import describe_settings
     from mris.cohort.cohort import Cohort
 
     opened = Cohort.open(cohort)
     if method == "embedding-ridge":
         if encoder is None:
             raise SettingsError("method embedding-ridge regresses an embedding; name its run with --encoder RUN")
-        if settings or set_ or epochs:
+        if asked.settings or asked.set_ or asked.epochs:
             raise SettingsError("method embedding-ridge has no settings; leave out --settings, --set and --epochs")
         from mris.cli.bundles import encoder_folders
 
@@ -93,12 +92,7 @@ def train(
         return
     if encoder is not None:
         raise SettingsError(f"--encoder goes with method embedding-ridge, not with {method}; leave it out")
-    chosen = resolve(
-        preset_settings(preset, method),
-        read_toml(settings) if settings else {},
-        parse_assignments(set_ or []),
-        {"epochs": epochs} if epochs is not None else {},
-    )
+    chosen = asked.over(preset_settings(preset, method))
     if dry_run:
         typer.echo(f"{opened.describe()}\nwould train {chosen.method} into {run}, seed {seed}, with")
         typer.echo(describe_settings(chosen))

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, Quiet
+from mris.cli.options import BundlePath, Quiet, names_in
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort
-    from mris.synthesis.calibrate import Parts
+    from mris.synthesis.parts import Parts
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
 
@@ -220,7 +220,7 @@ def verify(bundle: BundlePath) -> None:
 
 
 def _names(splits: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in splits.split(",") if name.strip())
+    names = names_in(splits)
     if not names:
         raise SettingsError(f"--splits is {splits!r} and names no split; give one or several, such as train,val")
     return names

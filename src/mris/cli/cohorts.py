@@ -1,11 +1,12 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mris.cli.options import Quiet
+from mris.cli.options import Quiet, Workers, unfolded
 from mris.defaults import QC_THRESHOLD
 from mris.errors import CohortError, SettingsError
 from mris.images.two_numbers import two_numbers
@@ -21,41 +22,83 @@ Manifest = Annotated[
         "perhaps side, split, spacing, center_row, center_col, image_origin; every other column is a label."
     ),
 ]
-Size = Annotated[str, typer.Option(help="Pixels of the prepared source: one number, or ROWSxCOLUMNS.")]
-TargetSize = Annotated[str | None, typer.Option(help="Pixels of the prepared target; as --size by default.")]
-Unit = Annotated[str, typer.Option(help="Unit of the targets' values.")]
-TargetSpacing = Annotated[
-    str | None, typer.Option(help="Pixel spacing (mm) of target files that state none: one number, or ROWxCOLUMN.")
-]
-Percentile = Annotated[float, typer.Option(help="This percentile of a source becomes this share of the range.")]
-Mirror = Annotated[
-    str | None, typer.Option(help="Sides whose sources are mirrored, such as 'right', so that all look like the other.")
-]
-MirrorTargets = Annotated[bool, typer.Option("--mirror-targets", help="Mirror the targets of those sides too.")]
-RegionMm = Annotated[
-    float | None, typer.Option(help="Cut a square of so many mm round center_row, center_col (140 for a knee).")
-]
-Fractions = Annotated[str, typer.Option(help="Share of the subjects of each split; not used with a column 'split'.")]
-Stratify = Annotated[str | None, typer.Option(help="Label that every split shall hold in equal shares.")]
-Seed = Annotated[int, typer.Option(help="Another seed divides the subjects otherwise.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read files; one a core by default.")]
-Exclude = Annotated[
-    Path | None,
-    typer.Option(
-        help="Leave out the pairs that this list names: a key or a subject a line, or a CSV with columns key, flagged."
-    ),
-]
-Simulated = Annotated[
-    bool | None,
-    typer.Option("--simulated/--real", help="Images are simulated, or of people; what is made of them says so."),
-]
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """How the pairs of a manifest become those of a cohort, and which people are in which split."""
+
+    size: Annotated[str, typer.Option(help="Pixels of the prepared source: one number, or ROWSxCOLUMNS.")] = "256"
+    target_size: Annotated[str | None, typer.Option(help="Pixels of the prepared target; as --size by default.")] = None
+    unit: Annotated[str, typer.Option(help="Unit of the targets' values.")] = "mm"
+    target_spacing: Annotated[
+        str | None, typer.Option(help="Pixel spacing (mm) of target files that state none: one number, or ROWxCOLUMN.")
+    ] = None
+    percentile: Annotated[float, typer.Option(help="This percentile of a source becomes this share of the range.")] = (
+        99.0
+    )
+    mirror: Annotated[
+        str | None,
+        typer.Option(help="Sides whose sources are mirrored, such as 'right', so that all look like the other."),
+    ] = None
+    mirror_targets: Annotated[bool, typer.Option("--mirror-targets", help="Mirror the targets of those sides too.")] = (
+        False
+    )
+    region_mm: Annotated[
+        float | None, typer.Option(help="Cut a square of so many mm round center_row, center_col (140 for a knee).")
+    ] = None
+    fractions: Annotated[
+        str, typer.Option(help="Share of the subjects of each split; not used with a column 'split'.")
+    ] = "train=0.7,val=0.1,test=0.2"
+    stratify: Annotated[str | None, typer.Option(help="Label that every split shall hold in equal shares.")] = None
+    seed: Annotated[int, typer.Option(help="Another seed divides the subjects otherwise.")] = 0
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="Leave out the pairs that this list names: a key or a subject a line, or a CSV with columns key, "
+            "flagged."
+        ),
+    ] = None
+
+    def settings(
+        self, *, on_error: Literal["stop", "skip"], workers: int | None, simulated: bool | None = None
+    ) -> "PrepareSettings":
+        """Read their texts.
+
+        Raises:
+            SettingsError: One cannot be read.
+        """
+        from mris.cohort.exclusion import read_exclusions
+        from mris.cohort.prepare import PrepareSettings
+        from mris.images.image import side_name
+        from mris.images.transforms import SourcePreparation
+        from mris.knee.anatomy import KNEE
+
+        sides = tuple(side_name(side.strip()) or "" for side in self.mirror.split(",")) if self.mirror else ()
+        if not set(sides) <= {"left", "right"}:
+            raise SettingsError(f"--mirror is {self.mirror!r}; give left or right")
+        return PrepareSettings(
+            source=SourcePreparation(_pixels("--size", self.size), self.percentile, sides, self.region_mm),
+            target_size=_pixels("--target-size", self.target_size or self.size),
+            unit=self.unit,
+            mirror_targets=self.mirror_targets,
+            fractions=parse_fractions(self.fractions),
+            stratify=self.stratify,
+            seed=self.seed,
+            target_spacing=_pair("--target-spacing", self.target_spacing) if self.target_spacing else None,
+            exclude=read_exclusions(self.exclude) if self.exclude else (),
+            on_error=on_error,
+            workers=workers,
+            origin="unknown" if simulated is None else "simulated" if simulated else "real",
+            anatomy=KNEE,
+        )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("phantom")(phantom)
-    app.command("check")(check)
-    app.command("prepare")(prepare)
+    app.command("check")(unfolded(check))
+    app.command("prepare")(unfolded(prepare))
 
 
 def phantom(
@@ -73,7 +116,7 @@ def phantom(
         Literal["smooth", "measured"],
         typer.Option(help="Noise of the maps: little, or as much as between two visits of real knees."),
     ] = "smooth",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a digital knee cohort: radiographs by X-ray physics, and the cartilage thickness maps behind them.
@@ -103,18 +146,8 @@ def phantom(
 
 def check(
     manifest: Manifest,
-    size: Size = "256",
-    target_size: TargetSize = None,
-    unit: Unit = "mm",
-    target_spacing: TargetSpacing = None,
-    percentile: Percentile = 99.0,
-    mirror: Mirror = None,
-    mirror_targets: MirrorTargets = False,
-    region_mm: RegionMm = None,
-    fractions: Fractions = "train=0.7,val=0.1,test=0.2",
-    stratify: Stratify = None,
-    seed: Seed = 0,
-    exclude: Exclude = None,
+    *,
+    preparation: PreparationOptions,
     qc: Annotated[
         Path | None,
         typer.Option(
@@ -140,27 +173,11 @@ def check(
     if qc is not None:
         require_page(qc, manifest)
     if qc is not None and manifest.is_dir():
-        if exclude is not None:
+        if preparation.exclude is not None:
             raise SettingsError(f"--exclude leaves out rows of a manifest, but {manifest} is a prepared cohort")
         check_quality_of_cohort(manifest, qc, qc_threshold, progress=not quiet)
         return
-    settings = _settings(
-        size,
-        target_size,
-        unit,
-        target_spacing,
-        percentile,
-        mirror,
-        mirror_targets,
-        region_mm,
-        fractions,
-        stratify,
-        seed,
-        exclude,
-        "skip",
-        workers,
-        None,
-    )
+    settings = preparation.settings(on_error="skip", workers=workers)
     if qc is None:
         report = check_cohort(manifest, settings, progress=not quiet)
         typer.echo(report.summary(most=None))
@@ -172,22 +189,15 @@ def check(
 def prepare(
     manifest: Manifest,
     out: Annotated[Path, typer.Argument(help="New folder for the cohort.")],
-    size: Size = "256",
-    target_size: TargetSize = None,
-    unit: Unit = "mm",
-    target_spacing: TargetSpacing = None,
-    percentile: Percentile = 99.0,
-    mirror: Mirror = None,
-    mirror_targets: MirrorTargets = False,
-    region_mm: RegionMm = None,
-    fractions: Fractions = "train=0.7,val=0.1,test=0.2",
-    stratify: Stratify = None,
-    seed: Seed = 0,
-    exclude: Exclude = None,
+    *,
+    preparation: PreparationOptions,
     on_error: Annotated[
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
-    simulated: Simulated = None,
+    simulated: Annotated[
+        bool | None,
+        typer.Option("--simulated/--real", help="Images are simulated, or of people; what is made of them says so."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
@@ -204,23 +214,7 @@ def prepare(
     """
     from mris.cohort.prepare import check_cohort, prepare_cohort
 
-    settings = _settings(
-        size,
-        target_size,
-        unit,
-        target_spacing,
-        percentile,
-        mirror,
-        mirror_targets,
-        region_mm,
-        fractions,
-        stratify,
-        seed,
-        exclude,
-        on_error,
-        workers,
-        simulated,
-    )
+    settings = preparation.settings(on_error=on_error, workers=workers, simulated=simulated)
     if dry_run:
         report = check_cohort(manifest, settings, progress=not quiet)
         typer.echo(report.summary(most=None))
@@ -236,49 +230,6 @@ def _require_no_faults(report: "PrepareReport") -> None:
         raise CohortError(
             f"{n_faulty:,} of {counted(report.n_rows, 'row')} cannot be used; mend them, or prepare --on-error skip"
         )
-
-
-def _settings(
-    size: str,
-    target_size: str | None,
-    unit: str,
-    target_spacing: str | None,
-    percentile: float,
-    mirror: str | None,
-    mirror_targets: bool,
-    region_mm: float | None,
-    fractions: str,
-    stratify: str | None,
-    seed: int,
-    exclude: Path | None,
-    on_error: Literal["stop", "skip"],
-    workers: int | None,
-    simulated: bool | None,
-) -> "PrepareSettings":
-    from mris.cohort.exclusion import read_exclusions
-    from mris.cohort.prepare import PrepareSettings
-    from mris.images.image import side_name
-    from mris.images.transforms import SourcePreparation
-    from mris.knee.anatomy import KNEE
-
-    sides = tuple(side_name(side.strip()) or "" for side in mirror.split(",")) if mirror else ()
-    if not set(sides) <= {"left", "right"}:
-        raise SettingsError(f"--mirror is {mirror!r}; give left or right")
-    return PrepareSettings(
-        source=SourcePreparation(_pixels("--size", size), percentile, sides, region_mm),
-        target_size=_pixels("--target-size", target_size or size),
-        unit=unit,
-        mirror_targets=mirror_targets,
-        fractions=parse_fractions(fractions),
-        stratify=stratify,
-        seed=seed,
-        target_spacing=_pair("--target-spacing", target_spacing) if target_spacing else None,
-        exclude=read_exclusions(exclude) if exclude else (),
-        on_error=on_error,
-        workers=workers,
-        origin="unknown" if simulated is None else "simulated" if simulated else "real",
-        anatomy=KNEE,
-    )
 
 
 def _pair(option: str, text: str) -> tuple[float, float]:

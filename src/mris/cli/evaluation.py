@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import (
-    BundlePath,
-    NeighborCount,
-    OnePerSubject,
-    Quiet,
-    ReadoutOption,
-    Temperature,
-    Weights,
-    note_few_neighbors,
-)
-from mris.defaults import N_NEIGHBORS
+from mris.cli.options import BundlePath, Prevalences, Quiet, ReadoutOptions, Strata, names_in, unfolded
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.wording import counted
 
@@ -28,12 +19,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("evaluate")(evaluate)
+    app.command("evaluate")(unfolded(evaluate))
 
 
 def evaluate(
     bundle: BundlePath,
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
+    *,
     out: Annotated[
         str | None, typer.Option(metavar="PATH", help="Folder for the report alone; an earlier report is replaced.")
     ] = None,
@@ -47,28 +39,18 @@ def evaluate(
         typer.Option(metavar="NAME=RUN", help="Judge a run of mris baseline train beside it; may be repeated."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split whose pairs are the queries.")] = "test",
-    by: Annotated[str, typer.Option(help="Labels that split the images into strata, separated by commas.")] = "",
+    by: Strata = "",
     merge: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL:VALUE=STRATUM", help="Merge values of a label: klg:0=0-1; may be repeated."),
     ] = None,
-    prevalence: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL:STRATUM=SHARE",
-            help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
-        ),
-    ] = None,
+    prevalence: Prevalences = None,
     site: Annotated[
         str | None,
         typer.Option(metavar="LABEL", help="Label of the site an image was made at: audit whether bundles see it."),
     ] = None,
-    readout: ReadoutOption = None,
-    n_neighbors: NeighborCount = None,
-    weights: Weights = None,
-    temperature: Temperature = None,
-    one_per_subject: OnePerSubject = False,
-    bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = 1000,
+    choice: ReadoutOptions,
+    bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = N_RESAMPLES,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of resampling and of the references.")] = 0,
     quiet: Quiet = False,
@@ -90,19 +72,18 @@ def evaluate(
     from mris.reporting.report_tables import all_tables
     from mris.reporting.tables import markdown
     from mris.synthesis.bundle import Bundle
-    from mris.synthesis.readouts import SynthesisSettings
 
     folder = bundle / "report" if out is None else named_folder(out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
-    synthesis = SynthesisSettings(n_neighbors, weights, temperature, one_per_subject, readout)
+    synthesis = choice.settings()
     opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
     for judged in (opened, *more.values()):
-        note_few_neighbors(judged, n_neighbors, one_per_subject=one_per_subject)
-    k = n_neighbors or N_NEIGHBORS
+        choice.note_few_neighbors(judged)
+    k = choice.n_neighbors or N_NEIGHBORS
     if references and (n_training := int((pairs.splits == "train").sum())) < k:
         typer.echo(
             f"note: k is {k:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
@@ -130,7 +111,7 @@ def evaluate(
         others=baselines,
         costs=costs,
         split=split,
-        by=tuple(name.strip() for name in by.split(",") if name.strip()),
+        by=names_in(by),
         merge=parse_merge(merge or []),
         prevalence=shares,
         synthesis=synthesis,

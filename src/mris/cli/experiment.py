@@ -9,7 +9,7 @@ import typer
 
 from mris import __version__
 from mris.cli.evaluation import parse_merge, parse_prevalence
-from mris.cli.options import Quiet
+from mris.cli.options import Prevalences, Quiet, Strata, names_in
 from mris.errors import SettingsError
 
 
@@ -42,7 +42,7 @@ def experiment(
         typer.Option(metavar="LABEL", help="Classifiers learn whether the knee grade (KLG) in this label rises."),
     ] = None,
     months: Annotated[int, typer.Option(min=1, help="Months within which the grade rises or does not.")] = 72,
-    by: Annotated[str, typer.Option(help="Labels that split the test images into strata, separated by commas.")] = "",
+    by: Strata = "",
     merge: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,13 +50,7 @@ def experiment(
             help="Merge values of a label, for strata and classifiers: klg:0=0-1; may be repeated.",
         ),
     ] = None,
-    prevalence: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL:STRATUM=SHARE",
-            help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
-        ),
-    ] = None,
+    prevalence: Prevalences = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(min=0, max=2**32 - 1, help="Train only this seed of the preset; no report; may be repeated."),
@@ -137,7 +131,7 @@ def asked_settings(
         {'tasks': [{'name': 'klg', 'label': 'klg', 'merge': {'0': '0-1'}}]}
     """
     rules, shares = parse_merge(merge), parse_prevalence(weights)
-    strata = [name.strip() for name in by.split(",") if name.strip()]
+    strata = list(names_in(by))
     stray = next((label for label in rules if label not in (*strata, *class_labels)), None)
     if stray is not None:
         raise SettingsError(

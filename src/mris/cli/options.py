@@ -1,7 +1,11 @@
 """Arguments and options that several commands take, each declared once, and how their texts are read."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -11,27 +15,85 @@ from mris.images.header import Side
 from mris.wording import counted
 
 if TYPE_CHECKING:
+    from mris.cli.settings import Settings
     from mris.synthesis.bundle import Bundle
+    from mris.synthesis.readouts import SynthesisSettings
+
+
+def unfolded(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take options that travel together as one dataclass; Typer sees its fields where it stands."""
+    parameters: list[Parameter] = []
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in signature(command).parameters.items():
+        kind = hints[name]
+        together = is_dataclass(kind)
+        options = list(signature(kind).parameters.values()) if together else [parameter]
+        if together:
+            groups[name] = kind, [option.name for option in options]
+        parameters += [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, (kind, options) in groups.items():
+            given[name] = kind(**{option: given.pop(option) for option in options})
+        command(**given)
+
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
-OnePerSubject = Annotated[
-    bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
-]
-ReadoutOption = Annotated[
-    Literal["neighbors", "attention", "linear", "blend"] | None,
-    typer.Option(
-        "--readout",
-        help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
-        "weights), or the last two together; by default the one that mris index chose on validation people.",
-    ),
-]
-NeighborCount = Annotated[
-    int | None,
-    typer.Option("--n-neighbors", "-k", min=1, help="Average so many nearest; -k 20 alone is the paper's way."),
-]
-Weights = Annotated[WeightRule | None, typer.Option(help="Of the nearest: 'similarity' is the paper's Eq. 4.")]
-Temperature = Annotated[float | None, typer.Option(help="Of softmax or attention, in units of cosine similarity.")]
+
+
+@dataclass(frozen=True)
+class ReadoutOptions:
+    """How the maps of a bundle become the synthesis of a query; by default as the bundle says."""
+
+    readout: Annotated[
+        Literal["neighbors", "attention", "linear", "blend"] | None,
+        typer.Option(
+            help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
+            "weights), or the last two together; by default the one that mris index chose on validation people.",
+        ),
+    ] = None
+    n_neighbors: Annotated[
+        int | None,
+        typer.Option("--n-neighbors", "-k", min=1, help="Average so many nearest; -k 20 alone is the paper's way."),
+    ] = None
+    weights: Annotated[WeightRule | None, typer.Option(help="Of the nearest: 'similarity' is the paper's Eq. 4.")] = (
+        None
+    )
+    temperature: Annotated[
+        float | None, typer.Option(help="Of softmax or attention, in units of cosine similarity.")
+    ] = None
+    one_per_subject: Annotated[
+        bool, typer.Option("--one-per-subject", help="At most one map of a person among the neighbors.")
+    ] = False
+
+    def settings(self) -> "SynthesisSettings":
+        """Give them as the library takes them; a range is checked there."""
+        from mris.synthesis.readouts import SynthesisSettings
+
+        return SynthesisSettings(
+            self.n_neighbors, self.weights, self.temperature, self.one_per_subject, readout=self.readout
+        )
+
+    def note_few_neighbors(self, bundle: "Bundle", *, exclude_subject: str | None = None) -> None:
+        """Say on stderr where a bundle cannot give as many neighbors as are asked for."""
+        if self.n_neighbors is None:
+            return
+        most = bundle.most_neighbors(one_per_subject=self.one_per_subject, exclude_subject=exclude_subject)
+        if 0 < most < self.n_neighbors:  # with none, synthesis is refused
+            held = counted(most, "subject" if self.one_per_subject else "entry")
+            others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
+            typer.echo(
+                f"note: k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True
+            )
+
 
 # Of commands that read images without a manifest.
 SourceFiles = Annotated[list[Path], typer.Argument(help="Source images: DICOM, NIfTI, PNG, TIFF, NPY, file.npz::key.")]
@@ -47,13 +109,18 @@ LeftCenter = Annotated[
     str | None, typer.Option(metavar="ROW,COLUMN", help="Center of the left knee's joint on a plate, in pixels.")
 ]
 
+# Of commands that judge.
+Strata = Annotated[str, typer.Option(help="Labels that split the images into strata, separated by commas.")]
+Prevalences = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LABEL:STRATUM=SHARE",
+        help="Weigh a label's strata for one more mean, klg:0-1=0.563; may be repeated, once a stratum.",
+    ),
+]
+
 # Of commands that train.
 TrainingCohort = Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")]
-SettingsFile = Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
-]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")]
 TrainingSeed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
 ]
@@ -62,17 +129,34 @@ TrainingDryRun = Annotated[bool, typer.Option("--dry-run", help="Print what woul
 QuietTraining = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]  # neither bars nor lines
 
 
-def note_few_neighbors(
-    bundle: "Bundle", n_neighbors: int | None, *, one_per_subject: bool, exclude_subject: str | None = None
-) -> None:
-    """Say on stderr where a bundle cannot give as many neighbors as are asked for."""
-    if n_neighbors is None:
-        return
-    most = bundle.most_neighbors(one_per_subject=one_per_subject, exclude_subject=exclude_subject)
-    if 0 < most < n_neighbors:  # with none, synthesis is refused
-        held = counted(most, "subject" if one_per_subject else "entry")
-        others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
-        typer.echo(f"note: k is {n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True)
+@dataclass(frozen=True)
+class SettingOptions:
+    """What is laid over the preset of a training, later over earlier."""
+
+    settings: Annotated[Path | None, typer.Option(help="TOML file of settings laid over the preset.")] = None
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override one setting; may be repeated.")
+    ] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the subjects.")] = None
+
+    def over(self, preset: "Settings", **given: Any) -> "Settings":
+        """Lay them over a preset, and over them what other options give, if they do."""
+        from mris.cli.settings import parse_assignments, resolve
+        from mris.settings_file import read_toml
+
+        asked = {name: value for name, value in {"epochs": self.epochs, **given}.items() if value is not None}
+        file = read_toml(self.settings) if self.settings else {}
+        return resolve(preset, file, parse_assignments(self.set_ or []), asked)
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Read names that are separated by commas.
+
+    Example:
+        >>> names_in("klg, sex,")
+        ('klg', 'sex')
+    """
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def joint_centers(right: str | None, left: str | None) -> dict[Side, tuple[float, float]]:

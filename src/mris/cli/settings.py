@@ -1,32 +1,15 @@
-"""Settings from a TOML file and from ``--set name=value``, checked once, with errors that teach."""
+"""Settings from ``--set name=value`` and from a file, laid over a preset and checked once, with errors that teach."""
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from mris.errors import SettingsError
-from mris.reading import read_text
+from mris.reading import parse_toml
 
 Settings = TypeVar("Settings", bound=BaseModel)
-
-LARGEST_SETTINGS = 1 << 20
-"""Bytes of a file of settings."""
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings.
-
-    Raises:
-        SettingsError: it is missing, no regular file, too large or not TOML.
-    """
-    try:
-        return _parsed(read_text(path, LARGEST_SETTINGS))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"settings {path} cannot be read: {error}") from error
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -42,17 +25,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise SettingsError(f"--set {assignment!r} is not name=value")
         try:
-            parsed[name.strip()] = _parsed(f"value = {text}")["value"]
+            parsed[name.strip()] = parse_toml(f"value = {text}")["value"]
         except ValueError:
             parsed[name.strip()] = None if text.strip() in ("none", "") else text.strip()
     return parsed
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it nests lists and tables too deep") from None
 
 
 def resolve(base: Settings, *layers: Mapping[str, Any]) -> Settings:

@@ -1,7 +1,7 @@
 """``mris synthesize``."""
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,29 +11,26 @@ import typer
 from mris.cli.options import (
     BundlePath,
     LeftCenter,
-    NeighborCount,
-    OnePerSubject,
     OnError,
     PixelSpacing,
     Quiet,
-    ReadoutOption,
+    ReadoutOptions,
     RightCenter,
     SourceFiles,
     SourceSide,
-    Temperature,
-    Weights,
     joint_centers,
-    note_few_neighbors,
+    names_in,
     parse_center,
+    unfolded,
 )
 from mris.errors import ImageError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.knee.knee_finder import KneeFinder
-    from mris.serving.means import Parts
     from mris.serving.outputs import Format
     from mris.synthesis.bundle import Bundle
+    from mris.synthesis.parts import Parts
 
 MOST_PICTURES = 50
 """Up to so many queries pictures are drawn unasked; drawing takes longer than synthesizing."""
@@ -41,12 +38,13 @@ MOST_PICTURES = 50
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("synthesize")(synthesize)
+    app.command("synthesize")(unfolded(synthesize))
 
 
 def synthesize(
     bundle: BundlePath,
     files: SourceFiles,
+    *,
     out: Annotated[Path, typer.Option(help="Folder for maps, spread, provenance and pictures.")] = Path("synthesis"),
     side: SourceSide = None,
     center: Annotated[
@@ -62,11 +60,7 @@ def synthesize(
     right: RightCenter = None,
     left: LeftCenter = None,
     spacing: PixelSpacing = None,
-    readout: ReadoutOption = None,
-    n_neighbors: NeighborCount = None,
-    weights: Weights = None,
-    temperature: Temperature = None,
-    one_per_subject: OnePerSubject = False,
+    choice: ReadoutOptions,
     exclude_subject: Annotated[
         str | None, typer.Option(help="Keep this subject's maps out: the query's own, if it may be in the database.")
     ] = None,
@@ -151,7 +145,7 @@ def synthesize(
         options = replace(options, parts=_parts(atlas, opened))
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
         typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
-    note_few_neighbors(opened, n_neighbors, one_per_subject=one_per_subject, exclude_subject=exclude_subject)
+    choice.note_few_neighbors(opened, exclude_subject=exclude_subject)
     if opened.header.origin == "simulated":
         typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
     preparation = opened.members[0].encoder.card.preparation
@@ -161,7 +155,7 @@ def synthesize(
             "their scale is wrong if it was made of others",
             err=True,
         )
-    synthesizer = opened.synthesizer(n_neighbors, weights, temperature, one_per_subject, readout=readout, anatomy=KNEE)
+    synthesizer = opened.synthesizer(**asdict(choice.settings()), anatomy=KNEE)
     outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
@@ -218,7 +212,7 @@ def _formats(text: str | None, *, few: bool) -> "tuple[Format, ...]":
     if text is None:
         return ("nifti", "png") if few else ("nifti",)
     known: dict[str, Format] = {"nifti": "nifti", "npz": "npz", "png": "png"}
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise SettingsError(f"--formats has {', '.join(unknown) or 'nothing'}; give some of {', '.join(known)}")

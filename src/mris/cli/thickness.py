@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mris.cli.options import OnError, Quiet
+from mris.cli.options import OnError, Quiet, Workers
 from mris.errors import SettingsError
 from mris.images.header import Side
 
@@ -41,7 +41,7 @@ def thickness(
             "--dry-run", help="Read all files, show whose they are, write nothing; fail if one cannot be used."
         ),
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn segmentations of knee MR scans into flat cartilage thickness maps, ready to be targets.

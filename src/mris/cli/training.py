@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import (
-    Assignments,
-    Epochs,
     QuietTraining,
     Resume,
-    SettingsFile,
+    SettingOptions,
     TrainingCohort,
     TrainingDryRun,
     TrainingSeed,
+    names_in,
+    unfolded,
 )
 from mris.errors import SettingsError
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("train")(train)
+    app.command("train")(unfolded(train))
 
 
 def train(
     cohort: TrainingCohort,
     run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
+    *,
     preset: Annotated[
         Literal["small", "best", "paper", "small-paper"],
         typer.Option(
@@ -45,9 +46,7 @@ def train(
             "default."
         ),
     ] = None,
-    settings: SettingsFile = None,
-    set_: Assignments = None,
-    epochs: Epochs = None,
+    asked: SettingOptions,
     regions: Annotated[
         str | None, typer.Option(help="Target regions to learn from, separated by commas; all by default (MRIS-C).")
     ] = None,
@@ -75,20 +74,14 @@ def train(
 
       mris train cohort run --separate --resume
     """
-    from mris.cli.settings import describe_settings, parse_assignments, read_toml, resolve
+    from mris.cli.settings import describe_settings
     from mris.cohort.cohort import Cohort
     from mris.metric.settings import preset as preset_settings
 
-    chosen = resolve(
-        preset_settings(preset),
-        read_toml(settings) if settings else {},
-        parse_assignments(set_ or []),
-        {"objective": objective} if objective is not None else {},
-        {"epochs": epochs} if epochs is not None else {},
-        {"devices": int(devices) if devices.isdecimal() else devices} if devices is not None else {},
-    )
+    number = int(devices) if devices is not None and devices.isdecimal() else devices
+    chosen = asked.over(preset_settings(preset), objective=objective, devices=number)
     opened = Cohort.open(cohort)
-    names = tuple(name.strip() for name in regions.split(",")) if regions else opened.regions
+    names = names_in(regions) if regions else opened.regions
     opened.region_channels(names)
     if separate:
         _require_folder_names(opened, names)

@@ -13,6 +13,7 @@ from mris.cohort.manifest_file import without_separator_line
 from mris.cohort.names import normal_form, require_sound_subjects, subject_faults
 from mris.errors import ManifestError
 from mris.reading import LARGEST_LIST, read_text
+from mris.wording import first_of
 
 _COMMENT = re.compile(r"\s#.*")
 _SIDES = {"l": "left", "r": "right"}
@@ -107,7 +108,7 @@ def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[st
     strange = sorted(set(names) - set(used))
     if not strange:
         return
-    shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+    shown = first_of([repr(name) for name in strange], most=3)
     depth = strange[0].count("/") + 1
     known = sorted(_first_parts(keys, depth))
     misspelled = subject_faults(map(_subject, [strange[0], *known])).get(_subject(strange[0]))

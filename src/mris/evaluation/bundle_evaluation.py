@@ -7,7 +7,7 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
-from mris.defaults import N_NEIGHBORS
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.coverage import measure_coverage
@@ -23,7 +23,7 @@ from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.readouts import Readout, SynthesisSettings
 from mris.synthesis.synthesizer import BatchSynthesizer
-from mris.wording import counted
+from mris.wording import counted, first_of
 
 METHOD_NAME = "MRIS"
 
@@ -42,7 +42,7 @@ def evaluate_bundle(
     prevalence: Prevalences | None = None,
     synthesis: SynthesisSettings | None = None,
     site: str | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = N_RESAMPLES,
     references: bool = True,
     seed: int = 0,
     progress: bool = True,
@@ -226,8 +226,7 @@ def _check_unseen(what: str, trained_on: set[str]) -> None:
     """Refuse queries of people whom a method was trained on."""
     seen = sorted(trained_on)
     if seen:
-        more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
         raise SubjectLeakError(
             f"{what} was made with training pairs of {counted(len(seen), 'subject')} of the queries: "
-            f"{', '.join(seen[:5])}{more}; evaluate it on the splits that it was trained with"
+            f"{first_of(seen)}; evaluate it on the splits that it was trained with"
         )

@@ -36,6 +36,7 @@ from mris.evaluation.results import (
 from mris.evaluation.strata import Merge, check_merge, groups_of, values_by_label
 from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
+from mris.wording import first_of
 
 CONFIDENCE = 0.95
 RANGE_PERCENTILES = (0.1, 99.9)
@@ -291,9 +292,8 @@ def check_views(cohort: Cohort, training: Cohort) -> None:
             )
     shared = sorted(set(cohort.subjects) & set(training.subjects))
     if shared:
-        names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise SubjectLeakError(
-            f"{len(shared)} test subjects are also training subjects: {names}; give each subject one split"
+            f"{len(shared)} test subjects are also training subjects: {first_of(shared)}; give each subject one split"
         )
 
 

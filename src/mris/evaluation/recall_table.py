@@ -9,8 +9,8 @@ from mris.cohort.cohort import Cohort
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
 from mris.evaluation.results import Recall
-from mris.evaluation.retrieval import chance_recall, median_rank, own_ranks, recall_hits, usable_ks
 from mris.evaluation.strata import Group
+from mris.retrieval import chance_recall, median_rank, own_ranks, recall_hits, usable_ks
 from mris.types import Embeddings, Encoder
 
 

@@ -30,11 +30,11 @@ from mris.evaluation.bootstrap import (
 )
 from mris.evaluation.recall_table import embed_pairs
 from mris.evaluation.results import MISSING
-from mris.evaluation.retrieval import own_ranks, recall_hits, usable_ks
 from mris.evaluation.site_classifier import N_FOLDS, named_rightly
 from mris.evaluation.site_results import ALL_SITES, PIXELS, SiteAudit, SiteLeftOut, SiteRecall, SiteShare
 from mris.evaluation.strata import value_name
 from mris.evaluation.thumbnails import thumbnails
+from mris.retrieval import own_ranks, recall_hits, usable_ks
 from mris.synthesis.bundle import Member
 from mris.synthesis.weights import similarity_weights
 from mris.types import Embeddings, Pixels

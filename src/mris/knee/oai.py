@@ -23,10 +23,10 @@ from mris.images.write import atomic_write, write_json
 from mris.knee.klg_sheet import Reading, read_klg_sheet
 from mris.knee.oai_counts import PAPER_COUNTS, SplitCounts, counts_table
 from mris.knee.oai_files import MAP_FILES, find_plate, map_folder, missing_of, plate_file
-from mris.knee.oai_pairs import NO_VALIDATION, OaiPair, pairs_of_folds, shortened
+from mris.knee.oai_pairs import NO_VALIDATION, OaiPair, pairs_of_folds
 from mris.knee.oai_sheets import OFFICIAL_FOLDS, month_number, read_folds
 from mris.reading import LARGEST_LIST, read_json
-from mris.wording import counted
+from mris.wording import counted, first_of
 
 GRADES_SHEET = "KLG_score.csv"
 MANIFEST_FILE, REPORT_FILE = "manifest.csv", "import.json"
@@ -106,7 +106,9 @@ class OaiSurvey:
         if self.absent_folds:
             lines.append(f"not in these sheets: {', '.join(self.absent_folds)}")
         if self.unused_centers:
-            lines.append(f"visits with joint centers and without images, not used: {shortened(self.unused_centers)}")
+            lines.append(
+                f"visits with joint centers and without images, not used: {first_of(self.unused_centers, most=_SHOWN)}"
+            )
         if self.spacings:
             found = ", ".join(f"{spacing} mm: {count:,}" for spacing, count in self.spacings.items())
             lines.append(f"plates by pixel spacing: {found}")

@@ -11,7 +11,7 @@ from mris.cohort.split import leaking_subjects
 from mris.errors import SettingsError, SubjectLeakError
 from mris.knee.klg_sheet import GradedVisits
 from mris.knee.oai_sheets import TEST_SET, Fold, month_number
-from mris.wording import counted
+from mris.wording import counted, first_of
 
 NO_VALIDATION = "none"
 
@@ -72,12 +72,6 @@ def pairs_of_folds(folds: Sequence[Fold], grades: GradedVisits, val_fold: str) -
     return tuple(itertools.chain.from_iterable(_pairs_of(fold, val_fold, known) for fold in folds))
 
 
-def shortened(names: Sequence[str]) -> str:
-    """Join the first names, and say how many more there are."""
-    further = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + further
-
-
 def _check_folds(folds: Sequence[Fold], val_fold: str) -> None:
     names = [fold.name for fold in folds if fold.name != TEST_SET]
     if val_fold not in (*names, NO_VALIDATION):
@@ -90,8 +84,8 @@ def _check_folds(folds: Sequence[Fold], val_fold: str) -> None:
     if leaks:
         named = [f"{patient} in {' and '.join(found)}" for patient, found in sorted(leaks.items())]
         raise SubjectLeakError(
-            f"{counted(len(leaks), 'patient')} in two folds: {shortened(named)}; a patient belongs to one fold: "
-            "fetch the sheets again"
+            f"{counted(len(leaks), 'patient')} in two folds: {first_of(named, most=_SHOWN)}; a patient belongs to one "
+            "fold: fetch the sheets again"
         )
 
 

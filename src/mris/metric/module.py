@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.nn.utils import clip_grad_norm_
 
 from mris.metric.data import Judged
@@ -12,7 +14,8 @@ from mris.metric.encoders import DualEncoder
 from mris.metric.losses import CrossModalTripletLoss
 from mris.metric.objective import SynthesisObjective
 from mris.metric.settings import TrainSettings
-from mris.metric.validation import attention_error, recall_at, retrieval_error, synthesis_error
+from mris.metric.validation import attention_weights, neighbor_weights, synthesis_error, weighted_error
+from mris.retrieval import recall_at_k
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.callbacks import MEAN_MAP
 from mris.training.lightning_library import lightning
@@ -98,16 +101,18 @@ class MetricModule(lightning.LightningModule):
         Beside the error of this synthesis stands that of the mean training map, the same in every epoch.
         """
         sources, targets, gallery = (torch.cat(parts) for parts in self.embedded.values())
+        if not (sources.isfinite().all() and targets.isfinite().all()):
+            raise FloatingPointError(f"an embedding of validation after epoch {self.current_epoch}")
         self.embedded = {}
-        for k, recall in recall_at(sources, targets).items():
+        queries, own = (normalize(part, dim=1).numpy() for part in (sources, targets))
+        for k, recall in recall_at_k(queries, own, np.arange(len(own))).items():
             self.log(f"recall/val@{k}", recall, rank_zero_only=False)
-        judged = self.judged
-        known = (sources, judged.truths, gallery, judged.gallery, judged.mask)
         if self.synthesis is None:
-            error = retrieval_error(*known, self.settings.n_neighbors)
+            weights = neighbor_weights(sources, gallery, self.settings.n_neighbors)
         else:
-            error = attention_error(*known, float(self.encoder.temperature.detach()))
-        self.log(MONITOR, error, prog_bar=True)
+            weights = attention_weights(sources, gallery, float(self.encoder.temperature.detach()))
+        judged = self.judged
+        self.log(MONITOR, weighted_error(weights, judged.gallery, judged.truths, judged.mask), prog_bar=True)
         self.log(YARDSTICK, self.mean_map_error, prog_bar=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002

@@ -1,6 +1,4 @@
-"""What an epoch of metric learning is judged by: recall, and the error of synthesis by retrieval."""
-
-from collections.abc import Sequence
+"""What an epoch of metric learning is judged by beside recall: the error of synthesis by retrieval."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,69 +6,38 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def recall_at(
-    sources: Float[Tensor, "n d"], targets: Float[Tensor, "n d"], ks: Sequence[int] = (1, 5, 10, 20)
-) -> dict[int, float]:
-    """Share of sources whose own target (same row) is among the k most similar of all targets.
-
-    A target exactly as similar as the own one counts as ranked before it. The whole gallery is ranked at once, so the
-    result does not depend on a batch size.
-
-    Example:
-        >>> recall_at(torch.eye(3), torch.eye(3), ks=(1,))
-        {1: 1.0}
-    """
-    similarities = _cosines(sources, targets)
-    rank = (similarities >= similarities.diagonal()[:, None]).sum(dim=1)
-    return {k: float((rank <= k).float().mean()) for k in ks}
+def neighbor_weights(
+    queries: Float[Tensor, "n d"], gallery: Float[Tensor, "m d"], n_neighbors: int
+) -> Float[Tensor, "n m"]:
+    """Weigh the k nearest of a gallery by their similarity (Eq. 4), and the others by 0; rows do not sum to 1."""
+    similarities, rows = _cosines(queries, gallery).topk(min(n_neighbors, len(gallery)), dim=1)
+    return torch.zeros(len(queries), len(gallery)).scatter_(1, rows, similarities.clamp(min=1e-6))
 
 
-def retrieval_error(
-    queries: Float[Tensor, "n d"],
+def attention_weights(
+    queries: Float[Tensor, "n d"], gallery: Float[Tensor, "m d"], temperature: float
+) -> Float[Tensor, "n m"]:
+    """Weigh all of a gallery by attention (P1)."""
+    return torch.softmax(_cosines(queries, gallery) / temperature, dim=1)
+
+
+def weighted_error(
+    weights: Float[Tensor, "n m"],
+    gallery: Float[Tensor, "m p"],
     truths: Float[Tensor, "n p"],
-    gallery: Float[Tensor, "m d"],
-    gallery_targets: Float[Tensor, "m p"],
     mask: Bool[Tensor, " p"],
-    n_neighbors: int,
 ) -> float:
-    """Mean absolute error of k-NN synthesis (Eq. 4), in the targets' unit; see `synthesis_error`.
+    """Mean absolute error of a weighted average of other subjects' targets; see `synthesis_error`.
 
-    A pixel that no neighbor knows takes the gallery's mean.
+    A pixel that nobody of weight knows takes the gallery's mean.
 
     Args:
-        queries: embeddings of the sources.
-        truths: their targets, pixels flattened, NaN outside the mask.
-        gallery: embeddings of other subjects' targets.
-        gallery_targets: those targets.
+        weights: of each target of the gallery, for each truth.
+        gallery: other subjects' targets, pixels flattened, NaN where they have no value.
+        truths: the targets that are synthesized, likewise.
         mask: where a target can have a value.
-        n_neighbors: k.
     """
-    k = min(n_neighbors, len(gallery))
-    similarities, rows = _cosines(queries, gallery).topk(k, dim=1)
-    weights = torch.zeros(len(queries), len(gallery)).scatter_(1, rows, similarities.clamp(min=1e-6))
-    return synthesis_error(_average(weights, gallery_targets), truths, mask)
-
-
-def attention_error(
-    queries: Float[Tensor, "n d"],
-    truths: Float[Tensor, "n p"],
-    gallery: Float[Tensor, "m d"],
-    gallery_targets: Float[Tensor, "m p"],
-    mask: Bool[Tensor, " p"],
-    temperature: float,
-) -> float:
-    """Mean absolute error of the average of all targets of the gallery, weighed by attention (P1).
-
-    Args:
-        queries: embeddings of the sources.
-        truths: their targets, pixels flattened, NaN outside the mask.
-        gallery: embeddings of other subjects' targets.
-        gallery_targets: those targets.
-        mask: where a target can have a value.
-        temperature: of the attention.
-    """
-    weights = torch.softmax(_cosines(queries, gallery) / temperature, dim=1)
-    return synthesis_error(_average(weights, gallery_targets), truths, mask)
+    return synthesis_error(_average(weights, gallery), truths, mask)
 
 
 def _cosines(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

@@ -4,9 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 
 from mris.errors import CohortError, SettingsError
-from mris.reporting.tables import Cell, Table, number, percent, signed
+from mris.reporting.tables import Cell, Table, ends, number, percent
 from mris.study.class_results import (
-    ClassDifference,
     ClassEstimate,
     SeedSpread,
     chance_level,
@@ -92,7 +91,7 @@ def progression_table(
     positive = class_names_of(anyone)[-1]
     columns = [_column(methods, bounds, metric) for metric, _ in _RANKING_COLUMNS]
     base_rate = find_estimate(anyone, "share", positive)
-    columns.append([Cell(number(base_rate.value), ends(base_rate.low, base_rate.high))] * len(methods))
+    columns.append([Cell(number(base_rate.value), _ends(base_rate))] * len(methods))
     chance = [Cell(number(chance_level(anyone, metric))) for metric, _ in _RANKING_COLUMNS]
     shown = [find_estimate(rows, metric) for rows in methods.values() for metric, _ in _RANKING_COLUMNS]
     caption = (
@@ -101,39 +100,6 @@ def progression_table(
     )
     header = ("method", *(title for _, title in _RANKING_COLUMNS), "base rate")
     return Table(caption, header, (*_rows(methods, columns), (Cell(CHANCE), *chance, Cell(number(base_rate.value)))))
-
-
-def class_difference_table(
-    first: str, differences: Mapping[str, Sequence[ClassDifference]], confidence: float = 0.95
-) -> Table:
-    """The first method against each other one, on the same people and the same resamples.
-
-    Args:
-        first: Name of the first method.
-        differences: What `mris.study.downstream.compare_classification` gave, by the name of the other method.
-        confidence: Share of resamples inside the intervals.
-
-    Returns:
-        The table: class accuracies, then the metrics of all classes.
-
-    Raises:
-        SettingsError: There is no difference.
-    """
-    if not differences:
-        raise SettingsError("no difference to show: compare the first method with one other at least")
-    anyone = next(iter(differences.values()))
-    order = sorted(range(len(anyone)), key=lambda place: anyone[place].class_name == "")
-    titles = [METRIC_TITLES.get(anyone[place].metric, anyone[place].class_name) for place in order]
-    rows = tuple(
-        (Cell(f"{first} − {name}"), *(_difference_cell(found[place]) for place in order))
-        for name, found in differences.items()
-    )
-    shown = [row for found in differences.values() for row in found]
-    caption = (
-        f"Paired differences of the classifiers' accuracy by class and of the metrics of all classes, with "
-        f"{100 * confidence:g} % intervals; bold where the interval leaves out 0{_missing(shown)}"
-    )
-    return Table(caption, ("difference", *titles), rows)
 
 
 def seed_table(spreads: Mapping[str, Sequence[SeedSpread]]) -> Table:
@@ -177,14 +143,8 @@ def check_methods(methods: Mapping[str, Sequence[ClassEstimate]]) -> Sequence[Cl
     return methods[first]
 
 
-def ends(low: float, high: float) -> str:
-    """Write an interval; "" where there is none.
-
-    Example:
-        >>> ends(0.7521, 0.8149), ends(float("nan"), float("nan"))
-        ('[0.75, 0.81]', '')
-    """
-    return f"[{number(low, 2)}, {number(high, 2)}]" if isfinite(low) else ""
+def _ends(row: ClassEstimate) -> str:
+    return ends(row.low, row.high, lambda value: number(value, 2))
 
 
 def _sizes(rows: Sequence[ClassEstimate]) -> dict[str, int]:
@@ -198,8 +158,7 @@ def _column(
     rivals = {name: row.value for name, row in found.items() if name not in bounds and isfinite(row.value)}
     best = max(rivals.values()) if len(rivals) > 1 else None
     return [
-        Cell(number(row.value), ends(row.low, row.high), strong=name in rivals and row.value == best)
-        for name, row in found.items()
+        Cell(number(row.value), _ends(row), strong=name in rivals and row.value == best) for name, row in found.items()
     ]
 
 
@@ -207,11 +166,6 @@ def _rows(
     methods: Mapping[str, Sequence[ClassEstimate]], columns: Sequence[Sequence[Cell]]
 ) -> tuple[tuple[Cell, ...], ...]:
     return tuple((Cell(name), *(column[i] for column in columns)) for i, name in enumerate(methods))
-
-
-def _difference_cell(row: ClassDifference) -> Cell:
-    interval = f"[{signed(row.low, 3)}, {signed(row.high, 3)}]" if isfinite(row.low) else ""
-    return Cell(signed(row.value, 3), interval, strong=row.low > 0 or row.high < 0)
 
 
 def _spread_cell(spread: SeedSpread) -> Cell:
@@ -231,6 +185,6 @@ def _size(rows: Sequence[ClassEstimate]) -> str:
     return f"{overall.n_images} images of {overall.n_subjects} people"
 
 
-def _missing(rows: Sequence[ClassEstimate | ClassDifference]) -> str:
+def _missing(rows: Sequence[ClassEstimate]) -> str:
     reasons = dict.fromkeys(row.reason for row in rows if row.reason)
     return f"; missing: {'; '.join(reasons)}" if reasons else ""

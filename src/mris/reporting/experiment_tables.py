@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mris.reporting.tables import Cell, Table, duration, number, percent, signed
-from mris.study.class_results import ClassDifference
+from mris.study.class_results import ClassEstimate
 from mris.study.experiment_results import TRUE_MAPS, MethodCost
 from mris.study.seeds import OverSeeds, reference_differences
 
@@ -58,7 +58,7 @@ def differences_table(seeds: OverSeeds, reference: str, metric: str) -> Table:
     return Table(caption, ("region", "method", "difference", "relative"), tuple(rows))
 
 
-def true_maps_table(differences: Mapping[str, Sequence[ClassDifference]], metrics: Sequence[str]) -> Table:
+def true_maps_table(differences: Mapping[str, Sequence[ClassEstimate]], metrics: Sequence[str]) -> Table:
     """Metrics of the classifier on each method's maps minus those of the classifier on true maps."""
     rows = []
     for method, parts in differences.items():

@@ -14,11 +14,12 @@ from mris.images.header import Side
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
-from mris.serving.means import MEANS_FILE, MeanRow, Parts, mean_rows, read_means, write_means
+from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
 from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
+from mris.synthesis.parts import Parts
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 

@@ -3,23 +3,20 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
 from mris.errors import OutputError, SettingsError
 from mris.images.write import atomic_write
 from mris.reading import LARGEST_LIST, read_text
 from mris.synthesis.calibration import MeanInterval
+from mris.synthesis.parts import Parts
 from mris.synthesis.synthesis import Synthesis
 
 MEANS_FILE = "means.csv"
-
-Parts = Mapping[str, Mapping[str, Bool[np.ndarray, "h w"]]]
-"""For a region, where its named parts lie on its map; parts may overlap."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 What other rooms and users import from here; all else is private to the room:
 
-- ``mris.study.class_results``: `ClassDifference`, `ClassEstimate`, `SeedSpread`, `chance_level`, `class_names_of`,
+- ``mris.study.class_results``: `ClassEstimate`, `SeedSpread`, `chance_level`, `class_names_of`,
   `find_estimate`
 - ``mris.study.database_size_results``: `DatabaseSizeCurve`, `SizePoint`
 - ``mris.study.experiment``: `open_experiment`, `run_experiment`

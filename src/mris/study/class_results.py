@@ -23,40 +23,16 @@ CLASS_METRICS = ("class_accuracy", "share")
 
 @dataclass(frozen=True)
 class ClassEstimate:
-    """One metric of a classifier.
+    """One metric of a classifier, or that minus the metric of another, on the same images and the same resamples.
 
     Args:
         metric: One of `OVERALL_METRICS`, `BINARY_METRICS`, `MULTICLASS_METRICS` and `CLASS_METRICS`.
         class_name: The class of a `CLASS_METRICS`, "" for the others.
         value: The metric on the test images; NaN where it does not exist.
-        low: Lower end of the interval; NaN where there are too few people for one.
+        low: Lower end of the interval; NaN where there are too few people for one. The interval of a difference without
+            0 is one that resampling people does not undo.
         high: Upper end of the interval.
         n_images: Images it is computed from (those of the class for a class accuracy).
-        n_subjects: People they come from.
-        reason: Why there is no value or no interval; "" where there are both.
-    """
-
-    metric: str
-    class_name: str
-    value: float
-    low: float
-    high: float
-    n_images: int
-    n_subjects: int
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class ClassDifference:
-    """One metric of a classifier minus that of another, on the same images and the same resamples.
-
-    Args:
-        metric: Name of the metric.
-        class_name: The class of a class accuracy, "" for the others.
-        value: The first classifier's metric minus the other's; NaN where it does not exist.
-        low: Lower end of the interval; an interval without 0 is a difference that resampling people does not undo.
-        high: Upper end of the interval.
-        n_images: Images it is computed from.
         n_subjects: People they come from.
         reason: Why there is no value or no interval; "" where there are both.
     """

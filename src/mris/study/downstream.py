@@ -21,18 +21,15 @@ from mris.study.class_results import (
     BINARY_METRICS,
     MULTICLASS_METRICS,
     OVERALL_METRICS,
-    ClassDifference,
     ClassEstimate,
     SeedSpread,
 )
 from mris.wording import counted
 
 __all__ = [
-    "ClassDifference",
     "ClassEstimate",
     "ClassPredictions",
     "SeedSpread",
-    "compare_classification",
     "compare_seeds",
     "measure_classification",
     "measure_seeds",
@@ -103,33 +100,12 @@ def measure_seeds(
     )
 
 
-def compare_classification(
-    one: ClassPredictions, other: ClassPredictions, counts: ResampleCounts, confidence: float = 0.95
-) -> tuple[ClassDifference, ...]:
-    """Subtract another classifier's metrics from those of one, on the same images and in the same resamples.
-
-    Args:
-        one: The first classifier's answers.
-        other: The other's, on the same images in the same order.
-        counts: (resamples, subjects) how often each subject was drawn.
-        confidence: Share of resamples inside an interval.
-
-    Returns:
-        Differences in the order of `measure_classification`, without the class shares, which are the same for both.
-
-    Raises:
-        CohortError: The two were not tested on the same images.
-        SettingsError: The counts are not those of these subjects, or the confidence is out of range.
-    """
-    return compare_seeds([one], [other], counts, confidence)
-
-
 def compare_seeds(
     ones: Sequence[ClassPredictions],
     others: Sequence[ClassPredictions],
     counts: ResampleCounts,
     confidence: float = 0.95,
-) -> tuple[ClassDifference, ...]:
+) -> tuple[ClassEstimate, ...]:
     """Subtract the mean over another classifier's seeds from the mean over those of one.
 
     Args:
@@ -139,7 +115,7 @@ def compare_seeds(
         confidence: Share of resamples inside an interval.
 
     Returns:
-        Differences as in `compare_classification`.
+        Differences in the order of `measure_classification`, without the class shares, which are the same for both.
 
     Raises:
         CohortError: They were not tested on the same images.
@@ -151,7 +127,7 @@ def compare_seeds(
     gaps = first.values.mean(axis=0) - second.values.mean(axis=0)
     low, high = _interval(first.resampled - second.resampled, first.columns, confidence)
     return tuple(
-        ClassDifference(column.metric, column.class_name, *_numbers(column, gaps[i], low[i], high[i]))
+        ClassEstimate(column.metric, column.class_name, *_numbers(column, gaps[i], low[i], high[i]))
         for i, column in enumerate(first.columns)
         if column.metric != "share"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from mris.study.class_results import ClassDifference, SeedSpread
+from mris.study.class_results import ClassEstimate, SeedSpread
 from mris.study.database_size_results import DatabaseSizeCurve
 from mris.study.seeds import OverSeeds
 
@@ -56,7 +56,7 @@ class TaskResults:
     class_names: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
     spreads: Mapping[str, tuple[SeedSpread, ...]]
-    differences: Mapping[str, tuple[ClassDifference, ...]]
+    differences: Mapping[str, tuple[ClassEstimate, ...]]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from mris.baselines.settings import preset as baseline_preset
 from mris.defaults import N_NEIGHBORS
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
+from mris.settings_file import read_toml, settings_faults
 from mris.study.settings import ClassifierSettings
 from mris.study.settings import preset as classifier_preset
-from mris.study.settings_file import read_toml, settings_faults
 from mris.synthesis.readouts import ReadoutName, SynthesisSettings
 
 PresetName = Literal["smoke", "small", "full", "paper"]

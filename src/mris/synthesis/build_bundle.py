@@ -20,10 +20,11 @@ from mris.images.write import atomic_directory, write_json
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
-from mris.synthesis.calibrate import Parts, calibrate, calibration_pairs, check_level, check_unseen, part_masks
+from mris.synthesis.calibrate import calibrate, calibration_pairs, check_level, check_unseen, part_masks
 from mris.synthesis.calibration import CALIBRATION_FILE
 from mris.synthesis.intervals import LEVEL
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
+from mris.synthesis.parts import Parts
 from mris.synthesis.readouts import Queries, Readout, choose_readout
 from mris.synthesis.synthesizer import Synthesizer
 from mris.training.card import ENCODER_FILE

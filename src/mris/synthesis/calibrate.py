@@ -1,6 +1,6 @@
 """Calibrate a member of a bundle on people whom neither its encoder nor its readout has seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,11 @@ from mris.errors import SettingsError, SubjectLeakError
 from mris.synthesis.calibration import Calibrated
 from mris.synthesis.calibration_record import FEWEST_PEOPLE, Calibration, Part, Stratum
 from mris.synthesis.intervals import LEVEL, risk_curves, smallest_factor, strata_limits, width
+from mris.synthesis.parts import Parts
 from mris.synthesis.strangeness import Reference, strangeness_scale
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Features, Pixels, TargetMap
-from mris.wording import counted
-
-Parts = Mapping[str, Mapping[str, Bool[np.ndarray, "h w"]]]
-"""For a region, where its named parts lie on its map; parts may overlap."""
+from mris.wording import counted, first_of
 
 MOST_IMAGES = 1000
 """Baseline images, spread evenly over a split, that are calibrated on."""
@@ -210,8 +208,7 @@ def check_unseen(record: TrainingSubjects | None, pairs: Cohort) -> None:
     """
     seen = [] if record is None else record.among(pairs.subjects.tolist())
     if seen:
-        more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
         raise SubjectLeakError(
             f"the encoder was trained on {counted(len(seen), 'subject')} of the calibration people: "
-            f"{', '.join(seen[:5])}{more}; calibrate on the splits that it was trained with"
+            f"{first_of(seen)}; calibrate on the splits that it was trained with"
         )

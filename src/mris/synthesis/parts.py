@@ -1,12 +1,16 @@
 """Sub-regions from a label image: what has one number above 0 is a part, named by that number."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from mris.errors import SettingsError
 from mris.images.read import read_image
-from mris.synthesis.calibrate import Parts
+
+Parts = Mapping[str, Mapping[str, Bool[np.ndarray, "h w"]]]
+"""For a region, where its named parts lie on its map; parts may overlap."""
 
 
 def read_parts(path: Path, regions: tuple[str, ...]) -> Parts:

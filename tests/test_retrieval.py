@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from mris import retrieval
 from mris.errors import SettingsError
-from mris.evaluation import retrieval
-from mris.evaluation.retrieval import chance_recall, own_ranks, recall_at_k, usable_ks
+from mris.retrieval import chance_recall, own_ranks, recall_at_k, usable_ks
 
 
 def _unit(rng: np.random.Generator, n: int, d: int = 6) -> np.ndarray:
