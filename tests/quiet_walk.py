@@ -1,9 +1,10 @@
 """Every command on a small cohort, each process watched: what it asked the network for, and what it left behind.
 
-A command runs under strace in a network of its own (where the system permits), with an empty home, an empty folder for
+A process runs under strace in a network of its own (where the system permits), with an empty home, an empty folder for
 temporary files and an empty working folder. Python's own ``__pycache__`` is switched off.
 """
 
+import json
 import os
 import re
 import shutil
@@ -47,6 +48,21 @@ try:
 except SystemExit as leaving:
     code = leaving.code or 0
 """
+_COMMANDS = """
+import json
+from mris.cli.entry import main
+for line in sys.stdin:
+    sys.argv = ["mris", *json.loads(line)]
+    print("$", *sys.argv, flush=True)
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code or code
+    print("@done", flush=True)
+"""
+_BEGIN = {("train",), ("index",), ("synthesize",), ("baseline", "train"), ("evaluate",), ("phantom",)}
+"""Commands with which a new process begins: each of these may be the first to load a library."""
+
 DEMO_OF_ONE_QUERY = "from mris.cli import demo\ndemo.N_QUERIES = 1\n" + _COMMAND
 """A program that is ``mris demo``, but draws the pictures of one query instead of six."""
 _SESSION = """
@@ -88,6 +104,14 @@ class Watched:
     around: Path
     process: "subprocess.Popen[str]"
     printed: list[str] = field(default_factory=list)
+
+    def do(self, step: Sequence[object]) -> None:
+        """Let a process of `start_commands` do one more command, and wait until it is done."""
+        assert self.process.stdin is not None
+        self.name += ", " * bool(self.name) + _name(step)
+        self.process.stdin.write(json.dumps([str(one) for one in step]) + "\n")
+        self.process.stdin.flush()
+        self.wait_until_done()
 
     def wait_until_done(self) -> None:
         """Wait until the work is done; the process may be held open after it."""
@@ -143,6 +167,7 @@ def start(
         cwd=around / "cwd",
         env=variables,
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -153,8 +178,29 @@ def start_command(
     arguments: Sequence[object], asked: Path, around: Path, seconds: float = 0.0, *, network: bool = False
 ) -> Watched:
     """Start ``mris ARGUMENTS``."""
-    words = [str(one) for one in arguments[:2] if not isinstance(one, Path)]
-    return start("mris " + " ".join(words), _COMMAND, arguments, asked, around, seconds=seconds, network=network)
+    return start(_name(arguments), _COMMAND, arguments, asked, around, seconds=seconds, network=network)
+
+
+def start_commands(asked: Path, around: Path) -> Watched:
+    """Start a process that does one command after another (`Watched.do`); it ends with the last exit code but 0."""
+    return start("", _COMMANDS, (), asked, around)
+
+
+def walk(work: Path, base: Path) -> Iterator[Watched]:
+    """Do all `steps` in a few processes, which have ended their work when they are given."""
+    watched: Watched | None = None
+    for number, step in enumerate(steps(work)):
+        if watched is None or tuple(_name(step).split()[1:]) in _BEGIN:
+            if watched is not None:
+                yield watched
+            watched = start_commands(work, base / str(number))
+        watched.do(step)
+    if watched is not None:
+        yield watched
+
+
+def _name(step: Sequence[object]) -> str:
+    return " ".join(["mris", *(str(one) for one in step[:2] if not isinstance(one, Path))])
 
 
 def start_session(asked: Path, around: Path, seconds: float) -> Watched:

@@ -1,6 +1,6 @@
 """No command opens a connection or leaves a file beside what it was asked for: each is watched by the system's eyes.
 
-`python -m benchmarks.quiet` is the long version: every process is kept open for a minute.
+`python -m benchmarks.quiet` is the long version: every command has a process of its own, kept open for a minute.
 """
 
 import threading
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests import quiet_walk
-from tests.quiet_walk import Trace, start, start_command, start_session, steps
+from tests.quiet_walk import Trace, start, start_command, start_session, walk
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,11 +28,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
     work.mkdir()
     session = start_session(work, base / "session", LONGER_THAN_TELEMETRY_WAITS)
     demo = start("mris demo", quiet_walk.DEMO_OF_ONE_QUERY, quiet_walk.demo(work), work, base / "demo")
-    found = {}
-    for number, step in enumerate(steps(work)):
-        watched = start_command(step, work, base / str(number))
-        watched.wait_until_done()
-        found[f"{number} {watched.name}"] = watched.trace()
+    found = {f"{number}: {watched.name}": watched.trace() for number, watched in enumerate(walk(work, base))}
     for watched in (demo, session):
         watched.wait_until_done()
         found[watched.name] = watched.trace()
@@ -63,8 +59,7 @@ def test_all_commands_are_walked(traces: dict[str, Trace]) -> None:
         for part in getattr(one, "commands", [""])
         if name != "archive"  # a network is what it is for; it has a test of its own
     }
-    walked = [name.removeprefix(f"{name.split()[0]} ") if name[0].isdigit() else name for name in traces]
-    assert names <= set(walked)
+    assert names <= {command for name in traces for command in name.split(": ")[-1].split(", ")}
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
@@ -99,6 +100,7 @@ __all__ = [
     "Line2D",
     "MaxNLocator",
     "Normalize",
+    "Rectangle",
     "ScalarMappable",
     "colormaps",
     "findfont",

@@ -47,7 +47,8 @@ def test_regions_face_the_same_way_and_say_what_lies_at_their_edges(tmp_path, mo
     monkeypatch.setattr("mris.serving.pictures.draw_map", lambda panel, values, *_: panels.append(values) or panel)
     monkeypatch.setattr("mris.serving.pictures._Grid.bar", lambda *_: None)
     write_maps_picture(tmp_path / "maps.png", synthesis, look=Look(edges=EDGES))
-    assert drawn == ["lateral", "medial", "back", "front"] * 4, "image and spread of two regions"
+    at_edges = [text for text in drawn if ":" not in text]  # titles name what is shown and its region
+    assert at_edges == ["lateral", "medial", "back", "front"] * 4, "image and spread of two regions"
     np.testing.assert_array_equal(panels[0], synthesis.image[0])
     np.testing.assert_array_equal(panels[1], synthesis.image[1][::-1])
 
@@ -55,7 +56,7 @@ def test_regions_face_the_same_way_and_say_what_lies_at_their_edges(tmp_path, mo
 def test_nothing_is_written_at_edges_that_nobody_names(tmp_path, monkeypatch):
     drawn = texts_drawn(monkeypatch)
     write_maps_picture(tmp_path / "maps.png", tiny_synthesis())
-    assert drawn == []
+    assert drawn == [f"{what}: {region}" for what in ("synthesis", "spread") for region in ("femoral", "tibial")]
 
 
 @given(flips=st.tuples(st.booleans(), st.booleans()))

@@ -1,17 +1,15 @@
 """The picture of a Secondary Capture: maps with color bars, spread, a strip of neighbors, and what all that is not."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mris.colors import ERROR_COLORS, VALUE_COLORS
-from mris.serving.pictures import Look, draw_map, draw_source, note_on, value_limits, write_edges
+from mris.serving.canvas import Canvas, Panel, draw_map, draw_source
+from mris.serving.pictures import Look, note_on, value_limits
 from mris.synthesis.synthesis import Synthesis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 WARNING = "SYNTHESIZED, NOT MEASURED"
 """Burnt into every picture."""
@@ -53,17 +51,19 @@ def capture_pixels(
     shown = np.concatenate([synthesis.image.ravel(), *(maps.ravel() for maps in drawn)])
     limits, spread_limits = look.values or value_limits(shown), look.spread_limits(synthesis.spread)
     if source is not None:
-        draw_source(page.big(0, 0, source_title), source)
+        draw_source(page.big(0, 0, source_title, source.shape[1:]), source)
     for index, region in enumerate(synthesis.regions):
         line, place = divmod(index, _PER_LINE)
         image, edges = look.facing(synthesis.image[index], region)
         spread, _ = look.facing(synthesis.spread[index], region)
-        panel = page.big(line, page.first + place, region)
-        mappable = draw_map(panel, image, VALUE_COLORS, *limits, synthesis.spacing)
-        write_edges(panel, edges, 8)
-        panel = page.big(line, page.first + page.per_line + place, f"{region}: spread of neighbors", after_bars=1)
-        far = draw_map(panel, spread, ERROR_COLORS, *spread_limits, synthesis.spacing)
-        write_edges(panel, edges, 8)
+        size: dict[str, Any] = {"shape": image.shape, "spacing": synthesis.spacing}
+        panel = page.big(line, page.first + place, region, **size)
+        mappable = draw_map(panel, image, VALUE_COLORS, *limits)
+        panel.write_edges(edges, 8)
+        title = f"{region}: spread of neighbors"
+        panel = page.big(line, page.first + page.per_line + place, title, **size, after_bars=1)
+        far = draw_map(panel, spread, ERROR_COLORS, *spread_limits)
+        panel.write_edges(edges, 8)
         if place == 0:
             page.bar(line, page.first + page.per_line, 0, mappable, synthesis.unit)
             page.bar(line, page.first + 2 * page.per_line, 1, far, synthesis.unit)
@@ -72,8 +72,8 @@ def capture_pixels(
         for channel, region in enumerate(part.regions):
             for rank, values in enumerate(look.facing(maps[:, channel], region)[0]):
                 cosine = part.neighbors.similarities[0, rank]
-                panel = page.small(strip, rank, f"{rank + 1}: weight {part.weight_text(rank)}, cos {cosine:.2f}")
-                draw_map(panel, values, VALUE_COLORS, *limits, synthesis.spacing)
+                title = f"{rank + 1}: weight {part.weight_text(rank)}, cos {cosine:.2f}"
+                draw_map(page.small(strip, rank, title, values.shape, synthesis.spacing), values, VALUE_COLORS, *limits)
             page.label(strip, f"neighbors\n{region}")
             strip += 1
     return page.pixels(caption, n_maps=synthesis.contributions[0].n_contributors)
@@ -83,82 +83,68 @@ class _Page:
     """Places on the picture: lines of large panels above strips of small ones."""
 
     def __init__(self, synthesis: Synthesis, *, with_source: bool) -> None:
-        from mris.drawing import Figure, FigureCanvasAgg, drawable
-
-        self._drawable = drawable
         n_regions = len(synthesis.regions)
         self.first = int(with_source)
         self._warning = ", ".join(filter(None, (WARNING, note_on(synthesis).upper())))
         self.per_line = min(n_regions, _PER_LINE)
         self._n_lines = -(-n_regions // _PER_LINE)
         columns = self.first + 2 * self.per_line
-        self._width = max(2 * _EDGE + columns * (_BIG + _GAP) + 2 * _BAR, _LEAST_WIDTH)
-        self._small = (self._width - 2 * _EDGE - _LABEL) / _N_STRIP - _GAP
+        width = max(2 * _EDGE + columns * (_BIG + _GAP) + 2 * _BAR, _LEAST_WIDTH)
+        self._small = (width - 2 * _EDGE - _LABEL) / _N_STRIP - _GAP
         self._height = (
             _HEAD + self._n_lines * (_BIG + _TITLE + _GAP) + n_regions * (self._small + _TITLE) + _FOOT + _GAP
         )
-        self._figure = Figure(figsize=(self._width, self._height), dpi=_DPI, facecolor="white")
-        self._canvas = FigureCanvasAgg(self._figure)
+        self._canvas = Canvas(width, self._height, _DPI)
 
-    def big(self, line: int, column: int, title: str, *, after_bars: int = 0) -> "Axes":
-        panel = self._axes(self._left(column, after_bars), self._big_top(line), _BIG, _BIG)
-        panel.set_title(self._drawable(title), fontsize=10, pad=4)
+    def big(
+        self,
+        line: int,
+        column: int,
+        title: str,
+        shape: tuple[int, int],
+        spacing: tuple[float, float] | None = None,
+        *,
+        after_bars: int = 0,
+    ) -> Panel:
+        left, bottom = self._left(column, after_bars), self._height - self._big_top(line) - _BIG
+        panel = self._canvas.panel(left, bottom, _BIG, shape, spacing)
+        panel.write_title(title, 10, pad=4)
         return panel
 
     def bar(self, line: int, column: int, after_bars: int, drawn: Any, unit: str) -> None:
-        axes = self._axes(self._left(column, after_bars), self._big_top(line), 0.16, _BIG)
-        bar = self._figure.colorbar(drawn, cax=axes)
-        bar.ax.tick_params(labelsize=8, pad=2, length=3)
-        bar.set_label(self._drawable(unit), fontsize=10, labelpad=2)
+        box = (self._left(column, after_bars), self._height - self._big_top(line) - _BIG, 0.16, _BIG)
+        self._canvas.bar(box, drawn, unit, sizes=(8, 10))
 
-    def small(self, strip: int, rank: int, title: str) -> "Axes":
-        panel = self._axes(
-            _EDGE + _LABEL + rank * (self._small + _GAP), self._small_top(strip), self._small, self._small
-        )
-        panel.set_title(self._drawable(title), fontsize=7, pad=3)
+    def small(
+        self, strip: int, rank: int, title: str, shape: tuple[int, int], spacing: tuple[float, float] | None
+    ) -> Panel:
+        left, bottom = _EDGE + _LABEL + rank * (self._small + _GAP), self._small_bottom(strip)
+        panel = self._canvas.panel(left, bottom, self._small, shape, spacing)
+        panel.write_title(title, 7, pad=3)
         return panel
 
     def label(self, strip: int, text: str) -> None:
-        self._text(_EDGE, self._small_top(strip) + self._small / 2, text, 8)
+        self._canvas.write(_EDGE, self._small_bottom(strip) + self._small / 2, text, 8, verticalalignment="center")
 
     def pixels(self, caption: str, *, n_maps: int) -> UInt8[np.ndarray, "h w 3"]:
-        self._text(_EDGE, 0.24, self._warning, 15, color="#b00020", weight="bold")
-        self._text(
-            _EDGE,
-            0.5,
+        meant = (
             f"Weighted sum of {n_maps:,} maps from a database; for research, not for diagnosis. "
-            "A flattened map has no patient geometry.",
-            9,
+            "A flattened map has no patient geometry."
         )
-        self._text(_EDGE, self._height - 0.26, caption, 9)
-        canvas: Any = self._canvas  # Matplotlib does not annotate these two
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        self._line(0.24, self._warning, 15, color="#b00020", fontweight="bold")
+        self._line(0.5, meant, 9)
+        self._line(self._height - 0.26, caption, 9)
+        return self._canvas.pixels()
+
+    def _line(self, top: float, text: str, size: float, **options: Any) -> None:
+        self._canvas.write(_EDGE, self._height - top, text, size, verticalalignment="center", **options)
 
     def _big_top(self, line: int) -> float:
         return _HEAD + _TITLE + line * (_BIG + _TITLE + _GAP)
 
-    def _small_top(self, strip: int) -> float:
-        return self._big_top(self._n_lines) + strip * (self._small + _TITLE)
+    def _small_bottom(self, strip: int) -> float:
+        top = self._big_top(self._n_lines) + strip * (self._small + _TITLE)
+        return self._height - top - self._small
 
     def _left(self, column: int, after_bars: int) -> float:
         return _EDGE + column * (_BIG + _GAP) + after_bars * _BAR
-
-    def _axes(self, left: float, top: float, width: float, height: float) -> "Axes":
-        bottom = self._height - top - height
-        return self._figure.add_axes(
-            (left / self._width, bottom / self._height, width / self._width, height / self._height)
-        )
-
-    def _text(
-        self, left: float, top: float, text: str, size: float, *, color: str = "black", weight: str = "normal"
-    ) -> None:
-        self._figure.text(
-            left / self._width,
-            1 - top / self._height,
-            self._drawable(text),
-            fontsize=size,
-            color=color,
-            fontweight=weight,
-            verticalalignment="center",
-        )

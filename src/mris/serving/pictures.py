@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,10 +12,8 @@ from mris.cohort.origin import SIMULATED_NOTE
 from mris.colors import ERROR_COLORS, VALUE_COLORS
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
+from mris.serving.canvas import Canvas, Panel, draw_map, draw_source
 from mris.synthesis.synthesis import Synthesis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ValueRange = tuple[float, float]
 """Least and largest value of a color scale."""
@@ -48,9 +46,9 @@ class Look:
         return turned_as(values, self.edges[region], next(iter(self.edges.values())))
 
 
-_OUTSIDE = "0.85"
 _DPI = 110
 _PANEL, _GAP, _TITLE, _BAR, _NOTE = 1.6, 0.12, 0.36, 0.5, 0.12  # inches
+_EDGES = 5.5  # points
 
 
 def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | None = None) -> None:
@@ -80,10 +78,10 @@ def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | N
     grid = _Grid(n_columns=n_regions, n_rows=len(drawn_maps), bars_after=(n_regions - 1,), note=note_on(synthesis))
     for row, (maps, colors, (least, largest), what) in enumerate(drawn_maps):
         for column, (region, values) in enumerate(zip(synthesis.regions, maps, strict=True)):
-            panel = grid.panel(row, column, f"{what}: {region}")
             turned, edges = look.facing(values, region)
-            drawn = draw_map(panel, turned, colors, least, largest, synthesis.spacing)
-            write_edges(panel, edges)
+            panel = grid.panel(row, column, f"{what}: {region}", turned.shape, synthesis.spacing)
+            drawn = draw_map(panel, turned, colors, least, largest)
+            panel.write_edges(edges, _EDGES)
         grid.bar(row, len(synthesis.regions) - 1, drawn, synthesis.unit)
     grid.save(path)
 
@@ -113,7 +111,7 @@ def write_neighbors_picture(
     n_columns = 3 + max(len(maps) for maps in neighbor_maps)
     grid = _Grid(n_columns=n_columns, n_rows=len(synthesis.regions), bars_after=(1, 2), note=note_on(synthesis))
     look = look or Look()
-    draw_source(grid.panel(0, 0, "source"), source)
+    draw_source(grid.panel(0, 0, "source", source.shape[1:]), source)
     line = 0
     for part, maps in zip(synthesis.contributions, neighbor_maps, strict=True):
         for channel, region in enumerate(part.regions):
@@ -121,117 +119,62 @@ def write_neighbors_picture(
             spread, _ = look.facing(synthesis.spread[line], region)
             neighbors, _ = look.facing(maps[:, channel], region)
             least, largest = look.values or value_limits(np.concatenate([image[None], neighbors]))
-            panel = grid.panel(line, 1, f"synthesis: {region}")
-            grid.bar(line, 1, draw_map(panel, image, VALUE_COLORS, least, largest, synthesis.spacing), synthesis.unit)
-            write_edges(panel, edges)
-            panel = grid.panel(line, 2, "spread")
-            far = draw_map(panel, spread, ERROR_COLORS, *look.spread_limits(spread), synthesis.spacing)
+            panel = grid.panel(line, 1, f"synthesis: {region}", image.shape, synthesis.spacing)
+            grid.bar(line, 1, draw_map(panel, image, VALUE_COLORS, least, largest), synthesis.unit)
+            panel.write_edges(edges, _EDGES)
+            panel = grid.panel(line, 2, "spread", spread.shape, synthesis.spacing)
+            far = draw_map(panel, spread, ERROR_COLORS, *look.spread_limits(spread))
             grid.bar(line, 2, far, synthesis.unit)
-            write_edges(panel, edges)
+            panel.write_edges(edges, _EDGES)
             for rank, values in enumerate(neighbors):
                 similarity = part.neighbors.similarities[0, rank]
                 key = _shortened(str(part.neighbors.keys[0, rank]))
-                panel = grid.panel(line, 3 + rank, f"{key}\nweight {part.weight_text(rank)}, cos {similarity:.3f}")
-                draw_map(panel, values, VALUE_COLORS, least, largest, synthesis.spacing)
+                title = f"{key}\nweight {part.weight_text(rank)}, cos {similarity:.3f}"
+                panel = grid.panel(line, 3 + rank, title, values.shape, synthesis.spacing)
+                draw_map(panel, values, VALUE_COLORS, least, largest)
             line += 1
     grid.save(path)
 
 
 class _Grid:
-    """Panels of one size in lines and columns, some columns followed by a color bar.
-
-    Places are computed here because Matplotlib's own layout takes several times as long as the drawing.
-    """
+    """Panels of one size in lines and columns, some columns followed by a color bar."""
 
     def __init__(self, *, n_columns: int, n_rows: int, bars_after: tuple[int, ...], note: str) -> None:
-        # A figure of its own, never pyplot's: no global state, no window, safe in threads.
-        from mris.drawing import Figure, FigureCanvasAgg
-
         self._bars_after = bars_after
-        self._width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP
+        width = n_columns * (_PANEL + _GAP) + len(bars_after) * _BAR + _GAP
         self._height = n_rows * (_PANEL + _TITLE) + _GAP + (_NOTE if note else 0)
-        self._figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
-        FigureCanvasAgg(self._figure)
+        self._canvas = Canvas(width, self._height, _DPI)
         if note:
-            self._figure.text(_GAP / self._width, 0.04 / self._height, note, fontsize=7, color="#b00020")
+            self._canvas.write(_GAP, 0.04, note, 7, color="#b00020")
 
-    def panel(self, row: int, column: int, title: str) -> "Axes":
-        """The panel of a line and column."""
-        from mris.drawing import drawable
-
-        panel = self._axes(self._left(column), row, _PANEL)
-        panel.set_title(drawable(title), fontsize=7, pad=3)
+    def panel(
+        self, row: int, column: int, title: str, shape: tuple[int, int], spacing: tuple[float, float] | None = None
+    ) -> Panel:
+        """The panel of a line and column for an image of so many rows and columns."""
+        panel = self._canvas.panel(self._left(column), self._bottom(row), _PANEL, shape, spacing)
+        panel.write_title(title, 7, pad=3)
         return panel
 
     def bar(self, row: int, column: int, drawn: Any, unit: str) -> None:
         """The color bar after a column."""
-        from mris.drawing import drawable
-
-        bar = self._figure.colorbar(drawn, cax=self._axes(self._left(column) + _PANEL + 0.06, row, 0.1))
-        bar.ax.tick_params(labelsize=6, pad=1, length=2)
-        bar.set_label(drawable(unit), fontsize=7, labelpad=1)
+        box = (self._left(column) + _PANEL + 0.06, self._bottom(row), 0.1, _PANEL)
+        self._canvas.bar(box, drawn, unit, sizes=(6, 7))
 
     def save(self, path: str | Path) -> None:
         """Write the picture, whole or not at all."""
         with atomic_write(path) as temporary:
-            self._figure.savefig(temporary, format="png", metadata={"Software": "mris"})
+            self._canvas.figure.savefig(temporary, format="png", metadata={"Software": "mris"})
 
     def _left(self, column: int) -> float:
         return _GAP + column * (_PANEL + _GAP) + _BAR * sum(after < column for after in self._bars_after)
 
-    def _axes(self, left: float, row: int, width: float) -> "Axes":
-        bottom = self._height - (row + 1) * (_PANEL + _TITLE)
-        return self._figure.add_axes(
-            (left / self._width, bottom / self._height, width / self._width, _PANEL / self._height)
-        )
+    def _bottom(self, row: int) -> float:
+        return self._height - (row + 1) * (_PANEL + _TITLE)
 
 
 def note_on(synthesis: Synthesis) -> str:
     """What every picture of a synthesis must say of the images behind it; nothing where they are of people."""
     return SIMULATED_NOTE if synthesis.origin == "simulated" else ""
-
-
-def draw_map(
-    panel: "Axes",
-    values: Float32[np.ndarray, "h w"],
-    colors: str,
-    least: float,
-    largest: float,
-    spacing: tuple[float, float] | None,
-) -> Any:
-    """Draw one region's values on a panel, gray where there is none; the result is what a color bar takes."""
-    aspect = 1.0 if spacing is None else spacing[0] / spacing[1]
-    panel.set_facecolor(_OUTSIDE)
-    panel.set_xticks([])
-    panel.set_yticks([])
-    return panel.imshow(
-        np.ma.masked_invalid(values), cmap=colors, vmin=least, vmax=largest, aspect=aspect, interpolation="nearest"
-    )
-
-
-def write_edges(panel: "Axes", edges: Edges | None, size: float = 5.5) -> None:
-    """Write what lies at the edges of a map into its panel, in letters of `size` points; nothing where unknown."""
-    from mris.drawing import drawable, withStroke
-
-    places = ((0.5, 0.985, "top", 0), (0.5, 0.015, "bottom", 0), (0.015, 0.5, "left", 90), (0.985, 0.5, "right", 270))
-    for x, y, edge, turn in places if edges is not None else ():
-        panel.text(
-            x,
-            y,
-            drawable(getattr(edges, edge)),
-            transform=panel.transAxes,
-            fontsize=size,
-            rotation=turn,
-            horizontalalignment=edge if edge in ("left", "right") else "center",
-            verticalalignment=edge if edge in ("top", "bottom") else "center",
-            path_effects=[withStroke(linewidth=1.2, foreground="white")],
-        )
-
-
-def draw_source(panel: "Axes", source: Float32[np.ndarray, "c h w"]) -> None:
-    """Draw the first channel of a prepared source in gray."""
-    panel.set_axis_off()
-    panel.imshow(source[0], cmap="gray", interpolation="nearest")
 
 
 def value_limits(values: np.ndarray) -> ValueRange:
