@@ -168,7 +168,7 @@ def test_a_plate_that_the_sheet_lacks_is_refused_or_skipped(tmp_path, plate_file
     with pytest.raises(ManifestError, match=r"no rows whose 'file' is plate.dcm among its 1"):
         list(import_plates([plate_file], tmp_path / "out", PlateOptions(sheet=centers)))
     (outcome,) = import_plates([plate_file], tmp_path / "out", PlateOptions(sheet=centers, on_error="skip"))
-    assert "plate.dcm" in outcome.problem
+    assert "plate.dcm" in str(outcome.finding)
 
 
 def test_the_plates_of_the_oai_layout_find_their_rows_by_folder(tmp_path):
@@ -232,7 +232,7 @@ def test_a_damaged_plate_is_skipped_and_the_others_are_not(tmp_path, plate_file)
     with pytest.raises(ImageError, match=r"cut.dcm: 400 x 600 pixels"):
         list(import_plates([cut, plate_file], tmp_path / "out", DETECTED))
     bad, good = import_plates([cut, plate_file], tmp_path / "out", dataclasses.replace(DETECTED, on_error="skip"))
-    assert "truncated" in bad.problem
+    assert "truncated" in str(bad.finding)
     assert len(good.knees) == 2
 
 

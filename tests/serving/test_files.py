@@ -199,7 +199,7 @@ def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_p
     for file in files:
         np.save(file, rng.random((8, 8)))
     outcomes = list(synthesize_files(synthesizer, files, tmp_path / "out", FileOptions(side="left", formats=("png",))))
-    assert [outcome.problem for outcome in outcomes] == [None] * 3
+    assert [outcome.finding for outcome in outcomes] == [None] * 3
     assert len(looks) == 6 and len({(look.values, look.spread) for look in looks}) == 1
     assert looks[0].values[0] < looks[0].values[1] and looks[0].spread > 0
 
@@ -207,7 +207,7 @@ def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_p
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(region_mm=140.0)
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
-    assert outcome.n_queries == 2 and outcome.problem is None
+    assert outcome.n_queries == 2 and outcome.finding is None
     names = {path.name for path in outcome.written}
     assert names == {f"plate_{side}{end}" for side in ("left", "right") for end in (".npz", "_provenance.json")}
     whole = read_plate(plate).image
@@ -317,7 +317,7 @@ def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate
 
     options = replace(QUIET, finder=replace(doubted, detector=one_in_doubt), on_error="skip")
     first, second = synthesize_files(synthesizer, [plate, other], tmp_path / "out", options)
-    assert "confidence" in str(first.problem) and first.written == () and first.n_queries == 0
+    assert "confidence" in str(first.finding) and first.written == () and first.n_queries == 0
     assert second.n_queries == 2
 
 

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from mris.cohort.names import subject_faults
+from mris.cohort.names import subject_findings
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
+from mris.finding import Finding
 from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.result_names import result_stems
@@ -77,7 +78,7 @@ class PlateOutcome:
     path: Path
     knees: tuple[KneeRow, ...] = ()
     notes: tuple[str, ...] = ()
-    problem: str | None = None
+    finding: Finding | None = None
 
 
 def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions) -> Iterator[PlateOutcome]:
@@ -114,7 +115,7 @@ def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions)
         except (ImageError, ManifestError) as error:
             if options.on_error == "stop":
                 raise
-            yield PlateOutcome(path, problem=str(error))
+            yield PlateOutcome(path, finding=Finding(str(error)))
 
 
 def _import_plate(
@@ -135,7 +136,7 @@ def _import_plate(
         plate, centers=options.centers, side=options.side, keypoints=keypoints, detector=options.detector
     )
     subject, timepoint = _subject(path, stem, plate, keypoints, options), _timepoint(keypoints, options)
-    misspelled = subject_faults([subject, *people]).get(subject)
+    misspelled = subject_findings([subject, *people]).get(subject)
     if misspelled:
         raise ImageError(f"image {path}: subject {misspelled}")
     for knee in knees:
