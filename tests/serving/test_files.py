@@ -66,7 +66,7 @@ QUIET = FileOptions(formats=("npz",), pictures=False)
 def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
     right, left = read_queries(plate, "plate", finder=FINDER, preparation=REGION)
     assert (right.stem, left.stem) == ("plate_right", "plate_left")
-    whole = read_plate(plate).image
+    whole = read_plate(plate)
     settings = SourcePreparation(size=(16, 16), mirror_sides=("right",), region_mm=140.0)
     for query, center in ((right, RIGHT), (left, LEFT)):
         expected = prepare_source(whole, settings, side=query.facts.side, center=center)
@@ -210,7 +210,7 @@ def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, t
     assert outcome.n_queries == 2 and outcome.finding is None
     names = {path.name for path in outcome.written}
     assert names == {f"plate_{side}{end}" for side in ("left", "right") for end in (".npz", "_provenance.json")}
-    whole = read_plate(plate).image
+    whole = read_plate(plate)
     for side, center in (("right", RIGHT), ("left", LEFT)):
         record = json.loads((tmp_path / "out" / f"plate_{side}_provenance.json").read_text())
         assert record["query"]["side"] == side and record["query"]["center"] == list(center)
@@ -224,7 +224,7 @@ def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthe
     synthesizer = make_synthesizer()
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = replace(synthesizer.preparation, region_mm=140.0)
-    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    source = prepare_source(read_plate(plate), region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
     assert outcome.n_queries == 2
@@ -234,7 +234,7 @@ def test_encoders_of_whole_images_get_a_region_of_the_size_that_these_showed(pla
     synthesizer = make_synthesizer(extent_mm=(100.0, 100.0))
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = SourcePreparation(size=(8, 8), mirror_sides=("right",), region_mm=100.0)
-    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    source = prepare_source(read_plate(plate), region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
     record = json.loads((tmp_path / "out" / "plate_left_provenance.json").read_text())

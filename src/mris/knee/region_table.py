@@ -34,7 +34,7 @@ class KneeRow:
         side_source: See `KneeLocation`.
         view: The view that the header names.
         mirrored_back: 1 if the header says that the plate is mirrored, so that the region was mirrored back.
-        spacing_source: See `Plate`.
+        spacing_source: See `mris.images.header.Header`.
         calibration: PixelSpacingCalibrationType.
         photometric: PhotometricInterpretation (MONOCHROME1 was inverted).
         bits_stored: BitsStored; "" for what is not DICOM.
