@@ -197,7 +197,7 @@ def archive(tmp_path: Path) -> Iterator[str]:
     dataset.StudyInstanceUID = re.findall(r"--study ([\d.]+)", text)[0]
     dataset.save_as(path)
     with running_orthanc(tmp_path / "orthanc") as url:
-        assert [outcome.problem for outcome in store_files(connect(ArchiveSettings(url)), [path])] == [None]
+        assert [outcome.finding for outcome in store_files(connect(ArchiveSettings(url)), [path])] == [None]
         yield url
 
 

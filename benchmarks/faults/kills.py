@@ -140,7 +140,7 @@ def judge(place: Place, scenario: str, members: int) -> dict[str, list[str]]:
         except MrisError as error:
             note("unreadable", str(error))
             return
-        problems = [p for p in report.problems if finished or "model_card.md" not in p]
+        problems = [p for p in report.findings if finished or "model_card.md" not in p]
         if problems or not all(r.ok for r in report.databases.values()):
             note("unreadable", report.summary())
 

@@ -66,7 +66,7 @@ def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[P
             AccessionNumber="A2",
         ),
     ]
-    assert [outcome.problem for outcome in store_files(archive, files)] == [None] * 3
+    assert [outcome.finding for outcome in store_files(archive, files)] == [None] * 3
     return files
 
 
@@ -101,7 +101,7 @@ def test_what_comes_back_is_what_was_stored_byte_for_byte(archive, tmp_path):
     for name in SHIPPED:
         files.append(tmp_path / name)
         shutil.copy(get_testdata_file(name, download=False), files[-1])
-    assert [outcome.problem for outcome in store_files(archive, files)] == [None] * len(files)
+    assert [outcome.finding for outcome in store_files(archive, files)] == [None] * len(files)
     for file in files:
         dataset = pydicom.dcmread(file)
         instances = query_instances(archive, dataset.StudyInstanceUID)
@@ -110,7 +110,7 @@ def test_what_comes_back_is_what_was_stored_byte_for_byte(archive, tmp_path):
             for one in fetch_instances(archive, instances, tmp_path / "fetched")
             if one.instance.uid == dataset.SOPInstanceUID
         ]
-        assert outcome.problem is None and outcome.path.read_bytes() == file.read_bytes(), file.name
+        assert outcome.finding is None and outcome.path.read_bytes() == file.read_bytes(), file.name
 
 
 def test_a_fetch_goes_on_where_it_was_interrupted(archive, stored, tmp_path):
@@ -131,10 +131,10 @@ def test_storing_goes_on_after_a_file_that_is_none(archive, stored, tmp_path):
     (tmp_path / "folder").mkdir()
     names = ("text.dcm", "cut.dcm", "no.dcm", "folder")
     outcomes = list(store_files(archive, [*(tmp_path / name for name in names), stored[0]]))
-    assert [one.problem is None for one in outcomes] == [False, False, False, False, True]
+    assert [one.finding is None for one in outcomes] == [False, False, False, False, True]
     reasons = ("is no DICOM file", "is cut off", "no such file", "is a folder")
     for outcome, reason in zip(outcomes, reasons, strict=False):
-        assert reason in str(outcome.problem) and outcome.path.name in str(outcome.problem)
+        assert reason in str(outcome.finding) and outcome.path.name in str(outcome.finding)
 
 
 @pytest.mark.parametrize("step", [1, 7, 64])
@@ -155,7 +155,7 @@ def test_credentials_are_asked_for_and_believed_and_never_shown(tmp_path, stored
             with pytest.raises(ArchiveError, match="401"):
                 list(store_files(connect(wrong), stored[:1]))
         known = connect(ArchiveSettings(url, USER, PASSWORD))
-        assert [one.problem for one in store_files(known, stored[:1])] == [None]
+        assert [one.finding for one in store_files(known, stored[:1])] == [None]
         assert [study.uid for study in query_studies(known)] == ["1.5.1"]
         assert PASSWORD not in caplog.text and "secret" not in caplog.text
         assert PASSWORD not in repr(ArchiveSettings(url, USER, PASSWORD)) and "t0ken" not in repr(
@@ -343,8 +343,8 @@ def test_an_instance_that_comes_wrong_is_not_kept_and_the_others_come(serve, tmp
 
     instances = [InstanceRecord("1.2", "1.2.0", uid, "DX", "") for uid in ("1.2.1", "1.2.2")]
     bad, good = fetch_instances(archive, instances, tmp_path / "f")
-    assert reason in str(bad.problem) and not bad.path.exists()
-    assert good.problem is None and good.path.read_bytes() == right
+    assert reason in str(bad.finding) and not bad.path.exists()
+    assert good.finding is None and good.path.read_bytes() == right
 
 
 @pytest.mark.parametrize(
@@ -367,9 +367,9 @@ def test_what_an_archive_says_of_a_file_is_passed_on(serve, stored, status, answ
     archive, _ = serve(lambda path: (status, "application/dicom+json", json.dumps(answer).encode()))
     (outcome,) = store_files(archive, stored[:1])
     if problem is None:
-        assert outcome.problem is None and (outcome.warning is None) == (status == 200)
+        assert outcome.finding is None and (outcome.warning is None) == (status == 200)
     else:
-        assert problem in str(outcome.problem)
+        assert problem in str(outcome.finding)
 
 
 def test_an_archive_that_has_moved_gets_no_patient_data_sent_after_it(serve, stored):

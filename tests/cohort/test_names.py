@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mris.cohort.exclusion import read_exclusions, require_matches
 from mris.cohort.manifest import read_manifest
-from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.names import normal_form, subject_findings
 from mris.errors import ManifestError
 from mris.knee.klg_sheet import read_klg_sheet
 from mris.knee.oai_pairs import pairs_of_folds
@@ -25,7 +25,7 @@ ONE_NUMBER = [("7", "007"), ("9990001", "9.990.001"), ("9990001", "9,990,001"), 
 
 @pytest.mark.parametrize("pair", ONE_NUMBER)
 def test_one_number_in_two_spellings_is_a_fault_that_names_both(pair: tuple[str, str]) -> None:
-    faults = subject_faults([pair[0], "12", pair[1], "P7"])
+    faults = subject_findings([pair[0], "12", pair[1], "P7"])
     assert set(faults) == set(pair)
     for reason in faults.values():
         assert all(repr(name) in reason for name in pair)
@@ -33,18 +33,18 @@ def test_one_number_in_two_spellings_is_a_fault_that_names_both(pair: tuple[str,
 
 @pytest.mark.parametrize("name", ["2.02411E+14", "2,02411E+14", "2E+14", "2.0e14", "1.5E-05"])
 def test_a_number_that_excel_shortened_is_a_fault_that_tells_the_way_out(name: str) -> None:
-    assert "import it with this column as text" in subject_faults([name])[name]
+    assert "import it with this column as text" in subject_findings([name])[name]
 
 
 @given(st.sets(st.integers(0, 10**12)), st.integers(0, 14))
 def test_numbers_of_one_writing_are_never_at_fault(numbers: set[int], width: int) -> None:
-    assert subject_faults(f"{number:0{width}d}" for number in numbers) == {}
-    assert subject_faults(f"{number:,}".replace(",", ".") for number in numbers) == {}
-    assert subject_faults(f"P{number}" for number in numbers) == {}
+    assert subject_findings(f"{number:0{width}d}" for number in numbers) == {}
+    assert subject_findings(f"{number:,}".replace(",", ".") for number in numbers) == {}
+    assert subject_findings(f"P{number}" for number in numbers) == {}
 
 
 def test_codes_that_only_resemble_numbers_are_names() -> None:
-    assert subject_faults(["12E5", "1E3", "1.2.3", "1-2", "P7", "P07", "7a", "7", "E+5", "٧"]) == {}
+    assert subject_findings(["12E5", "1E3", "1.2.3", "1-2", "P7", "P07", "7a", "7", "E+5", "٧"]) == {}
 
 
 @pytest.mark.parametrize("spelling", ["P\u00a07", "\ufeffP 7", "P\u202f7 ", "P\u200b 7", "P 7\u200e"])

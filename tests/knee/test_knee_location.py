@@ -13,9 +13,9 @@ from mris.images.image import Image
 from mris.knee.joint_detector import MIN_CONFIDENCE, JointDetection
 from mris.knee.knee_location import LEAST_DISTANCE_MM, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints
-from mris.knee.radiograph import Plate, read_plate
+from mris.knee.radiograph import read_plate
 
-BLANK = Plate(Image(np.ones((1, 400, 600), np.float32), spacing=(0.5, 0.5), origin="plate"))
+BLANK = Image(np.ones((1, 400, 600), np.float32), spacing=(0.5, 0.5), origin="plate")
 TWO = (JointDetection((200.0, 130.0), 0.9), JointDetection((210.0, 470.0), 0.8))
 
 
@@ -142,7 +142,7 @@ def test_the_detector_is_not_asked_on_a_side_view_or_without_a_spacing(tmp_path)
     with pytest.raises(ImageError, match="the view 'LATERAL', but"):
         locate_knees(plate_with(tmp_path, ViewPosition=None, PatientOrientation=["P", "F"]), detector=never)
     with pytest.raises(ImageError, match="pixel spacing is unknown"):
-        locate_knees(Plate(dataclasses.replace(BLANK.image, spacing=None)), detector=never)
+        locate_knees(dataclasses.replace(BLANK, spacing=None), detector=never)
     with pytest.raises(AssertionError, match="asked"):
         locate_knees(plate_with(tmp_path, ViewPosition="STANDING"), detector=never)
 

@@ -235,9 +235,9 @@ def test_a_plate_cut_in_its_header_is_left_out_with_its_reason(layout: Path) -> 
     for length in (140, 300, 600):
         path.write_bytes(whole[:length])
         found = find_plate(path)
-        assert found.fault is not None
-        assert found.fault[0] == "unreadable plate"
-        assert str(path) in found.fault[1]
+        assert found.finding is not None
+        assert found.finding.rule == "unreadable plate"
+        assert str(path) in found.finding.reason
 
 
 def test_maps_of_310_pixels_and_plates_become_a_cohort(whole: Path, tmp_path: Path) -> None:

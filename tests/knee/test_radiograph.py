@@ -9,7 +9,8 @@ from mris.errors import ImageError
 from mris.images.image import Image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.images.write import write_png
-from mris.knee.radiograph import KneeLocation, Plate, knee_region, read_plate
+from mris.knee.anatomy import KNEE
+from mris.knee.radiograph import KneeLocation, knee_region, read_plate
 
 
 def given_knee(row, column, side="left"):
@@ -19,10 +20,10 @@ def given_knee(row, column, side="left"):
 def test_a_dicom_plate_brings_pixels_spacing_and_its_facts(tmp_path):
     pixels = pixels_of()
     plate = read_plate(write_plate(tmp_path / "a.dcm", pixels, ImageLaterality="L"))
-    np.testing.assert_array_equal(plate.image.pixels[0], pixels)
-    assert plate.image.spacing == (0.5, 0.5)
-    assert plate.spacing_source == "ImagerPixelSpacing"
-    assert (plate.laterality, plate.view, plate.frontal, plate.mirrored) == ("left", "PA", True, False)
+    np.testing.assert_array_equal(plate.pixels[0], pixels)
+    assert plate.spacing == (0.5, 0.5)
+    assert plate.header.spacing_source == "ImagerPixelSpacing"
+    assert (plate.laterality, plate.header.view, plate.header.mirrored) == ("left", "PA", False)
 
 
 def test_both_photometric_interpretations_of_a_plate_give_one_picture(tmp_path):
@@ -31,24 +32,24 @@ def test_both_photometric_interpretations_of_a_plate_give_one_picture(tmp_path):
     inverted = read_plate(
         write_plate(tmp_path / "b.dcm", np.iinfo(np.uint16).max - pixels, PhotometricInterpretation="MONOCHROME1")
     )
-    np.testing.assert_array_equal(inverted.image.pixels, plate.image.pixels)
-    assert inverted.image.header.photometric == "MONOCHROME1"
+    np.testing.assert_array_equal(inverted.pixels, plate.pixels)
+    assert inverted.header.photometric == "MONOCHROME1"
 
 
 def test_a_plate_of_both_knees_has_no_side_of_its_own(tmp_path):
     plate = read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ImageLaterality="B"))
     assert plate.laterality is None
-    assert plate.image.header.sides == ("right", "left")
+    assert plate.header.sides == ("right", "left")
 
 
 def test_a_spacing_is_taken_where_the_file_states_none(tmp_path):
     write_png(tmp_path / "a.png", pixels_of())
-    assert read_plate(tmp_path / "a.png").image.spacing is None
-    assert read_plate(tmp_path / "a.png").spacing_source == "none"
+    assert read_plate(tmp_path / "a.png").spacing is None
+    assert read_plate(tmp_path / "a.png").header.spacing_source == "none"
     plate = read_plate(tmp_path / "a.png", spacing=(0.2, 0.3))
-    assert (plate.image.spacing, plate.spacing_source) == ((0.2, 0.3), "given")
+    assert (plate.spacing, plate.header.spacing_source) == ((0.2, 0.3), "given")
     stated = read_plate(write_plate(tmp_path / "a.dcm", pixels_of()), spacing=(0.2, 0.3))
-    assert (stated.image.spacing, stated.spacing_source) == ((0.5, 0.5), "ImagerPixelSpacing")
+    assert (stated.spacing, stated.header.spacing_source) == ((0.5, 0.5), "ImagerPixelSpacing")
 
 
 def test_a_spacing_that_is_none_is_refused(tmp_path):
@@ -62,7 +63,8 @@ def test_a_spacing_that_is_none_is_refused(tmp_path):
     [("PA", True), ("AP", True), ("PA FLEX", True), ("LL", False), ("LAT", False), ("STANDING", None), ("", None)],
 )
 def test_only_words_that_mean_something_tell_the_view(tmp_path, view, frontal):
-    assert read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ViewPosition=view)).frontal is frontal
+    plate = read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ViewPosition=view))
+    assert KNEE.is_frontal(plate.header.view) is frontal
 
 
 @hypothesis.settings(deadline=None)
@@ -71,7 +73,7 @@ def test_only_words_that_mean_something_tell_the_view(tmp_path, view, frontal):
 )  # fmt: skip
 def test_a_region_has_its_size_wherever_it_lies_and_the_plate_inside(row, column, size, spacing):
     pixels = pixels_of((100, 150)).astype(np.float32)[np.newaxis]
-    plate = Plate(Image(pixels, spacing=(spacing, spacing)))
+    plate = Image(pixels, spacing=(spacing, spacing))
     region = knee_region(plate, given_knee(row, column), size)
     n = round(size / spacing)
     assert region.size == (n, n)
@@ -88,7 +90,7 @@ def test_a_mirrored_plate_gives_the_regions_of_its_mirror_picture(tmp_path):
     pixels = pixels_of()
     plain = read_plate(write_plate(tmp_path / "a.dcm", pixels, PatientOrientation=["L", "F"]))
     mirrored = read_plate(write_plate(tmp_path / "b.dcm", pixels[:, ::-1], PatientOrientation=["R", "F"]))
-    assert (plain.mirrored, mirrored.mirrored) == (False, True)
+    assert (plain.header.mirrored, mirrored.header.mirrored) == (False, True)
     region = knee_region(plain, given_knee(200, 150, "right"), 120)
     back = knee_region(mirrored, given_knee(200, 599 - 150, "right"), 120)
     np.testing.assert_array_equal(back.pixels, region.pixels)
@@ -98,12 +100,12 @@ def test_a_region_is_what_the_encoders_would_have_cut_out_of_the_plate(tmp_path)
     plate = read_plate(write_plate(tmp_path / "a.dcm", pixels_of(), ImageLaterality="R"))
     location = given_knee(60.0, 500.0, "right")
     settings = {"size": (64, 64), "mirror_sides": ("right",)}
-    from_plate = prepare_source(plate.image, SourcePreparation(**settings, region_mm=140.0), center=location.center)
+    from_plate = prepare_source(plate, SourcePreparation(**settings, region_mm=140.0), center=location.center)
     from_region = prepare_source(knee_region(plate, location, 140.0), SourcePreparation(**settings))
     np.testing.assert_array_equal(from_region, from_plate)
 
 
 def test_a_region_needs_a_spacing():
-    plate = Plate(Image(np.ones((1, 50, 50), np.float32)))
+    plate = Image(np.ones((1, 50, 50), np.float32))
     with pytest.raises(ImageError, match="pixel spacing is unknown"):
         knee_region(plate, given_knee(20, 20))

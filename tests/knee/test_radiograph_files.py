@@ -19,7 +19,7 @@ from mris.images.write import write_png
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.joint_detector import JointDetection
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import KneeLocation, Plate, outside_share, read_plate
+from mris.knee.radiograph import KneeLocation, outside_share, read_plate
 from mris.knee.radiograph_files import PlateOptions, import_plates, png_values
 from mris.knee.region_table import COLUMNS, TABLE_FILE, read_table, write_table
 
@@ -107,7 +107,7 @@ def test_a_row_tells_where_everything_comes_from(tmp_path):
 
 def test_a_region_within_its_plate_has_no_share_outside():
     # Sums of pixels are rounded: the share of some of these was -2e-16, and written as -0.0000.
-    plate = Plate(Image(np.ones((1, 1500, 3000), np.float32), spacing=(0.1, 0.1)))
+    plate = Image(np.ones((1, 1500, 3000), np.float32), spacing=(0.1, 0.1))
     for column in np.random.default_rng(0).uniform(710, 2280, 1000):
         share = outside_share(plate, KneeLocation("left", (750.0, column), "given", "given"), 140.0)
         assert f"{share:.4f}" == "0.0000"
@@ -168,7 +168,7 @@ def test_a_plate_that_the_sheet_lacks_is_refused_or_skipped(tmp_path, plate_file
     with pytest.raises(ManifestError, match=r"no rows whose 'file' is plate.dcm among its 1"):
         list(import_plates([plate_file], tmp_path / "out", PlateOptions(sheet=centers)))
     (outcome,) = import_plates([plate_file], tmp_path / "out", PlateOptions(sheet=centers, on_error="skip"))
-    assert "plate.dcm" in outcome.problem
+    assert "plate.dcm" in str(outcome.finding)
 
 
 def test_the_plates_of_the_oai_layout_find_their_rows_by_folder(tmp_path):
@@ -232,7 +232,7 @@ def test_a_damaged_plate_is_skipped_and_the_others_are_not(tmp_path, plate_file)
     with pytest.raises(ImageError, match=r"cut.dcm: 400 x 600 pixels"):
         list(import_plates([cut, plate_file], tmp_path / "out", DETECTED))
     bad, good = import_plates([cut, plate_file], tmp_path / "out", dataclasses.replace(DETECTED, on_error="skip"))
-    assert "truncated" in bad.problem
+    assert "truncated" in str(bad.finding)
     assert len(good.knees) == 2
 
 

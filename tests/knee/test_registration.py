@@ -97,7 +97,7 @@ def test_the_atlas_registers_with_itself_as_the_identity(solids: CartilageAtlas)
     assert min(found.dice.values()) > 0.97
     assert np.abs(moved - solids.femoral.points).max() < 0.5
     assert found.jacobian_positive == 1.0
-    assert found.flags == ()
+    assert found.findings == ()
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_right_knee_is_the_mirror_image_of_a_left_one(solids: CartilageAtlas) 
 def test_a_left_knee_called_right_is_flagged(solids: CartilageAtlas) -> None:
     sound = knee()
     wrong = Segmentation(sound.labels, sound.affine, "right", "wrong side")
-    assert any("side doubtful" in flag for flag in register(solids, wrong).flags)
+    assert any("side doubtful" in str(finding) for finding in register(solids, wrong).findings)
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_another_joint_is_flagged(solids: CartilageAtlas) -> None:
     labels[(radius >= 17) & (radius < 19) & (grid[..., 2] > 2)] = 4
     labels[(radius >= 19) & (grid[..., 2] > 2)] = 3
     found = register(solids, Segmentation(labels, np.diag([1.0, 1.0, 1.0, 1.0]), "left", "hip"))
-    assert any("overlap" in flag for flag in found.flags)
+    assert any("overlap" in str(finding) for finding in found.findings)
 
 
 @pytest.mark.data

@@ -91,12 +91,12 @@ def test_a_strange_query_is_noted_skipped_or_stopped_at(bundle, usual, strange, 
         return list(synthesize_files(bundle.synthesizer(), [usual, strange], tmp_path / on_strange, options))
 
     first, second = outcomes("note")
-    assert not first.notes and second.problem is None
+    assert not first.notes and second.finding is None
     assert any("unlike anything known (p <= 0.05" in note for note in second.notes)
     record = json.loads((tmp_path / "note" / "strange_provenance.json").read_text())
     assert "unlike anything known" in record["query"]["notes"][0]
     first, second = outcomes("skip")
-    assert first.written and not second.written and "unlike anything known" in second.problem
+    assert first.written and not second.written and "unlike anything known" in str(second.finding)
     with pytest.raises(ImageError, match=r"strange\.npy: unlike anything known .*; look at it, or give --on-strange"):
         outcomes("stop")
 

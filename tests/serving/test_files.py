@@ -66,7 +66,7 @@ QUIET = FileOptions(formats=("npz",), pictures=False)
 def test_each_knee_of_a_plate_is_a_query_of_its_region(plate):
     right, left = read_queries(plate, "plate", finder=FINDER, preparation=REGION)
     assert (right.stem, left.stem) == ("plate_right", "plate_left")
-    whole = read_plate(plate).image
+    whole = read_plate(plate)
     settings = SourcePreparation(size=(16, 16), mirror_sides=("right",), region_mm=140.0)
     for query, center in ((right, RIGHT), (left, LEFT)):
         expected = prepare_source(whole, settings, side=query.facts.side, center=center)
@@ -199,7 +199,7 @@ def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_p
     for file in files:
         np.save(file, rng.random((8, 8)))
     outcomes = list(synthesize_files(synthesizer, files, tmp_path / "out", FileOptions(side="left", formats=("png",))))
-    assert [outcome.problem for outcome in outcomes] == [None] * 3
+    assert [outcome.finding for outcome in outcomes] == [None] * 3
     assert len(looks) == 6 and len({(look.values, look.spread) for look in looks}) == 1
     assert looks[0].values[0] < looks[0].values[1] and looks[0].spread > 0
 
@@ -207,10 +207,10 @@ def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_p
 def test_a_plate_gives_a_result_a_knee_with_its_facts(plate, make_synthesizer, tmp_path):
     synthesizer = make_synthesizer(region_mm=140.0)
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
-    assert outcome.n_queries == 2 and outcome.problem is None
+    assert outcome.n_queries == 2 and outcome.finding is None
     names = {path.name for path in outcome.written}
     assert names == {f"plate_{side}{end}" for side in ("left", "right") for end in (".npz", "_provenance.json")}
-    whole = read_plate(plate).image
+    whole = read_plate(plate)
     for side, center in (("right", RIGHT), ("left", LEFT)):
         record = json.loads((tmp_path / "out" / f"plate_{side}_provenance.json").read_text())
         assert record["query"]["side"] == side and record["query"]["center"] == list(center)
@@ -224,7 +224,7 @@ def test_encoders_that_see_whole_images_get_the_knee_s_region(plate, make_synthe
     synthesizer = make_synthesizer()
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = replace(synthesizer.preparation, region_mm=140.0)
-    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    source = prepare_source(read_plate(plate), region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
     assert outcome.n_queries == 2
@@ -234,7 +234,7 @@ def test_encoders_of_whole_images_get_a_region_of_the_size_that_these_showed(pla
     synthesizer = make_synthesizer(extent_mm=(100.0, 100.0))
     (outcome,) = synthesize_files(synthesizer, [plate], tmp_path / "out", replace(QUIET, finder=FINDER))
     region = SourcePreparation(size=(8, 8), mirror_sides=("right",), region_mm=100.0)
-    source = prepare_source(read_plate(plate).image, region, side="left", center=LEFT)
+    source = prepare_source(read_plate(plate), region, side="left", center=LEFT)
     (expected,) = synthesizer.synthesize(source[None], [None])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "plate_left.npz")["image"], expected.image, rtol=1e-5)
     record = json.loads((tmp_path / "out" / "plate_left_provenance.json").read_text())
@@ -317,7 +317,7 @@ def test_a_knee_that_is_not_believed_costs_the_plate_and_leaves_the_others(plate
 
     options = replace(QUIET, finder=replace(doubted, detector=one_in_doubt), on_error="skip")
     first, second = synthesize_files(synthesizer, [plate, other], tmp_path / "out", options)
-    assert "confidence" in str(first.problem) and first.written == () and first.n_queries == 0
+    assert "confidence" in str(first.finding) and first.written == () and first.n_queries == 0
     assert second.n_queries == 2
 
 

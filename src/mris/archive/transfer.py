@@ -14,6 +14,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from mris.archive.connection import Archive, archive_faults, explained
 from mris.archive.query import InstanceRecord
 from mris.errors import ArchiveError, ImageError
+from mris.finding import Finding
 from mris.images.faults import library_faults_as_image_error
 from mris.images.write import atomic_write
 
@@ -37,7 +38,7 @@ class FetchOutcome:
     instance: InstanceRecord
     path: Path
     was_there: bool = False
-    problem: str | None = None
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class StoreOutcome:
 
     path: Path
     warning: str | None = None
-    problem: str | None = None
+    finding: Finding | None = None
 
 
 def fetch_instances(archive: Archive, instances: Sequence[InstanceRecord], out_dir: Path) -> Iterator[FetchOutcome]:
@@ -75,7 +76,7 @@ def fetch_instances(archive: Archive, instances: Sequence[InstanceRecord], out_d
         try:
             data = _retrieved(archive, instance)
         except ImageError as error:
-            yield FetchOutcome(instance, path, problem=str(error))
+            yield FetchOutcome(instance, path, finding=Finding(str(error)))
             continue
         with atomic_write(path) as temporary:
             temporary.write_bytes(data)
@@ -99,7 +100,7 @@ def store_files(archive: Archive, files: Sequence[Path]) -> Iterator[StoreOutcom
         try:
             data = _readable(path)
         except ImageError as error:
-            yield StoreOutcome(path, problem=str(error))
+            yield StoreOutcome(path, finding=Finding(str(error)))
             continue
         yield _stored(archive, path, data)
 
@@ -218,7 +219,7 @@ def _stored(archive: Archive, path: Path, data: bytes) -> StoreOutcome:
     failed = _items(answer, "00081198")
     if response.status_code not in (200, 202) or failed:
         reasons = [_reason(item, "00081197") for item in failed] or [explained(response.status_code)]
-        return StoreOutcome(path, problem=f"file {path}: the archive did not store it: {'; '.join(reasons)}")
+        return StoreOutcome(path, finding=Finding(f"file {path}: the archive did not store it: {'; '.join(reasons)}"))
     warnings = [_reason(item, "00081196") for item in _items(answer, "00081199") if "00081196" in item]
     return StoreOutcome(path, warning="; ".join(warnings) or None)
 

@@ -11,6 +11,7 @@ import numpy as np
 import mris
 from mris.baselines.predictor import Baseline
 from mris.errors import ImageError, SettingsError
+from mris.finding import Finding
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
 from mris.images.header import Side
@@ -26,7 +27,7 @@ class Prediction:
 
     path: Path
     written: tuple[Path, ...] = ()
-    problem: str | None = None
+    finding: Finding | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -76,7 +77,7 @@ def predict_files(
         except ImageError as error:
             if on_error == "stop":
                 raise
-            yield Prediction(path, problem=str(error))
+            yield Prediction(path, finding=Finding(str(error)))
             continue
         out.mkdir(parents=True, exist_ok=True)
         write_nifti(out / f"{stem}.nii.gz", target, card.target_spacing)

@@ -143,10 +143,10 @@ def fetch(
     outcomes = fetch_instances(archive, instances, out)
     bar = track(outcomes, "Fetching", total=len(instances), console=_console(), disable=quiet, transient=True)
     for outcome in bar:
-        if outcome.problem is not None:
+        if outcome.finding is not None:
             n_failed += 1
-            typer.echo(f"not fetched: {outcome.problem}", err=True)
-        n_new += outcome.problem is None and not outcome.was_there
+            typer.echo(f"not fetched: {outcome.finding}", err=True)
+        n_new += outcome.finding is None and not outcome.was_there
         n_there += outcome.was_there
     were = f", {n_there} were there" if n_there else ""
     typer.echo(f"{n_new} of {counted(len(instances), 'instance')} fetched into {out}{were}")
@@ -179,9 +179,9 @@ def store(
     outcomes = store_files(archive, files)
     bar = track(outcomes, "Storing", total=len(files), console=_console(), disable=quiet, transient=True)
     for outcome in bar:
-        n_stored += outcome.problem is None
-        if outcome.problem is not None:
-            typer.echo(f"not stored: {outcome.problem}", err=True)
+        n_stored += outcome.finding is None
+        if outcome.finding is not None:
+            typer.echo(f"not stored: {outcome.finding}", err=True)
         elif outcome.warning is not None:
             typer.echo(f"note: {outcome.path} is stored, but {outcome.warning}", err=True)
     typer.echo(f"{n_stored} of {counted(len(files), 'file')} stored in {archive.url}")

@@ -141,10 +141,10 @@ def synthesize(
     )
     n_done = 0
     for outcome in track(outcomes, "Predicting", total=len(files), console=Console(stderr=True), disable=quiet):
-        if outcome.problem is None:
+        if outcome.finding is None:
             n_done += 1
         else:
-            typer.echo(f"skipped: {outcome.problem}", err=True)
+            typer.echo(f"skipped: {outcome.finding}", err=True)
         for note in outcome.notes:
             typer.echo(f"note: {outcome.path.name}: {note}", err=True)
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')} predicted into {out}")

@@ -100,7 +100,7 @@ def radiograph(
     progress = track(found, "Locating", len(plates), console=console, disable=quiet, transient=True)
     for outcome in progress:
         outcomes.append(outcome)
-        typer.echo(_line(outcome), err=outcome.problem is not None)
+        typer.echo(_line(outcome), err=outcome.finding is not None)
     rows = [row for outcome in outcomes for row in outcome.knees]
     n_done = sum(bool(outcome.knees) for outcome in outcomes)
     counts = (
@@ -118,8 +118,8 @@ def radiograph(
 
 def _line(outcome: "PlateOutcome") -> str:
     """Say what became of a plate, and what in it deserves a look."""
-    if outcome.problem is not None:
-        return f"skipped: {outcome.problem}"
+    if outcome.finding is not None:
+        return f"skipped: {outcome.finding}"
     parts = []
     for row in outcome.knees:
         sure = f", confidence {float(row.confidence):.2f}" if row.confidence else ""

@@ -161,11 +161,11 @@ def synthesize(
     console = Console(stderr=True)
     bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
     for outcome in bar:
-        if outcome.problem is None:
+        if outcome.finding is None:
             n_done += 1
             n_queries += outcome.n_queries
         else:
-            console.out(f"skipped: {outcome.problem}", highlight=False)  # above the bar; typer.echo writes into it
+            console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
         for note in outcome.notes:
             console.out(f"note: {note}", highlight=False)
     found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"

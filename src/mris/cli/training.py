@@ -105,10 +105,10 @@ def train(
 
 def _require_folder_names(cohort: "Cohort", regions: Sequence[str]) -> None:
     """Refuse regions that are no folder of a run: cohorts took any name once, and one could lead out of RUN."""
-    from mris.cohort.header import region_fault
+    from mris.cohort.header import region_finding
 
     for region in regions:
-        fault = region_fault(region)
+        fault = region_finding(region)
         if fault is not None:
             raise SettingsError(
                 f"cohort {str(cohort.path)!r} has a region {region!r}: {fault}; rename its column in the manifest and "

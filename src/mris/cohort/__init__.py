@@ -5,10 +5,10 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.cohort.cohort``: `Cohort`, `PairBatch`
 - ``mris.cohort.exclusion``: `read_exclusions`
 - ``mris.cohort.few_people``: `FEWEST_SUBJECTS`, `OTHERS`, `values_of_few`
-- ``mris.cohort.header``: `CohortHeader`, `region_fault`
+- ``mris.cohort.header``: `CohortHeader`, `region_finding`
 - ``mris.cohort.lance_path``: `lance_path`
 - ``mris.cohort.manifest_file``: `ManifestCells`, `read_cells`
-- ``mris.cohort.names``: `normal_form`, `require_sound_subjects`, `subject_faults`
+- ``mris.cohort.names``: `normal_form`, `require_sound_subjects`, `subject_findings`
 - ``mris.cohort.origin``: `ORIGIN_COLUMN`, `Origin`, `SIMULATED_NOTE`, `common_origin`
 - ``mris.cohort.prepare``: `PrepareReport`, `PrepareSettings`, `check_cohort`, `prepare_cohort`
 - ``mris.cohort.quality.check``: `QualityCheck`, `check_cohort_quality`, `check_manifest_quality`

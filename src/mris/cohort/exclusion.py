@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from mris.cohort.manifest_file import without_separator_line
-from mris.cohort.names import normal_form, require_sound_subjects, subject_faults
+from mris.cohort.names import normal_form, require_sound_subjects, subject_findings
 from mris.errors import ManifestError
 from mris.reading import LARGEST_LIST, read_text
 from mris.wording import first_of
@@ -36,7 +36,7 @@ def read_exclusions(path: str | Path) -> tuple[str, ...]:
 
     Raises:
         ManifestError: The file cannot be read or is empty (comments alone are a list of nothing), a cell of
-            `flagged` is neither yes nor no, or a subject is at fault (see `subject_faults`).
+            `flagged` is neither yes nor no, or a subject is at fault (see `subject_findings`).
     """
     file = Path(path)
     try:
@@ -111,7 +111,7 @@ def require_matches(names: Sequence[str], used: Iterable[str], keys: Iterable[st
     shown = first_of([repr(name) for name in strange], most=3)
     depth = strange[0].count("/") + 1
     known = sorted(_first_parts(keys, depth))
-    misspelled = subject_faults(map(_subject, [strange[0], *known])).get(_subject(strange[0]))
+    misspelled = subject_findings(map(_subject, [strange[0], *known])).get(_subject(strange[0]))
     close = difflib.get_close_matches(strange[0], known, n=1)
     hint = (f"; did you mean {close[0]!r}?" if close else "") + (f" {misspelled}." if misspelled else "")
     raise ManifestError(

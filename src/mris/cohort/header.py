@@ -27,13 +27,13 @@ def label_column(label: str) -> str:
     return label.replace(".", "_")
 
 
-def region_fault(region: str) -> str | None:
+def region_finding(region: str) -> str | None:
     """Tell why a region cannot bear a name, which is a folder of `mris train --separate` and a row of results.
 
     Example:
-        >>> region_fault("upper") is None
+        >>> region_finding("upper") is None
         True
-        >>> region_fault("combined")
+        >>> region_finding("combined")
         "'combined' names what results say of all regions together"
     """
     if region == RESERVED_REGION:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mris.cohort.exclusion import excluding_name, require_matches
-from mris.cohort.header import OWN_COLUMNS, label_column, region_fault
+from mris.cohort.header import OWN_COLUMNS, label_column, region_finding
 from mris.cohort.labels import Label, LabelKind, typed_labels
 from mris.cohort.located import locate
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.names import normal_form, subject_findings
 from mris.cohort.origin import ORIGIN_COLUMN, Origin, common_origin
 from mris.cohort.report import (
     EXCLUDED,
@@ -123,11 +123,11 @@ class Manifest:
         """
         if not self._errors:
             return
-        head, *lines = self.faults()
+        head, *lines = self.told()
         kind = SubjectLeakError if all(finding.rule == _LEAK for finding in self._errors) else ManifestError
         raise kind("\n  ".join([f"{self.path}: {head}; mend them, or use --on-error skip", *lines]))
 
-    def faults(self, most: int | None = SHOWN) -> list[str]:
+    def told(self, most: int | None = SHOWN) -> list[str]:
         """Tell how many rows cannot be used, and why (see `listed`); nothing where none is at fault."""
         if not self._errors:
             return []
@@ -303,7 +303,7 @@ def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
         )
     regions = ("target",) if "target" in columns else tuple(name.removeprefix("target_") for name in named)
     for region in regions:
-        fault = region_fault(region)
+        fault = region_finding(region)
         if fault is not None:
             raise ManifestError(f"manifest {str(file)!r} has a column {f'target_{region}'!r}: {fault}; rename it")
     return regions
@@ -329,7 +329,7 @@ def _check_label_names(file: Path, names: Sequence[str]) -> None:
 
 
 def _misspelled(rows: Sequence[ManifestRow]) -> list[RowFinding]:
-    faults = subject_faults(row.subject for row in rows)
+    faults = subject_findings(row.subject for row in rows)
     return [row.finding("subject", faults[row.subject], "doubtful subject") for row in rows if row.subject in faults]
 
 

@@ -32,7 +32,7 @@ def normal_form(name: str) -> str:
     return "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in seen).strip()
 
 
-def subject_faults(subjects: Iterable[str]) -> dict[str, str]:
+def subject_findings(subjects: Iterable[str]) -> dict[str, str]:
     """Tell which subjects of a table a spreadsheet has spoiled.
 
     Two things cannot be taken as they stand: a number that was shortened to 2.02411E+14, since several people are then
@@ -46,7 +46,7 @@ def subject_faults(subjects: Iterable[str]) -> dict[str, str]:
         For each subject at fault what was found, the rule and the way out; empty if all is well.
 
     Example:
-        >>> sorted(subject_faults(["007", "8", "7", "P7", "12E5"]))
+        >>> sorted(subject_findings(["007", "8", "7", "P7", "12E5"]))
         ['007', '7']
     """
     spellings: dict[str, list[str]] = defaultdict(list)
@@ -68,7 +68,7 @@ def subject_faults(subjects: Iterable[str]) -> dict[str, str]:
 
 
 def require_sound_subjects(subjects: Iterable[str], table: str) -> None:
-    """Refuse a table with a subject at fault (see `subject_faults`).
+    """Refuse a table with a subject at fault (see `subject_findings`).
 
     Args:
         subjects: In their normal form.
@@ -77,7 +77,7 @@ def require_sound_subjects(subjects: Iterable[str], table: str) -> None:
     Raises:
         ManifestError: Tells the first fault, and how many subjects have one.
     """
-    faults = list(subject_faults(subjects).values())
+    faults = list(subject_findings(subjects).values())
     if faults:
         more = f" ({len(faults):,} subjects have such a fault)" if len(faults) > 1 else ""
         raise ManifestError(f"{table}: subject {faults[0]}{more}")

@@ -62,7 +62,7 @@ def make_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
         names = split_by_subject(subjects, fractions=settings.fractions, seed=settings.seed, stratify=strata)
     except TooFewSubjectsError as error:
         # Perhaps there would be subjects enough, were it not for these rows.
-        raise TooFewSubjectsError("\n  ".join([f"{manifest.path}: {error}", *manifest.faults()])) from error
+        raise TooFewSubjectsError("\n  ".join([f"{manifest.path}: {error}", *manifest.told()])) from error
     shares = ", ".join(f"{name} {share:g}" for name, share in settings.fractions.items())
     by = f", stratified by {settings.stratify} at the first visit" if settings.stratify else ""
     rule = f"by subject: {shares}; seed {settings.seed}{by}"

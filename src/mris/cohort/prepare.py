@@ -132,7 +132,7 @@ def check_cohort(
     except TooFewSubjectsError as error:
         # The files first: who adds subjects should not learn of the next fault only then.
         found = replace(manifest, findings=_by_row(_opened(manifest, settings, progress, watch).findings))
-        raise TooFewSubjectsError("\n  ".join([str(error).split("\n")[0], *found.faults(most=None)])) from error
+        raise TooFewSubjectsError("\n  ".join([str(error).split("\n")[0], *found.told(most=None)])) from error
     opened = _opened(manifest, replace(settings, origin=plan.origin), progress, watch)
     splits = [plan.splits[row.row] for row in opened.kept]
     notes = _notes(plan, settings, splits, opened.sizes)
@@ -347,10 +347,10 @@ def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: 
     columns = target_columns(plan.manifest.regions)
     notes += notes_on_sizes(sizes, columns, settings.target_size)
     notes += notes_on_sameness(sizes, {row.row: row.targets for row in plan.manifest.rows}, columns)
-    return (*notes, *_oddities(plan.manifest))
+    return (*notes, *_notes_on_rows(plan.manifest))
 
 
-def _oddities(manifest: Manifest) -> Iterator[str]:
+def _notes_on_rows(manifest: Manifest) -> Iterator[str]:
     """Tell what spreadsheets and habits make of a table that is sound and perhaps not what its author means."""
     given = {row.split for row in manifest.rows} if manifest.has_split else {"train", "val"}
     missing = [repr(name) for name in ("train", "val") if name not in given]

@@ -122,22 +122,22 @@ def check_files(root: Path, commit: Commit) -> None:
     Raises:
         DatabaseError: One is absent, damaged or edited.
     """
-    for problem in file_problems(root, commit):
-        raise DatabaseError(f"{problem}; restore a copy, or index again")
+    for finding in file_findings(root, commit):
+        raise DatabaseError(f"{finding}; restore a copy, or index again")
 
 
-def file_problems(root: Path, commit: Commit) -> list[str]:
+def file_findings(root: Path, commit: Commit) -> list[str]:
     """Name the small files of a state that are not as they were committed."""
-    problems = []
+    findings = []
     for name, expected in commit.files.items():
         try:
             found = file_sha256(root / name)
         except OSError as error:
-            problems.append(f"{root / name} is missing or cannot be read ({error.strerror})")
+            findings.append(f"{root / name} is missing or cannot be read ({error.strerror})")
             continue
         if found != expected:
-            problems.append(f"{root / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}")
-    return problems
+            findings.append(f"{root / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}")
+    return findings
 
 
 def file_sha256(path: Path) -> str:

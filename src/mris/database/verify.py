@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mris.database.commit import COMMIT_FILE, Commit, TableState, file_problems, file_sha256
+from mris.database.commit import COMMIT_FILE, Commit, TableState, file_findings, file_sha256
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import entries_sha256, read_database_mask
 from mris.database.table import (
@@ -77,38 +77,38 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
         DatabaseError: The table cannot be opened.
     """
     path, state = root / folder, commit.tables[folder]
-    problems = file_problems(root, commit)
+    findings = file_findings(root, commit)
     table_path = path / TABLE_FOLDER
     try:
         mask = read_database_mask(path / state.mask, header)
     except DatabaseError as error:
-        problems += [str(error)] if not problems else []
+        findings += [str(error)] if not findings else []
         mask = np.ones(header.target_shape, dtype=np.bool_)
     table = open_table(table_path, state.version)
     expected = table_schema(header)
     if list(table.schema.names) != list(expected.names) or list(table.schema.types) != list(expected.types):
-        problems.append(f"columns are {table.schema.to_string()!r}; the header asks for {expected.to_string()!r}")
-        return VerifyReport(path, 0, 0, tuple(problems), commit.removed)
+        findings.append(f"columns are {table.schema.to_string()!r}; the header asks for {expected.to_string()!r}")
+        return VerifyReport(path, 0, 0, tuple(findings), commit.removed)
     keys: list[str] = []
     subjects: set[str] = set()
     try:
         for batch in scan(table, expected.names, table_path, batch_size=64):
-            problems += _problems_of(batch, mask)
+            findings += _findings_of(batch, mask)
             keys += batch["key"].to_pylist()
             subjects |= set(batch["subject"].to_pylist())
         with reading(table_path):
             columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
         if len(keys) != state.n_entries or entries_sha256(columns) != state.entries:
-            problems.append(f"its {len(keys)} entries are not the {state.n_entries} that were committed")
+            findings.append(f"its {len(keys)} entries are not the {state.n_entries} that were committed")
     except DatabaseError as error:
-        problems.append(f"after {len(keys)} entries: {error}")
+        findings.append(f"after {len(keys)} entries: {error}")
     names, counts = np.unique(np.array(keys, dtype=np.str_), return_counts=True)
-    problems += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
-    problems += _stored_problems(table_path, state)
-    return VerifyReport(path, len(keys), len(subjects), tuple(problems), commit.removed)
+    findings += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
+    findings += _stored_findings(table_path, state)
+    return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed)
 
 
-def _stored_problems(path: Path, state: TableState) -> list[str]:
+def _stored_findings(path: Path, state: TableState) -> list[str]:
     """Name files of a table that are not as they were committed; one that is gone is missed where it is read."""
     return [
         f"{path / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}"
@@ -117,7 +117,7 @@ def _stored_problems(path: Path, state: TableState) -> list[str]:
     ]
 
 
-def _problems_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
+def _findings_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
     metadata = {name: strings_of(batch, name) for name in METADATA}
     keys, targets = metadata["key"], vectors_of(batch, "target")
     embeddings, features = embeddings_and_features(batch)
@@ -129,12 +129,12 @@ def _problems_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
     stored = {name: batch[name].to_pylist() for name in CHECKSUMS}
     norms = np.linalg.norm(embeddings, axis=1)
     outside = ~np.isnan(targets[:, ~mask.ravel()]).all(axis=1)
-    problems = []
+    findings = []
     for row, key in enumerate(keys.tolist()):
         if damaged := [name for name in CHECKSUMS if found[name][row] != stored[name][row]]:
-            problems.append(f"entry {key!r}: its {damaged[0].replace('_', ' ')} does not match: the file was damaged")
+            findings.append(f"entry {key!r}: its {damaged[0].replace('_', ' ')} does not match: the file was damaged")
         elif not abs(norms[row] - 1) < _NORM_TOLERANCE:
-            problems.append(f"entry {key!r}: the norm of its embedding is {norms[row]:.4g}, not 1")
+            findings.append(f"entry {key!r}: the norm of its embedding is {norms[row]:.4g}, not 1")
         elif outside[row]:
-            problems.append(f"entry {key!r}: its target has values outside the atlas mask")
-    return problems
+            findings.append(f"entry {key!r}: its target has values outside the atlas mask")
+    return findings

@@ -46,6 +46,7 @@ def facts_of(dataset: Dataset) -> Header:
     sides_source, sides = next(iter(named_sides(dataset)), ("", ()))
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     return Header(
+        size=_size(dataset),
         spacing=spacing,
         spacing_source=spacing_source,
         unusable_spacings=_unusable_spacings(dataset),
@@ -93,6 +94,11 @@ def spacing_and_source(dataset: Dataset) -> tuple[Spacing | None, str]:
     if magnification is None:
         return spacing, source
     return usable_spacing([value / magnification for value in spacing]), f"{source} / magnification"
+
+
+def _size(dataset: Dataset) -> tuple[int, int] | None:
+    rows, columns = number(dataset.get("Rows")), number(dataset.get("Columns"))
+    return (int(rows), int(columns)) if rows and columns else None
 
 
 def _unusable_spacings(dataset: Dataset) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ class Header:
     """What the file of a picture says beside its pixels; the defaults are those of a file that says nothing.
 
     Attributes:
+        size: Rows and columns, as far as the file says; None if it does not.
         spacing: Row and column spacing in mm at the patient, as far as the file says; None if it does not.
         spacing_source: Where the picture's spacing comes from: "PixelSpacing", "ImagerPixelSpacing",
             "NominalScannedPixelSpacing", "file" (another format), "given" by the caller, or "none"; with
@@ -43,6 +44,7 @@ class Header:
         patient_id: PatientID; for those who ask for it, never for messages.
     """
 
+    size: tuple[int, int] | None = None
     spacing: tuple[float, float] | None = None
     spacing_source: str = "none"
     unusable_spacings: tuple[str, ...] = ()

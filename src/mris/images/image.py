@@ -44,7 +44,7 @@ class Image:
     pixels: Float32[np.ndarray, "c h w"]
     spacing: Spacing | None = None
     origin: str = "array"
-    laterality: str | None = None
+    laterality: Side | None = None
     header: Header = field(default_factory=Header)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Image:
         *,
         spacing: Spacing | None = None,
         origin: str = "array",
-        laterality: str | None = None,
+        laterality: Side | None = None,
     ) -> "Image":
         """Make an image from a real array ``(h, w)`` or ``(c, h, w)`` of any boolean, integer or float type.
 

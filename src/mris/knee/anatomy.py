@@ -1,4 +1,4 @@
-"""What the other rooms are told of knees."""
+"""What the other rooms are told of knees: the size of the crop round one, views, names, and what to advise."""
 
 from mris.images.anatomy import Anatomy
 

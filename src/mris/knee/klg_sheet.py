@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.names import normal_form, subject_findings
 from mris.cohort.report import RowFinding, listed
 from mris.errors import ManifestError, SettingsError
 
@@ -61,7 +61,7 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
     Raises:
         ManifestError: The file cannot be read or has no rows, lacks a column, or has rows that break a rule (all are
             named): cells missing, as at the end of a file that was cut; an unknown side, project or grade; a
-            knee twice in one project; a subject at fault (see `subject_faults`).
+            knee twice in one project; a subject at fault (see `subject_findings`).
         SettingsError: `reading` is unknown.
 
     Example:
@@ -100,13 +100,13 @@ def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
     """Grades by knee and project; all bad rows are named at once."""
     columns = {name: cells.text(name) for name in _SHEET_COLUMNS}
     columns["ID"] = tuple(map(normal_form, columns["ID"]))
-    faults = subject_faults(columns["ID"])
+    faults = subject_findings(columns["ID"])
     sheet: _Reads = {}
     findings: list[RowFinding] = []
     for index, row in enumerate(cells.row_numbers):
         text = {name: values[index] for name, values in columns.items()}
         key = f"{text['ID']}/{text['SIDE']}/{text['READPRJ']}"
-        found = _problems_of(text, cells.damage[index])
+        found = _findings_of(text, cells.damage[index])
         found += [("ID", faults[text["ID"]])] if text["ID"] in faults else []
         knee = (text["ID"], _SIDE_CODES.get(text["SIDE"], ""))
         if not found and (knee, text["READPRJ"]) in sheet:
@@ -122,7 +122,7 @@ def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
     return sheet
 
 
-def _problems_of(text: Mapping[str, str], damage: str) -> list[tuple[str, str]]:
+def _findings_of(text: Mapping[str, str], damage: str) -> list[tuple[str, str]]:
     """Column and reason of each thing wrong with one row of the sheet."""
     if damage:
         return [("(row)", f"{damage}; in the last row, the file was cut")]

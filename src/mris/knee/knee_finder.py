@@ -11,7 +11,7 @@ from mris.images.region import Region
 from mris.knee.anatomy import REGION_MM
 from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
-from mris.knee.radiograph import Center, knee_region, outside_share, plate_of
+from mris.knee.radiograph import Center, check_plate, knee_region, outside_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,13 @@ class KneeFinder:
         Raises:
             ImageError: A knee, its side or its row in the sheet is not found, or two sources contradict each other.
         """
-        plate = plate_of(image)
+        check_plate(image)
         try:
             keypoints = None if self.sheet is None else self.sheet.row_of(file, image.header.patient_id)
         except ManifestError as error:  # of one plate, not of the sheet: another plate may have its row
             raise ImageError(f"image {file}: {error}") from error
         knees = locate_knees(
-            plate,
+            image,
             centers=self.centers or None,
             side=side,
             keypoints=keypoints,
@@ -61,16 +61,16 @@ class KneeFinder:
             least_confidence=self.least_confidence,
         )
         edge = REGION_MM if edge_mm is None else edge_mm
-        notes = notes_on_plate(plate, knees, edge)
+        notes = notes_on_plate(image, knees, edge)
         return tuple(
             Region(
-                knee_region(plate, knee, edge),
+                knee_region(image, knee, edge),
                 knee.side,
                 knee.side_source,
                 knee.center,
                 knee.center_source,
                 edge_mm=edge,
-                outside=outside_share(plate, knee, edge),
+                outside=outside_share(image, knee, edge),
                 confidence=knee.confidence,
                 notes=notes,
             )

@@ -8,7 +8,7 @@ from mris.errors import ImageError
 from mris.images.header import Side
 from mris.images.image import Image
 from mris.knee.anatomy import KNEE
-from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, Plate, outside_share
+from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, outside_share
 
 if TYPE_CHECKING:
     from mris.knee.joint_detector import JointDetection
@@ -30,7 +30,7 @@ _GIVE_CENTERS = "give its center by hand (--right ROW,COLUMN, --left ROW,COLUMN,
 
 
 def locate_knees(
-    plate: Plate,
+    plate: Image,
     *,
     centers: Mapping[Side, Center] | None = None,
     side: Side | None = None,
@@ -61,7 +61,7 @@ def locate_knees(
 
     Example:
         >>> import numpy as np
-        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)))
+        >>> plate = Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0))
         >>> [knee.side for knee in locate_knees(plate, centers={"left": (150, 310), "right": (150, 90)})]
         ['right', 'left']
     """
@@ -84,7 +84,7 @@ def locate_knees(
     return tuple(knees)
 
 
-def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) -> tuple[str, ...]:
+def notes_on_plate(plate: Image, knees: Sequence[KneeLocation], size_mm: float) -> tuple[str, ...]:
     """Say what of a plate whose knees are located deserves a look.
 
     Args:
@@ -94,12 +94,12 @@ def notes_on_plate(plate: Plate, knees: Sequence[KneeLocation], size_mm: float) 
 
     Example:
         >>> import numpy as np
-        >>> plate = Plate(Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0)))
+        >>> plate = Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0))
         >>> notes_on_plate(plate, locate_knees(plate, centers={"right": (0, 150)}), 140.0)
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
-    notes = list(_notes_on_view(plate.view, by_position=any(knee.side_source == "position" for knee in knees)))
-    notes += plate.image.header.notes
+    notes = list(_notes_on_view(plate.header.view, by_position=any(knee.side_source == "position" for knee in knees)))
+    notes += plate.header.notes
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
     for knee in knees:
@@ -119,16 +119,16 @@ def _notes_on_view(view: str, *, by_position: bool) -> tuple[str, ...]:
 
 
 def _detected(
-    plate: Plate, side: Side | None, detector: Detector | None, least_confidence: float | None
+    plate: Image, side: Side | None, detector: Detector | None, least_confidence: float | None
 ) -> list[KneeLocation]:
     """Knees that the detector finds with enough confidence, each with a side that something names."""
-    if plate.image.spacing is None:
+    if plate.spacing is None:
         raise ImageError(
             f"{_name(plate)}: knees are found by their size, but the pixel spacing is unknown; give it (--spacing)"
         )
-    if plate.frontal is False:
+    if KNEE.is_frontal(plate.header.view) is False:
         raise ImageError(
-            f"{_name(plate)}: its header names the view {plate.view!r}, but knees are found on PA and AP views; "
+            f"{_name(plate)}: its header names the view {plate.header.view!r}, but knees are found on PA and AP views; "
             + _GIVE_CENTERS
         )
     if side is not None and plate.laterality not in (None, side):
@@ -141,9 +141,9 @@ def _detected(
 
         detector = detect_joints if detector is None else detector
         least_confidence = MIN_CONFIDENCE if least_confidence is None else least_confidence
-    found = sorted(detector(plate.image), key=lambda detection: detection.center[1])
+    found = sorted(detector(plate), key=lambda detection: detection.center[1])
     believed = [detection for detection in found if detection.confidence >= least_confidence]
-    both = len(plate.image.header.sides) == 2
+    both = len(plate.header.sides) == 2
     single = None if both else side or plate.laterality
     doubted = [detection for detection in found if detection not in believed]
     # A plate that is said to show one knee may leave a weak second peak unexplained; no other plate may.
@@ -164,7 +164,7 @@ def _detected(
             source: Literal["given", "header"] = "header" if plate.laterality else "given"
             return [KneeLocation(single, one.center, source, "detector", one.confidence)]
         case [first, second]:
-            order: Sequence[Side] = SIDES[::-1] if plate.mirrored else SIDES
+            order: Sequence[Side] = SIDES[::-1] if plate.header.mirrored else SIDES
             named = zip(order, (first, second), strict=True)
             knees = [KneeLocation(s, d.center, "position", "detector", d.confidence) for s, d in named]
             return sorted(knees, key=lambda knee: SIDES.index(knee.side))
@@ -194,8 +194,8 @@ def _place(detection: "JointDetection") -> str:
     return f"row {detection.center[0]:.0f}, column {detection.center[1]:.0f}"
 
 
-def _check_inside(plate: Plate, knee: KneeLocation) -> None:
-    rows, columns = plate.image.size
+def _check_inside(plate: Image, knee: KneeLocation) -> None:
+    rows, columns = plate.size
     row, column = knee.center
     inside = math.isfinite(row) and math.isfinite(column) and 0 <= row <= rows - 1 and 0 <= column <= columns - 1
     if not inside:
@@ -205,7 +205,7 @@ def _check_inside(plate: Plate, knee: KneeLocation) -> None:
         )
 
 
-def _check_sides(plate: Plate, knees: Sequence[KneeLocation], side: Side | None) -> None:
+def _check_sides(plate: Image, knees: Sequence[KneeLocation], side: Side | None) -> None:
     """Hold the sides of all knees against the header and the caller."""
     found = " and ".join(knee.side for knee in knees)
     if side is not None and [knee.side for knee in knees] != [side]:
@@ -223,19 +223,19 @@ def _check_sides(plate: Plate, knees: Sequence[KneeLocation], side: Side | None)
         )
 
 
-def _check_pair(plate: Plate, knees: Sequence[KneeLocation]) -> None:
+def _check_pair(plate: Image, knees: Sequence[KneeLocation]) -> None:
     """Hold the positions of the right and the left knee against each other."""
     right, left = (knee.center for knee in knees)
-    if plate.image.spacing is not None:
-        distance = math.hypot(*((a - b) * mm for a, b, mm in zip(right, left, plate.image.spacing, strict=True)))
+    if plate.spacing is not None:
+        distance = math.hypot(*((a - b) * mm for a, b, mm in zip(right, left, plate.spacing, strict=True)))
         if distance < LEAST_DISTANCE_MM:
             raise ImageError(
                 f"{_name(plate)}: the centers of its two knees are {distance:.0f} mm apart, but two knees are at least "
                 f"{LEAST_DISTANCE_MM:g}; check the centers and the spacing"
             )
-    if plate.frontal is not False and (right[1] < left[1]) == plate.mirrored:
+    if KNEE.is_frontal(plate.header.view) is not False and (right[1] < left[1]) == plate.header.mirrored:
         found, rule = ("right", "a frontal plate shows it at the left")
-        if plate.mirrored:
+        if plate.header.mirrored:
             found, rule = ("left", "the header's PatientOrientation says that this plate is mirrored")
         raise ImageError(
             f"{_name(plate)}: the right knee (column {right[1]:g}) stands at the {found} of the left one (column "
@@ -243,9 +243,9 @@ def _check_pair(plate: Plate, knees: Sequence[KneeLocation]) -> None:
         )
 
 
-def _sides_source(plate: Plate) -> str:
-    return plate.image.header.sides_source or "header"
+def _sides_source(plate: Image) -> str:
+    return plate.header.sides_source or "header"
 
 
-def _name(plate: Plate) -> str:
-    return f"image {plate.image.origin}"
+def _name(plate: Image) -> str:
+    return f"image {plate.origin}"

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
-
 from mris.errors import ImageError
+from mris.finding import Finding
 from mris.images.dicom import read_dicom_facts
-from mris.images.faults import library_faults_as_image_error
 from mris.knee.oai_pairs import OaiPair
 from mris.knee.oai_sheets import month_number
 
@@ -29,13 +26,13 @@ class FoundPlate:
     Attributes:
         size: Rows and columns; None if the file cannot be read.
         spacing_mm: Row spacing at the patient, as far as the header says; None if it does not.
-        fault: Why the plate cannot be used: the short name, and the file or message; None if it can.
+        finding: Why the plate cannot be used; None if it can.
         simulated: Whether the header says that no patient is shown (SyntheticData).
     """
 
     size: tuple[int, int] | None
     spacing_mm: float | None
-    fault: tuple[str, str] | None
+    finding: Finding | None
     simulated: bool = False
 
 
@@ -67,26 +64,22 @@ def map_folder(thickness: Path, patient: str, month: str, side: str) -> Path:
 
 
 def find_plate(path: Path) -> FoundPlate:
-    """Look for a plate and read size and spacing of its header; what is wrong with it becomes its fault."""
+    """Look for a plate and read size and spacing of its header; what is wrong with it becomes its finding."""
     if not path.is_file():
-        return FoundPlate(None, None, (NO_PLATE, str(path)))
+        return FoundPlate(None, None, Finding(str(path), NO_PLATE))
     try:
         facts = read_dicom_facts(path)
         if facts is None:
-            return FoundPlate(None, None, (UNREADABLE_PLATE, f"{path} is no DICOM file; fetch it again"))
-        with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns", "SyntheticData"])
-            simulated = header.get("SyntheticData") == "YES"
-            size = int(header.Rows), int(header.Columns)
+            return FoundPlate(None, None, Finding(f"{path} is no DICOM file; fetch it again", UNREADABLE_PLATE))
     except ImageError as error:
-        return FoundPlate(None, None, (UNREADABLE_PLATE, str(error)))
-    if facts.row_towards == "right":
+        return FoundPlate(None, None, Finding(str(error), UNREADABLE_PLATE))
+    if facts.mirrored:
         said = "its header (PatientOrientation) says that the picture is mirrored"
         reason = f"{path}: {said}; mirror it back, or mend the header"
-        return FoundPlate(size, None, ("mirrored plate", reason))
+        return FoundPlate(facts.size, None, Finding(reason, "mirrored plate"))
     if facts.spacing is None:
-        return FoundPlate(size, None, ("plate without pixel spacing", str(path)))
-    return FoundPlate(size, facts.spacing[0], None, simulated)
+        return FoundPlate(facts.size, None, Finding(str(path), "plate without pixel spacing"))
+    return FoundPlate(facts.size, facts.spacing[0], None, facts.synthetic)
 
 
 def missing_of(pair: OaiPair, plate: FoundPlate | None, thickness: Path | None) -> dict[str, str]:
@@ -101,8 +94,8 @@ def missing_of(pair: OaiPair, plate: FoundPlate | None, thickness: Path | None) 
         Where or what, by short name; empty if nothing is missing.
     """
     found = {} if pair.center is not None else {NO_CENTER: "none in the sheet of keypoints"}
-    if plate is not None and plate.fault is not None:
-        found[plate.fault[0]] = plate.fault[1]
+    if plate is not None and plate.finding is not None:
+        found[plate.finding.rule] = plate.finding.reason
     if plate is not None and plate.size is not None and pair.center is not None:
         (row, column), (rows, columns) = pair.center, plate.size
         if row > rows - 0.5 or column > columns - 0.5:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mris.cohort.manifest_file import ManifestCells, read_cells
-from mris.cohort.names import normal_form, subject_faults
+from mris.cohort.names import normal_form, subject_findings
 from mris.cohort.report import RowFinding, listed
 from mris.errors import ManifestError
 
@@ -204,7 +204,7 @@ def _read_sheet(
         raise ManifestError(
             f"{file} lacks the columns {absent}; it has {list(cells.columns)}; it needs {list(columns)}"
         )
-    faults = subject_faults(map(normal_form, cells.text("patient_id")))
+    faults = subject_findings(map(normal_form, cells.text("patient_id")))
     visits: dict[tuple[str, str], int] = {}
     entries: list[_Entry] = []
     findings: list[RowFinding] = []

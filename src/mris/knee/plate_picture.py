@@ -9,8 +9,9 @@ import PIL.ImageFont
 from jaxtyping import UInt8
 
 from mris.errors import ImageError
+from mris.images.image import Image
 from mris.images.transforms import resize_source, scale_intensity
-from mris.knee.radiograph import KneeLocation, Plate
+from mris.knee.radiograph import KneeLocation
 
 LONGEST_EDGE = 1200
 """Pixels of a picture's longer edge; larger plates are reduced."""
@@ -19,7 +20,7 @@ _COLORS = {"right": (255, 176, 0), "left": (64, 196, 255)}
 
 
 def draw_locations(
-    plate: Plate, locations: Sequence[KneeLocation], size_mm: float, *, longest_edge: int = LONGEST_EDGE
+    plate: Image, locations: Sequence[KneeLocation], size_mm: float, *, longest_edge: int = LONGEST_EDGE
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw a plate as its file has it, with the region, the center and the side of each knee.
 
@@ -35,15 +36,15 @@ def draw_locations(
     Raises:
         ImageError: If the plate is constant or has no spacing.
     """
-    spacing = plate.image.spacing
+    spacing = plate.spacing
     if spacing is None:
-        raise ImageError(f"image {plate.image.origin}: regions in mm are to be drawn, but its pixel spacing is unknown")
-    rows, columns = plate.image.size
+        raise ImageError(f"image {plate.origin}: regions in mm are to be drawn, but its pixel spacing is unknown")
+    rows, columns = plate.size
     # Pixels need not be square; the picture's are.
     scale = min(1.0 / min(spacing), longest_edge / max(rows * spacing[0], columns * spacing[1]))  # pixels a mm
     size = max(1, round(rows * spacing[0] * scale)), max(1, round(columns * spacing[1] * scale))
-    pixels = np.where(np.isnan(plate.image.pixels), np.nanmin(plate.image.pixels), plate.image.pixels)
-    gray = scale_intensity(resize_source(pixels, size), 99.5, origin=plate.image.origin)[0]
+    pixels = np.where(np.isnan(plate.pixels), np.nanmin(plate.pixels), plate.pixels)
+    gray = scale_intensity(resize_source(pixels, size), 99.5, origin=plate.origin)[0]
     picture = PIL.Image.fromarray(np.rint(gray * 255).astype(np.uint8)).convert("RGB")
     draw = PIL.ImageDraw.Draw(picture)
     line = max(2, max(size) // 400)

@@ -1,4 +1,7 @@
-"""A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee."""
+"""A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee.
+
+How large the region is, `mris.knee.anatomy.REGION_MM` says.
+"""
 
 import os
 from dataclasses import dataclass, replace
@@ -9,53 +12,13 @@ from mris.images.header import Header, Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
-from mris.knee.anatomy import KNEE, REGION_MM
+from mris.knee.anatomy import REGION_MM
 
 Center = tuple[float, float]
 """Row and column in pixels of the plate, 0 = center of the first pixel."""
 
 MUCH_OUTSIDE = 0.25
 """Share of a region outside its plate beyond which that is noted, as where a center is wrong."""
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One radiograph as it left the reader: one knee, or both.
-
-    Attributes:
-        image: The pixels as the file has them (larger is brighter), not mirrored, with the file's header.
-    """
-
-    image: Image
-
-    @property
-    def spacing_source(self) -> str:
-        """Where the image's spacing comes from (`Header.spacing_source`)."""
-        return self.image.header.spacing_source
-
-    @property
-    def laterality(self) -> Side | None:
-        """The side that the header names; None if it names none, or both."""
-        sides = self.image.header.sides
-        return sides[0] if len(sides) == 1 else None
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether the header says that the picture's right edge is the patient's right.
-
-        Radiographs are shown as if the patient faced the reader: the right knee at the picture's left.
-        """
-        return self.image.header.mirrored
-
-    @property
-    def view(self) -> str:
-        """The view that the header names, such as "PA"; "" if none."""
-        return self.image.header.view
-
-    @property
-    def frontal(self) -> bool | None:
-        """Whether the header names a frontal view (PA, AP); None if it names no view, or one in words of its own."""
-        return KNEE.is_frontal(self.view)
 
 
 @dataclass(frozen=True)
@@ -78,7 +41,7 @@ class KneeLocation:
     confidence: float | None = None
 
 
-def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) -> Plate:
+def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) -> Image:
     """Read a radiograph: DICOM of any transfer syntax that is decoded here, or any other file `read_image` reads.
 
     The modality transform is applied and MONOCHROME1 inverted; the display transform that a file suggests (window,
@@ -102,24 +65,25 @@ def read_plate(path: str | os.PathLike[str], *, spacing: Spacing | None = None) 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_png(Path(folder, "plate.png"), np.eye(6, 8, dtype=np.uint16))
         ...     plate = read_plate(Path(folder, "plate.png"), spacing=(0.2, 0.2))
-        >>> plate.image.size, plate.image.spacing, plate.spacing_source
+        >>> plate.size, plate.spacing, plate.header.spacing_source
         ((6, 8), (0.2, 0.2), 'given')
     """
-    return plate_of(read_image(path, spacing=spacing))
+    plate = read_image(path, spacing=spacing)
+    check_plate(plate)
+    return plate
 
 
-def plate_of(image: Image) -> Plate:
-    """Take an image for a plate.
+def check_plate(image: Image) -> None:
+    """Refuse an image of several channels.
 
     Raises:
-        ImageError: It has several channels.
+        ImageError: It has several.
     """
     if image.n_channels != 1:
         raise ImageError(f"image {image.origin}: holds {image.n_channels} channels; a radiograph has one")
-    return Plate(image)
 
 
-def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM) -> Image:
+def knee_region(plate: Image, location: KneeLocation, size_mm: float = REGION_MM) -> Image:
     """Cut the square round one knee out of a plate; beyond the plate's border it holds the plate's minimum.
 
     Left and right knees keep their look. Only a plate whose header says that it is mirrored is mirrored back, so that
@@ -140,21 +104,22 @@ def knee_region(plate: Plate, location: KneeLocation, size_mm: float = REGION_MM
         >>> import numpy as np
         >>> image = Image(np.ones((1, 300, 400), np.float32), spacing=(1.0, 1.0))
         >>> location = KneeLocation("left", (10.0, 300.0), "given", "given")
-        >>> knee_region(Plate(image), location)
+        >>> knee_region(image, location)
         Image(1 x 140 x 140, spacing 1 x 1 mm, left, array)
     """
-    image, (row, column) = plate.image, location.center
-    if plate.mirrored:
+    image, (row, column) = plate, location.center
+    if plate.header.mirrored:
         image, column = replace(image, pixels=mirror(image.pixels)), image.size[1] - 1 - column
     region = crop_region_mm(image, size_mm, (row, column))
-    header = Header(spacing=region.spacing, spacing_source=plate.spacing_source, sides=(location.side,))  # one knee's
+    source = plate.header.spacing_source
+    header = Header(spacing=region.spacing, spacing_source=source, sides=(location.side,))  # one knee's
     return replace(region, laterality=location.side, header=header)
 
 
-def outside_share(plate: Plate, knee: KneeLocation, size_mm: float) -> float:
+def outside_share(plate: Image, knee: KneeLocation, size_mm: float) -> float:
     """Share of a region's area that lies beyond the plate, 0 to 1."""
     inside = 1.0
-    for center, length, mm in zip(knee.center, plate.image.size, plate.image.spacing or (1.0, 1.0), strict=True):
+    for center, length, mm in zip(knee.center, plate.size, plate.spacing or (1.0, 1.0), strict=True):
         half = size_mm / mm / 2
         inside *= (min(center + half, length - 0.5) - max(center - half, -0.5)) / (2 * half)
     return max(0.0, 1.0 - inside)  # not -1e-16

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from mris.cohort.names import subject_faults
+from mris.cohort.names import subject_findings
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
+from mris.finding import Finding
 from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.result_names import result_stems
@@ -24,7 +25,7 @@ from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import Center, KneeLocation, Plate, knee_region, outside_share, read_plate
+from mris.knee.radiograph import Center, KneeLocation, knee_region, outside_share, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 
 _LARGEST = (1 << 16) - 1
@@ -77,7 +78,7 @@ class PlateOutcome:
     path: Path
     knees: tuple[KneeRow, ...] = ()
     notes: tuple[str, ...] = ()
-    problem: str | None = None
+    finding: Finding | None = None
 
 
 def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions) -> Iterator[PlateOutcome]:
@@ -114,7 +115,7 @@ def import_plates(files: Sequence[Path], out: str | Path, options: PlateOptions)
         except (ImageError, ManifestError) as error:
             if options.on_error == "stop":
                 raise
-            yield PlateOutcome(path, problem=str(error))
+            yield PlateOutcome(path, finding=Finding(str(error)))
 
 
 def _import_plate(
@@ -129,13 +130,13 @@ def _import_plate(
     require_text_name(path)
     plate = read_plate(path, spacing=options.spacing)
     keypoints = _keypoints(path, plate, options)
-    if plate.image.spacing is None:
+    if plate.spacing is None:
         raise ImageError(f"image {path}: regions are cut in mm, but the file states no pixel spacing; give --spacing")
     knees = locate_knees(
         plate, centers=options.centers, side=options.side, keypoints=keypoints, detector=options.detector
     )
     subject, timepoint = _subject(path, stem, plate, keypoints, options), _timepoint(keypoints, options)
-    misspelled = subject_faults([subject, *people]).get(subject)
+    misspelled = subject_findings([subject, *people]).get(subject)
     if misspelled:
         raise ImageError(f"image {path}: subject {misspelled}")
     for knee in knees:
@@ -176,9 +177,9 @@ def _import_plate(
     return PlateOutcome(path, tuple(rows), notes_on_plate(plate, knees, options.size_mm))
 
 
-def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:
+def _row(plate: Image, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:
     """Write down where a region comes from; what is only known outside stays empty."""
-    header, spacing = plate.image.header, region.spacing or (0.0, 0.0)
+    header, spacing = plate.header, region.spacing or (0.0, 0.0)
     return KneeRow(
         subject="",
         timepoint="",
@@ -192,9 +193,9 @@ def _row(plate: Plate, knee: KneeLocation, region: Image, size_mm: float) -> Kne
         center_source=knee.center_source,
         confidence="" if knee.confidence is None else f"{knee.confidence:.4f}",
         side_source=knee.side_source,
-        view=plate.view,
-        mirrored_back=str(int(plate.mirrored)),
-        spacing_source=plate.spacing_source,
+        view=plate.header.view,
+        mirrored_back=str(int(plate.header.mirrored)),
+        spacing_source=plate.header.spacing_source,
         calibration=header.calibration,
         photometric=header.photometric,
         bits_stored=str(header.bits_stored or ""),
@@ -261,17 +262,17 @@ def _resized(region: Image, size: int | None) -> Image:
     return replace(region, pixels=pixels, spacing=resized_spacing(region.spacing, region.shape, pixels.shape))
 
 
-def _keypoints(path: Path, plate: Plate, options: PlateOptions) -> PlateKeypoints | None:
+def _keypoints(path: Path, plate: Image, options: PlateOptions) -> PlateKeypoints | None:
     if options.sheet is None:
         return None
     if options.visit is not None:
         return options.sheet.row_of_visit(*options.visit)
-    return options.sheet.row_of(path, plate.image.header.patient_id)
+    return options.sheet.row_of(path, plate.header.patient_id)
 
 
-def _subject(path: Path, stem: str, plate: Plate, keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
+def _subject(path: Path, stem: str, plate: Image, keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
     if options.use_patient_id:
-        subject = plate.image.header.patient_id
+        subject = plate.header.patient_id
         if not subject:
             raise ImageError(f"image {path}: its subject is to be its PatientID, but it states none; give --subject")
     else:

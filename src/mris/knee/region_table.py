@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mris.cohort.names import subject_faults
+from mris.cohort.names import subject_findings
 from mris.errors import OutputError
 from mris.images.write import atomic_write
 from mris.reading import LARGEST_LIST, read_text
@@ -34,7 +34,7 @@ class KneeRow:
         side_source: See `KneeLocation`.
         view: The view that the header names.
         mirrored_back: 1 if the header says that the plate is mirrored, so that the region was mirrored back.
-        spacing_source: See `Plate`.
+        spacing_source: See `mris.images.header.Header`.
         calibration: PixelSpacingCalibrationType.
         photometric: PhotometricInterpretation (MONOCHROME1 was inverted).
         bits_stored: BitsStored; "" for what is not DICOM.
@@ -109,7 +109,7 @@ def read_table(path: str | Path) -> tuple[KneeRow, ...]:
     """Read a table that `write_table` wrote; empty if there is none.
 
     Raises:
-        OutputError: The file is of another kind, or a spreadsheet has spoiled its subjects (see `subject_faults`).
+        OutputError: The file is of another kind, or a spreadsheet has spoiled its subjects (see `subject_findings`).
     """
     file = Path(path)
     if not file.exists():
@@ -122,7 +122,7 @@ def read_table(path: str | Path) -> tuple[KneeRow, ...]:
         raise OutputError(f"{file} cannot be read as a table of regions ({error}); choose another folder") from error
     if columns != COLUMNS or any(None in row or None in row.values() for row in found):
         raise OutputError(f"{file} is another table than this command writes; choose another folder, or move it away")
-    faults = subject_faults(row["subject"] for row in found)
+    faults = subject_findings(row["subject"] for row in found)
     if faults:
         raise OutputError(f"{file}: subject {next(iter(faults.values()))}; or choose another folder")
     return tuple(KneeRow(**row) for row in found)

@@ -5,12 +5,13 @@ points are mirrored back after. The atlas is fixed, so that its points are carri
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from mris.finding import Finding
 from mris.knee.alignment import Alignment, align, apply, roughly_aligned
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.deformation import deform, jacobian
@@ -47,7 +48,7 @@ class Registration:
         jacobian_positive: Share of the grid in which the deformation does not fold.
         residual_mm: Mean distance of the surfaces' closest points after the affine map.
         residual_other_mm: The same for the other side's mirroring.
-        flags: What is doubtful, in words.
+        findings: What is doubtful: warnings.
     """
 
     affine: Affine
@@ -59,7 +60,7 @@ class Registration:
     jacobian_positive: float
     residual_mm: float
     residual_other_mm: float
-    flags: tuple[str, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     def to_subject(self, points: Points) -> Points:
         """Carry points of the atlas' world (mm) to the world of the knee's volume (mm)."""
@@ -113,7 +114,7 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
         jacobian_positive=float((determinant > 0).mean()),
         residual_mm=alignment.residual_mm,
         residual_other_mm=other.residual_mm,
-        flags=_flags(dice, float((determinant > 0).mean()), alignment, other, segmentation.side),
+        findings=_findings(dice, float((determinant > 0).mean()), alignment, other, segmentation.side),
     )
 
 
@@ -178,15 +179,15 @@ def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> 
     return np.stack([cells.sample(part) for part in displacement], axis=1).astype(float)
 
 
-def _flags(
+def _findings(
     dice: dict[str, float], positive: float, alignment: Alignment, other: Alignment, side: str
-) -> tuple[str, ...]:
-    flags = []
+) -> tuple[Finding, ...]:
+    found = []
     mean = float(np.mean(list(dice.values())))
     if mean < LOWEST_DICE:
-        flags.append(f"registration overlap {mean:.2f} is below {LOWEST_DICE}")
+        found.append(f"registration overlap {mean:.2f} is below {LOWEST_DICE}")
     if positive < 1.0:
-        flags.append(f"deformation folds in {100 * (1 - positive):.2f} % of the grid")
+        found.append(f"deformation folds in {100 * (1 - positive):.2f} % of the grid")
     if other.residual_mm < OTHER_SIDE_RATIO * alignment.residual_mm:
-        flags.append(f"side doubtful: {side} fits to {alignment.residual_mm:.2f} mm, the other {other.residual_mm:.2f}")
-    return tuple(flags)
+        found.append(f"side doubtful: {side} fits to {alignment.residual_mm:.2f} mm, the other {other.residual_mm:.2f}")
+    return tuple(Finding(reason, severity="warning") for reason in found)

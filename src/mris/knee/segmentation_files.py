@@ -96,7 +96,7 @@ def knee_files(paths: Sequence[Path], side: Side | None = None, index: Path | No
         SettingsError: No file, two files of the same knee and timepoint or that cannot be told apart by their names,
             a name that is doubtful, or an index and a side.
         ManifestError: The index cannot be read, lacks a column, or names a file not once; or a subject is at fault
-            (see `subject_faults`).
+            (see `subject_findings`).
     """
     if index is not None and side is not None:
         raise SettingsError("--side and --index both say the side; give one of them")

@@ -94,12 +94,12 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
         coverage[region.name], denuded[region.name] = _shares(flat, region)
         subregions |= subregion_means(flat, region)
         clock.lap(f"{region.name} map")
-    reasons = (
-        *registration.flags,
-        *_reasons_of_shares(coverage, denuded),
-        *_reasons_of_trochlea(maps[0], atlas.femoral),
+    doubtful = (*_doubtful_shares(coverage, denuded), *_doubtful_trochlea(maps[0], atlas.femoral))
+    findings = (
+        *segmentation.findings,
+        *registration.findings,
+        *(Finding(reason, severity="warning") for reason in doubtful),
     )
-    findings = (*segmentation.findings, *(Finding(reason, severity="warning") for reason in reasons))
     return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, findings, clock.laps)
 
 
@@ -129,7 +129,7 @@ def _shares(flat: ThicknessMap, region: AtlasRegion) -> tuple[float, float]:
     return n_known / int(map_mask(region).sum()), bare / n_known if n_known else 0.0
 
 
-def _reasons_of_shares(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> list[str]:
+def _doubtful_shares(coverage: Mapping[str, float], denuded: Mapping[str, float]) -> list[str]:
     small = [
         f"{name} map covers {100 * share:.0f} % of the atlas"
         for name, share in coverage.items()
@@ -158,7 +158,7 @@ def trochlea_gap(femoral: ThicknessMap, region: AtlasRegion) -> float:
     return gap
 
 
-def _reasons_of_trochlea(femoral: ThicknessMap, region: AtlasRegion) -> list[str]:
+def _doubtful_trochlea(femoral: ThicknessMap, region: AtlasRegion) -> list[str]:
     gap = trochlea_gap(femoral, region)
     if gap <= LARGEST_TROCHLEA_GAP_MM2:
         return []

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.errors import ImageError, SettingsError
+from mris.finding import Finding
 from mris.images.header import Side
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
@@ -74,14 +75,14 @@ class FileOutcome:
         written: All results.
         n_queries: How many images were synthesized: one, or one a region that was found.
         notes: What was done otherwise than the file asks for.
-        problem: Why nothing was written, or None.
+        finding: Why nothing was written, or None.
     """
 
     path: Path
     written: tuple[Path, ...] = ()
     n_queries: int = 0
     notes: tuple[str, ...] = ()
-    problem: str | None = None
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _outcomes(
 ) -> Iterator[tuple[FileOutcome, list[MeanRow]]]:
     for start in range(0, len(named), BATCH_SIZE):
         batch = named[start : start + BATCH_SIZE]
-        prepared, problems = _read(synthesizer, batch, options)
+        prepared, unusable = _read(synthesizer, batch, options)
         synthesized: list[tuple[_Prepared, Synthesis]] = []
         for alike in _by_shape(prepared):
             sources = np.stack([query.source for query in alike])
@@ -148,7 +149,7 @@ def _outcomes(
             except ImageError as error:  # another number of channels than the encoder's
                 if options.on_error == "stop":
                     raise ImageError(f"image {alike[0].path}: {error}") from error
-                problems |= {query.path: f"image {query.path}: {error}" for query in alike}
+                unusable |= {query.path: Finding(f"image {query.path}: {error}") for query in alike}
                 continue
             for query, synthesis in zip(alike, syntheses, strict=True):
                 mirrored = query.mirrored and synthesizer.mirrors_targets
@@ -156,8 +157,8 @@ def _outcomes(
         options = replace(options, look=_common_look(synthesizer, synthesized, options))
         for path, _ in batch:
             of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
-            if path in problems:
-                yield FileOutcome(path, problem=problems[path]), []
+            if path in unusable:
+                yield FileOutcome(path, finding=unusable[path]), []
                 continue
             if options.on_strange != "note" and any(one.strangeness is None for _, one in of_file):
                 raise SettingsError(
@@ -168,14 +169,14 @@ def _outcomes(
             if strange and options.on_strange == "stop":
                 raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
             if strange and options.on_strange == "skip":
-                yield FileOutcome(path, problem=f"image {path}: {strange[0]}"), []
+                yield FileOutcome(path, finding=Finding(f"image {path}: {strange[0]}")), []
                 continue
             try:
                 objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
             except ImageError as error:
                 if options.on_error == "stop":
                     raise
-                yield FileOutcome(path, problem=str(error)), []
+                yield FileOutcome(path, finding=Finding(str(error))), []
             else:
                 rows = [row for query, one in of_file for row in mean_rows(query.stem, one, options.parts)]
                 yield _write_all(synthesizer, path, of_file, objects, out_dir, options), rows
@@ -183,9 +184,9 @@ def _outcomes(
 
 def _read(
     synthesizer: BatchSynthesizer, batch: Sequence[tuple[Path, str]], options: FileOptions
-) -> tuple[list[_Prepared], dict[Path, str]]:
+) -> tuple[list[_Prepared], dict[Path, Finding]]:
     prepared: list[_Prepared] = []
-    problems: dict[Path, str] = {}
+    unusable: dict[Path, Finding] = {}
     for path, stem in batch:
         try:
             require_text_name(path)
@@ -204,8 +205,8 @@ def _read(
         except ImageError as error:
             if options.on_error == "stop":
                 raise
-            problems[path] = str(error)
-    return prepared, problems
+            unusable[path] = Finding(str(error))
+    return prepared, unusable
 
 
 def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: SourceHeader | None) -> _Prepared:

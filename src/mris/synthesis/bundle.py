@@ -53,20 +53,20 @@ class Member:
 
 @dataclass(frozen=True)
 class BundleReport:
-    """What a verification of a bundle found: problems of its own, and one report a database."""
+    """What a verification of a bundle found: findings of its own, and one report a database."""
 
     path: Path
-    problems: tuple[str, ...]
+    findings: tuple[str, ...]
     databases: Mapping[str, VerifyReport]
 
     @property
     def ok(self) -> bool:
         """True if nothing is wrong."""
-        return not self.problems and all(report.ok for report in self.databases.values())
+        return not self.findings and all(report.ok for report in self.databases.values())
 
     def summary(self) -> str:
         """The report in a few lines."""
-        lines = [f"{self.path}: {'whole' if self.ok else 'damaged'}", *(f"  {problem}" for problem in self.problems)]
+        lines = [f"{self.path}: {'whole' if self.ok else 'damaged'}", *(f"  {finding}" for finding in self.findings)]
         return "\n".join(lines + [report.summary() for report in self.databases.values()])
 
 
@@ -236,20 +236,20 @@ class Bundle:
 
     def verify(self) -> BundleReport:
         """Check every file against its checksum, every entry against its own, and members against each other."""
-        problems = []
+        findings = []
         for header in self.header.members:
             folder = self.path / "members" / header.name
             for name, expected in header.checksums.items():
                 if not (folder / name).is_file():
-                    problems.append(f"{folder / name} is missing")
+                    findings.append(f"{folder / name} is missing")
                 elif file_sha256(folder / name) != expected:
-                    problems.append(f"{folder / name} is damaged or replaced: its SHA-256 is not that of bundle.json")
+                    findings.append(f"{folder / name} is damaged or replaced: its SHA-256 is not that of bundle.json")
         self.refresh()
         first = set(self.keys.tolist())
         for member in self.members[1:]:
             apart = first.symmetric_difference(member.database.keys.tolist())
             if apart:
-                problems.append(
+                findings.append(
                     f"members {self.members[0].name!r} and {member.name!r} differ in {len(apart)} entries, such as "
                     f"{min(apart)!r}; restore a copy, or index again"
                 )
@@ -258,9 +258,9 @@ class Bundle:
         # The card of a bundle from before there were readouts was written in other words.
         comparable = all(header.readout is not None for header in self.header.members)
         if not told or (comparable and told != _card_text(self)):
-            problems.append(f"{card} does not tell what the bundle holds; any change, such as a purge, writes it anew")
+            findings.append(f"{card} does not tell what the bundle holds; any change, such as a purge, writes it anew")
         return BundleReport(
-            self.path, tuple(problems), {member.name: member.database.verify() for member in self.members}
+            self.path, tuple(findings), {member.name: member.database.verify() for member in self.members}
         )
 
     def _move_to(self, commit: Commit) -> None:
