@@ -72,6 +72,23 @@ def test_a_bundle_without_intervals_has_no_rows(bundle, cohort):
     assert found.results.intervals == ()
 
 
+def test_intervals_cost_no_synthesis_of_their_own(bundle, cohort, monkeypatch):
+    from mris.synthesis.bundle_synthesizer import BundleSynthesizer
+    from mris.synthesis.readouts import SynthesisSettings
+
+    synthesize, asked = BundleSynthesizer.synthesize, []
+
+    def counted(self, sources, exclude_subjects=None):
+        asked[-1] += len(sources)
+        return synthesize(self, sources, exclude_subjects)
+
+    monkeypatch.setattr(BundleSynthesizer, "synthesize", counted)
+    for wanted in (SynthesisSettings(), SynthesisSettings(3)):  # with intervals, and without
+        asked.append(0)
+        evaluate_bundle(bundle, cohort, synthesis=wanted, n_bootstrap=20, references=False, progress=False)
+    assert asked[0] == asked[1]
+
+
 def test_the_table_tells_share_width_and_means_and_the_verdict_a_share_that_fails(results):
     (row,) = [row for row in results.intervals if (row.region, row.stratum.name) == ("combined", ALL)]
     text = markdown(interval_table(results))

@@ -125,3 +125,14 @@ def test_intervals_are_trusted_where_their_coverage_reaches_what_they_state(
     assert "4.0 % of the images" in answer(found, "Are these images like").sentences[0]
     unknown = replace(results, intervals=(replace(row, strange=float("nan")),))
     assert not any(one.question.startswith("Are these images like") for one in trust(unknown))
+
+
+def test_the_encoders_of_another_method_whose_name_begins_alike_do_not_count(results: Results) -> None:
+    (first, *_) = results.methods
+    also = replace(first, name="MRIS S")
+    theirs = tuple(replace(row, encoder="MRIS S", value=0.0, low=0.0) for row in results.recalls)
+    alone = answer(results, "Does it find")
+    both = replace(results, methods=(*results.methods, also), recalls=(*results.recalls, *theirs))
+    assert answer(both, "Does it find") == alone
+    members = tuple(replace(row, encoder="MRIS femoral") for row in results.recalls)
+    assert "MRIS femoral" in " ".join(answer(replace(results, recalls=members), "Does it find").sentences)

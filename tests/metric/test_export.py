@@ -61,6 +61,18 @@ def test_an_export_that_differs_is_refused_and_removed(tmp_path: Path, monkeypat
     assert not list(tmp_path.glob("*.onnx"))
 
 
+def test_features_of_any_size_are_exported_as_well_as_their_size_allows(tmp_path: Path) -> None:
+    torch_encoder = encoder(width=8, source_components=4)
+    assert torch_encoder.components is not None
+    torch_encoder.components.directions.normal_().mul_(1e5)
+    onnx_encoder = OnnxEncoder(export.export_encoder(torch_encoder, tmp_path))
+    sources = np.random.default_rng(0).random((2, 1, 32, 24), dtype=np.float32)
+    for found, expected in zip(
+        onnx_encoder.describe_sources(sources), torch_encoder.describe_sources(sources), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_encoders_of_unknown_origin_keep_the_fingerprint_of_earlier_versions() -> None:
     spec = encoder(width=8).spec
     assert json.dumps(spec.to_json(), sort_keys=True) == (

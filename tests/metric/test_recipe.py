@@ -174,3 +174,38 @@ def test_the_yardstick_of_validation_is_the_error_of_the_mean_of_all_training_ta
     mean = np.nanmean(tibial[:16], axis=0)
     each = [np.nanmean(np.abs(truth - mean)[inside]) for truth in tibial[16:]]
     assert logged[YARDSTICK] == pytest.approx(np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["both", "synthesis", "triplet"])
+def test_every_parameter_that_trains_gets_a_gradient_as_processes_that_train_together_need(
+    cohort: Cohort, objective: str
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"objective": objective, "target_network": "components", "n_components": 4, "source_components": 3}
+    )
+    network = {"width": 8, "embedding_dim": 4, "target_network": "components", "n_components": 4}
+    spec = EncoderSpec.for_cohort(
+        cohort.header, regions=cohort.regions, target_scale=3.0, **network, source_components=3, temperature=0.1
+    )
+    encoder, data = DualEncoder(spec), PairsData(cohort, cohort.regions, settings, seed=0)
+    data.fit_components(encoder)
+    module = MetricModule(encoder, settings, data.judged, seed=0, synthesis=data.objective(encoder))
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    module._trainer = SimpleNamespace(current_epoch=0, global_rank=0)  # type: ignore[assignment]
+    module.training_step(data.reader.read(np.arange(8)), 0).backward()
+    idle = [name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert not idle
+    assert (encoder.log_temperature.grad is None) == (objective == "triplet")
+
+
+def test_candidates_move_with_the_network_and_stay_out_of_its_checkpoint(cohort: Cohort) -> None:
+    settings = SETTINGS.model_copy(update={"objective": "synthesis", "target_network": "components", "n_components": 4})
+    network = {"width": 8, "embedding_dim": 4, "target_network": "components", "n_components": 4, "temperature": 0.1}
+    encoder = DualEncoder(EncoderSpec.for_cohort(cohort.header, regions=cohort.regions, target_scale=3.0, **network))
+    data = PairsData(cohort, cohort.regions, settings, seed=0)
+    data.fit_components(encoder)
+    objective = data.objective(encoder)
+    assert objective is not None
+    scores, candidates = objective.to("meta").pool.draw(chance=0)
+    assert {one.device.type for one in (scores, candidates.values, candidates.subjects)} == {"meta"}
+    assert set(objective.state_dict()) == {"head.weight", "head.bias"}

@@ -7,6 +7,7 @@ import shutil
 import stat
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 from mris.cohort.cohort import Cohort
 from mris.database.build import commit_first
 from mris.database.database import EmbeddingDatabase
+from mris.database.header import DatabaseHeader
 from mris.errors import (
     BundleError,
     CohortError,
@@ -31,6 +33,7 @@ from mris.images.transforms import prepare_source
 from mris.images.write import write_npz
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle, OnnxEncoder
+from mris.synthesis.bundle_checks import check_database_fits
 from mris.synthesis.synthesizer import Synthesizer
 
 SUBJECTS = [f"PERSON{row // 2:02d}" for row in range(16)]
@@ -595,3 +598,23 @@ def test_a_file_that_is_no_network_costs_one_clear_line(cohort, export_linear, c
 def test_an_encoder_card_that_cannot_be_is_refused(cohort, export_linear, change, match):
     with pytest.raises(BundleError, match=match):
         OnnxEncoder(export_linear(cohort, **change))
+
+
+def test_a_database_of_other_features_than_its_encoder_gives_is_refused(make_cohort, rng, export_linear):
+    encoder = OnnxEncoder(export_linear(make_cohort(["A", "B"], rng=rng)))  # its embedding is its only feature
+    card = encoder.card
+    header = DatabaseHeader(
+        **{"fingerprint": encoder.fingerprint, "embedding_dim": card.embedding_dim, "regions": card.regions},
+        **{"target_shape": card.target_shape, "target_spacing": card.target_spacing, "unit": card.unit},
+        **{"n_features": card.embedding_dim, "n_components": 0, "mirror_targets": False, "created": "", "software": ""},
+    )
+
+    def check(**features: int) -> None:
+        opened = SimpleNamespace(header=header.model_copy(update=features), path="entries")
+        check_database_fits(opened, encoder)
+
+    check()
+    check(n_features=0)  # from before there were features
+    told = "differ in features: 12 learned and 4 components and 16 learned and 0 components; restore a copy"
+    with pytest.raises(BundleError, match=told):
+        check(n_components=4)

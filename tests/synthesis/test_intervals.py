@@ -9,7 +9,7 @@ from mris.cohort.training_subjects import TrainingSubjects, write_training_subje
 from mris.errors import BundleError, SettingsError, SubjectLeakError
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.calibration_record import STALE_SHARE
+from mris.synthesis.calibration_record import STALE_SHARE, PeopleSample
 from mris.synthesis.intervals import FACTORS, risk_curves, smallest_factor, strata_limits, width
 
 TRAIN, CALIBRATION = 12, 40
@@ -146,10 +146,39 @@ def test_validation_people_calibrate_where_there_is_no_such_split(tmp_path, coho
 def test_a_calibration_split_that_shares_a_person_with_training_is_refused(tmp_path, cohort, export_linear):
     encoder = export_linear(cohort)
     write_training_subjects(encoder, TrainingSubjects.of(["P00", f"P{TRAIN + 1}"]))
-    told = f"the encoder was trained on 1 subject of the calibration people: P{TRAIN + 1}; calibrate on the splits"
+    told = f"the encoder was trained on 1 subject of the calibration people: P{TRAIN + 1}; index with the splits"
     with pytest.raises(SubjectLeakError, match=told):
         build_bundle([encoder], cohort, tmp_path / "b", progress=False)
     assert not (tmp_path / "b").exists()
+
+
+def test_validation_people_whom_the_encoder_has_seen_choose_no_readout(tmp_path, cohort, export_linear):
+    seen = str(cohort.split("calibration").subjects[0])
+    split = np.where(cohort.subjects == seen, "val", cohort.splits)
+    encoder = export_linear(cohort)
+    write_training_subjects(encoder, TrainingSubjects.of([seen]))
+    with pytest.raises(SubjectLeakError, match=f"trained on 1 subject of the validation people: {seen}; index with"):
+        build_bundle([encoder], cohort.with_splits(split), tmp_path / "b", progress=False)
+
+
+@given(st.integers(20, 2000), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_the_share_of_people_who_came_or_went_is_known_whatever_their_number(n, gone, come):
+    names = [f"S{i}" for i in range(n)]
+    sample = PeopleSample.of(names)
+    left, new = names[round(gone * n) :], [f"N{i}" for i in range(round(come * n))]
+    true = max(n - len(left), len(new)) / n
+    assert sample.changed([*new, *left]) == pytest.approx(true, abs=1e-9 if n <= 256 else 0.16)
+
+
+def test_a_database_of_as_many_other_people_makes_intervals_stale(bundle):
+    record = bundle.header.members[0].calibration
+    people = bundle.subjects.tolist()
+    assert not record.is_stale(people)
+    swapped = {name: f"new {name}" for name in sorted(set(people))[: len(set(people)) // 5]}
+    assert record.is_stale([swapped.get(name, name) for name in people])
+    before = record.model_copy(update={"people": None})  # of a bundle from before people were counted
+    assert not before.is_stale([swapped.get(name, name) for name in people])
 
 
 def test_a_database_that_changed_much_makes_intervals_stale(bundle, cohort):

@@ -14,11 +14,12 @@ from mris.errors import SettingsError
 from mris.synthesis.readouts import READOUTS, Queries, Readout, SynthesisSettings, choose_readout
 from mris.synthesis.readouts.attention import attention_weights
 from mris.synthesis.readouts.readout import Penalties
-from mris.synthesis.readouts.ridge import fit_regression, predictions_by_penalty
+from mris.synthesis.readouts.ridge import fit_regression, predictions_by_penalty, trusted
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Embeddings, Features, Sources, Targets
 
 SUBJECTS = [f"S{row // 2:02d}" for row in range(24)]
+NOBODY = np.empty(0, dtype=np.int64)
 STORED = Readout(
     name="blend", attention_temperature=0.2, penalties=Penalties(learned=0.3, components=2.0), attention_share=0.4
 )
@@ -98,6 +99,41 @@ def dense_ridge(features: np.ndarray, pixels: np.ndarray, queries: np.ndarray, p
     return Ridge(alpha=len(features)).fit(known, pixels).predict(asked)
 
 
+def answer(
+    features: np.ndarray, gallery: Gallery, penalties: Penalties, queries: np.ndarray, without: np.ndarray = NOBODY
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a regression of the first five features and the others gives, all entries but some."""
+    regression = fit_regression(features, 5, gallery, penalties)
+    asked = queries[:, trusted(penalties, 5, queries.shape[1])]
+    return regression.answer_without(without, asked) if len(without) else regression.answer(asked)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(20, 40),
+    st.sampled_from([None, 1e-3, 0.1, 10.0]),
+    st.sampled_from([None, 1e-3, 0.1, 10.0]),
+    st.sampled_from([0.0, 0.3]),
+)
+def test_a_regression_without_some_entries_is_that_of_a_fit_to_the_others(
+    seed: int, n: int, learned: float | None, components: float | None, missing: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    features, queries = rng.normal(3, 1, (n, 8)).astype(np.float32), rng.normal(3, 1, (4, 8)).astype(np.float32)
+    pixels = rng.uniform(0, 3, (n, 6)).astype(np.float32)
+    pixels[rng.random(pixels.shape) < missing] = np.nan
+    gallery = Gallery(np.ones((1, 2, 3), dtype=bool), np.arange(n), pixels)
+    out = rng.choice(n, rng.integers(1, 6), replace=False)
+    left = np.setdiff1d(np.arange(n), out)
+    penalties = Penalties(learned=learned, components=components)
+    found, weights = answer(features, gallery, penalties, queries, out)
+    expected, others = answer(features[left], gallery.subset(left), penalties, queries)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(weights[:, left], others, atol=1e-5)
+    assert (weights[:, out] == 0).all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 1000),
@@ -112,11 +148,11 @@ def test_the_regression_is_that_of_scikit_learn(
     features, queries = rng.normal(size=(n, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)
     gallery = Gallery(np.ones((1, 2, 3), dtype=bool), np.arange(n), rng.uniform(0, 3, (n, 6)).astype(np.float32))
     penalties = Penalties(learned=learned, components=components)
-    regression = fit_regression(features, 5, gallery, penalties)
+    found, weights = answer(features, gallery, penalties, queries)
     expected = dense_ridge(features.astype(float), gallery.store.astype(float), queries.astype(float), penalties)
-    np.testing.assert_allclose(regression.predict(queries), expected, atol=1e-3)
-    np.testing.assert_allclose(regression.weights(queries) @ gallery.store, expected, atol=1e-3)
-    np.testing.assert_allclose(regression.weights(queries).sum(axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(weights @ gallery.store, expected, atol=1e-3)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
     (by_ladder,) = predictions_by_penalty(features, 5, gallery, queries, [penalties])
     np.testing.assert_allclose(by_ladder, expected, atol=1e-3)
 
@@ -125,7 +161,7 @@ def test_the_weights_of_the_regression_are_those_of_the_dual_form() -> None:
     rng = np.random.default_rng(1)
     features, query = rng.normal(size=(12, 5)), rng.normal(size=(1, 5))
     gallery = Gallery(np.ones((1, 1, 4), dtype=bool), np.arange(12), rng.uniform(0, 3, (12, 4)).astype(np.float32))
-    found = fit_regression(features, 5, gallery, Penalties(learned=0.2)).weights(query)
+    _, found = answer(features, gallery, Penalties(learned=0.2), query)
     center = features.mean(axis=0)
     scale = np.sqrt(0.2 * features.var(axis=0).mean())
     known, asked = (features - center) / scale, (query - center) / scale
@@ -240,39 +276,101 @@ def _queries(encoder, cohort) -> Queries:
     return Queries(*encoder.describe_sources(sources), cohort.subjects.tolist())
 
 
-def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(make_cohort, rng, tmp_path: Path) -> None:
-    known, asked = make_cohort([f"T{i}" for i in range(60)], rng=rng), make_cohort(
-        [f"V{i}" for i in range(30)], rng=rng, name="val")  # fmt: skip
+def _without_features(encoder, cohort) -> Queries:
+    return Queries(encoder.encode_sources(cohort.read_sources()), None, cohort.subjects.tolist())
+
+
+def _mean_error(readout: Readout, encoder, database, asked) -> tuple[float, float]:
+    """Error of a readout and of the mean map on other people, where all of them have a value."""
+    found = Synthesizer(encoder, database, stored=readout).predict(asked.read_sources())[:, :, 2:]
+    truth, known = asked.read_targets()[:, :, 2:], database.read_targets(np.arange(len(database)))[:, :, 2:]
+    return float(np.abs(found - truth).mean()), float(np.abs(known.mean(axis=0) - truth).mean())
+
+
+@pytest.mark.parametrize("n_asked", [30, 4], ids=["enough to choose by", "too few to choose by"])
+def test_where_sources_tell_nothing_the_choice_is_no_worse_than_the_mean(
+    make_cohort, rng, tmp_path: Path, n_asked: int
+) -> None:
+    known, asked, new = (
+        make_cohort([f"{name}{i}" for i in range(count)], rng=rng, name=name)
+        for name, count in (("train", 60), ("val", n_asked), ("test", 60))
+    )
     encoder = WithFeatures(known)
     database = EmbeddingDatabase.build(tmp_path / "db.lance", known, encoder, progress=False)
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
-    found = Synthesizer(encoder, database, stored=readout).predict(asked.read_sources())
-    truth, mean = asked.read_targets()[:, :, 2:], known.read_targets()[:, :, 2:].mean(axis=0)
-    assert np.abs(found[:, :, 2:] - truth).mean() <= np.abs(mean - truth).mean() + 1e-3
-    assert readout.reason.endswith("; not better than the mean map")
+    error, mean_error = _mean_error(readout, encoder, database, new)
+    assert error <= 1.005 * mean_error
+    assert n_asked < 10 or readout.reason.endswith("; not better than the mean map")
 
 
-def test_where_targets_follow_sources_linearly_the_regression_is_chosen(make_cohort, rng, tmp_path: Path) -> None:
-    sources = rng.uniform(0, 1, (90, 1, 8, 8)).astype(np.float32)
+@pytest.fixture
+def linear_world(make_cohort, rng, tmp_path: Path):
+    """An encoder and 60, 30 and 30 people, whose targets follow the components of their sources, and nothing else."""
+    sources = rng.uniform(0, 1, (120, 1, 8, 8)).astype(np.float32)
     encoder = WithFeatures(make_cohort(["x", "y"], rng=rng, name="shape"))
     scores = encoder.describe_sources(sources)[1][:, 5:]
     targets = (2 + np.einsum("nq,qp->np", scores, rng.normal(size=(3, 128))) * 0.02).reshape(-1, 2, 8, 8)
     targets = targets.astype(np.float32)
-    known = make_cohort([f"T{i}" for i in range(60)], rng=rng, sources=sources[:60], targets=targets[:60])
-    asked = make_cohort([f"V{i}" for i in range(30)], rng=rng, name="val", sources=sources[60:], targets=targets[60:])
+    known, asked, new = (
+        make_cohort(
+            [f"{name}{i}" for i in range(*rows.indices(120))],
+            **{"rng": rng, "name": name, "sources": sources[rows], "targets": targets[rows]},
+        )
+        for name, rows in (("train", slice(0, 60)), ("val", slice(60, 90)), ("test", slice(90, 120)))
+    )
     database = EmbeddingDatabase.build(tmp_path / "db.lance", known, encoder, progress=False)
+    return encoder, database, asked, new
+
+
+def test_where_targets_follow_sources_linearly_the_regression_is_chosen(linear_world) -> None:
+    encoder, database, asked, _ = linear_world
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
     assert readout.name == "linear"
     assert "least error on 30 validation subjects" in readout.reason
-    mean = float(np.abs(targets[60:] - targets[:60].mean(axis=0)).mean())
-    assert readout.reason.endswith(f", mean map {mean:.4g} mm")
+    mean = database.read_targets(np.arange(60)).mean(axis=0)
+    assert f", mean map {float(np.abs(asked.read_targets() - mean).mean()):.4g} mm" in readout.reason
 
 
-def test_too_few_validation_people_leave_the_way_of_the_paper(make_cohort, rng, cohort, encoder, database) -> None:
-    asked = make_cohort(["V0", "V1"], rng=rng, name="val")
+def test_what_learning_does_not_better_is_left_to_pixels_alone(linear_world) -> None:
+    encoder, database, asked, _ = linear_world
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    assert readout.penalties is not None and readout.penalties.learned is None
+    assert readout.describe().endswith("of a linear regression from pixels alone")
+    assert readout.reason.endswith("nothing learned is better than pixels alone by more than a standard error")
+
+
+def test_with_too_few_validation_people_pixels_alone_still_beat_the_mean(linear_world) -> None:
+    encoder, database, asked, new = linear_world
+    few = asked.select(np.arange(2))
+    readout = choose_readout(_queries(encoder, few), few, database, database.gallery())
+    assert readout.reason.startswith(
+        "2 validation subjects are too few to choose by (10 are needed): a regression from"
+    )
+    error, mean_error = _mean_error(readout, encoder, database, new)
+    assert error < 0.1 * mean_error
+
+
+def test_too_few_validation_people_leave_the_way_of_the_paper_where_pixels_are_unknown(
+    tmp_path: Path, make_cohort, rng, cohort, projection_encoder
+) -> None:
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "plain.lance", cohort, encoder, progress=False)
+    asked = make_cohort(["V0", "V1"], rng=rng, name="val")
+    readout = choose_readout(_without_features(encoder, asked), asked, database, database.gallery())
     assert readout.name == "neighbors" and readout.n_neighbors == 20
     assert readout.reason.startswith("2 validation subjects are too few to choose by")
+
+
+def test_the_mean_map_that_a_choice_is_compared_with_leaves_out_the_own_targets(
+    tmp_path: Path, make_cohort, rng
+) -> None:
+    asked = make_cohort([f"V{i}" for i in range(12)], rng=rng, name="val")
+    encoder = WithFeatures(asked)
+    database = EmbeddingDatabase.build(tmp_path / "db.lance", asked, encoder, progress=False)
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+    targets = asked.read_targets()[:, database.atlas_mask]
+    errors = [np.abs(np.delete(targets, i, axis=0).mean(axis=0) - targets[i]).mean() for i in range(12)]
+    assert f"mean map {np.mean(errors):.4g} mm" in readout.reason
 
 
 def test_a_database_of_validation_people_alone_still_gets_a_readout(make_cohort, rng, tmp_path: Path) -> None:

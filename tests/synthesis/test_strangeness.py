@@ -23,7 +23,7 @@ def reference(features):
 def test_scores_are_those_of_plain_formulas(features, reference, rng):
     query = rng.standard_normal(Q).astype(np.float32)
     known = features.astype(np.float64)
-    scale = np.sqrt(np.repeat([known[:, :LEARNED].var(0).sum(), known[:, LEARNED:].var(0).sum()], [LEARNED, 2]))
+    scale = np.sqrt(np.concatenate([np.full(LEARNED, known[:, :LEARNED].var(0).sum()), known[:, LEARNED:].var(0) * 2]))
     standard, own = (known - known.mean(0)) / scale, (query - known.mean(0)) / scale
     distances = sorted(np.linalg.norm(standard - own, axis=1))
     values, vectors = np.linalg.eigh(np.cov(standard.T, bias=True))

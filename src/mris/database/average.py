@@ -115,6 +115,27 @@ def average_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
     return first + center, np.sqrt(np.maximum(variance, 0))
 
 
+def sum_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int) -> tuple[Pixels, Pixels]:
+    """Add up all images for each of n queries: w_i y_i where there is a value, and w_i where there is none.
+
+    Args:
+        blocks: The images, NaN where one has no value.
+        weights: (n, N) weights of any sign.
+        n_pixels: p.
+
+    Returns:
+        The sums of what is known and the weights of what is missing, (n, p) each.
+    """
+    missing, total = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(2))
+    for part, columns, values in _pieces(blocks, n_pixels):
+        shares, holes = weights[:, part], np.isnan(values)
+        if holes.any():
+            np.copyto(values, 0, where=holes)
+            missing[:, columns] += shares @ holes.astype(np.float32)
+        total[:, columns] += shares @ values
+    return total, missing
+
+
 def combine_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int) -> Pixels:
     """Combine all images linearly for each of n queries; a missing value counts as the mean image's at its pixel.
 
@@ -128,13 +149,7 @@ def combine_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
     """
     # A last line of ones gives the mean image by the same products, in the same pass.
     weights = np.concatenate([weights, np.ones((1, weights.shape[1]), dtype=np.float32)])
-    missing, total = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(2))
-    for part, columns, values in _pieces(blocks, n_pixels):
-        shares, holes = weights[:, part], np.isnan(values)
-        if holes.any():
-            np.copyto(values, 0, where=holes)
-            missing[:, columns] += shares @ holes.astype(np.float32)
-        total[:, columns] += shares @ values
+    total, missing = sum_blocks(blocks, weights, n_pixels)
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
         mean = total[-1] / (weights.shape[1] - missing[-1])
     combined: Pixels = total[:-1] + missing[:-1] * mean

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.database.average import average_blocks, average_rows, combine_blocks
+from mris.database.average import average_blocks, average_rows, combine_blocks, sum_blocks
 from mris.errors import DatabaseError, SettingsError
 from mris.types import AtlasMask, Pixels, Rows
 
@@ -194,6 +194,23 @@ class Gallery:
             DatabaseError: The database is damaged (CohortError: the cohort is).
         """
         return combine_blocks(self._blocks(), self._checked(weights), self.n_pixels)
+
+    def sums(self, weights: Float32[np.ndarray, "n N"]) -> tuple[Pixels, Pixels]:
+        """Add up all rows for each of n queries: w_i y_i(p) where there is a value, and w_i where there is none.
+
+        What `combine` is made of, for sums from which some rows are to be taken away again.
+
+        Args:
+            weights: (n, N) weights of any sign.
+
+        Returns:
+            The sums of what is known and the weights of what is missing, (n, p) each.
+
+        Raises:
+            SettingsError: The weights have another shape or are not finite.
+            DatabaseError: The database is damaged (CohortError: the cohort is).
+        """
+        return sum_blocks(self._blocks(), self._checked(weights), self.n_pixels)
 
     def _checked(self, weights: Float32[np.ndarray, "n N"]) -> Float32[np.ndarray, "n N"]:
         if weights.ndim != 2 or weights.shape[1] != len(self):

@@ -10,7 +10,7 @@ from mris.database.database import EmbeddingDatabase
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import resample_counts, subject_codes
-from mris.evaluation.coverage import measure_coverage
+from mris.evaluation.coverage import Gauge, interval_coverage
 from mris.evaluation.evaluate import CONFIDENCE, Evaluation, evaluate
 from mris.evaluation.people_shown import people_shown
 from mris.evaluation.predictor import Predictor, Trained
@@ -107,7 +107,8 @@ def evaluate_bundle(
         if isinstance(method, Trained) and method.training_subjects is not None:
             _check_unseen(f"method {title!r}", set(method.training_subjects.among(subjects)))
     synthesizers = {title: opened.synthesizer(**asdict(synthesis)) for title, opened in named.items()}
-    methods: dict[str, Predictor | BatchSynthesizer] = {**synthesizers, **(others or {})}
+    gauges = {title: Gauge(synthesizer, cohort.regions) for title, synthesizer in synthesizers.items()}
+    methods: dict[str, Predictor | BatchSynthesizer] = {**gauges, **(others or {})}
     if references:
         k = synthesis.n_neighbors or N_NEIGHBORS
         methods |= reference_predictors(training, np.random.default_rng(seed), n_neighbors=k)
@@ -129,11 +130,8 @@ def evaluate_bundle(
     counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
     intervals = tuple(
         row
-        for title in synthesizers
-        for row in measure_coverage(
-            *(title, synthesizers[title], queries, training.atlas_mask, groups_of(queries, by, merge)),
-            *(codes, counts, CONFIDENCE),
-        )
+        for title, gauge in gauges.items()
+        for row in interval_coverage(title, gauge, groups_of(queries, by, merge), codes, counts, CONFIDENCE)
     )
     readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
     asked_for = synthesis != SynthesisSettings()

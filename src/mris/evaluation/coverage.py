@@ -5,62 +5,76 @@ of its own, those that the calibration has.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from mris.cohort.cohort import Cohort
 from mris.cohort.few_people import FEWEST_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
-from mris.evaluation.image_error import evaluation_mask
+from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.results import COMBINED, IntervalCoverage, Stratum
 from mris.evaluation.strata import Group
 from mris.synthesis.synthesis import Synthesis
-from mris.synthesis.synthesizer import BatchSynthesizer
-from mris.types import AtlasMask, TargetMap
+from mris.types import AtlasMask, Sources, TargetMap, Targets
 
 PREDICTED = "predicted mean"
 """Name of the label of strata by what the synthesis itself predicts."""
 
 
-def measure_coverage(
+@dataclass(frozen=True)
+class Gauge(SynthesizerPredictor):
+    """A synthesizer as a method, whose intervals are compared with the truth as its syntheses are.
+
+    Args:
+        levels: What each synthesis states; None where it gives no interval.
+        measured: Of each synthesis with intervals, in the order of the queries, see `_measured`.
+        strata: Its stratum.
+    """
+
+    levels: list[float | None] = field(default_factory=list)
+    measured: list[list[float]] = field(default_factory=list)
+    strata: list[str] = field(default_factory=list)
+    _answered: list[Synthesis] = field(default_factory=list)
+
+    def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
+        """Synthesize one target a source, (n, r, h, w); `judge` is to follow."""
+        self._answered[:] = self.synthesizer.stream(sources, exclude_subjects=subjects)
+        return self.images(self._answered)
+
+    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> None:
+        """Compare the syntheses of the last `predict` with their truths, inside a mask each."""
+        for synthesis, truth, mask in zip(self._answered, truths, masks, strict=True):
+            self.levels.append(synthesis.level)
+            if synthesis.level is not None:
+                self.measured.append(_measured(synthesis, truth, mask, self.regions))
+                self.strata.append(_stratum(synthesis))
+        self._answered.clear()
+
+
+def interval_coverage(
     name: str,
-    synthesizer: BatchSynthesizer,
-    cohort: Cohort,
-    atlas_mask: AtlasMask,
+    gauge: Gauge,
     groups: Sequence[Group],
     codes: Int64[np.ndarray, " n"],
     counts: ResampleCounts,
     confidence: float,
-    *,
-    batch_size: int = 64,
 ) -> tuple[IntervalCoverage, ...]:
-    """Measure intervals of one method; nothing where it gives none.
+    """Sum up the intervals of one method; nothing where it gives none.
 
     Args:
         name: The method's.
-        synthesizer: Of a bundle; a query's own subject is left out.
-        cohort: The test view.
-        atlas_mask: Of the training view.
+        gauge: What it has seen in an evaluation of all images.
         groups: Strata of the images.
         codes: (n,) the number of each image's subject.
         counts: Resamples of subjects.
         confidence: Share of resamples between the ends of an interval.
-        batch_size: Queries at a time.
     """
-    measured: list[list[float]] = []
-    strata: list[str] = []
-    level = None
-    for batch in cohort.batches(batch_size):
-        subjects = cohort.subjects[batch.positions].tolist()
-        for truth, synthesis in zip(batch.targets, synthesizer.synthesize(batch.sources, subjects), strict=True):
-            level = synthesis.level
-            if level is None:
-                return ()
-            measured.append(_measured(synthesis, truth, evaluation_mask(truth, atlas_mask), cohort.regions))
-            strata.append(_stratum(synthesis))
-    assert level is not None
-    names = [*cohort.regions, *([COMBINED] if len(cohort.regions) > 1 else [])]
+    level = gauge.levels[0]
+    if level is None:
+        return ()
+    measured, strata, regions = gauge.measured, gauge.strata, gauge.regions
+    names = [*regions, *([COMBINED] if len(regions) > 1 else [])]
     columns = np.array(measured)
     by_prediction = np.array(strata)
     predicted = [Group(PREDICTED, name, by_prediction == name) for name in sorted(set(strata))]

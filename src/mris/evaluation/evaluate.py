@@ -21,7 +21,7 @@ from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
-from mris.evaluation.predictor import Originated, Predictor, Reading, as_predictors
+from mris.evaluation.predictor import Judging, Originated, Predictor, Reading, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.results import (
@@ -241,6 +241,8 @@ def _measure(
                     errors = image_errors(truth, filled, mask, own, data_range=data_range)
                     values[m, :, position] = errors[:n_rows]
                     sums.add(m, truth, filled, mask)
+                if isinstance(predictor, Judging):
+                    predictor.judge(batch.targets, masks)
             bar.advance(task, len(batch.positions))
     compared = int(n_pixels[: len(cohort.regions)].sum())
     outside = 1 - compared / n_finite if n_finite else 0.0

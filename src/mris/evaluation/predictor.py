@@ -1,6 +1,6 @@
 """What can be evaluated: anything with ``predict``; and how a synthesizer becomes one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import SettingsError
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BatchSynthesizer
-from mris.types import Sources, TargetMap, Targets
+from mris.types import AtlasMask, Sources, TargetMap, Targets
 
 N_SHOWN = 8
 """Neighbors that an explanation shows."""
@@ -52,6 +52,14 @@ class Reading(Protocol):
 
     def read(self, source: Float32[np.ndarray, "c h w"]) -> None:
         """Read all that an answer needs; the source is one to try it with."""
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A method that says more than an image, and is shown the truths to compare it with."""
+
+    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> None:
+        """See the truths of the queries of the last ``predict``, (n, r, h, w), and where each is judged."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,14 @@ class SynthesizerPredictor:
         Raises:
             SettingsError: The synthesizer has no database with a wanted region.
         """
-        syntheses = self.synthesizer.stream(sources, exclude_subjects=subjects)
+        return self.images(self.synthesizer.stream(sources, exclude_subjects=subjects))
+
+    def images(self, syntheses: Iterable[Synthesis]) -> Targets:
+        """Give the wanted regions of some syntheses, (n, r, h, w), in the order wanted.
+
+        Raises:
+            SettingsError: The synthesizer has no database with a wanted region.
+        """
         return np.stack([synthesis.image[self._channels(synthesis)] for synthesis in syntheses])
 
     def read(self, source: Float32[np.ndarray, "c h w"]) -> None:

@@ -68,7 +68,7 @@ def _found(rows: list[Difference]) -> tuple[str, Tone]:
 
 def _retrieves(results: Results) -> Iterator[Answered]:
     name = results.methods[0].name
-    own = [row for row in results.recalls if row.label == "" and f"{row.encoder} ".startswith(f"{name} ")]
+    own = [row for row in results.recalls if row.label == "" and _method_of(row.encoder, results) == name]
     shown = [shown_recall([row for row in own if row.encoder == encoder]) for encoder in _encoders(own)]
     if shown:
         lost = tuple(at_chance(own, results.settings.confidence))
@@ -76,6 +76,12 @@ def _retrieves(results: Results) -> Iterator[Answered]:
         unknown = not lost and len(found) < len(shown)
         short: tuple[str, Tone] = ("not shown", "open") if unknown else ("no", "bad") if lost else ("yes", "good")
         yield Answered("Does it find the right person?", *short, lost + found)
+
+
+def _method_of(encoder: str, results: Results) -> str:
+    """Find whose an encoder is: it has its method's name, followed by that of a member where there are several."""
+    named = any(method.name == encoder for method in results.methods)
+    return encoder if named else encoder.rpartition(" ")[0]
 
 
 def _encoders(recalls: list[Recall]) -> list[str]:
@@ -132,6 +138,7 @@ def _sites(results: Results) -> Iterator[Answered]:
     audit = results.site_audit
     if audit is not None:
         name, level = results.methods[0].name, results.settings.confidence
-        seen = any(row.low > row.expected for row in audit.shares if f"{row.encoder} ".startswith(f"{name} "))
+        own = [row for row in audit.shares if _method_of(row.encoder, results) == name]
+        seen = any(row.low > row.expected for row in own)
         short: tuple[str, Tone] = ("yes", "bad") if seen else ("not shown", "open")
         yield Answered(f"Does it see the {audit.label} of an image?", *short, tuple(on_sites(audit, level)))

@@ -1,11 +1,9 @@
 """Every training target as a candidate of the synthesis: its scores for the key, its pixels for the average."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from mris.cohort.cohort import Cohort
 from mris.metric.components import ComponentEncoder
@@ -17,11 +15,10 @@ _FITTED_ON = 2000
 """Training pairs that components are fitted on at most."""
 
 
-@dataclass(frozen=True)
-class CandidatePool:
-    """All training targets at the pixels that the loss compares, in the network's scale.
+class CandidatePool(nn.Module):
+    """All training targets at the pixels that the loss compares, in the network's scale, on the network's device.
 
-    Attributes:
+    Args:
         scores: on the target encoder's directions.
         values: half precision, 0 where there is none.
         known: where they have a value; None where all do.
@@ -29,20 +26,30 @@ class CandidatePool:
         codes: the subjects as the batches have them.
     """
 
-    scores: Float[Tensor, "N q"]
-    values: Float[Tensor, "N p"]
-    known: Bool[Tensor, "N p"] | None
-    subjects: np.ndarray
-    codes: Int[Tensor, " N"]
+    scores: Tensor
+    values: Tensor
+    known: Tensor | None
+    codes: Tensor
 
-    def draw(self, chance: int, device: torch.device) -> tuple[Float[Tensor, "m q"], Candidates]:
+    def __init__(
+        self,
+        scores: Float[Tensor, "N q"],
+        values: Float[Tensor, "N p"],
+        known: Bool[Tensor, "N p"] | None,
+        subjects: np.ndarray,
+        codes: Int[Tensor, " N"],
+    ) -> None:
+        super().__init__()
+        self.subjects = subjects
+        for name, tensor in {"scores": scores, "values": values, "known": known, "codes": codes}.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def draw(self, chance: int) -> tuple[Float[Tensor, "m q"], Candidates]:
         """Draw one target of every subject: scores, and what may be averaged; the same for every process."""
         rows = torch.from_numpy(one_pair_per_subject(self.subjects, np.random.default_rng(chance)))
-        known = None if self.known is None else self.known[rows].to(device)
-        return (
-            self.scores[rows].to(device),
-            Candidates(self.values[rows].to(device).float(), known, self.codes[rows].to(device)),
-        )
+        rows = rows.to(self.scores.device)
+        known = None if self.known is None else self.known[rows]
+        return self.scores[rows], Candidates(self.values[rows].float(), known, self.codes[rows])
 
 
 def fitting_rows(subjects: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:

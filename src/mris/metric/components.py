@@ -26,11 +26,20 @@ class Components(nn.Module):
         self.register_buffer("mean", torch.zeros(n_pixels))
         self.register_buffer("directions", torch.zeros(n_components, n_pixels))
 
-    def fit(self, images: Float32[np.ndarray, "n p"], seed: int) -> None:
-        """Take the principal components of flattened images; their scores have a standard deviation of 1."""
-        mean, directions = fit_components(images, len(self.directions), seed)
+    def fit(self, images: Float32[np.ndarray, "n p"], seed: int, *, whitened: bool) -> None:
+        """Take the principal components of flattened images.
+
+        Args:
+            images: flattened, finite.
+            seed: of the randomized decomposition.
+            whitened: scores have a standard deviation of 1 each, as a network likes them; else that of the first is 1,
+                and the others are as much smaller as the images vary less along them: a ridge regression then trusts
+                the first ones most, and noise least.
+        """
+        mean, directions, spreads = fit_components(images, len(self.directions), seed)
+        scales = np.where(spreads > 0, spreads if whitened else spreads[:1], np.inf)
         self.mean.copy_(torch.from_numpy(mean))
-        self.directions.copy_(torch.from_numpy(directions))
+        self.directions.copy_(torch.from_numpy(directions / scales[:, None]))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n q"]:
         """Project images, in float32 under autocast too."""
@@ -64,7 +73,7 @@ class ComponentEncoder(nn.Module):
 
 def fit_components(
     images: Float32[np.ndarray, "n p"], n_components: int, seed: int
-) -> tuple[Float32[np.ndarray, " p"], Float32[np.ndarray, "q p"]]:
+) -> tuple[Float32[np.ndarray, " p"], Float32[np.ndarray, "q p"], Float32[np.ndarray, " q"]]:
     """Find the mean of some flattened images and the directions in which they differ most.
 
     Args:
@@ -73,18 +82,19 @@ def fit_components(
         seed: of the randomized decomposition.
 
     Returns:
-        The mean, and directions scaled so that the images' scores have a standard deviation of 1.
+        The mean, orthonormal directions, and the standard deviation of the images' scores on each.
 
     Example:
-        >>> mean, directions = fit_components(np.array([[0, 0], [2, 0], [4, 0]], dtype=np.float32), 1, seed=0)
-        >>> mean.tolist(), [round(float(abs(value)), 3) for value in directions[0]]
-        ([2.0, 0.0], [0.612, 0.0])
+        >>> mean, directions, spreads = fit_components(np.array([[0, 0], [2, 0], [4, 0]], dtype=np.float32), 1, seed=0)
+        >>> mean.tolist(), [float(abs(value)) for value in directions[0]], [round(float(one), 3) for one in spreads]
+        ([2.0, 0.0], [1.0, 0.0], [1.633])
     """
     mean = images.mean(axis=0, dtype=np.float64).astype(np.float32)
     kept = min(n_components, *images.shape)
     _, values, found = randomized_svd(images - mean, kept, n_oversamples=10, n_iter="auto", random_state=seed)
-    spread = values / np.sqrt(len(images))
+    alive = values > 1e-6 * max(float(values[0]), 1e-30)
     directions = np.zeros((n_components, images.shape[1]), dtype=np.float32)
-    alive = spread > 1e-6 * max(float(spread[0]), 1e-30)
-    directions[:kept][alive] = found[alive] / spread[alive, None]
-    return mean, directions
+    directions[:kept][alive] = found[alive]
+    spreads = np.zeros(n_components, dtype=np.float32)
+    spreads[:kept][alive] = values[alive] / np.sqrt(len(images))
+    return mean, directions, spreads

@@ -80,9 +80,11 @@ class PairsData(lightning.LightningDataModule):
         rows = fitting_rows(self.reader.cohort.subjects, self.seed)
         batches = [self.reader.read(rows[part]) for part in in_order(len(rows), 256)]
         if isinstance(encoder.target, ComponentEncoder):
-            encoder.target.components.fit(torch.cat([one.targets.flatten(1) for one in batches]).numpy(), self.seed)
+            targets = torch.cat([one.targets.flatten(1) for one in batches]).numpy()
+            encoder.target.components.fit(targets, self.seed, whitened=True)
         if encoder.components is not None:
-            encoder.components.fit(torch.cat([one.sources.flatten(1) for one in batches]).numpy(), self.seed)
+            sources = torch.cat([one.sources.flatten(1) for one in batches]).numpy()
+            encoder.components.fit(sources, self.seed, whitened=False)
 
     def objective(self, encoder: DualEncoder) -> SynthesisObjective | None:
         """What a synthesis is asked for, once the components are fitted; None where the triplets alone are."""

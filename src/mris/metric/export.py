@@ -10,7 +10,8 @@ from mris.training.export import export_network
 from mris.training.versions import software_versions
 
 LARGEST_DIFFERENCE = 1e-4
-"""Largest difference of a coordinate of an embedding (a unit vector) between torch and ONNX Runtime."""
+"""Largest difference between torch and ONNX Runtime of a coordinate of an embedding (a unit vector), or of a feature;
+of one above 1, as a share of it."""
 
 
 def export_encoder(encoder: DualEncoder, folder: str | Path) -> Path:

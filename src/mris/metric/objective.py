@@ -25,12 +25,14 @@ class SynthesisObjective(nn.Module):
 
     mean: Tensor
     basis: Tensor
+    pixels: Tensor
 
     def __init__(
         self, target: ComponentEncoder, pool: CandidatePool, pixels: Int[Tensor, " p"], n_features: int
     ) -> None:
         super().__init__()
-        self.pool, self.pixels = pool, pixels
+        self.pool = pool
+        self.register_buffer("pixels", pixels, persistent=False)
         directions = target.components.directions
         lengths = directions.square().sum(dim=1, keepdim=True)
         self.head = nn.Linear(n_features, len(directions))
@@ -62,9 +64,8 @@ class SynthesisObjective(nn.Module):
             batch: the pairs, for their targets and subjects.
             chance: decides the candidates; the same for every process that trains together.
         """
-        pixels = self.pixels.to(sources.device)
-        truths, known = (part.flatten(1)[:, pixels] for part in (batch.targets, batch.valid))
-        scores, candidates = self.pool.draw(chance, sources.device)
+        truths, known = (part.flatten(1)[:, self.pixels] for part in (batch.targets, batch.valid))
+        scores, candidates = self.pool.draw(chance)
         with torch.autocast(sources.device.type, enabled=False):
             keys = target.layers(scores)
             attended = prediction_loss(sources, keys, temperature, candidates, truths, known, batch.subjects)

@@ -65,7 +65,7 @@ def build_bundle(
     Raises:
         BundleError: `out` exists, an encoder is damaged, or encoders contradict each other or the cohort.
         CohortError: The cohort lacks a split or a region.
-        SubjectLeakError: An encoder was trained on somebody to calibrate on.
+        SubjectLeakError: An encoder was trained on somebody to choose a readout by, or to calibrate on.
         SettingsError: A part is of another shape than the maps, or of no region; or the level cannot be.
         OutputError: The disk refuses.
     """
@@ -79,6 +79,7 @@ def build_bundle(
     check_level(level)
     _, calibration = calibration_pairs(cohort)
     for encoder in encoders:  # what cannot be calibrated is refused before the work, not after it
+        check_unseen(encoder.training_subjects, cohort.select(cohort.splits == "val"), "validation people")
         check_unseen(encoder.training_subjects, calibration)
         part_masks(encoder.regions, encoder.card.target_shape, parts or {})
     chosen = cohort.split(*splits)

@@ -39,7 +39,7 @@ def check_database_fits(database: EmbeddingDatabase, encoder: OnnxEncoder) -> No
     """Refuse a database whose header contradicts the card of its encoder.
 
     Raises:
-        BundleError: Regions, shape, unit or length of an embedding differ.
+        BundleError: Regions, shape, unit, or length of an embedding or of features differ.
     """
     header, card = database.header, encoder.card
     pairs = {
@@ -48,6 +48,11 @@ def check_database_fits(database: EmbeddingDatabase, encoder: OnnxEncoder) -> No
         "unit": (header.unit, card.unit),
         "length of an embedding": (header.embedding_dim, card.embedding_dim),
     }
+    if header.n_features:  # a database from before there were features has none
+        pairs["features"] = (
+            f"{header.n_features - header.n_components} learned and {header.n_components} components",
+            f"{encoder.n_learned} learned and {encoder.n_components} components",
+        )
     for name, (ours, theirs) in pairs.items():
         if ours != theirs:
             raise BundleError(

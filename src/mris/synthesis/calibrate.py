@@ -11,7 +11,7 @@ from mris.cohort.training_subjects import TrainingSubjects
 from mris.database.gallery import MEMORY_LIMIT
 from mris.errors import SettingsError, SubjectLeakError
 from mris.synthesis.calibration import Calibrated
-from mris.synthesis.calibration_record import FEWEST_PEOPLE, Calibration, Part, Stratum
+from mris.synthesis.calibration_record import FEWEST_PEOPLE, Calibration, Part, PeopleSample, Stratum
 from mris.synthesis.intervals import LEVEL, risk_curves, smallest_factor, strata_limits, width
 from mris.synthesis.parts import Parts
 from mris.synthesis.strangeness import Reference, strangeness_scale
@@ -103,6 +103,7 @@ def calibrate(
             n_people=int(people.max()) + 1,
             n_images=int(kept.sum()),
             n_entries=len(database),
+            people=PeopleSample.of(database.subjects.tolist()),
             readout=synthesizer.readout,
             spread_scale=scale,
             strata=tuple(strata),
@@ -200,8 +201,13 @@ def part_masks(
     return tuple(names), np.stack(masks)
 
 
-def check_unseen(record: TrainingSubjects | None, pairs: Cohort) -> None:
-    """Refuse to calibrate on people whom an encoder was trained on: its errors on new ones are greater.
+def check_unseen(record: TrainingSubjects | None, pairs: Cohort, what: str = "calibration people") -> None:
+    """Refuse to judge an encoder by people whom it was trained on: its errors on new ones are greater.
+
+    Args:
+        record: Whom it was trained on.
+        pairs: Those to judge it by.
+        what: These people, for the message.
 
     Raises:
         SubjectLeakError: Somebody is among them.
@@ -209,6 +215,6 @@ def check_unseen(record: TrainingSubjects | None, pairs: Cohort) -> None:
     seen = [] if record is None else record.among(pairs.subjects.tolist())
     if seen:
         raise SubjectLeakError(
-            f"the encoder was trained on {counted(len(seen), 'subject')} of the calibration people: "
-            f"{first_of(seen)}; calibrate on the splits that it was trained with"
+            f"the encoder was trained on {counted(len(seen), 'subject')} of the {what}: {first_of(seen)}; "
+            "index with the splits that it was trained with"
         )

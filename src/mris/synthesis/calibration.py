@@ -5,10 +5,11 @@ The record stands in ``bundle.json``; the arrays, means over all calibration peo
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from mris.database.commit import file_sha256
 from mris.errors import BundleError
@@ -71,20 +72,20 @@ class Calibrated:
     residual: TargetMap
     parts: Bool[np.ndarray, "m r h w"]
 
-    def intervals(self, image: TargetMap, spread: TargetMap, n_entries: int) -> tuple[TargetMap, Intervals]:
+    def intervals(self, image: TargetMap, spread: TargetMap, *, stale: bool) -> tuple[TargetMap, Intervals]:
         """Give half of the interval's width at each pixel of a synthesis, and all else about its intervals.
 
         Args:
             image: (r, h, w) the synthesis.
             spread: (r, h, w) its spread.
-            n_entries: Entries of the database today.
+            stale: The database has changed too much since (`Calibration.is_stale`).
         """
         record = self.record
         widths = width(self.residual, spread, record.spread_scale)
         known = np.isfinite(image) & np.isfinite(widths)
         values, sizes = np.where(known, image, 0), np.where(known, widths, 0)
         stacked = np.stack([known, values, sizes]).reshape(3, -1).astype(np.float32)
-        counts, sums, extents = stacked @ self.parts.reshape(len(self.parts), -1).T.astype(np.float32)
+        counts, sums, extents = stacked @ self._indicators
         place = record.stratum_of(float(values.sum(dtype=np.float64) / max(np.count_nonzero(known), 1)))
         stratum = record.strata[place]
         means = []
@@ -100,10 +101,15 @@ class Calibrated:
             n_people=stratum.n_people,
             stratum=place,
             n_strata=len(record.strata),
-            stale=record.is_stale(n_entries),
+            stale=stale,
             means=tuple(means),
         )
         return np.float32(stratum.factor) * widths, facts
+
+    @cached_property
+    def _indicators(self) -> Float32[np.ndarray, "q m"]:
+        """The masks of the parts as numbers, cast once and not for every synthesis."""
+        return np.ascontiguousarray(self.parts.reshape(len(self.parts), -1).T, dtype=np.float32)
 
     def write(self, folder: Path) -> None:
         """Write the arrays into a member's folder."""

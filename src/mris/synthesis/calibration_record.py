@@ -1,7 +1,12 @@
 """The record of a member's calibration: how wide intervals are, and what is strange, as calibration people taught it.
 
-It holds nothing of a single person: means over at least `FEWEST_PEOPLE` people, and quantiles.
+It holds nothing of a single calibration person: means over at least `FEWEST_PEOPLE` people, and quantiles. Of people of
+the database it holds keyed hashes, as the record of whom an encoder was trained on does.
 """
+
+import hashlib
+import secrets
+from collections.abc import Collection, Iterable
 
 from pydantic import Field
 
@@ -14,7 +19,47 @@ FEWEST_PEOPLE = 20
 """People below whom nothing is calibrated."""
 
 STALE_SHARE = 0.1
-"""Share by which a database may grow or shrink before its calibration is stale."""
+"""Share of entries, or of people, that may come or go before a database's calibration is stale."""
+
+_SAMPLED = 256
+_BYTES = 8
+
+
+class PeopleSample(Record):
+    """Who stood in a database: a few of its people, by the order of a keyed hash, so that they are as if drawn.
+
+    Attributes:
+        salt: Key of the hashes, hex.
+        hashes: The 256 least hashes of all people's, or all of them, ascending.
+        complete: Whether these are all.
+
+    Example:
+        >>> sample = PeopleSample.of(["S01", "S02", "S03", "S04"])
+        >>> sample.changed(["S01", "S02", "S03", "S05"]), sample.changed(["S04", "S03", "S02", "S01"])
+        (0.25, 0.0)
+    """
+
+    salt: str
+    hashes: tuple[str, ...] = Field(min_length=1)
+    complete: bool
+
+    @classmethod
+    def of(cls, subjects: Iterable[str]) -> "PeopleSample":
+        """Sample the people of a database, at least one; a name may occur several times."""
+        salt = secrets.token_hex(_BYTES)
+        hashes = _hashes(salt, subjects)
+        return cls(salt=salt, hashes=hashes[:_SAMPLED], complete=len(hashes) <= _SAMPLED)
+
+    def changed(self, subjects: Iterable[str]) -> float:
+        """Estimate which share of people has gone since, or come, whichever is greater."""
+        then = set(self.hashes)
+        now = {one for one in _hashes(self.salt, subjects) if self.complete or one <= self.hashes[-1]}
+        return max(len(then - now), len(now - then)) / len(then)
+
+
+def _hashes(salt: str, subjects: Iterable[str]) -> tuple[str, ...]:
+    names = {str(name).encode() for name in subjects}
+    return tuple(sorted(hashlib.blake2b(name, key=salt.encode(), digest_size=_BYTES).hexdigest() for name in names))
 
 
 class Part(Record):
@@ -50,6 +95,7 @@ class Calibration(Record):
         n_people: How many people.
         n_images: Images of theirs.
         n_entries: Entries of the database at that time.
+        people: Its people at that time; None in bundles from before this was kept.
         readout: The readout that was calibrated; others have no intervals.
         spread_scale: Mean error over mean spread.
         strata: By what the synthesis itself predicts, ascending.
@@ -62,6 +108,7 @@ class Calibration(Record):
     n_people: int
     n_images: int
     n_entries: int
+    people: PeopleSample | None = None
     readout: Readout
     spread_scale: float
     strata: tuple[Stratum, ...] = Field(min_length=1)
@@ -76,9 +123,10 @@ class Calibration(Record):
             f"of the split {self.split!r}{optimistic}"
         )
 
-    def is_stale(self, n_entries: int) -> bool:
-        """Whether a database of so many entries has changed too much since."""
-        return abs(n_entries - self.n_entries) > STALE_SHARE * self.n_entries
+    def is_stale(self, subjects: Collection[str]) -> bool:
+        """Whether a database with entries of these subjects, one an entry, has changed too much since."""
+        grown = abs(len(subjects) - self.n_entries) > STALE_SHARE * self.n_entries
+        return grown or (self.people is not None and self.people.changed(subjects) > STALE_SHARE)
 
     def fits(self, readout: Readout) -> bool:
         """Whether a readout is the one that was calibrated."""

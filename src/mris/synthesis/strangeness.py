@@ -1,7 +1,8 @@
 """How unlike a query is to everything known: three scores of its features, and p-values against new people.
 
 The features of the database's sources are centered and scaled, so that what was learned and the principal components of
-pixels have a variance of 1 each, all in all. The scores of a query are
+pixels have a variance of 1 each, all in all, each component the same: what hardly varies tells the strange. The scores
+of a query are
 
 - the distance to the k-th nearest of these sources, k = 10;
 - the Mahalanobis distance to their mean, in the principal subspace that holds 90 % of their variance;
@@ -57,8 +58,10 @@ class Reference:
         self._subjects = subjects
         self._center = known.mean(axis=0)
         variance = known.var(axis=0)
-        total = np.array([variance[:n_learned].sum(), variance[n_learned:].sum()])
-        self._scale = 1 / np.sqrt(np.maximum(np.repeat(total, [n_learned, len(variance) - n_learned]), _TINY))
+        learned, components = variance[:n_learned], variance[n_learned:]
+        alive = components > _TINY * components.max(initial=_TINY)
+        shares = np.where(alive, components * max(alive.sum(), 1), np.inf)
+        self._scale = 1 / np.sqrt(np.concatenate([np.full(n_learned, max(learned.sum(), _TINY)), shares]))
         self._known = (known - self._center) * self._scale
         values, vectors = np.linalg.eigh(self._known.T @ self._known / len(known))
         held = np.cumsum(values[::-1]) / max(values.sum(), _TINY)

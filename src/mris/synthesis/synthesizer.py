@@ -52,6 +52,15 @@ class Embedded(NamedTuple):
     features: Features | None
 
 
+class _Opened(NamedTuple):
+    """What answers from one state of a database: readout, what is usual, whether its calibration holds."""
+
+    state: TableState
+    readout: OpenReadout
+    reference: Reference | None
+    stale: bool
+
+
 class BatchSynthesizer(ABC):
     """What every synthesizer can do, given how it treats a batch."""
 
@@ -255,7 +264,7 @@ class Synthesizer(BatchSynthesizer):
         self._memory_limit = memory_limit
         check_readout(self.readout, database)
         self._calibrated = calibrated
-        self._opened: tuple[TableState, OpenReadout, Reference | None] | None = None
+        self._opened: _Opened | None = None
 
     @property
     def preparation(self) -> SourcePreparation | None:
@@ -310,23 +319,25 @@ class Synthesizer(BatchSynthesizer):
             check_excluded(exclude_subjects, len(embeddings))
         excluded = [None] * len(embeddings) if exclude_subjects is None else list(exclude_subjects)
         gallery = database.gallery(self._memory_limit)
-        if self._opened is None or self._opened[0] != database.state:  # a database can move to another state by itself
-            readout = open_readout(self.readout, database, gallery)
-            self._opened = (database.state, readout, self._reference())
-        _, opened, reference = self._opened
-        answers = opened.answer(Queries(embeddings, embedded.features, excluded))
-        known = None if self._calibrated is None else self._calibrated.record
+        if self._opened is None or self._opened.state != database.state:  # a database can move to another by itself
+            self._opened = self._open(database, gallery)
+        opened = self._opened
+        answers = opened.readout.answer(Queries(embeddings, embedded.features, excluded))
         strange: Sequence[Strangeness | None] = [None] * len(answers)
-        if reference is not None and known is not None and known.strangeness is not None:
-            assert embedded.features is not None
-            scores = reference.scores(embedded.features, excluded)
-            strange = strangeness(scores, known.strangeness, stale=known.is_stale(len(database)))
+        if opened.reference is not None and embedded.features is not None:
+            assert self._calibrated is not None and self._calibrated.record.strangeness is not None
+            scores = opened.reference.scores(embedded.features, excluded)
+            strange = strangeness(scores, self._calibrated.record.strangeness, stale=opened.stale)
         return [self._synthesis(*of_query, gallery) for of_query in zip(answers, excluded, strange, strict=True)]
 
-    def _reference(self) -> Reference | None:
-        """Describe the database's sources, where strangeness is calibrated."""
+    def _open(self, database: EmbeddingDatabase, gallery: Gallery) -> "_Opened":
+        """Put together what answers from one state of the database."""
+        readout = open_readout(self.readout, database, gallery)
         record = None if self._calibrated is None else self._calibrated.record
-        return None if record is None or record.strangeness is None else Reference.of(self.database)
+        if record is None:
+            return _Opened(database.state, readout, None, stale=False)
+        reference = None if record.strangeness is None else Reference.of(database)
+        return _Opened(database.state, readout, reference, stale=record.is_stale(database.subjects.tolist()))
 
     def _synthesis(
         self, answer: Answer, subject: str | None, strange: Strangeness | None, gallery: Gallery
@@ -335,7 +346,8 @@ class Synthesizer(BatchSynthesizer):
         image, spread = gallery.images(answer.pixels), gallery.images(answer.spread)
         lower = upper = intervals = None
         if self._calibrated is not None and self._calibrated.record.fits(self.readout):
-            half, intervals = self._calibrated.intervals(image, spread, len(database))
+            assert self._opened is not None
+            half, intervals = self._calibrated.intervals(image, spread, stale=self._opened.stale)
             lower, upper = image - half, image + half
         return Synthesis(
             image=image,

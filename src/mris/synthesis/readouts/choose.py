@@ -1,22 +1,25 @@
 """Choose a readout and its parameters by the error on validation people."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.neighbors import NearestNeighbors
+from mris.synthesis.readouts.pixels_alone import pixels_alone
 from mris.synthesis.readouts.readout import Penalties, Queries, Readout, ReadoutName
 from mris.synthesis.readouts.ridge import predictions_by_penalty
 from mris.types import Pixels
 from mris.wording import counted
 
 _T = TypeVar("_T")
+ByPerson = Float64[np.ndarray, " people"]
 
 FEWEST_PEOPLE = 10
 """Validation people below which nothing is chosen."""
@@ -30,13 +33,16 @@ PENALTIES = (None, *(10.0**power for power in np.arange(-4, 1.5, 0.5)))
 _BETTER = 0.999
 """Share of the mean map's error below which an error counts as better: the mean map itself is a readout here."""
 SHARES = (0.25, 0.5, 0.75)
+STANDARD_ERRORS = 1.0
+"""By how many standard errors of the paired difference what was learned must be better than pixels alone."""
 
 
 def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase, gallery: Gallery) -> Readout:
     """Take, for every readout, the parameters with the smallest error on validation people; then the best readout.
 
-    The error is the mean over people of the mean absolute error inside the atlas mask. A regression without features
-    is the mean of the database, so that what the encoder learned is left aside where it teaches nothing.
+    The error is the mean over people of the mean absolute error inside the atlas mask. What the encoder learned is left
+    aside where it teaches nothing: unless the best readout is better than a regression from pixels alone by more than
+    a standard error over people, that regression is taken, which is the mean of the database where pixels say nothing.
 
     Args:
         queries: The embedded sources of validation pairs.
@@ -45,56 +51,97 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
         gallery: Its pixels; at most `MOST_PIXELS` are compared.
 
     Returns:
-        The readout; that of the paper, and the reason, where there are fewer than `FEWEST_PEOPLE`.
+        The readout. With fewer than `FEWEST_PEOPLE`, that from pixels alone, and where the database has no components
+        of sources, that of the paper.
     """
     people, codes = np.unique(truths.subjects, return_inverse=True)
-    if len(people) < FEWEST_PEOPLE:
-        found = f"{counted(len(people), 'validation subject')} are" if len(people) != 1 else "1 validation subject is"
-        return Readout(reason=f"{found} too few to choose by ({FEWEST_PEOPLE} are needed): the numbers of the paper")
     gallery = gallery.at_most(MOST_PIXELS)
+    plain = pixels_alone(database, gallery)
+    if len(people) < FEWEST_PEOPLE:
+        return _unchosen(len(people), plain, database)
     wanted = [truths.regions.index(region) for region in database.regions]
     truth = truths.read_targets(range(len(truths)))[:, wanted][:, gallery.mask]
 
-    def error(pixels: Pixels) -> float:
+    def error(pixels: Pixels) -> ByPerson:
         gaps = np.abs(pixels - truth)
         known = np.isfinite(gaps)
         judged = known.any(axis=1)
         by_pair = np.where(known, gaps, 0)[judged].sum(axis=1) / known[judged].sum(axis=1)
         counts = np.bincount(codes[judged])
-        by_person = np.bincount(codes[judged], by_pair)[counts > 0] / counts[counts > 0]
-        return float(by_person.mean())
+        return np.asarray(np.bincount(codes[judged], by_pair)[counts > 0] / counts[counts > 0])
 
-    errors: dict[ReadoutName, float] = {}
+    errors: dict[ReadoutName, ByPerson] = {}
     by_k = ((k, NearestNeighbors(Readout(n_neighbors=k), database, gallery).answer(queries)) for k in N_NEIGHBORS)
     k, errors["neighbors"], _ = _least(error, ((k, np.stack([one.pixels for one in answers])) for k, answers in by_k))
     heats = [(heat, Attention(heat, database, gallery).weights(queries)) for heat in TEMPERATURES]
     averages = np.split(gallery.combine(np.concatenate([weights for _, weights in heats])), len(heats))
     heat, errors["attention"], convex = _least(error, zip(TEMPERATURES, averages, strict=True))
     chosen = Readout(n_neighbors=k, attention_temperature=heat)
-    header = database.header
     others = ~np.isin(database.subjects, people)
-    if header.n_features and queries.features is not None and others.any():
-        rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & others)
-        seconds = PENALTIES if header.n_components else (None,)
-        ladder = [Penalties(learned=first, components=second) for first, second in product(PENALTIES, seconds)]
-        n_learned = header.n_features - header.n_components
-        known, targets = database.features[rows], gallery.subset(rows)
-        regressed = predictions_by_penalty(known, n_learned, targets, queries.features, ladder)
+    told = {}
+    if database.header.n_features and queries.features is not None and others.any():
+        ladder = _ladder(database)
+        regressed = _regressed(database, gallery, others, queries, ladder)
         penalties, errors["linear"], signed = _least(error, zip(ladder, regressed, strict=True))
         mixed = ((share, share * convex + (1 - share) * signed) for share in SHARES)
         share, errors["blend"], _ = _least(error, mixed)
         chosen = chosen.model_copy(update={"penalties": penalties, "attention_share": share})
-    best = min(errors, key=lambda name: errors[name])
-    mean = gallery.combine(np.full((1, len(gallery)), 1 / len(gallery), dtype=np.float32))
-    mean_map = error(np.broadcast_to(mean, truth.shape))
-    told = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
-    reason = f"least error on {counted(len(people), 'validation subject')}: {told}, mean map {mean_map:.4g} "
-    reason += truths.header.unit
-    if errors[best] >= _BETTER * mean_map:
+        if plain is not None:
+            (pixels,) = _regressed(database, gallery, others, queries, [plain])
+            told["pixels alone"] = error(pixels)
+    best = min(errors, key=lambda name: errors[name].mean())
+    told |= {"mean map": error(_mean_of_others(database, gallery, queries))}
+    numbers = ", ".join(f"{name} {value.mean():.4g}" for name, value in (errors | told).items())
+    reason = f"least error on {counted(len(people), 'validation subject')}: {numbers} {truths.header.unit}"
+    least = errors[best]
+    if plain is not None and "pixels alone" in told and not _clearly_less(least, told["pixels alone"]):
+        best, least = "linear", told["pixels alone"]
+        chosen = chosen.model_copy(update={"penalties": plain})
+        reason += "; nothing learned is better than pixels alone by more than a standard error"
+    if least.mean() >= _BETTER * told["mean map"].mean():
         reason += "; not better than the mean map"
     return chosen.model_copy(update={"name": best, "reason": reason})
 
 
-def _least(error: Callable[[Pixels], float], tried: Iterable[tuple[_T, Pixels]]) -> tuple[_T, float, Pixels]:
+def _unchosen(n_people: int, plain: Penalties | None, database: EmbeddingDatabase) -> Readout:
+    """Give the readout where there are too few people to choose by."""
+    found = f"{counted(n_people, 'validation subject')} are" if n_people != 1 else "1 validation subject is"
+    reason = f"{found} too few to choose by ({FEWEST_PEOPLE} are needed)"
+    if plain is None:
+        return Readout(reason=f"{reason}: the numbers of the paper")
+    known = counted(len(np.unique(database.subjects)), "subject")
+    reason += f": a regression from pixels alone, whose penalty suits the {known} of the database best"
+    return Readout(name="linear", penalties=plain, reason=reason)
+
+
+def _ladder(database: EmbeddingDatabase) -> list[Penalties]:
+    seconds = PENALTIES if database.header.n_components else (None,)
+    return [Penalties(learned=first, components=second) for first, second in product(PENALTIES, seconds)]
+
+
+def _regressed(
+    database: EmbeddingDatabase, gallery: Gallery, others: np.ndarray, queries: Queries, ladder: list[Penalties]
+) -> Iterator[Pixels]:
+    """Regress the queries from everybody in the database who is none of them, with each of some penalties."""
+    assert queries.features is not None
+    header = database.header
+    rows = np.flatnonzero(np.isfinite(database.features).all(axis=1) & others)
+    known, n_learned = database.features[rows], header.n_features - header.n_components
+    return predictions_by_penalty(known, n_learned, gallery.subset(rows), queries.features, ladder)
+
+
+def _mean_of_others(database: EmbeddingDatabase, gallery: Gallery, queries: Queries) -> Pixels:
+    """The mean map for each query, of all people but its own."""
+    others = np.stack([database.is_other(subject) for subject in queries.excluded])
+    return gallery.combine((others / others.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def _clearly_less(errors: ByPerson, reference: ByPerson) -> bool:
+    """Whether people's errors are smaller than others of the same people by more than a standard error."""
+    gaps = errors - reference
+    return bool(gaps.mean() + STANDARD_ERRORS * gaps.std(ddof=1) / np.sqrt(len(gaps)) < 0)
+
+
+def _least(error: Callable[[Pixels], ByPerson], tried: Iterable[tuple[_T, Pixels]]) -> tuple[_T, ByPerson, Pixels]:
     """Give the first of those with the least error, with that and its predictions; one at a time is in memory."""
-    return min(((one, error(pixels), pixels) for one, pixels in tried), key=lambda found: found[1])
+    return min(((one, error(pixels), pixels) for one, pixels in tried), key=lambda found: found[1].mean())

@@ -1,20 +1,17 @@
 """The readout "linear": ridge regression from a source's features, whose weights of people are signed (P2)."""
 
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.errors import DatabaseError, SettingsError
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.readout import Answer, Queries, Readout
-from mris.synthesis.readouts.ridge import Regression, fit_regression
+from mris.synthesis.readouts.ridge import Regression, fit_regression, trusted
 from mris.types import Pixels
-
-_FITS_KEPT = 8
-"""Regressions without one of the people that are kept: queries of one person come one after the other."""
 
 
 class Linear:
@@ -28,7 +25,7 @@ class Linear:
         assert readout.penalties is not None
         self.penalties, self.database, self.gallery = readout.penalties, database, gallery
         self.nearest = NearestNeighbors(readout, database, gallery)
-        self._fitted = lru_cache(_FITS_KEPT)(self._fit)
+        self.n_learned = database.header.n_features - database.header.n_components
 
     def answer(self, queries: Queries) -> list[Answer]:
         """Regress each query; the spread is that of the nearest neighbors."""
@@ -43,24 +40,28 @@ class Linear:
         """Give the pixels of each query, (n, p), and the signed weights of all entries, (n, N)."""
         if queries.features is None:
             raise SettingsError("the encoder gives no features of a source, which a linear readout reads")
+        features = queries.features[:, trusted(self.penalties, self.n_learned, queries.features.shape[1])]
         pixels = np.empty((len(queries.excluded), self.gallery.n_pixels), dtype=np.float32)
         weights = np.zeros((len(pixels), len(self.database)), dtype=np.float32)
         for subject in dict.fromkeys(queries.excluded):
             asked = np.flatnonzero([name == subject for name in queries.excluded])
-            known = subject is not None and not self.database.is_other(subject).all()
-            rows, regression = self._fitted(subject if known else None)
-            pixels[asked] = regression.predict(queries.features[asked])
-            weights[np.ix_(asked, rows)] = regression.weights(queries.features[asked])
+            # Nobody is called "", which stands for nobody here.
+            own = np.flatnonzero(~self.database.is_other(subject)[self._rows])
+            if len(own) == len(self._rows):
+                raise DatabaseError(
+                    f"database {self.database.path} holds no entry with a source"
+                    f"{'' if subject is None else f' but those of subject {subject!r}'}; use --readout attention"
+                )
+            regression = self._regression
+            found = regression.answer_without(own, features[asked]) if len(own) else regression.answer(features[asked])
+            pixels[asked], weights[np.ix_(asked, self._rows)] = found
         return pixels, weights
 
-    def _fit(self, without: str | None) -> tuple[np.ndarray, Regression]:
-        features = self.database.features
-        rows = np.flatnonzero(self.database.is_other(without) & np.isfinite(features).all(axis=1))
-        if not len(rows):
-            raise DatabaseError(
-                f"database {self.database.path} holds no entry with a source"
-                f"{'' if without is None else f' but those of subject {without!r}'}; use --readout attention"
-            )
-        header = self.database.header
-        n_learned = header.n_features - header.n_components
-        return rows, fit_regression(features[rows], n_learned, self.gallery.subset(rows), self.penalties)
+    @cached_property
+    def _rows(self) -> Int64[np.ndarray, " m"]:
+        return np.flatnonzero(np.isfinite(self.database.features).all(axis=1))
+
+    @cached_property
+    def _regression(self) -> Regression:
+        features, gallery = self.database.features[self._rows], self.gallery.subset(self._rows)
+        return fit_regression(features, self.n_learned, gallery, self.penalties)

@@ -139,6 +139,10 @@ class Readout(Record):
                 return f"{counted(n_found or self.n_neighbors, 'neighbor')}, {self.weights} weights{softmax}{once}"
             case "attention":
                 return f"all entries, by attention of temperature {self.attention_temperature:.3g}"
+            case "linear" if self.penalties is not None and self.penalties.learned is None:
+                if self.penalties.components is None:
+                    return "all entries alike: the mean map"
+                return "all entries, by the signed weights of a linear regression from pixels alone"
             case "linear":
                 return "all entries, by the signed weights of a linear regression"
             case _:

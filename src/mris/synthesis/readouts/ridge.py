@@ -7,48 +7,123 @@ With H the (N, q) features of the database's sources, centered and scaled, Y the
 
 The weights sum to 1. The penalty of a group of features is the square of how far their scale is shrunk, so that groups
 may have penalties of their own; a group without a penalty stays out, and with none the readout is the mean.
+
+Only H^T H, H^T Y and the means are kept. Those without some rows follow by taking away what these rows have added, so
+that leaving out a person costs the solution of q equations, and no pass over the targets.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from mris.database.gallery import Gallery
 from mris.synthesis.readouts.readout import Penalties
 from mris.types import Features, Pixels
 
+_SUPPRESSED = 1e6
+"""By how much the penalty of a group grows that does not vary any more among those who are left."""
+
 
 @dataclass(frozen=True)
 class Regression:
-    """A ridge regression fitted to a database; see `fit_regression`.
+    """A ridge regression fitted to a database, which can also be solved without some of its rows; see `fit_regression`.
+
+    Features stand in coordinates in which H^T H and the penalties add up to the unit matrix: sums of products of these
+    are of moderate size, whatever the penalty, and single precision suffices for them.
 
     Attributes:
-        center: (q,) mean of the database's features.
-        scale: (q,) what a centered feature is multiplied by.
-        dual: (q, N) H (H^T H + N I)^-1, transposed: weights of the entries for each feature.
-        coefficients: (q, p) change of each pixel for each feature.
+        center: (q,) mean of the features of the groups that have a penalty.
+        basis: (q, q) leads from these features, centered, to coordinates.
+        inverse: (q, q) leads back.
+        features: (N, q) coordinates of the entries.
+        squares: (q,) sum over entries of each centered feature's square.
+        groups: (q,) number of each feature's group.
+        penalties: (g,) of each group.
+        strengths: (g,) what is added to the squares of a group's features.
+        units: (g, q, q) the diagonal matrix of a group, in coordinates.
+        gallery: The entries' targets.
+        cross: (q, p) products of coordinates and targets; a missing value is the mean of its pixel.
         mean: (p,) the mean target.
+        missing: (q, p) sums of the coordinates of entries without a value; None where none is missing.
+        counts: (p,) entries that have a value.
     """
 
     center: Float64[np.ndarray, " q"]
-    scale: Float64[np.ndarray, " q"]
-    dual: Float32[np.ndarray, "q N"]
-    coefficients: Float32[np.ndarray, "q p"]
+    basis: Float64[np.ndarray, "q q"]
+    inverse: Float64[np.ndarray, "q q"]
+    features: Float32[np.ndarray, "N q"]
+    squares: Float64[np.ndarray, " q"]
+    groups: Int64[np.ndarray, " q"]
+    penalties: Float64[np.ndarray, " g"]
+    strengths: Float64[np.ndarray, " g"]
+    units: Float64[np.ndarray, "g q q"]
+    gallery: Gallery
+    cross: Float32[np.ndarray, "q p"]
     mean: Float32[np.ndarray, " p"]
+    missing: Float32[np.ndarray, "q p"] | None
+    counts: Float32[np.ndarray, " p"]
 
-    def predict(self, features: Features) -> Pixels:
-        """Give the pixels for each query, (n, p), NaN only where no entry has a value."""
-        return np.asarray(self.mean + self._scaled(features) @ self.coefficients)
+    def answer(self, features: Features) -> tuple[Pixels, Float32[np.ndarray, "n N"]]:
+        """Give the pixels of each query, (n, p), and each entry's signed weight, (n, N), which sum to 1.
 
-    def weights(self, features: Features) -> Float32[np.ndarray, "n N"]:
-        """Give each entry's signed weight for each query; a line sums to 1."""
-        n_entries = self.dual.shape[1]
-        return np.asarray(np.float32(1 / n_entries) + self._scaled(features) @ self.dual)
+        Args:
+            features: (n, q) of the queries, of the groups that have a penalty.
+        """
+        solved = ((features - self.center) @ self.basis).astype(np.float32)
+        weights = np.float32(1 / len(self.features)) + solved @ self.features.T
+        return np.asarray(self.mean + solved @ self.cross), np.asarray(weights)
 
-    def _scaled(self, features: Features) -> Float32[np.ndarray, "n q"]:
-        return np.asarray((features - self.center) * self.scale, dtype=np.float32)
+    def answer_without(
+        self, rows: Int64[np.ndarray, " m"], features: Features
+    ) -> tuple[Pixels, Float32[np.ndarray, "n N"]]:
+        """Answer as a regression would that is fitted to all entries but some; see `answer`.
+
+        Args:
+            rows: Which of the N entries stay out: at least one, and not all.
+            features: (n, q) of the queries, of the groups that have a penalty.
+
+        Raises:
+            DatabaseError: The database is damaged.
+        """
+        out = self.features[rows].astype(np.float64)
+        n_left = len(self.features) - len(rows)
+        shift = -out.sum(axis=0) / n_left  # of the center
+        strengths = self._strengths_without(out @ self.inverse, n_left)
+        system = np.eye(len(shift)) + np.tensordot(strengths - self.strengths, self.units, axes=1)
+        system -= out.T @ out + n_left * np.outer(shift, shift)
+        solved = np.linalg.solve(system, ((features - self.center) @ self.basis - shift).T).T
+        own, moved = (solved @ out.T).astype(np.float32), (solved @ shift).astype(np.float32)[:, None]
+        solved = solved.astype(np.float32)
+        pixels = self.gallery.pixels(rows)
+        known = np.isfinite(pixels)
+        gone = np.where(known, pixels - self.mean, np.float32(0))
+        left = self.counts - known.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # nobody is left who knows the pixel
+            mean = np.where(left > 0, -gone.sum(axis=0) / left, np.float32(np.nan)).astype(np.float32)
+        found = self.mean + mean + solved @ self.cross - own @ gone + moved * gone.sum(axis=0)
+        if self.missing is not None:  # a missing value counts as the mean, which is another one now
+            found += (solved @ self.missing + own @ known.astype(np.float32) + moved * left) * mean
+        weights = np.float32(1 / n_left) + solved @ self.features.T - moved
+        weights[:, rows] = 0
+        return np.asarray(found, dtype=np.float32), np.asarray(weights, dtype=np.float32)
+
+    def _strengths_without(self, out: Float64[np.ndarray, "m q"], n_left: int) -> Float64[np.ndarray, " g"]:
+        """What is added to the squares of each group's features where some entries, centered as all are, stay out."""
+        squares = self.squares - np.square(out).sum(axis=0) - np.square(out.sum(axis=0)) / n_left
+        squares[squares < 1e-6 * self.squares] = 0  # a rounding error of what does not vary any more
+        strengths = _strengths(squares, self.groups, self.penalties)
+        return np.where(strengths > 0, strengths, _SUPPRESSED * self.strengths)
+
+
+def _strengths(
+    squares: Float64[np.ndarray, " q"], groups: Int64[np.ndarray, " q"], penalties: Float64[np.ndarray, " g"]
+) -> Float64[np.ndarray, " g"]:
+    """Multiply each group's mean sum of squares by its penalty."""
+    count = len(penalties)
+    sizes = np.maximum(np.bincount(groups, minlength=count), 1)
+    return np.asarray(penalties * np.bincount(groups, squares, minlength=count) / sizes)
 
 
 def fit_regression(features: Features, n_learned: int, gallery: Gallery, penalties: Penalties) -> Regression:
@@ -65,12 +140,46 @@ def fit_regression(features: Features, n_learned: int, gallery: Gallery, penalti
     Raises:
         DatabaseError: The database is damaged.
     """
-    center, scale = _standards(features, n_learned, penalties)
-    scaled = (features - center) * scale
-    dual = np.linalg.solve(scaled.T @ scaled + len(scaled) * np.eye(len(scale)), scaled.T)
-    mean = np.full((1, len(scaled)), 1 / len(scaled))
-    combined = gallery.combine(np.concatenate([dual, mean]).astype(np.float32))
-    return Regression(center, scale, dual.astype(np.float32), combined[:-1], combined[-1])
+    chosen = trusted(penalties, n_learned, features.shape[1])
+    groups, by_group = (chosen >= n_learned).astype(np.int64), (penalties.learned, penalties.components)
+    known = features[:, chosen]
+    center = known.mean(axis=0, dtype=np.float64)
+    centered = known - center
+    inner = centered.T @ centered
+    squares = np.diag(inner)
+    given = np.array([penalty or 0.0 for penalty in by_group])
+    strengths = _strengths(squares, groups, given)
+    strengths[strengths <= 0] = 1.0  # equal sources: any weights do
+    lower = np.linalg.cholesky(inner + np.diag(strengths[groups]))
+    basis = np.linalg.inv(lower).T
+    coordinates = (centered @ basis).astype(np.float32)
+    units = np.stack([(basis.T[:, groups == group]) @ basis[groups == group] for group in range(len(given))])
+    total, missing = gallery.sums(np.concatenate([coordinates.T, np.ones((1, len(known)), dtype=np.float32)]))
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
+        mean = total[-1] / (len(known) - missing[-1])
+    return Regression(
+        center=center,
+        basis=basis,
+        inverse=lower.T,
+        features=coordinates,
+        squares=squares,
+        groups=groups,
+        penalties=given,
+        strengths=strengths,
+        units=units,
+        gallery=gallery,
+        cross=total[:-1] + missing[:-1] * mean,
+        mean=mean,
+        missing=missing[:-1] if missing[-1].any() else None,
+        counts=len(known) - missing[-1],
+    )
+
+
+def trusted(penalties: Penalties, n_learned: int, n_features: int) -> Int64[np.ndarray, " q"]:
+    """Tell which features belong to a group that has a penalty."""
+    places = np.arange(n_features)
+    given = np.where(places < n_learned, penalties.learned is not None, penalties.components is not None)
+    return np.flatnonzero(given)
 
 
 def predictions_by_penalty(
