@@ -64,7 +64,7 @@ def run_fold(manifest: Path, folder: Path, study: Study, seed: int) -> PerImage:
     resume = (run / "checkpoints" / "last.safetensors").is_file()
     encoder = train_encoders(cohort, run, settings=study.train, seed=seed, resume=resume)
     if not bundle.exists():
-        build_bundle([export_encoder(encoder, folder / f"export_{seed}")], cohort, bundle)
+        build_bundle([export_encoder(encoder, folder / f"export_{seed}")], cohort, bundle, error="rmse")
     resume = (folder / f"unet_{seed}" / "checkpoints" / "last.safetensors").is_file()
     unet = train_baseline(cohort, folder / f"unet_{seed}", study.unet, seed=seed, resume=resume)
     opened = Bundle.open(bundle)

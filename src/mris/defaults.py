@@ -4,6 +4,12 @@ from typing import Literal
 
 WeightRule = Literal["similarity", "softmax", "uniform"]
 
+ErrorName = Literal["mae", "rmse"]
+"""Error of an image: mean absolute, or root of mean square."""
+
+ERROR: ErrorName = "mae"
+"""What readouts are chosen by."""
+
 N_NEIGHBORS = 20
 """k of the k nearest neighbors."""
 

@@ -326,9 +326,18 @@ def test_where_targets_follow_sources_linearly_the_regression_is_chosen(linear_w
     encoder, database, asked, _ = linear_world
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
     assert readout.name == "linear"
-    assert "least error on 30 validation subjects" in readout.reason
+    assert "least MAE on 30 validation subjects" in readout.reason
     mean = database.read_targets(np.arange(60)).mean(axis=0)
     assert f", mean map {float(np.abs(asked.read_targets() - mean).mean()):.4g} mm" in readout.reason
+
+
+def test_a_readout_can_be_chosen_by_the_root_of_the_mean_square_of_each_person(linear_world) -> None:
+    encoder, database, asked, _ = linear_world
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery(), error_name="rmse")
+    mean = database.read_targets(np.arange(60)).mean(axis=0)
+    by_person = [float(np.sqrt(np.mean((target - mean) ** 2))) for target in asked.read_targets()]
+    assert "least RMSE on 30 validation subjects" in readout.reason
+    assert f", mean map {np.mean(by_person):.4g} mm" in readout.reason
 
 
 def test_what_learning_does_not_better_is_left_to_pixels_alone(linear_world) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.cli.options import BundlePath, Quiet, names_in
+from mris.defaults import ERROR, ErrorName
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 
@@ -42,6 +43,10 @@ def index(
         typer.Option(help="Folder with the atlas of `mris thickness`, whose parts of the cartilages are sub-regions."),
     ] = None,
     level: Annotated[float, typer.Option(help="Share of a new person's pixels that intervals hold.")] = 0.9,
+    error: Annotated[
+        ErrorName,
+        typer.Option(help="What the readout is chosen by on validation people; rmse where large errors count more."),
+    ] = ERROR,
     quiet: Quiet = False,
 ) -> None:
     """Make a bundle: exported encoders, preprocessing and the database of target images, in one folder.
@@ -74,6 +79,7 @@ def index(
             splits=_names(splits),
             parts=_sub_regions(parts, atlas, opened),
             level=level,
+            error=error,
             progress=not quiet,
         )
     subjects = counted(len(set(bundle.subjects)), "subject")

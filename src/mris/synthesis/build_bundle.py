@@ -15,6 +15,7 @@ from mris.cohort.origin import common_origin
 from mris.cohort.training_subjects import RECORD_FILE
 from mris.database.build import build_entries, commit_first
 from mris.database.commit import TableState, file_sha256
+from mris.defaults import ERROR, ErrorName
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json
 from mris.synthesis.bundle import Bundle, Member
@@ -44,6 +45,7 @@ def build_bundle(
     splits: Sequence[str] = ("train",),
     parts: Parts | None = None,
     level: float = LEVEL,
+    error: ErrorName = ERROR,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Bundle:
@@ -56,6 +58,7 @@ def build_bundle(
         splits: Splits of the cohort that enter the database.
         parts: Parts of regions whose means get intervals, as those of whole regions do.
         level: Share of a new person's pixels that intervals hold; see `mris.synthesis.calibrate`.
+        error: Error of validation people that the readout is chosen by.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
 
@@ -117,7 +120,11 @@ def build_bundle(
         opened = Bundle.open(temporary)
         chosen_members = tuple(
             _calibrated(
-                named.model_copy(update={"readout": _chosen_readout(member, cohort)}), member, cohort, parts, level
+                named.model_copy(update={"readout": _chosen_readout(member, cohort, error)}),
+                member,
+                cohort,
+                parts,
+                level,
             )
             for named, member in zip(headers, opened.members, strict=True)
         )
@@ -140,7 +147,7 @@ def _calibrated(
     return header.model_copy(update={"calibration": calibrated.record, "checksums": checksums})
 
 
-def _chosen_readout(member: Member, cohort: Cohort) -> Readout:
+def _chosen_readout(member: Member, cohort: Cohort, error: ErrorName) -> Readout:
     """Choose a member's readout on the baseline visits of the split "val"."""
     rows = np.flatnonzero((cohort.splits == "val") & cohort.is_baseline)
     validation = cohort.select(rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_JUDGED)).astype(int)])
@@ -154,4 +161,4 @@ def _chosen_readout(member: Member, cohort: Cohort) -> Readout:
         np.concatenate(features) if features else None,
         validation.subjects.tolist(),
     )
-    return choose_readout(queries, validation, member.database, member.database.gallery())
+    return choose_readout(queries, validation, member.database, member.database.gallery(), error_name=error)

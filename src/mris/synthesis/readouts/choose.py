@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
+from mris.defaults import ERROR, ErrorName
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.pixels_alone import pixels_alone
@@ -37,18 +38,22 @@ STANDARD_ERRORS = 1.0
 """By how many standard errors of the paired difference what was learned must be better than pixels alone."""
 
 
-def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase, gallery: Gallery) -> Readout:
+def choose_readout(
+    queries: Queries, truths: Cohort, database: EmbeddingDatabase, gallery: Gallery, *, error_name: ErrorName = ERROR
+) -> Readout:
     """Take, for every readout, the parameters with the smallest error on validation people; then the best readout.
 
-    The error is the mean over people of the mean absolute error inside the atlas mask. What the encoder learned is left
-    aside where it teaches nothing: unless the best readout is better than a regression from pixels alone by more than
-    a standard error over people, that regression is taken, which is the mean of the database where pixels say nothing.
+    The error is the mean over people of the mean absolute error, or the root of the mean square, inside the atlas mask.
+    What the encoder learned is left aside where it teaches nothing: unless the best readout is better than a regression
+    from pixels alone by more than a standard error over people, that regression is taken, which is the mean of the
+    database where pixels say nothing.
 
     Args:
         queries: The embedded sources of validation pairs.
         truths: Those pairs.
         database: The database.
         gallery: Its pixels; at most `MOST_PIXELS` are compared.
+        error_name: "mae", or "rmse" where few large errors are worse than many small ones.
 
     Returns:
         The readout. With fewer than `FEWEST_PEOPLE`, that from pixels alone, and where the database has no components
@@ -62,11 +67,13 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     wanted = [truths.regions.index(region) for region in database.regions]
     truth = truths.read_targets(range(len(truths)))[:, wanted][:, gallery.mask]
 
+    power = {"mae": 1, "rmse": 2}[error_name]
+
     def error(pixels: Pixels) -> ByPerson:
-        gaps = np.abs(pixels - truth)
+        gaps = np.abs(pixels - truth) ** power
         known = np.isfinite(gaps)
         judged = known.any(axis=1)
-        by_pair = np.where(known, gaps, 0)[judged].sum(axis=1) / known[judged].sum(axis=1)
+        by_pair = (np.where(known, gaps, 0)[judged].sum(axis=1) / known[judged].sum(axis=1)) ** (1 / power)
         counts = np.bincount(codes[judged])
         return np.asarray(np.bincount(codes[judged], by_pair)[counts > 0] / counts[counts > 0])
 
@@ -92,7 +99,9 @@ def choose_readout(queries: Queries, truths: Cohort, database: EmbeddingDatabase
     best = min(errors, key=lambda name: errors[name].mean())
     told |= {"mean map": error(_mean_of_others(database, gallery, queries))}
     numbers = ", ".join(f"{name} {value.mean():.4g}" for name, value in (errors | told).items())
-    reason = f"least error on {counted(len(people), 'validation subject')}: {numbers} {truths.header.unit}"
+    reason = (
+        f"least {error_name.upper()} on {counted(len(people), 'validation subject')}: {numbers} {truths.header.unit}"
+    )
     least = errors[best]
     if plain is not None and "pixels alone" in told and not _clearly_less(least, told["pixels alone"]):
         best, least = "linear", told["pixels alone"]
