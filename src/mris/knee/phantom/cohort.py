@@ -22,7 +22,8 @@ from pydantic import Field
 
 import mris
 from mris.cohort.origin import ORIGIN_COLUMN
-from mris.cohort.workers import in_processes, n_cores, shown
+from mris.cohort.workers import in_processes, shown
+from mris.cores import n_cores
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
 from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
