@@ -142,17 +142,29 @@ def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> No
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-FRONT_DOORS = sorted(path for path in (ROOT / "src" / "mris").glob("*/__init__.py") if "- ``mris." in path.read_text())
+FRONT_DOORS = [path for path in SOURCES if path.name == "__init__.py" and "- ``mris." in path.read_text()]
+
+
+def named_by(door: Path) -> dict[str, set[str]]:
+    """Names that the front door of a room lists, by module."""
+    listed = (ast.get_docstring(ast.parse(door.read_text())) or "").split("\n- ")[1:]
+    entries = [entry.partition("``:") for entry in listed]
+    return {module.strip("`"): set(re.findall(r"`(\w+)`", names)) for module, _, names in entries}
+
+
+NAMED = {room_of(door): named_by(door) for door in FRONT_DOORS}
 
 
 def names_of(module: str) -> set[str]:
     """Names that a module defines or passes on, without importing it, for that may need torch."""
-    (path,) = (path for path in SOURCES if ".".join(path.relative_to(ROOT / "src").with_suffix("").parts) == module)
+    place = ROOT / "src" / module.replace(".", "/")
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    tree = ast.parse(path.read_text())
     names: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in [*tree.body, *(part for block in tree.body if isinstance(block, ast.With) for part in block.body)]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             names.add(node.name)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -162,14 +174,21 @@ def names_of(module: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FRONT_DOORS, ids=room_of)
 def test_what_the_front_door_of_a_room_names_is_there(path: Path) -> None:
-    listed = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n- ")[1:]
-    for entry in listed:
-        module, names = re.match(r"``([\w.]+)``:(.*)", entry, re.DOTALL).groups()  # type: ignore[union-attr]
+    for module, names in NAMED[room_of(path)].items():
         assert module.split(".")[1] == room_of(path)
-        assert set(re.findall(r"`(\w+)`", names)) <= names_of(module), module
+        assert names <= names_of(module), module
 
 
-def test_each_room_names_what_others_may_import() -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_of_another_room_what_its_front_door_names(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        _, _, inside = ((isinstance(node, ast.ImportFrom) and node.module) or "").partition("mris.")
+        room = inside.partition(".")[0]
+        if isinstance(node, ast.ImportFrom) and room in NAMED and room != room_of(path):
+            unnamed = {alias.name for alias in node.names} - NAMED[room].get(f"mris.{inside}", set())
+            assert not unnamed, f"name {sorted(unnamed)} of mris.{inside} in mris/{room}/__init__.py"
+
+
+def test_every_room_that_others_import_has_a_front_door() -> None:
     rooms = {path.parent.name for path in (ROOT / "src" / "mris").glob("*/__init__.py")}
-    without = {"cli", "database", "metric", "synthesis", "training"}  # cli: nobody imports it; the others may follow
-    assert rooms - {room_of(path) for path in FRONT_DOORS} <= without
+    assert rooms - NAMED.keys() == {"cli"}, "nobody imports cli"

@@ -4,6 +4,7 @@ Faults are an `OSError` (there is no such file to read) or a `ValueError` (what 
 what the file is for, and makes one `mris.errors.MrisError` of them.
 """
 
+import hashlib
 import json
 import math
 import stat
@@ -65,6 +66,12 @@ def read_bytes(path: Path, most: int) -> bytes:
             return data
         size = len(data)
     raise ValueError(f"it has {size:,} bytes; at most {most:,} are read")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, most: int, encoding: str = "utf-8") -> str:

@@ -99,8 +99,8 @@ def at_call(number, module, name, before=die, after=lambda: None):
     setattr(module, name, counted)
 
 
-def torn_line(out, findings):
-    with (out / "findings.jsonl").open("a") as file:
+def torn_line(path, findings):
+    with path.open("a") as file:
         file.write('{"row": 20, "key": "0')
     die()
 
@@ -116,7 +116,7 @@ POINTS = {
     "after the first append": lambda: at_call(1, writer.lance, "write_dataset", nothing, die),
     "before the third append": lambda: at_call(3, writer.lance, "write_dataset"),
     "after the last append": lambda: at_call(4, writer.lance, "write_dataset", nothing, die),
-    "in the middle of a line": lambda: at_call(3, work_folder, "add_findings", torn_line),
+    "in the middle of a line": lambda: at_call(5, work_folder, "add_lines", torn_line),
     "before the mask": lambda: at_call(1, prepare, "write_npz"),
     "before the report": lambda: at_call(1, prepare, "write_json"),
     "before the header": lambda: at_call(2, prepare, "write_json"),

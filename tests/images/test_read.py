@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mris.errors import ImageError
-from mris.images.read import read_image
+from mris.images.read import file_of, read_image
 from mris.images.write import write_nifti, write_npz, write_png
 
 
@@ -94,3 +94,11 @@ def test_a_truncated_file_costs_one_clear_line(files, tmp_path):
         with pytest.raises(ImageError, match="short") as caught:
             read_image(short)
         assert "\n" not in str(caught.value)
+
+
+def test_the_file_of_a_name_is_found_below_a_folder_with_two_colons_too(tmp_path):
+    folder = tmp_path / "knees::2024"
+    folder.mkdir()
+    (folder / "a.png").touch()
+    assert file_of(folder / "a.png") == folder / "a.png"
+    assert file_of(folder / "a.npz::left") == folder / "a.npz"

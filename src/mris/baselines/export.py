@@ -5,10 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, BaselineCard, sha256_of, write_card
+from mris.baselines.predictor import BASELINE_FOLDER, CARD_FILE, GRAPH_FILE, BaselineCard, write_card
 from mris.cohort.cohort import Cohort
 from mris.cohort.origin import Origin, common_origin
 from mris.cohort.training_subjects import TrainingSubjects, write_training_subjects
+from mris.reading import file_sha256
 from mris.training.export import export_network
 
 FINISHED = f"{BASELINE_FOLDER}/{CARD_FILE}"
@@ -64,7 +65,7 @@ def write_baseline(
         method=method,
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         training_seconds=training_seconds,
-        sha256=sha256_of(folder / GRAPH_FILE),
+        sha256=file_sha256(folder / GRAPH_FILE),
         origin=common_origin([header.origin, *made_from]),
     )
     write_training_subjects(folder, TrainingSubjects.of(cohort.split("train").subjects, before=trained_before))

@@ -15,7 +15,7 @@ from mris.finding import Finding
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
 from mris.images.header import Side
-from mris.images.read import read_image
+from mris.images.read import file_of, read_image
 from mris.images.result_names import result_stems
 from mris.images.transforms import prepare_source
 from mris.images.write import write_json, write_nifti
@@ -63,7 +63,7 @@ def predict_files(
     """
     out = Path(out_dir)
     stems = result_stems(files)
-    queries = {Path(str(path).partition("::")[0]).resolve() for path in files}
+    queries = {file_of(path).resolve() for path in files}
     for stem in stems:
         if (out / f"{stem}.nii.gz").resolve() in queries:
             raise SettingsError(f"the result {out / stem}.nii.gz would replace a query; choose another folder")

@@ -1,6 +1,5 @@
 """`Baseline`: a trained method on disk, ready to predict on ONNX Runtime alone."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -167,9 +166,3 @@ def open_baseline(run: str | Path) -> Baseline:
         raise BundleError(f"{folder} is damaged ({error}); {_ANEW}") from error
     network = OnnxNetwork(folder / GRAPH_FILE, "source", card.source_shape, card.target_shape, checksum=card.sha256)
     return Baseline(card, network, mask, read_training_subjects(folder))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

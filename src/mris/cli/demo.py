@@ -118,13 +118,13 @@ def _train(cohort: "Cohort", run: Path, epochs: int | None, seed: int, progress:
 
 def _check_folders(cohort: Path, run: Path, bundle: Path, report: Path) -> None:
     """Refuse folders that hold what no demo wrote, before any work."""
-    from mris.cohort import work_folder
+    from mris.cohort.work_folder import check_folder
     from mris.reporting.report_folder import check_report_folder
     from mris.synthesis.bundle_header import read_header
     from mris.training.run_folder import LAST_CHECKPOINT
 
     if cohort.is_dir():
-        work_folder.check_folder(cohort)
+        check_folder(cohort)
     if _holds_something(run) and not (run / LAST_CHECKPOINT).is_file():
         _check_run(run)
     if _holds_something(bundle):

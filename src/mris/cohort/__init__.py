@@ -17,5 +17,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.cohort.split``: `leaking_subjects`, `split_by_subject`
 - ``mris.cohort.training_subjects``: `RECORD_FILE`, `TrainingSubjects`, `read_training_subjects`,
   `write_training_subjects`
-- ``mris.cohort.workers``: `in_processes`, `n_cores`, `shown`
+- ``mris.cohort.work_folder``: `check_folder`
+- ``mris.cohort.workers``: `in_processes`, `shown`
 """

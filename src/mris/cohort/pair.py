@@ -12,7 +12,7 @@ from mris.cohort.prepare_settings import PrepareSettings
 from mris.cohort.report import RowFinding
 from mris.errors import ImageError
 from mris.images.admission import admit
-from mris.images.extent import Extent, extent_of
+from mris.images.extent import Extent
 from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.read import read_image
@@ -184,7 +184,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[Row
     except ImageError as error:
         findings.append(row.finding("source", str(error), "source cannot be prepared"))
         return None
-    return _Source(pixels, extent_of(image), image.header.synthetic)
+    return _Source(pixels, image.extent_mm, image.header.synthetic)
 
 
 def _read_targets(

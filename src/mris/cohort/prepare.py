@@ -9,9 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from mris.cohort import work_folder
 from mris.cohort.channels import of_equal_channels
 from mris.cohort.file_sizes import FileSizes, notes_on_extents, notes_on_sameness, notes_on_sizes
@@ -25,7 +22,7 @@ from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import RowFinding as RowFinding
 from mris.cohort.report import listed, read_report, rows_with_errors
 from mris.cohort.timepoints import begins_with_day
-from mris.cohort.workers import prepared_pairs
+from mris.cohort.workers import prepared_pairs, shown
 from mris.cohort.writer import PairWriter
 from mris.errors import CohortError, TooFewSubjectsError
 from mris.images.extent import common_extent
@@ -96,8 +93,7 @@ def prepare_cohort(
         plan = _checked_plan(manifest, settings)
         work = _Work(folder, plan, replace(settings, origin=plan.origin), writer)
         work.resume()
-        with _bar("Preparing pairs", len(manifest.rows), progress) as advance:
-            work.run(advance)
+        work.run(progress)
         return work.finish()
 
 
@@ -151,16 +147,15 @@ def _opened(
     manifest: Manifest, settings: PrepareSettings, progress: bool, watch: Callable[[PreparedPair], None] | None
 ) -> _Opened:
     found = _Opened([], [], list(manifest.findings))
-    with _bar("Checking pairs", len(manifest.rows), progress) as advance:
-        pairs = prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None)
-        n_first = _rows_per_append(settings, len(manifest.regions))
-        for pair in of_equal_channels(_advancing(pairs, advance), None, n_first):
-            found.findings.extend(pair.findings)
-            if pair.source is not None:
-                found.kept.append(pair.row)
-                found.sizes.append(FileSizes.of(pair))
-                if watch is not None:
-                    watch(pair)
+    pairs = prepared_pairs(manifest.rows, manifest.regions, settings, keep_pixels=watch is not None)
+    read = shown(pairs, "Checking pairs", len(manifest.rows), progress)
+    for pair in of_equal_channels(read, None, _rows_per_append(settings, len(manifest.regions))):
+        found.findings.extend(pair.findings)
+        if pair.source is not None:
+            found.kept.append(pair.row)
+            found.sizes.append(FileSizes.of(pair))
+            if watch is not None:
+                watch(pair)
     return found
 
 
@@ -184,8 +179,8 @@ class _Work:
         done = self.writer.rows_done().tolist() if self.writer.exists() else []
         self.last_row = done[-1] if done else 0
         self.n_channels = self.writer.n_channels(self.settings.source.size)
-        self.findings = work_folder.keep_findings(self.folder, self.last_row)
-        self.sizes = work_folder.keep_sizes(self.folder, self.last_row)
+        self.findings = work_folder.keep_lines(self.folder / work_folder.FINDINGS_FILE, self.last_row, RowFinding)
+        self.sizes = work_folder.keep_lines(self.folder / work_folder.SIZES_FILE, self.last_row, FileSizes)
         dropped = rows_with_errors(self.findings)
         decided = [row.row for row in self.plan.manifest.rows if row.row <= self.last_row and row.row not in dropped]
         if decided != done:
@@ -194,16 +189,15 @@ class _Work:
                 f"{len(decided)} expected up to row {self.last_row}); choose another OUT, or use --overwrite"
             )
 
-    def run(self, advance: "_Advance") -> None:
+    def run(self, progress: bool) -> None:
         """Read the rows that are left and append them."""
-        rows = self.plan.manifest.rows
-        left = [row for row in rows if row.row > self.last_row]
-        advance(len(rows) - len(left))
+        left = [row for row in self.plan.manifest.rows if row.row > self.last_row]
         pairs = prepared_pairs(left, self.plan.manifest.regions, self.settings, keep_pixels=True)
         with contextlib.closing(pairs):
             since_append = 0
             n_first = _rows_per_append(self.settings, len(self.plan.manifest.regions))
-            for pair in of_equal_channels(_advancing(pairs, advance), self.n_channels, n_first):
+            read = shown(pairs, "Preparing pairs", len(left), progress)
+            for pair in of_equal_channels(read, self.n_channels, n_first):
                 self.found += pair.findings
                 if pair.source is not None and pair.target is not None:
                     self.n_channels = pair.source.shape[0]
@@ -238,8 +232,8 @@ class _Work:
             raise CohortError("\n  ".join([head, *listed(errors)]))
         sizes = [FileSizes.of(pair) for pair in self.waiting]
         # These first: once a row is in the table, all before it must be accounted for.
-        work_folder.add_findings(self.folder, self.found)
-        work_folder.add_sizes(self.folder, sizes)
+        work_folder.add_lines(self.folder / work_folder.FINDINGS_FILE, self.found)
+        work_folder.add_lines(self.folder / work_folder.SIZES_FILE, sizes)
         if self.waiting:
             self.writer.append(self.waiting, [self.plan.splits[pair.row.row] for pair in self.waiting])
         self.findings += self.found
@@ -303,12 +297,6 @@ def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_fol
         )
 
 
-def _advancing(pairs: Iterable[PreparedPair], advance: "_Advance") -> Iterator[PreparedPair]:
-    for pair in pairs:
-        advance(1)
-        yield pair
-
-
 def _rows_per_append(settings: PrepareSettings, n_regions: int, n_channels: int = 1) -> int:
     pixels = n_channels * math.prod(settings.source.size) + n_regions * math.prod(settings.target_size)
     return max(1, min(ROWS_PER_APPEND, BYTES_PER_APPEND // (2 * pixels)))
@@ -365,25 +353,3 @@ def _notes_on_rows(manifest: Manifest) -> Iterator[str]:
         comma = number_with_comma(texts)
         if comma:
             yield f"label {name!r} is taken as text, since its numbers have a comma ({comma!r}); write a point"
-
-
-class _Advance:
-    """Moves a progress bar, or nothing."""
-
-    def __init__(self, bar: Progress | None, total: int) -> None:
-        self._bar = bar
-        self._task = None if bar is None else bar.add_task("", total=total)
-
-    def __call__(self, n_rows: int) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, n_rows)
-
-
-@contextlib.contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator[_Advance]:
-    if not shown:
-        yield _Advance(None, total)
-        return
-    columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Advance(bar, total)

@@ -156,44 +156,21 @@ def earlier_work(folder: Path) -> tuple[Assignment, tuple[RowFinding, ...]] | No
     return begun.assignment, begun.manifest_findings
 
 
-def add_findings(folder: Path, findings: Sequence[RowFinding]) -> None:
-    """Append findings of files, and wait until they are on the disk.
-
-    Raises:
-        OutputError: The disk is full or refuses.
-    """
-    _add_lines(folder / FINDINGS_FILE, [asdict(finding) for finding in findings])
-
-
-def keep_findings(folder: Path, last_row: int) -> list[RowFinding]:
-    """Forget the findings of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / FINDINGS_FILE, last_row, RowFinding)
-
-
-def add_sizes(folder: Path, found: Sequence[FileSizes]) -> None:
-    """Append the sizes of target files, and wait until they are on the disk.
-
-    Raises:
-        OutputError: The disk is full or refuses.
-    """
-    _add_lines(folder / SIZES_FILE, [asdict(sizes) for sizes in found])
-
-
-def keep_sizes(folder: Path, last_row: int) -> list[FileSizes]:
-    """Forget the sizes of rows after `last_row`, which will be read again, and give the others."""
-    return _keep_lines(folder / SIZES_FILE, last_row, FileSizes)
-
-
 def tidy(folder: Path) -> None:
     """Remove what only a resumed preparation would have needed; the report tells of it."""
     for name in _LINES_FILES:
         (folder / name).unlink(missing_ok=True)
 
 
-def _add_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+def add_lines(path: Path, records: Sequence[RowFinding | FileSizes]) -> None:
+    """Append records of rows to `FINDINGS_FILE` or `SIZES_FILE`, and wait until they are on the disk.
+
+    Raises:
+        OutputError: The disk is full or refuses.
+    """
     if not records:
         return
-    text = "".join(json.dumps(record) + "\n" for record in records)
+    text = "".join(json.dumps(asdict(record)) + "\n" for record in records)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -206,8 +183,8 @@ def _add_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
         ) from error
 
 
-def _keep_lines(path: Path, last_row: int, kind: type[_Line]) -> list[_Line]:
-    """Give the records of rows up to `last_row`, and leave only them in the file.
+def keep_lines(path: Path, last_row: int, kind: type[_Line]) -> list[_Line]:
+    """Give the records of rows up to `last_row`, and leave only them in the file: later rows will be read again.
 
     A torn last line is none of those: records reach the disk before the rows that they are of.
     """

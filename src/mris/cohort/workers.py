@@ -23,6 +23,7 @@ from rich.progress import track
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, read_pairs
 from mris.cohort.prepare_settings import PrepareSettings
+from mris.cores import n_cores
 from mris.errors import CohortError, MrisError, OutputError, remedy
 
 _P = ParamSpec("_P")
@@ -93,11 +94,6 @@ def in_processes(
         ) from cause
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shown(items: Iterable[_T], title: str, total: int, progress: bool) -> Iterable[_T]:

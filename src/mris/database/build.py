@@ -10,13 +10,14 @@ import numpy as np
 import mris
 from mris.cohort.cohort import Cohort
 from mris.database.checks import check_own_keys
-from mris.database.commit import Commit, TableState, file_sha256, write_commit
+from mris.database.commit import Commit, TableState, write_commit
 from mris.database.embed import embedded_entries, n_features_of, write_all
 from mris.database.header import HEADER_FILE, TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import table_state
 from mris.database.table import Entries, EntryWriter, table_schema
 from mris.errors import DatabaseError
 from mris.images.write import share_alike, write_json, write_npz
+from mris.reading import file_sha256
 from mris.types import Encoder, FeatureEncoder
 
 ALONE = "."

@@ -16,7 +16,7 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
 from mris.database import approximate
 from mris.database.checks import check_cohort, check_encoder, new_pairs
-from mris.database.commit import Commit, IndexKind, TableState, file_sha256, read_commit, told_state, write_commit
+from mris.database.commit import Commit, IndexKind, TableState, read_commit, told_state, write_commit
 from mris.database.embed import embedded_entries, write_all
 from mris.database.header import TABLE_FOLDER, read_header
 from mris.database.stored import StoredEntries, read_database_mask, table_state
@@ -24,6 +24,7 @@ from mris.database.table import EntryWriter, open_table, restored, scan, sweep, 
 from mris.errors import DatabaseError, MrisError, OutputError, SettingsError
 from mris.images.lock import writer_lock
 from mris.images.write import clear_temporaries, share_alike, write_npz
+from mris.reading import file_sha256
 from mris.types import AtlasMask, Encoder
 
 LOCK_FILE = ".lock"

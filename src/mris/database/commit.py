@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 
 from mris.errors import DatabaseError, OutputError
 from mris.images.write import write_json
-from mris.reading import LARGEST_LIST
+from mris.reading import LARGEST_LIST, file_sha256
 from mris.records import Record, parse_record, read_record
 
 COMMIT_FILE = "commit.json"
@@ -138,12 +138,6 @@ def file_findings(root: Path, commit: Commit) -> list[str]:
         if found != expected:
             findings.append(f"{root / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}")
     return findings
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def told_state(root: Path, before: Commit) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float16, Int64, Shaped
 
 from mris.cohort.names import normal_form
-from mris.database.commit import Commit, TableState, file_sha256
+from mris.database.commit import Commit, TableState
 from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
@@ -30,7 +30,7 @@ from mris.database.table import (
 )
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
-from mris.reading import parse_json
+from mris.reading import file_sha256, parse_json
 from mris.types import AtlasMask, Embeddings, Features, Pixels, Targets
 
 _HINT = "latest_version_hint.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mris.database.commit import COMMIT_FILE, Commit, TableState, file_findings, file_sha256
+from mris.database.commit import COMMIT_FILE, Commit, TableState, file_findings
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import entries_sha256, read_database_mask
 from mris.database.table import (
@@ -23,6 +23,7 @@ from mris.database.table import (
     vectors_of,
 )
 from mris.errors import DatabaseError
+from mris.reading import file_sha256
 from mris.types import AtlasMask
 from mris.wording import counted
 

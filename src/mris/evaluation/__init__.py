@@ -5,7 +5,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.evaluation.aggregate``: `DIFFERENCE_METRICS`, `MIN_SUBJECTS`, `summarize`
 - ``mris.evaluation.bootstrap``: `ResampleCounts`, `percentile_interval`, `resample_counts`, `resampled_means`,
   `subject_codes`
-- ``mris.evaluation.bundle_evaluation``: `check_names`, `evaluate_bundle`, `queried_subjects`
+- ``mris.evaluation.bundle_evaluation``: `METHOD_NAME`, `check_names`, `evaluate_bundle`, `queried_subjects`
 - ``mris.evaluation.evaluate``: `CONFIDENCE`, `Evaluation`, `check_views`, `evaluate`
 - ``mris.evaluation.image_error``: `METRIC`, `METRICS`, `error_numbers`, `evaluation_mask`
 - ``mris.evaluation.pictures``: `ErrorMaps`, `Example`
@@ -13,8 +13,11 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.evaluation.prevalence``: `check_prevalences`, `describe_prevalences`
 - ``mris.evaluation.record_file``: `read_record`, `write_record`
 - ``mris.evaluation.references``: `REFERENCE_NAMES`
-- ``mris.evaluation.results``: `ALL`, `COMBINED`, `Cost`, `Difference`, `Estimate`, `MISSING`, `PerImage`,
-  `Prevalence`, `Recall`, `Results`, `WEIGHTED`, `read_results`, `write_results`
+- ``mris.evaluation.results``: `ALL`, `COMBINED`, `Cost`, `Difference`, `Estimate`, `IntervalCoverage`, `MISSING`,
+  `PerImage`, `Prevalence`, `Recall`, `Results`, `WEIGHTED`, `read_results`, `write_results`
+- ``mris.evaluation.site_results``: `PIXELS`, `SiteAudit`, `SiteShare`
 - ``mris.evaluation.strata``: `Merge`, `groups_of`, `values_by_label`
-- ``mris.evaluation.verdict``: `on_origin`, `shown_recall`, `verdict`
+- ``mris.evaluation.trust``: `trust`
+- ``mris.evaluation.validation``: `retrieval_at_chance`
+- ``mris.evaluation.verdict``: `against`, `on_origin`, `shown_recall`, `verdict`
 """

@@ -7,12 +7,13 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.images.arrays``: `read_mask`
 - ``mris.images.dicom``: `read_dicom_facts`
 - ``mris.images.edges``: `Edges`, `turned_as`
-- ``mris.images.extent``: `Extent`, `alike`, `common_extent`, `extent_of`
+- ``mris.images.extent``: `Extent`, `alike`, `common_extent`
 - ``mris.images.faults``: `LIBRARY_FAULTS`, `library_faults_as_image_error`
 - ``mris.images.header``: `Header`, `Side`
 - ``mris.images.image``: `Image`, `Spacing`, `side_name`, `usable_spacing`
 - ``mris.images.lock``: `writer_lock`
-- ``mris.images.read``: `read_image`
+- ``mris.images.nifti``: `truncated`
+- ``mris.images.read``: `file_of`, `read_image`
 - ``mris.images.region``: `Region`
 - ``mris.images.result_names``: `result_stems`
 - ``mris.images.stream``: `read_promised`

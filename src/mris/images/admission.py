@@ -5,7 +5,7 @@ from typing import Literal
 
 from mris.errors import ImageError
 from mris.images.anatomy import Anatomy
-from mris.images.extent import Extent, alike, extent_of
+from mris.images.extent import Extent, alike
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation
 
@@ -78,7 +78,7 @@ def check_extent(image: Image, settings: SourcePreparation, anatomy: Anatomy = A
         ImageError: Its extent is known and is not theirs; or theirs is unknown, and it is wider than pictures of one
             side of that anatomy, where the image or the encoders are of one side.
     """
-    found = extent_of(image)
+    found = image.extent_mm
     if settings.region_mm is not None or found is None:
         return
     if settings.extent_mm is None:

@@ -1,23 +1,14 @@
-"""How much an image shows in mm, and whether images show as much as each other."""
+"""Whether images show as much in mm as each other."""
 
 from collections.abc import Sequence
 
 import numpy as np
-
-from mris.images.image import Image
 
 Extent = tuple[float, float]
 """Height and width in mm of what an image shows."""
 
 EXTENT_TOLERANCE = 0.05
 """Extents that differ by less than this share are alike: rounding to pixels, and magnification that no file states."""
-
-
-def extent_of(image: Image) -> Extent | None:
-    """Return height and width in mm of what an image shows; None if its spacing is unknown."""
-    if image.spacing is None:
-        return None
-    return image.size[0] * image.spacing[0], image.size[1] * image.spacing[1]
 
 
 def alike(one: Extent | None, other: Extent | None) -> bool:

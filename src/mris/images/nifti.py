@@ -65,11 +65,11 @@ def _read(file: IO[bytes], n_bytes: int | None, origin: str) -> Image:
     offset = max(offset, int(header["sizeof_hdr"]))
     expected = math.prod(shape) * dtype.itemsize
     if n_bytes is not None and n_bytes < offset + expected:
-        raise _truncated(origin, shape, dtype, expected, max(n_bytes - offset, 0))
+        raise truncated(f"image {origin}", shape, dtype, expected, max(n_bytes - offset, 0))
     file.seek(offset)
     data = read_promised(file, expected)
     if len(data) < expected:
-        raise _truncated(origin, shape, dtype, expected, len(data))
+        raise truncated(f"image {origin}", shape, dtype, expected, len(data))
     voxels = np.frombuffer(data, dtype).reshape((n_channels, shape[second], shape[first]))
     return Image.from_array(_scaled(voxels, header), spacing=_spacing(header, first, second), origin=origin)
 
@@ -146,8 +146,9 @@ def _spacing(header: Any, first: int, second: int) -> Spacing | None:
     return spacing[0] * factor, spacing[1] * factor
 
 
-def _truncated(origin: str, shape: tuple[int, ...], dtype: np.dtype, expected: int, found: int) -> ImageError:
+def truncated(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], expected: int, found: int) -> ImageError:
+    """Say that a file, ``image a.nii``, ends before its voxels do."""
     return ImageError(
-        f"image {origin}: shape {shape} of {dtype} needs {expected:,} bytes, but only {found:,} are there; "
+        f"{what}: shape {shape} of {dtype} needs {expected:,} bytes, but only {found:,} are there; "
         "the file is truncated: copy or export it again"
     )

@@ -78,6 +78,16 @@ def read_image(path: str | os.PathLike[str], *, array_key: str | None = None, sp
     return image.with_spacing(spacing)
 
 
+def file_of(path: Path) -> Path:
+    """Return the file that a path names, without the array of an NPZ that it may name, too.
+
+    Example:
+        >>> file_of(Path("maps/knee.npz::left")).name
+        'knee.npz'
+    """
+    return _file_and_key(path, None)[0]
+
+
 def _file_and_key(path: str | os.PathLike[str], array_key: str | None) -> tuple[Path, str | None]:
     text = os.fspath(path)
     if "::" in text and not Path(text).exists():

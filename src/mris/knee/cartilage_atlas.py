@@ -13,7 +13,6 @@ the first coordinate grows linearly with the angle round its axis, 1.82 degrees 
 Tibia: the two principal axes of each plate, turned so that the first runs to the front and the second to lateral.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +24,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
+from mris.reading import file_sha256
 
 RegionName = Literal["femoral", "tibial"]
 
@@ -227,8 +227,7 @@ def _check_file(folder: Path, name: str) -> None:
     path = folder / name
     if not path.is_file():
         raise ImageError(f"{folder}: no {name}; an atlas folder holds {', '.join(CHECKSUMS)}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if found != CHECKSUMS[name]:
         raise ImageError(f"{path}: SHA-256 is {found[:12]}..., not {CHECKSUMS[name][:12]}...; fetch the file again")
 

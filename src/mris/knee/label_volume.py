@@ -16,6 +16,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
+from mris.images.nifti import truncated
 from mris.images.stream import read_promised
 
 MAX_VOXELS = 300_000_000
@@ -89,7 +90,7 @@ def _read_nifti(path: Path) -> LabelVolume:
         expected = math.prod(shape) * dtype.itemsize
         data = read_promised(file, expected)
     if len(data) < expected:
-        raise _truncated(path, shape, dtype, expected, len(data))
+        raise truncated(f"segmentation {path}", shape, dtype, expected, len(data))
     voxels = np.frombuffer(data, dtype).reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1.0, 0.0):
@@ -200,7 +201,7 @@ def _check_promise(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             "cut it to one knee, or mend its header"
         )
     if n_voxels * dtype.itemsize > _MOST_COMPRESSED * n_bytes:
-        raise _truncated(path, shape, dtype, n_voxels * dtype.itemsize, n_bytes)
+        raise truncated(f"segmentation {path}", shape, dtype, n_voxels * dtype.itemsize, n_bytes)
 
 
 def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
@@ -217,10 +218,3 @@ def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
     if lowest < 0 or highest > 65535:
         raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
     return LabelVolume(voxels.astype(np.uint16), np.asarray(affine, float), str(path))
-
-
-def _truncated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], expected: int, found: int) -> ImageError:
-    return ImageError(
-        f"segmentation {path}: shape {shape} of {dtype} needs {expected:,} bytes, but only {found:,} are there; "
-        "the file is truncated: copy or export it again"
-    )

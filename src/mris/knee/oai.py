@@ -9,9 +9,9 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -25,7 +25,8 @@ from mris.knee.oai_counts import PAPER_COUNTS, SplitCounts, counts_table
 from mris.knee.oai_files import MAP_FILES, find_plate, map_folder, missing_of, plate_file
 from mris.knee.oai_pairs import NO_VALIDATION, OaiPair, pairs_of_folds
 from mris.knee.oai_sheets import OFFICIAL_FOLDS, month_number, read_folds
-from mris.reading import LARGEST_LIST, read_json
+from mris.reading import LARGEST_LIST
+from mris.records import Record, read_record
 from mris.wording import counted, first_of
 
 GRADES_SHEET = "KLG_score.csv"
@@ -121,25 +122,45 @@ class OaiSurvey:
             lines.append(f"  ... and {len(self.left_out) - _SHOWN:,} more")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the survey as plain JSON values, every pair left out included, the others by their number."""
-        return {
-            "sheets": str(self.sheets),
-            "radiographs": None if self.radiographs is None else str(self.radiographs),
-            "thickness": None if self.thickness is None else str(self.thickness),
-            "grade_rule": self.reading,
-            "val_fold": self.val_fold,
-            "counts": {name: asdict(counts) for name, counts in self.counts.items()},
-            "total": asdict(SplitCounts.total(self.counts.values())),
-            "paper": {name: dict(counts) for name, counts in PAPER_COUNTS.items()},
-            "absent_folds": list(self.absent_folds),
-            "unused_centers": list(self.unused_centers),
-            "spacings_mm": dict(self.spacings),
-            "n_left_out": len(self.left_out),
-            "left_out_by_reason": self.reasons,
-            "left_out": [{"key": pair.key, "reasons": dict(pair.reasons)} for pair in self.left_out],
-            "software": f"mris {mris.__version__}",
-        }
+    def record(self) -> "ImportRecord":
+        """Give what ``import.json`` holds."""
+        return ImportRecord(
+            sheets=self.sheets,
+            radiographs=self.radiographs,
+            thickness=self.thickness,
+            grade_rule=self.reading,
+            val_fold=self.val_fold,
+            counts=self.counts,
+            total=SplitCounts.total(self.counts.values()),
+            paper=PAPER_COUNTS,
+            absent_folds=self.absent_folds,
+            unused_centers=self.unused_centers,
+            spacings_mm=self.spacings,
+            n_left_out=len(self.left_out),
+            left_out_by_reason=self.reasons,
+            left_out=self.left_out,
+            software=f"mris {mris.__version__}",
+        )
+
+
+class ImportRecord(Record):
+    """``import.json``: the survey of an import, every pair left out included, the others by their number."""
+
+    sheets: Path
+    radiographs: Path | None
+    thickness: Path | None
+    grade_rule: Reading
+    val_fold: str | None
+    counts: Mapping[str, SplitCounts]
+    total: SplitCounts
+    paper: Mapping[str, Mapping[str, int]]
+    absent_folds: tuple[str, ...]
+    unused_centers: tuple[str, ...]
+    spacings_mm: Mapping[str, int]
+    n_left_out: int
+    left_out_by_reason: Mapping[str, int]
+    left_out: tuple[LeftOut, ...]
+    software: str
 
 
 _RULES: Mapping[Reading, str] = {
@@ -244,7 +265,7 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
             f"{survey.left_out[0].key}: {first}; "
             "check the folders named for radiographs and thickness"
         )
-    folder, report = Path(out), survey.to_json()
+    folder, report = Path(out), survey.record()
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     # Without simulated plates there is no such column: the manifest is that of earlier versions, byte by byte.
@@ -261,17 +282,14 @@ def write_oai_manifest(survey: OaiSurvey, out: str | os.PathLike[str]) -> Path:
     return folder / MANIFEST_FILE
 
 
-def _check_folder(folder: Path, report: Mapping[str, Any], manifest: bytes) -> None:
+def _check_folder(folder: Path, report: ImportRecord, manifest: bytes) -> None:
     """Refuse a folder that holds anything but this import, whole or interrupted."""
     if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
         return
     if not (folder / REPORT_FILE).is_file():
         raise OutputError(f"{folder} holds files and no import wrote it; choose another folder")
-    try:
-        earlier = read_json(folder / REPORT_FILE, LARGEST_LIST)
-        same = all(earlier[name] == report[name] for name in _TOLD)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{folder / REPORT_FILE} is damaged ({error}); choose another folder") from error
+    earlier = read_record(folder / REPORT_FILE, ImportRecord, OutputError, "choose another folder", most=LARGEST_LIST)
+    same = all(getattr(earlier, name) == getattr(report, name) for name in _TOLD)
     written = folder / MANIFEST_FILE
     if not same or (written.exists() and written.read_bytes() != manifest):
         raise OutputError(

@@ -1,6 +1,5 @@
 """From plates to files: a 16-bit PNG and a row of a table for each knee."""
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.finding import Finding
 from mris.images.header import Side
 from mris.images.image import Image, Spacing
+from mris.images.read import file_of
 from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing
 from mris.images.write import write_png
@@ -27,6 +27,7 @@ from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
 from mris.knee.radiograph import Center, KneeLocation, knee_region, outside_share, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
+from mris.reading import file_sha256
 
 _LARGEST = (1 << 16) - 1
 _SUFFIX = re.compile(r"(?i)\.(dcm|dicom|png|tiff?|nii|nii\.gz|npy|npz)(?=::|$)")
@@ -146,7 +147,7 @@ def _import_plate(
                 f"image {path}: the {knee.side} knee of subject {subject!r} at timepoint {timepoint!r} is taken "
                 f"already from {other}; give another timepoint, or leave one of them out"
             )
-    digest = _sha256(path)
+    digest = file_sha256(file_of(path))
     rows = []
     for knee in knees:
         name = f"{stem}_{knee.side}.png"
@@ -284,11 +285,6 @@ def _subject(path: Path, stem: str, plate: Image, keypoints: PlateKeypoints | No
 
 def _timepoint(keypoints: PlateKeypoints | None, options: PlateOptions) -> str:
     return options.timepoint or ("0" if keypoints is None else str(month_number(keypoints.month)))
-
-
-def _sha256(path: Path) -> str:
-    with Path(str(path).partition("::")[0]).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_options(files: Sequence[Path], options: PlateOptions) -> None:

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 import mris
-from mris.cohort.workers import in_processes, n_cores, shown
+from mris.cohort.workers import in_processes, shown
+from mris.cores import n_cores
 from mris.errors import ImageError, OutputError
 from mris.finding import Finding
 from mris.images.write import atomic_write, check_writable_folder, write_json
@@ -27,7 +28,7 @@ from mris.knee.segmentation import LabelMap, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
-from mris.reading import read_json, regular_size
+from mris.reading import file_sha256, read_json, regular_size
 from mris.wording import counted
 
 METHOD_VERSION = 4
@@ -196,9 +197,10 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     folder = out / knee.key
     try:
         require_text_name(knee.path)
+        regular_size(knee.path)  # a pipe would be waited for
         wanted = {
             "file": knee.path.name,
-            "sha256": _sha256(knee.path),
+            "sha256": file_sha256(knee.path),
             "subject": knee.subject,
             "side": knee.side,
             "timepoint": knee.timepoint,
@@ -229,12 +231,6 @@ def _atlas(folder: Path) -> CartilageAtlas:
 def _method(settings: ThicknessSettings) -> dict[str, Any]:
     atlas = hashlib.sha256("".join(CHECKSUMS.values()).encode()).hexdigest()
     return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": json.loads(json.dumps(asdict(settings.labels)))}
-
-
-def _sha256(path: Path) -> str:
-    regular_size(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

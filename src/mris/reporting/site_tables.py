@@ -2,7 +2,7 @@
 
 from mris.evaluation.results import Results
 from mris.evaluation.site_results import PIXELS, SiteAudit, SiteShare
-from mris.reporting.tables import MISSING_NUMBER, Cell, Table, number, percent, unit_digits
+from mris.reporting.tables import MISSING_NUMBER, Cell, Table, confidence_of, number, percent, unit_digits
 
 
 def site_tables(results: Results) -> tuple[Table, ...]:
@@ -31,7 +31,7 @@ def _seen_table(audit: SiteAudit, results: Results) -> Table:
         f"What tells the {audit.label}, over {images.n_images} images of {images.n_subjects} people and "
         f"{audit.n_sites} values{without}: the share of the {audit.n_neighbors} nearest entries of other people that "
         f"have the query's own, and the share of images of which a regression names it (cross-validated by "
-        f"person in {audit.n_folds} parts), with {_confidence(results)} intervals by subject; bold where chance lies "
+        f"person in {audit.n_folds} parts), with {confidence_of(results)} intervals by subject; bold where chance lies "
         "below",
         ("encoder", "of the nearest", "chance", "named", "chance"),
         rows,
@@ -57,7 +57,7 @@ def _recall_table(audit: SiteAudit, results: Results) -> Table:
     )
     return Table(
         f"Recall of {audit.recalls[0].n_queries} queries in a gallery of their own {audit.label} alone, with "
-        f"{_confidence(results)} intervals by subject, beside that in galleries as large of any {audit.label}",
+        f"{confidence_of(results)} intervals by subject, beside that in galleries as large of any {audit.label}",
         ("encoder", f"own {audit.label}", f"any {audit.label}", "chance"),
         rows,
     )
@@ -81,8 +81,8 @@ def _left_out_table(audit: SiteAudit, results: Results) -> Table:
     return Table(
         f"Median absolute error in {results.cohort.unit} of the {audit.n_neighbors} nearest (Eq. 4) with the whole "
         f"database, and without the entries of the query's own {audit.label}; their difference with its "
-        f"{_confidence(results)} interval by subject. The encoder has still seen that {audit.label}, and the database "
-        "is smaller",
+        f"{confidence_of(results)} interval by subject. The encoder has still seen that {audit.label}, and the "
+        "database is smaller",
         ("queries", "whole", "without", "difference"),
         rows,
     )
@@ -92,7 +92,3 @@ def _ends(low: str, high: str) -> str:
     if low == MISSING_NUMBER:
         return ""
     return f"[{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
-
-
-def _confidence(results: Results) -> str:
-    return f"{100 * results.settings.confidence:g} %"

@@ -141,7 +141,7 @@ def error_table(results: Results, region: str) -> Table:
     )
     n = results.estimate(results.methods[0].name, "median", region=region)
     return Table(
-        f"{region}: means over {n.n_images} images of {n.n_subjects} people, with {_confidence(results)} intervals",
+        f"{region}: means over {n.n_images} images of {n.n_subjects} people, with {confidence_of(results)} intervals",
         ("method", *(title_of(metric, results.cohort.unit) for metric in METRICS), "ms per query"),
         rows,
     )
@@ -198,7 +198,7 @@ def difference_table(
     where = f", {label} = {stratum}" if label and prevalence is None else ""
     caption = (
         f"{region}{where}: paired differences{' of prevalence-weighted means' if prevalence else ''} with "
-        f"{_confidence(results)} intervals; bold where the interval leaves out 0"
+        f"{confidence_of(results)} intervals; bold where the interval leaves out 0"
     )
     if prevalence is not None:
         caption += f". {_weights_note(prevalence, region)}"
@@ -228,7 +228,7 @@ def recall_table(results: Results) -> Table:
     rows.append((Cell("chance"), Cell(""), *chance, Cell(number((anyone[0].gallery_size + 1) / 2, 1))))
     return Table(
         f"Recall of {anyone[0].n_queries} queries in a gallery of {anyone[0].gallery_size} targets, baseline visits "
-        f"only, with {_confidence(results)} intervals by subject",
+        f"only, with {confidence_of(results)} intervals by subject",
         ("targets", "encoder", *(f"R@{row.k}" for row in anyone), "median rank"),
         tuple(rows),
     )
@@ -373,7 +373,8 @@ def _weights_note(prevalence: Prevalence, region: str) -> str:
     return f"Weights by prevalence of {prevalence.label}: {shares or 'none'}{lacking}"
 
 
-def _confidence(results: Results) -> str:
+def confidence_of(results: Results) -> str:
+    """Write the share of resamples inside the intervals."""
     return f"{100 * results.settings.confidence:g} %"
 
 

@@ -1,6 +1,5 @@
 """From files to files: read queries, synthesize them in batches, write maps, provenance, pictures and DICOM."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ from jaxtyping import Float32
 from mris.errors import ImageError, SettingsError
 from mris.finding import Finding
 from mris.images.header import Side
+from mris.images.read import file_of
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
+from mris.reading import file_sha256
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
 from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
 from mris.serving.notes import notes_on, notes_on_strangeness
@@ -246,7 +247,7 @@ def _write_all(
     out_dir: Path,
     options: FileOptions,
 ) -> FileOutcome:
-    sha256 = _sha256(path)
+    sha256 = file_sha256(file_of(path))
     written: tuple[Path, ...] = ()
     unlike: list[str] = []
     for (query, synthesis), encoded in zip(queries, objects, strict=True):
@@ -333,11 +334,6 @@ def _by_shape(queries: list[_Prepared]) -> list[list[_Prepared]]:
     return list(groups.values())
 
 
-def _sha256(path: Path) -> str:
-    with Path(str(path).partition("::")[0]).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
     preparation = synthesizer.preparation
     if options.center is not None and options.finder is not None:
@@ -354,7 +350,7 @@ def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
 
 def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions) -> None:
     """Refuse results that would replace a query (OUT is the queries' own folder) or another query's result."""
-    queries = {Path(str(path).partition("::")[0]).resolve(): path for path, _ in named}
+    queries = {file_of(path).resolve(): path for path, _ in named}
     folder = out_dir.resolve()
     makers: dict[str, Path] = {}
     if folder / MEANS_FILE in queries:

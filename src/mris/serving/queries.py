@@ -7,7 +7,6 @@ from typing import Protocol
 
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
-from mris.images.extent import extent_of
 from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
@@ -147,7 +146,7 @@ def _whole(
 
 def _notes_on_scale(image: Image, preparation: SourcePreparation | None, anatomy: Anatomy) -> Iterator[str]:
     """Say where a whole image shows much more than is usual, and nothing tells whether the encoders' sources did."""
-    shown, usual = extent_of(image), anatomy.region_mm
+    shown, usual = image.extent_mm, anatomy.region_mm
     told = preparation is None or preparation.region_mm or preparation.extent_mm
     if shown is not None and usual is not None and not told and max(shown) > MUCH_LARGER * usual:
         yield (

@@ -1,1 +1,16 @@
-"""A database and a query become an image, its neighbors, their weights and their spread."""
+"""A database and a query become an image, its neighbors, their weights and their spread.
+
+What other rooms and users import from here; all else is private to the room:
+
+- ``mris.synthesis.build_bundle``: `build_bundle`
+- ``mris.synthesis.bundle``: `Bundle`, `Member`
+- ``mris.synthesis.bundle_checks``: `check_encoder_fits`
+- ``mris.synthesis.bundle_header``: `read_header`
+- ``mris.synthesis.calibration``: `MeanInterval`
+- ``mris.synthesis.calibration_record``: `STALE_SHARE`
+- ``mris.synthesis.parts``: `Parts`, `read_parts`
+- ``mris.synthesis.readouts``: `Readout`, `ReadoutName`, `SynthesisSettings`
+- ``mris.synthesis.synthesis``: `Contribution`, `Synthesis`
+- ``mris.synthesis.synthesizer``: `BATCH_SIZE`, `BatchSynthesizer`, `Synthesis`, `Synthesizer`
+- ``mris.synthesis.weights``: `Weights`, `similarity_weights`
+"""

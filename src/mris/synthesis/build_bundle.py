@@ -14,10 +14,11 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.origin import common_origin
 from mris.cohort.training_subjects import RECORD_FILE
 from mris.database.build import build_entries, commit_first
-from mris.database.commit import TableState, file_sha256
+from mris.database.commit import TableState
 from mris.defaults import ERROR, ErrorName
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json
+from mris.reading import file_sha256
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader

@@ -19,7 +19,7 @@ import numpy as np
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
 from mris.database.changes import Removal, Writable
-from mris.database.commit import Commit, at_newest, file_sha256
+from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
@@ -28,6 +28,7 @@ from mris.errors import DatabaseError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
 from mris.images.write import atomic_write
+from mris.reading import file_sha256
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.training_subjects import RECORD_FILE
-from mris.database.commit import file_sha256
 from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError
 from mris.images.extent import alike
+from mris.reading import file_sha256
 from mris.synthesis.bundle_header import MemberHeader
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.training.card import ENCODER_FILE

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from mris.database.commit import file_sha256
 from mris.errors import BundleError
 from mris.images.write import write_npz
+from mris.reading import file_sha256
 from mris.synthesis.bundle_header import MemberHeader
 from mris.synthesis.calibration_record import Calibration
 from mris.synthesis.intervals import width

@@ -1,1 +1,25 @@
-"""The one Lightning set-up that metric learning, baselines and downstream networks share."""
+"""The one Lightning set-up that metric learning, baselines and downstream networks share.
+
+What other rooms and users import from here; all else is private to the room:
+
+- ``mris.training.augmentation``: `apply_augmentation`, `draw_augmentation`
+- ``mris.training.callbacks``: `MEAN_MAP`, `Row`, `read_metrics`
+- ``mris.training.card``: `Architecture`, `ENCODER_FILE`, `EncoderCard`, `EncoderSpec`, `NetworkCard`, `Pooling`,
+  `Stem`, `TargetNetwork`
+- ``mris.training.checkpoints``: `write_tensors`
+- ``mris.training.export``: `export_network`
+- ``mris.training.lightning_library``: `lightning`
+- ``mris.training.monai_library``: `Down`, `PatchAdversarialLoss`, `PatchDiscriminator`, `ResNetBottleneck`,
+  `TwoConv`, `UpCat`, `normal_init`
+- ``mris.training.networks``: `build_network`, `cover_strides`, `embed_with_features`, `imagenet_weights_file`,
+  `keep_places`, `last_layer`, `load_weights`
+- ``mris.training.onnx_network``: `OnnxNetwork`, `RUNTIME_ERRORS`
+- ``mris.training.onnx_runtime``: `onnxruntime`
+- ``mris.training.pairs``: `Batch`, `PairReader`, `PrefetchedBatches`, `in_order`, `planned_batches`, `scale_targets`,
+  `step_chance`, `train_and_val`
+- ``mris.training.recipe``: `Recipe`
+- ``mris.training.run``: `Run`, `describe_run`, `software_versions`
+- ``mris.training.run_folder``: `LAST_CHECKPOINT`, `RUN_FILE`, `foreign_to_run`
+- ``mris.training.sampling``: `epoch_batches`, `one_pair_per_subject`
+- ``mris.training.trainer``: `check_devices`
+"""

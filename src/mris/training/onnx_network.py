@@ -1,13 +1,13 @@
 """`OnnxNetwork`: one exported network on ONNX Runtime; torch is not needed to run what torch has trained."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
+from mris.cores import n_cores
 from mris.errors import BundleError, ImageError
 from mris.reading import read_bytes
 from mris.training.onnx_runtime import onnxruntime, state
@@ -57,7 +57,7 @@ class OnnxNetwork:
         self.path, self.input_name = path, input_name
         self.input_shape, self.output_shape = input_shape, output_shape
         self._checksum = checksum
-        self._threads = threads if threads is not None else usable_cores()
+        self._threads = threads if threads is not None else n_cores()
         self._session: Any = None
         if not path.is_file():
             raise BundleError(f"{path} is missing; restore a copy, or export the network again")
@@ -119,11 +119,6 @@ class OnnxNetwork:
                 raise BundleError(f"{self.path} must have one input {self.input_name!r} and one output; it has others")
             self._session = session
         return self._session
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

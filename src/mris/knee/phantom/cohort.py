@@ -18,17 +18,20 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from pydantic import Field
 
 import mris
 from mris.cohort.origin import ORIGIN_COLUMN
-from mris.cohort.workers import in_processes, n_cores, shown
+from mris.cohort.workers import in_processes, shown
+from mris.cores import n_cores
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
 from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
 from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
-from mris.reading import LARGEST_JSON, parse_json, read_json, read_text
+from mris.reading import LARGEST_JSON, parse_json, read_text
+from mris.records import Record, read_record
 from mris.wording import counted
 
 MODEL_VERSION = 1
@@ -41,8 +44,8 @@ COLUMNS = (
 Row = dict[str, str]
 """What a pair says of itself; every layout gives at least "timepoint" and "klg"."""
 
-_UNSTATED = {"layout": "plain", "extraction": "smooth"}
 _HEADER, _STARTED, _RECORDS, _MANIFEST = "phantom.json", "started.json", "records", "manifest.csv"
+_ANEW = "remove its folder and write the cohort again"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,39 @@ class PhantomLayout:
     write_tables: Callable[[Path, Sequence[Sequence[Row]]], None]
 
 
+class Stated(Record):
+    """What files say of the settings; they do not say the defaults, what all cohorts were before there was a choice."""
+
+    n_subjects: int
+    size: int
+    seed: int
+    enriched: bool
+    max_visits: int | None
+    extraction: str = "smooth"
+    model_version: int
+    layout: str = "plain"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give them as plain JSON values, without the defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class PhantomHeader(Record):
+    """``phantom.json``, written last: what decided the content of a digital cohort, and what came of it."""
+
+    settings: Stated
+    versions: dict[str, str]
+    regions: tuple[str, ...]
+    unit: str
+    target_spacing_mm: dict[str, tuple[float, float]]
+    n_pairs: int
+    baseline_grades: tuple[int, ...] = Field(min_length=5, max_length=5)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give them as plain JSON values."""
+        return {**super().to_json(), "settings": self.settings.to_json()}
+
+
 @dataclass(frozen=True)
 class PhantomReport:
     """What was written.
@@ -102,7 +138,7 @@ class PhantomReport:
     n_subjects: int
     n_pairs: int
     n_reused: int
-    baseline_grades: tuple[int, int, int, int, int]
+    baseline_grades: tuple[int, ...]
 
     def summary(self) -> str:
         """One line for people."""
@@ -211,27 +247,26 @@ def write_phantom(
         ) from error
 
 
-def _stated(settings: PhantomSettings, layout: PhantomLayout) -> dict[str, Any]:
-    """What a header says of the settings; what all cohorts were before there was a choice, it does not say."""
-    values = {**asdict(settings), "model_version": MODEL_VERSION, "layout": layout.name}
-    return {name: value for name, value in values.items() if (name, value) not in _UNSTATED.items()}
+def _stated(settings: PhantomSettings, layout: PhantomLayout) -> Stated:
+    return Stated(**asdict(settings), model_version=MODEL_VERSION, layout=layout.name)
 
 
 def _claim(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
     """Take a new or empty folder, or one begun with the same settings."""
-    header = folder / _HEADER if (folder / _HEADER).is_file() else folder / _STARTED
-    if header.is_file():
-        found, wanted = ({**_UNSTATED, **stated} for stated in (_read_header(header), _stated(settings, layout)))
-        differing = [name for name, value in wanted.items() if found.get(name) != value]
+    found, wanted = _found(folder), _stated(settings, layout)
+    if found is not None:
+        pairs = ((name, getattr(found, name), getattr(wanted, name)) for name in Stated.model_fields)
+        differing = [f"{name} {there!r} (asked: {asked!r})" for name, there, asked in pairs if there != asked]
         if differing:
-            listed = ", ".join(f"{name} {found.get(name)!r} (asked: {wanted[name]!r})" for name in differing)
-            raise SettingsError(f"{folder} holds a cohort of other settings: {listed}; choose another folder")
+            raise SettingsError(
+                f"{folder} holds a cohort of other settings: {', '.join(differing)}; choose another folder"
+            )
         return
     if folder.exists() and (not folder.is_dir() or not all(map(_is_remnant, folder.iterdir()))):
         raise SettingsError(f"{folder} exists and is not a digital cohort; choose a new or empty folder")
     # First of all: from here on the folder is known as a cohort's, whatever stops this call.
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / _STARTED, _stated(settings, layout))
+    write_json(folder / _STARTED, wanted)
 
 
 def _is_remnant(path: Path) -> bool:
@@ -239,15 +274,15 @@ def _is_remnant(path: Path) -> bool:
     return path.name.startswith(tuple(f".{name}." for name in (_STARTED, _MANIFEST, _HEADER)))
 
 
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except ValueError as error:
-        raise SettingsError(f"{path} is damaged: {error}; remove its folder and write the cohort again") from error
-    settings = found.get("settings", found)
-    if not isinstance(settings, dict):
-        raise SettingsError(f"{path} is not the header of a digital cohort; choose another folder")
-    return settings
+def _found(folder: Path) -> Stated | None:
+    if (folder / _HEADER).is_file():
+        return _header_of(folder).settings
+    started = folder / _STARTED
+    return read_record(started, Stated, SettingsError, _ANEW) if started.is_file() else None
+
+
+def _header_of(folder: Path) -> PhantomHeader:
+    return read_record(folder / _HEADER, PhantomHeader, SettingsError, _ANEW)
 
 
 def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayout, index: int) -> None:
@@ -277,28 +312,27 @@ def _finish(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> N
     layout.write_tables(folder, by_subject)
     rows = list(itertools.chain.from_iterable(by_subject))
     grades = Counter(row["klg"] for row in rows if row["timepoint"] == "0")
-    header = {
-        "settings": _stated(settings, layout),
-        "versions": {"mris": mris.__version__, "numpy": np.__version__},
-        "regions": list(REGIONS),
-        "unit": "mm",
-        "target_spacing_mm": {
-            "femoral": [FEMORAL_HEIGHT_MM / settings.size, FEMORAL_LENGTH_MM / settings.size],
-            "tibial": [TIBIAL_HEIGHT_MM / settings.size, TIBIAL_LENGTH_MM / settings.size],
+    header = PhantomHeader(
+        settings=_stated(settings, layout),
+        versions={"mris": mris.__version__, "numpy": np.__version__},
+        regions=REGIONS,
+        unit="mm",
+        target_spacing_mm={
+            "femoral": (FEMORAL_HEIGHT_MM / settings.size, FEMORAL_LENGTH_MM / settings.size),
+            "tibial": (TIBIAL_HEIGHT_MM / settings.size, TIBIAL_LENGTH_MM / settings.size),
         },
-        "n_pairs": len(rows),
-        "baseline_grades": [grades.get(str(grade), 0) for grade in range(5)],
-    }
+        n_pairs=len(rows),
+        baseline_grades=tuple(grades.get(str(grade), 0) for grade in range(5)),
+    )
     write_json(folder / _HEADER, header)
 
 
 def _report(folder: Path, layout: PhantomLayout, n_reused: int) -> PhantomReport:
-    header = read_json(folder / _HEADER)
-    grades = header["baseline_grades"]
+    header = _header_of(folder)
     return PhantomReport(
         manifest=folder / layout.table,
-        n_subjects=header["settings"]["n_subjects"],
-        n_pairs=header["n_pairs"],
+        n_subjects=header.settings.n_subjects,
+        n_pairs=header.n_pairs,
         n_reused=n_reused,
-        baseline_grades=(grades[0], grades[1], grades[2], grades[3], grades[4]),
+        baseline_grades=header.baseline_grades,
     )
