@@ -80,22 +80,29 @@ def test_separate_networks_for_each_region_are_mixed_in_one_bundle(knees: Path, 
 def test_synthesis_and_evaluation_run_where_torch_is_not_installed(knees: Path, tmp_path: Path) -> None:
     source = next((knees / "knees").glob("P*/00_left.png"))
     code = (
-        "import sys\n"
+        "import json, sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name in ('torch', 'lightning', 'onnx', 'safetensors', 'tensorboard'):\n"
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "from mris.cli.main import main\nmain()\n"
+        "from mris.cli.main import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['mris', *arguments]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as leaving:\n"
+        "        assert not leaving.code, arguments\n"
     )
-    for arguments in (
+    commands = [
         ["synthesize", knees / "knees.bundle", source, "--side", "left", "--out", tmp_path / "maps"],
         ["evaluate", knees / "knees.bundle", knees / "cohort", "--out", tmp_path / "report"],
         ["bundle", "verify", knees / "knees.bundle"],
-    ):
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    ]
+    program = [sys.executable, "-c", code, json.dumps(commands, default=str)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "maps" / "00_left.nii.gz").is_file() and (tmp_path / "report" / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_a_killed_index_or_evaluation_leaves_no_half_result_and_runs_again(
 ) -> None:
     outs = header, folder, report = [tmp_path / name for name in ("header", "folder", "report")]
     index = ["index", tiny_run, tiny_cohort_path]
-    evaluate = ["evaluate", tiny_bundle, tiny_cohort_path, "--bootstrap", 10, "--quiet", "--out"]
+    evaluate = ["evaluate", tiny_bundle, tiny_cohort_path, "--bootstrap", 10, "--no-references", "--quiet", "--out"]
     deaths = [
         ("mris.synthesis.build_bundle", "write_json", [*index, header, "--quiet"]),
         ("mris.images.write", "_swap_in", [*index, folder, "--quiet"]),

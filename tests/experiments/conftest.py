@@ -1,6 +1,7 @@
 """The modules of `experiments/paper`, and its command in this process: one import of torch for all tests."""
 
 import importlib
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,31 @@ def run_paper(
             paper.run.main()
         except SystemExit as leaving:
             code = int(leaving.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run ``python SCRIPT ARGUMENTS`` here; modules of the experiment are forgotten after it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+    def run(*command: object) -> Outcome:
+        script, *_ = words = [str(word) for word in command]
+        monkeypatch.setattr(sys, "argv", words)
+        before = set(sys.modules)
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        finally:
+            for name in set(sys.modules) - before:
+                if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER.parent)):
+                    del sys.modules[name]
         return Outcome(code, *capsys.readouterr())
 
     return run

@@ -160,7 +160,9 @@ def test_matched_ranks_are_those_of_a_plain_loop(study: SimpleNamespace, rng: np
 
 
 @pytest.mark.slow
-def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(study: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(
+    study: SimpleNamespace, run_script, tmp_path: Path
+) -> None:
     data, work = tmp_path / "data", tmp_path / "work"
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
     command = [sys.executable, FOLDER / "run.py", "--smoke", "--data", data, "--work", work]
@@ -182,9 +184,9 @@ def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(study: SimpleN
     network = build_network("resnet18", channels=1, embedding_dim=4, width=8)
     assert load_weights(network, work / "seed0" / "weights" / "source.safetensors") > 0
 
-    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
-    assert again.returncode == 0, again.stderr
-    assert [line for line in again.stdout.splitlines()[:-1] if not line.endswith(": kept")] == []
+    again = run_script(*command[1:])
+    assert again.code == 0, again.err
+    assert [line for line in again.out.splitlines()[:-1] if not line.endswith(": kept")] == []
 
 
 def test_absent_data_costs_one_line(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_grades_of_both_knees_are_own_then_other(study: SimpleNamespace, world) 
 
 @pytest.mark.slow
 def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
-    study: SimpleNamespace, tmp_path: Path
+    study: SimpleNamespace, run_script, tmp_path: Path
 ) -> None:
     data, work = tmp_path / "data", tmp_path / "klg"
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
@@ -153,9 +153,9 @@ def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
     assert results["sheet"]["n_equal"] == 96
     assert results["progression to 48 months"]["reference"] == "baseline grade alone"
 
-    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
-    assert again.returncode == 0, again.stderr
-    stages = [line for line in again.stdout.splitlines() if ": " in line and "months:" not in line]
+    again = run_script(*command[1:])
+    assert again.code == 0, again.err
+    stages = [line for line in again.out.splitlines() if ": " in line and "months:" not in line]
     begun = [line for line in stages if line.endswith((": begun", ": resumed"))]
     assert begun == []
 

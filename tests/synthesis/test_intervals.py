@@ -35,14 +35,14 @@ def test_a_factor_is_the_first_whose_corrected_miss_by_person_is_small_enough(se
     ratios = rng.exponential(1, (len(people), 7))
     ratios[rng.random(ratios.shape) < 0.2] = np.nan
     found = smallest_factor(risk_curves(ratios, people), level)
+    images: dict[int, list[list[float]]] = {}
+    for person, line in zip(people.tolist(), ratios, strict=True):
+        if known := [value for value in line.tolist() if not np.isnan(value)]:
+            images.setdefault(person, []).append(known)
 
     def corrected(factor: float) -> float:
-        by_person: dict[int, list[float]] = {}
-        for person, line in zip(people.tolist(), ratios, strict=True):
-            known = [value for value in line.tolist() if not np.isnan(value)]
-            if known:
-                by_person.setdefault(person, []).append(sum(value > factor for value in known) / len(known))
-        return (sum(sum(own) / len(own) for own in by_person.values()) + 1) / (len(by_person) + 1)
+        missed = [[sum(value > factor for value in image) / len(image) for image in own] for own in images.values()]
+        return (sum(sum(own) / len(own) for own in missed) + 1) / (len(missed) + 1)
 
     expected = next((float(factor) for factor in FACTORS if corrected(factor) <= 1 - level + 1e-9), None)
     assert found == expected

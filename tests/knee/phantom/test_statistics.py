@@ -69,7 +69,7 @@ def simulated(subject: int) -> tuple[KneeState, ...]:
     return simulate_states(SEED, subject, atlas_size=ATLAS_SIZE)
 
 
-@pytest.fixture(scope="module", params=[350, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[350, pytest.param(1000, marks=pytest.mark.slow)])
 def population(request: pytest.FixtureRequest) -> Population:
     return Population([simulated(i) for i in range(request.param)])
 
