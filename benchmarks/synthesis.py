@@ -17,8 +17,9 @@ from made_database import alternate, machine, make_database
 
 from mris.database.database import EmbeddingDatabase
 from mris.serving.outputs import write_synthesis
+from mris.synthesis.batch_synthesizer import BATCH_SIZE
 from mris.synthesis.onnx_encoder import OnnxEncoder
-from mris.synthesis.synthesizer import BATCH_SIZE, Synthesizer
+from mris.synthesis.synthesizer import Synthesizer
 
 SIZES, N, D, QUERIES = (64, 128, 256), 2_000, 512, 96
 FEW, MANY, MEMORY_SIZE, LARGEST_GROWTH_MB = 100, 10_000, 64, 300

@@ -92,7 +92,8 @@ def serve(atlas_folder: Path, out: Path) -> None:
     """Make the maps of the files that stand on stdin, a line of JSON for each."""
     from mris.knee.cartilage_atlas import open_atlas
     from mris.knee.flatten import map_mask
-    from mris.knee.segmentation import PRESETS, read_segmentation
+    from mris.knee.label_map import PRESETS
+    from mris.knee.segmentation import read_segmentation
     from mris.knee.segmentation_files import knee_files
     from mris.knee.template import template_of
     from mris.knee.thickness_maps import thickness_maps

@@ -24,7 +24,8 @@ from mris.images.write import atomic_write, write_json
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
 from mris.knee.flatten import pixel_area
-from mris.knee.segmentation import PRESETS, Segmentation, read_segmentation
+from mris.knee.label_map import PRESETS
+from mris.knee.segmentation import Segmentation, read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_folder import FEMORAL_FILE, TIBIAL_FILE, ThicknessSettings, write_thickness_maps
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps

@@ -20,7 +20,7 @@ _HOME = {
     "Image": "mris.images.image",
     "MrisError": "mris.errors",
     "Neighbors": "mris.database.neighbors",
-    "Synthesis": "mris.synthesis.synthesizer",
+    "Synthesis": "mris.synthesis.synthesis",
     "Synthesizer": "mris.synthesis.synthesizer",
     "evaluate": "mris.evaluation.evaluate",
     "prepare_cohort": "mris.cohort.prepare",
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mris.metric.losses import CrossModalTripletLoss as CrossModalTripletLoss
     from mris.metric.train import train_encoders as train_encoders
     from mris.synthesis.bundle import Bundle as Bundle
-    from mris.synthesis.synthesizer import Synthesis as Synthesis
+    from mris.synthesis.synthesis import Synthesis as Synthesis
     from mris.synthesis.synthesizer import Synthesizer as Synthesizer
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from tests.knee_volumes import knee, write_segmentation
 
@@ -33,6 +35,21 @@ def test_a_dry_run_shows_whose_knees_the_files_are(run_cli, scan: Path, tmp_path
     assert "they are of 1 subject:" in outcome.out
     assert "sub-9990001_ses-12m_hemi-L_dseg: subject 9990001, left, timepoint 12" in outcome.out
     assert f"{names[0].removesuffix('.nii.gz')}: subject 9990001, right, timepoint 2005-07-15" in outcome.out
+
+
+def test_without_labels_anatomy_chooses_and_the_summary_says_what(run_cli, scan: Path) -> None:
+    outcome = run_cli("thickness", scan, "--dry-run", "--quiet")
+    assert "  labels oai_zib: 1 knee\n" in outcome.out
+    assert outcome.code == 0, outcome
+    assert (
+        "it is a knee by --labels oai_zib, not by those nnunet_knee"
+        in run_cli("thickness", scan, "--labels", "nnunet_knee", "--dry-run", "--quiet").out
+    )
+    upside_down = nib.load(scan)
+    nib.save(nib.Nifti1Image(upside_down.dataobj, np.diag([1, 1, -1, 1]) @ upside_down.affine), scan)
+    outcome = run_cli("thickness", scan, "--dry-run", "--quiet")
+    assert outcome.code == 2, outcome
+    assert "fits no preset of --labels; by oai_zib, the nearest, it has the femur below the tibia" in outcome.out
 
 
 def test_a_bar_of_progress_goes_to_stderr(run_cli, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from tests.knee_volumes import CENTER, RIGHT, TIBIAL_MM, TOP, atlas, knee
 from mris.knee.alignment import align, apply
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
 from mris.knee.deformation import Level, deform, jacobian, warp
+from mris.knee.label_map import PRESETS
 from mris.knee.registration import register
-from mris.knee.segmentation import PRESETS, Segmentation, read_segmentation
+from mris.knee.segmentation import Segmentation, read_segmentation
 from mris.knee.template import signed_distance, template_of
 
 

@@ -16,18 +16,16 @@ from nibabel import orientations
 from tests.knee_volumes import knee, write_segmentation
 
 from mris.errors import ImageError, SettingsError
+from mris.knee.label_map import PRESETS, LabelMap, label_map
 from mris.knee.label_volume import read_label_volume
 from mris.knee.segmentation import (
     FEMORAL_CARTILAGE,
     FEMUR,
-    PRESETS,
     TIBIA,
     TIBIAL_CARTILAGE,
-    LabelMap,
     Segmentation,
     cropped,
     findings_of,
-    label_map,
     read_segmentation,
 )
 

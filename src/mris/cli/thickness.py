@@ -25,9 +25,14 @@ def thickness(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the maps; not needed with --dry-run.")] = None,
     labels: Annotated[
-        str,
-        typer.Option(help="oai_knees, oai_zib, or femur=1,femoral_cartilage=2,tibia=3,tibial_cartilage=4,ignore=5+6."),
-    ] = "oai_knees",
+        str | None,
+        typer.Option(
+            help="Which number is which tissue: oai_zib, ski10, kneeseg, oai_knees, oaizib_cm, cartimorph, "
+            "nnunet_knee, dosma_bones, skm_tea, oai_analysis, or "
+            "femur=1,femoral_cartilage=2,tibia=3,tibial_cartilage=4,ignore=5+6; by default the one that each file's "
+            "anatomy fits."
+        ),
+    ] = None,
     side: Annotated[Side | None, typer.Option(help="Side of files whose names tell none.")] = None,
     index: Annotated[Path | None, typer.Option(help="CSV with the columns file, subject, side, timepoint.")] = None,
     atlas: Annotated[
@@ -58,12 +63,12 @@ def thickness(
     # One thread a process: the processes are as many as the cores. Read when the libraries load, hence before them.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from mris.knee.segmentation import label_map
+    from mris.knee.label_map import label_map
     from mris.knee.segmentation_files import knee_files
     from mris.knee.thickness_folder import ThicknessSettings, check_segmentations, write_thickness_maps
 
     knees = knee_files(segmentations or [], side, index)
-    settings = ThicknessSettings(atlas or Path(), label_map(labels), on_error, workers)
+    settings = ThicknessSettings(atlas or Path(), None if labels is None else label_map(labels), on_error, workers)
     if dry_run:
         report = check_segmentations(knees, settings, progress=not quiet)
         typer.echo(report.summary())

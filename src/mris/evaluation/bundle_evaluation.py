@@ -19,10 +19,10 @@ from mris.evaluation.references import REFERENCE_NAMES, reference_predictors
 from mris.evaluation.results import Cost
 from mris.evaluation.site_audit import audit_sites, check_sites
 from mris.evaluation.strata import Merge, groups_of
+from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
 from mris.synthesis.readouts import Readout, SynthesisSettings
-from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.wording import counted, first_of
 
 METHOD_NAME = "MRIS"

@@ -34,7 +34,7 @@ from mris.evaluation.results import (
     Results,
 )
 from mris.evaluation.strata import Merge, check_merge, groups_of, values_by_label
-from mris.synthesis.synthesizer import BatchSynthesizer
+from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
 from mris.wording import first_of
 

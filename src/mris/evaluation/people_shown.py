@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from mris.cohort.cohort import Cohort
+from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.synthesis import Contribution
-from mris.synthesis.synthesizer import BatchSynthesizer
 
 COUNTS = (1, 5, 10, 20, 50)
 """Numbers of people that are looked at."""

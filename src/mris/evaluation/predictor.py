@@ -10,8 +10,8 @@ from jaxtyping import Float32
 from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.errors import SettingsError
+from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.synthesis import Synthesis
-from mris.synthesis.synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Sources, TargetMap, Targets
 
 N_SHOWN = 8

@@ -82,8 +82,8 @@ def file_of(path: Path) -> Path:
     """Return the file that a path names, without the array of an NPZ that it may name, too.
 
     Example:
-        >>> file_of(Path("maps/knee.npz::left")).name
-        'knee.npz'
+        >>> file_of(Path("maps/scan.npz::left")).name
+        'scan.npz'
     """
     return _file_and_key(path, None)[0]
 

@@ -6,6 +6,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.knee.cartilage_atlas``: `CHECKSUMS`, `open_atlas`
 - ``mris.knee.center_sheet``: `read_center_sheet`
 - ``mris.knee.knee_finder``: `KneeFinder`
+- ``mris.knee.label_map``: `label_map`
 - ``mris.knee.map_edges``: `ATLAS_EDGES`, `PHANTOM_EDGES`
 - ``mris.knee.map_parts``: `map_parts`
 - ``mris.knee.oai``: `survey_oai`, `write_oai_manifest`
@@ -15,7 +16,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.knee.progression``: `cohort_progression`
 - ``mris.knee.radiograph_files``: `PlateOptions`, `PlateOutcome`, `import_plates`
 - ``mris.knee.region_table``: `TABLE_FILE`, `write_table`
-- ``mris.knee.segmentation``: `label_map`
 - ``mris.knee.segmentation_files``: `knee_files`
 - ``mris.knee.thickness_folder``: `ThicknessSettings`, `check_segmentations`, `write_thickness_maps`
 """

@@ -1,4 +1,7 @@
-"""Reads label volumes: NIfTI by their own bytes, NRRD and MHA through SimpleITK; headers are not trusted."""
+"""Reads label volumes: NIfTI by their own bytes, NRRD and MHA through SimpleITK; headers are not trusted.
+
+Two probability maps, as OAI_analysis writes them (``FC_probmap.nii.gz``, ``TC_probmap.nii.gz``), are one label volume.
+"""
 
 import gzip
 import math
@@ -8,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import nibabel as nib
+import nibabel.orientations
 import numpy as np
-from jaxtyping import Float, UInt16
+from jaxtyping import Float, Shaped, UInt16
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -21,6 +25,13 @@ from mris.images.stream import read_promised
 
 MAX_VOXELS = 300_000_000
 """Largest volume that is read; a knee at 0.36 x 0.36 x 0.7 mm has 24 million voxels."""
+
+FEMORAL_MAP, TIBIAL_MAP = "FC_prob", "TC_prob"
+"""In the names of two files that hold the probability of femoral and of tibial cartilage."""
+MAP_NUMBERS = (2, 4)
+"""Numbers that femoral and tibial cartilage get of their probability maps."""
+
+Voxels = Shaped[np.ndarray, "i j k"]
 
 _FARTHEST_BODY = 64 << 20
 _DETACHED = re.compile(rb"^(data ?file\s*:|ElementDataFile\s*=(?!\s*LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
@@ -35,7 +46,8 @@ _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-
 """Spaces of NRRD whose axes have names in a body; ITK turns all of them to left, posterior, superior."""
 _DIRECTIONS_OF_MHA = ("transformmatrix", "rotation", "orientation")
 _NIFTI_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
-_NIFTI1: Any = nib.Nifti1Header  # nibabel does not annotate these
+_ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate these
+_NIFTI1: Any = nib.Nifti1Header
 _NIFTI2: Any = nib.Nifti2Header
 
 
@@ -57,10 +69,58 @@ class LabelVolume:
 def read_label_volume(path: Path) -> LabelVolume:
     """Read a label volume: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
 
+    A file with `FEMORAL_MAP` in its name holds the probability of femoral cartilage, its neighbor with `TIBIAL_MAP`
+    that of the tibial; where one of them is a half or more, the likelier has its number, `MAP_NUMBERS`.
+
     Raises:
         ImageError: The file is absent, damaged, truncated, no volume, holds other values than whole numbers from 0 to
-            65535, has no orientation, or two that disagree, or announces more voxels than `MAX_VOXELS`.
+            65535, has no orientation, or two that disagree, or announces more voxels than `MAX_VOXELS`; or two
+            probability maps do not belong together.
     """
+    if len(source_files(path)) == 2:
+        return _read_probabilities(*source_files(path))
+    voxels, affine = _read(path)
+    if voxels.dtype.kind == "f" and not (np.isfinite(voxels).all() and (voxels == np.round(voxels)).all()):
+        raise ImageError(f"segmentation {path}: holds fractions or NaN, but labels are whole numbers; is it a scan?")
+    lowest, highest = float(voxels.min()), float(voxels.max())
+    if lowest < 0 or highest > 65535:
+        raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
+    return LabelVolume(voxels.astype(np.uint16), affine, str(path))
+
+
+def source_files(path: Path) -> tuple[Path, ...]:
+    """Name the files that a label volume is read from: itself or, of a femoral probability map, it and the tibial one.
+
+    Example:
+        >>> [file.name for file in source_files(Path("FC_probmap.nii.gz"))]
+        ['FC_probmap.nii.gz', 'TC_probmap.nii.gz']
+    """
+    if FEMORAL_MAP not in path.name:
+        return (path,)
+    return path, path.with_name(path.name.replace(FEMORAL_MAP, TIBIAL_MAP))
+
+
+def canonical(volume: LabelVolume) -> LabelVolume:
+    """Permute and flip whole axes to right, anterior, superior, as nibabel's ``as_closest_canonical`` does."""
+    turn = _ORIENTATIONS.io_orientation(volume.affine)
+    turned = np.asarray(_ORIENTATIONS.apply_orientation(volume.voxels, turn))
+    affine = np.asarray(volume.affine @ _ORIENTATIONS.inv_ornt_aff(turn, volume.voxels.shape))
+    return LabelVolume(turned, affine, volume.origin)
+
+
+def _read_probabilities(femoral: Path, tibial: Path) -> LabelVolume:
+    (upper, affine), (lower, other) = _read(femoral), _read(tibial)
+    if upper.shape != lower.shape or not np.allclose(affine, other, atol=1e-3):
+        raise ImageError(f"segmentation {femoral}: its grid is not that of {tibial.name}; export both from one scan")
+    for path, values in ((femoral, upper), (tibial, lower)):
+        lowest, highest = float(values.min()), float(values.max())
+        if not (lowest >= -0.001 and highest <= 1.001):  # NaN is neither
+            raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; probabilities are 0 to 1")
+    numbers = np.where(upper >= lower, *(np.uint16(number) for number in MAP_NUMBERS))
+    return LabelVolume(np.where(np.maximum(upper, lower) >= 0.5, numbers, np.uint16(0)), affine, str(femoral))
+
+
+def _read(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
     name = path.name.lower()
     if not path.is_file():
         raise ImageError(f"segmentation {path}: there is no such file")
@@ -73,7 +133,7 @@ def read_label_volume(path: Path) -> LabelVolume:
         return _read_nifti(path)
 
 
-def _read_nifti(path: Path) -> LabelVolume:
+def _read_nifti(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
     with path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
     with cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb") as file:
@@ -105,7 +165,7 @@ def _read_nifti(path: Path) -> LabelVolume:
         unit = _MM.get(header.get_xyzt_units()[0], 1.0)
     except KeyError:  # a code that the standard does not name
         unit = 1.0
-    return _checked(path, voxels, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine())
+    return voxels, _checked(path, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine())
 
 
 def _nifti_header(file: IO[bytes], path: Path) -> Any:
@@ -166,7 +226,7 @@ def _check_orientation_is_stated(path: Path) -> None:
     )
 
 
-def _read_itk(path: Path) -> LabelVolume:
+def _read_itk(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
     import SimpleITK
 
     _check_attached(path)
@@ -186,7 +246,7 @@ def _read_itk(path: Path) -> LabelVolume:
     affine = np.eye(4)
     affine[:3, :3] = to_ras @ np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     affine[:3, 3] = to_ras @ np.asarray(image.GetOrigin())
-    return _checked(path, sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine)
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), _checked(path, affine)
 
 
 def _check_promise(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -204,7 +264,7 @@ def _check_promise(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
         raise truncated(f"segmentation {path}", shape, dtype, n_voxels * dtype.itemsize, n_bytes)
 
 
-def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
+def _checked(path: Path, affine: np.ndarray) -> Float[np.ndarray, "4 4"]:
     sizes = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
     low, high = _VOXEL_MM
     if not ((sizes >= low) & (sizes <= high)).all() or abs(np.linalg.det(affine[:3, :3])) < 0.05 * np.prod(sizes):
@@ -212,9 +272,4 @@ def _checked(path: Path, voxels: np.ndarray, affine: np.ndarray) -> LabelVolume:
             f"segmentation {path}: its affine gives voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm, but "
             f"each must be {low:g} to {high:g} mm along three directions; write the MR volume's affine into it"
         )
-    if voxels.dtype.kind == "f" and not (np.isfinite(voxels).all() and (voxels == np.round(voxels)).all()):
-        raise ImageError(f"segmentation {path}: holds fractions or NaN, but labels are whole numbers; is it a scan?")
-    lowest, highest = float(voxels.min()), float(voxels.max())
-    if lowest < 0 or highest > 65535:
-        raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
-    return LabelVolume(voxels.astype(np.uint16), np.asarray(affine, float), str(path))
+    return np.asarray(affine, float)

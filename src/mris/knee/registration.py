@@ -77,11 +77,12 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
     """Register a knee with the atlas.
 
     Affine: iterated closest points of both cartilages' surfaces. Deformation: demons on the signed distances to both
-    cartilages and both bones, so that bone without cartilage stays where it is.
+    cartilages and both bones, so that bone without cartilage stays where it is; of a segmentation without bones, on
+    those to both cartilages alone.
 
     Args:
         atlas: The atlas, a left knee.
-        segmentation: One knee with both bones.
+        segmentation: One knee with both bones, or without bones.
         threads: Threads of SimpleITK in this process.
 
     Returns:
@@ -99,7 +100,8 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
     other = roughly_aligned(template.clouds, [apply(_MIRROR, cloud) for cloud in clouds])
     to_voxel = np.linalg.inv(knee.affine) @ alignment.affine
     surfaces = _surfaces(knee, to_voxel @ template.affine, template)
-    displacement = deform(template.surfaces, template.weights, surfaces, GRID_MM)
+    n = len(surfaces)
+    displacement = deform(template.surfaces[:n], template.weights[:n], surfaces, GRID_MM)
     determinant = jacobian(displacement, GRID_MM)
     moved = [samples + _displacement_at(displacement, template.affine, samples) for samples in template.samples]
     sizes = [_at(determinant.astype(np.float32), template.affine, samples) for samples in template.samples]
@@ -128,8 +130,10 @@ def _as_left(knee: Segmentation) -> Segmentation:
     return replace(knee, labels=knee.labels[::-1].copy(), affine=affine @ reverse, side="left")
 
 
-def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "4 i j k"]:
+def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float32[np.ndarray, "c i j k"]:
     """Signed distances of the knee on the template's grid; each bone near its own cartilage, where it counts.
+
+    Four, in the order of the template's; two of a knee without bones.
 
     Voxels of bone that are much finer than that grid are thinned; cartilage needs them all.
     """
@@ -137,7 +141,8 @@ def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float
     boxes = [box_round(knee.labels == cartilage, _BAND_MM / np.array(knee.spacing)) for cartilage in _CARTILAGES]
     thin = np.maximum(np.floor(_BONE_MM / np.array(knee.spacing)), 1).astype(int)
     maps = []
-    for tissue, box in zip((*_CARTILAGES, FEMUR, TIBIA), boxes * 2, strict=True):
+    tissues = (*_CARTILAGES, FEMUR, TIBIA) if knee.has_bones else _CARTILAGES
+    for tissue, box in zip(tissues, boxes * 2, strict=False):
         every = np.ones(3, int) if tissue in _CARTILAGES else thin
         scale = np.diag([*every, 1.0])
         to_box = to_voxel.copy()

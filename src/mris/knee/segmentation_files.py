@@ -12,6 +12,7 @@ from mris.errors import ManifestError, SettingsError
 from mris.images.header import Side
 from mris.images.image import side_name
 from mris.images.result_names import result_stems
+from mris.knee.label_volume import source_files
 from mris.knee.segmentation_names import SCHEMES, knee_of_stem
 
 INDEX_COLUMNS = ("file", "subject", "side", "timepoint")
@@ -84,7 +85,8 @@ def knee_files(paths: Sequence[Path], side: Side | None = None, index: Path | No
     """Say for each file whose knee it shows.
 
     Args:
-        paths: Segmentation files; with an index, none means all files of the index.
+        paths: Segmentation files; with an index, none means all files of the index. A tibial probability map goes with
+            its femoral one.
         side: The side of files whose names tell none (not with an index).
         index: CSV with the columns `INDEX_COLUMNS`; files are relative to its folder. A row is of the file that it
             names; failing that, of the only one whose path ends as the row does.
@@ -100,6 +102,8 @@ def knee_files(paths: Sequence[Path], side: Side | None = None, index: Path | No
     """
     if index is not None and side is not None:
         raise SettingsError("--side and --index both say the side; give one of them")
+    tibial = {tibial for path in paths for tibial in source_files(path)[1:]}
+    paths = [path for path in paths if path not in tibial]
     knees = _from_index(index, paths) if index else tuple(knee_of_name(path, side) for path in paths)
     if not knees:
         raise SettingsError("no segmentation was given; name files, or an --index")

@@ -15,7 +15,7 @@ SCHEMES = (
 """One name of each scheme that is read."""
 
 _SIDES = ("left", "right", "l", "r")
-_KINDS = frozenset(("seg", "dseg", "segmentation", "label", "labels", "labelmap", "mask"))
+_KINDS = frozenset(("seg", "dseg", "segmentation", "label", "labels", "labelmap", "mask", "fc", "prob", "probmap"))
 _MONTHS = re.compile(r"0*(\d+)m", re.IGNORECASE)
 _OAI = re.compile(r"(\d{7})_(\d{8})_SAG_3D_DESS_(LEFT|RIGHT)(?:_.*)?", re.IGNORECASE)
 _BREAK = re.compile(r"[_\-. ]+")

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -24,7 +25,9 @@ from mris.finding import Finding
 from mris.images.write import atomic_write, check_writable_folder, write_json
 from mris.images.written import as_text, require_text_name, require_written
 from mris.knee.cartilage_atlas import CHECKSUMS, CartilageAtlas, open_atlas
-from mris.knee.segmentation import LabelMap, read_segmentation
+from mris.knee.label_map import LabelMap
+from mris.knee.label_volume import source_files
+from mris.knee.segmentation import read_segmentation
 from mris.knee.segmentation_files import KneeFile
 from mris.knee.thickness_maps import ThicknessMaps, thickness_maps
 from mris.knee.thickness_preview import write_preview
@@ -45,13 +48,13 @@ class ThicknessSettings:
 
     Attributes:
         atlas: Folder of the atlas.
-        labels: Numbers of the tissues.
+        labels: Numbers of the tissues; None to find each file's preset.
         on_error: Stop at a file that cannot be used, or leave it out and say so.
         workers: Processes; None for one a core.
     """
 
     atlas: Path
-    labels: LabelMap
+    labels: LabelMap | None
     on_error: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
@@ -76,6 +79,11 @@ class KneeResult:
     def name(self) -> str:
         """What messages and reports call the file."""
         return as_text(self.knee.key)
+
+    @property
+    def preset(self) -> str:
+        """By which label numbers the file was read, for summaries; "" if it was not."""
+        return "" if self.record is None else self.record["preset"] or "given by hand"
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -122,6 +130,8 @@ class ThicknessReport:
         lines = [f"{n - len(failed):,} of {counted(n, 'knee')} {verb}, {told}"]
         if reused:
             lines.append(f"  {reused} were there before")
+        presets = Counter(result.preset for result in self.results if result.preset)
+        lines += [f"  labels {preset}: {counted(number, 'knee')}" for preset, number in presets.items()]
         if self.table is None:
             lines += _people(self.results)
         lines += [f"  {one.severity} {r.name}: {one}" for r in (*warned, *failed) for one in r.findings]
@@ -186,8 +196,9 @@ def check_segmentations(
     for knee in shown(knees, "Reading segmentations", len(knees), progress):
         try:
             require_text_name(knee.path)
-            findings = read_segmentation(knee.path, settings.labels, knee.side).findings
-            results.append(KneeResult(knee, {"findings": [found.reason for found in findings]}))
+            read = read_segmentation(knee.path, settings.labels, knee.side)
+            reasons = [found.reason for found in read.findings]
+            results.append(KneeResult(knee, {"preset": read.preset, "findings": reasons}))
         except ImageError as error:
             results.append(KneeResult(knee, None, str(error)))
     return ThicknessReport(tuple(results), None)
@@ -200,7 +211,7 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
         regular_size(knee.path)  # a pipe would be waited for
         wanted = {
             "file": knee.path.name,
-            "sha256": file_sha256(knee.path),
+            "sha256": " ".join(map(file_sha256, source_files(knee.path))),
             "subject": knee.subject,
             "side": knee.side,
             "timepoint": knee.timepoint,
@@ -209,12 +220,13 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
         found = _finished(folder, wanted)
         if found is not None:
             return KneeResult(knee, found, reused=True)
-        maps = thickness_maps(_atlas(settings.atlas), read_segmentation(knee.path, settings.labels, knee.side))
+        segmentation = read_segmentation(knee.path, settings.labels, knee.side)
+        maps = thickness_maps(_atlas(settings.atlas), segmentation)
     except ImageError as error:
         return KneeResult(knee, None, str(error))
     except OSError as error:
         return KneeResult(knee, None, f"segmentation {knee.path}: {error.strerror or error}")
-    record = {**wanted, **_facts(maps)}
+    record = {**wanted, "preset": segmentation.preset, **_facts(maps)}
     for name, flat in ((FEMORAL_FILE, maps.femoral), (TIBIAL_FILE, maps.tibial)):
         with atomic_write(folder / name) as temporary, temporary.open("wb") as file:
             np.save(file, flat, allow_pickle=False)
@@ -230,7 +242,8 @@ def _atlas(folder: Path) -> CartilageAtlas:
 
 def _method(settings: ThicknessSettings) -> dict[str, Any]:
     atlas = hashlib.sha256("".join(CHECKSUMS.values()).encode()).hexdigest()
-    return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": json.loads(json.dumps(asdict(settings.labels)))}
+    labels = settings.labels and json.loads(json.dumps(asdict(settings.labels)))
+    return {"method": METHOD_VERSION, "atlas_sha256": atlas, "labels": labels}
 
 
 def _finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

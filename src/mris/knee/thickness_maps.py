@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from mris.finding import Finding
 from mris.knee.alignment import apply
+from mris.knee.atlas_bones import with_atlas_bones
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
 from mris.knee.flatten import flatten, map_mask, pixel_area, subregion_masks, subregion_means
 from mris.knee.registration import Registration, register
@@ -58,7 +59,7 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
 
     Args:
         atlas: The atlas that gives the frame.
-        segmentation: One knee; a right one is mirrored to the atlas' left.
+        segmentation: One knee; a right one is mirrored to the atlas' left. Without bones, see `with_atlas_bones`.
 
     Returns:
         The maps. A poor registration or a small field of view is no error but a finding, a warning.
@@ -70,6 +71,8 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
     template_of(atlas)
     clock.lap("atlas")
     registration = register(atlas, segmentation)
+    if not segmentation.has_bones:
+        segmentation = with_atlas_bones(segmentation, atlas, registration)
     clock.lap("registration")
     maps: list[ThicknessMap] = []
     coverage: dict[str, float] = {}

@@ -21,9 +21,9 @@ from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Format, Query, write_synthesis
 from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
+from mris.synthesis.batch_synthesizer import BATCH_SIZE, BatchSynthesizer
 from mris.synthesis.parts import Parts
 from mris.synthesis.synthesis import Synthesis
-from mris.synthesis.synthesizer import BATCH_SIZE, BatchSynthesizer
 
 N_PICTURED = 8
 """Neighbors on a picture."""

@@ -2,6 +2,7 @@
 
 What other rooms and users import from here; all else is private to the room:
 
+- ``mris.synthesis.batch_synthesizer``: `BATCH_SIZE`, `BatchSynthesizer`
 - ``mris.synthesis.build_bundle``: `build_bundle`
 - ``mris.synthesis.bundle``: `Bundle`, `Member`
 - ``mris.synthesis.bundle_checks``: `check_encoder_fits`
@@ -11,6 +12,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.synthesis.parts``: `Parts`, `read_parts`
 - ``mris.synthesis.readouts``: `Readout`, `ReadoutName`, `SynthesisSettings`
 - ``mris.synthesis.synthesis``: `Contribution`, `Synthesis`
-- ``mris.synthesis.synthesizer``: `BATCH_SIZE`, `BatchSynthesizer`, `Synthesis`, `Synthesizer`
+- ``mris.synthesis.synthesizer``: `Synthesizer`
 - ``mris.synthesis.weights``: `Weights`, `similarity_weights`
 """

@@ -10,8 +10,9 @@ from mris.cohort.origin import Origin
 from mris.database.commit import Commit, at_newest
 from mris.images.anatomy import Anatomy
 from mris.images.transforms import SourcePreparation
+from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.synthesis import Synthesis
-from mris.synthesis.synthesizer import BatchSynthesizer, Synthesizer
+from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Sources, TargetMap
 
 

@@ -9,8 +9,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.checkpoints``: `write_tensors`
 - ``mris.training.export``: `export_network`
 - ``mris.training.lightning_library``: `lightning`
-- ``mris.training.monai_library``: `Down`, `PatchAdversarialLoss`, `PatchDiscriminator`, `ResNetBottleneck`,
-  `TwoConv`, `UpCat`, `normal_init`
 - ``mris.training.networks``: `build_network`, `cover_strides`, `embed_with_features`, `imagenet_weights_file`,
   `keep_places`, `last_layer`, `load_weights`
 - ``mris.training.onnx_network``: `OnnxNetwork`, `RUNTIME_ERRORS`
@@ -18,8 +16,10 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.pairs``: `Batch`, `PairReader`, `PrefetchedBatches`, `in_order`, `planned_batches`, `scale_targets`,
   `step_chance`, `train_and_val`
 - ``mris.training.recipe``: `Recipe`
-- ``mris.training.run``: `Run`, `describe_run`, `software_versions`
+- ``mris.training.resnet``: `Bottleneck`
+- ``mris.training.run``: `Run`, `describe_run`
 - ``mris.training.run_folder``: `LAST_CHECKPOINT`, `RUN_FILE`, `foreign_to_run`
 - ``mris.training.sampling``: `epoch_batches`, `one_pair_per_subject`
 - ``mris.training.trainer``: `check_devices`
+- ``mris.training.versions``: `software_versions`
 """
