@@ -1,12 +1,12 @@
 // One file on its way: sent, its regions placed, synthesized. Whatever the server has dropped meanwhile is sent again.
 
-import { get, post, Refusal, sendImage, setImage, synthesize } from "./api.js";
+import { post, Refusal, sendImage, setImage, synthesize } from "./api.js";
 
 // Where an entry stands: waiting, sending, asking (something must be told or placed by hand), working, done, refused.
 export class Entry {
   // Either a file, or what names an instance of the archive.
   constructor(name, { file = null, instance = null } = {}) {
-    Object.assign(this, { name, file, instance, state: "waiting", image: null, results: null, problem: null });
+    Object.assign(this, { name, file, instance, state: "waiting", image: null, answers: null, problem: null });
     Object.assign(this, { mode: null, side: null, spacing: null, centers: null, excluded: null });
   }
 
@@ -51,7 +51,7 @@ export class Entry {
   }
 
   // What the server is asked for.
-  request(bundle = null) {
+  request(bundle) {
     const { image, mode, side, spacing, excluded } = this;
     const asked = { image: image.id, bundle, spacing, exclude_subject: excluded, find: mode === "find" };
     if (mode !== "find") return { ...asked, side, center: this.centers?.[0]?.center ?? null };
@@ -59,26 +59,28 @@ export class Entry {
     return asked;
   }
 
-  // Synthesize; the answer to an earlier wish never replaces that to a later one: null then.
-  async synthesize(bundle = null) {
+  // Synthesize from some bundles; the answer to an earlier wish never replaces that to a later one: null then.
+  async synthesize(bundles) {
     this.wish?.abort();
     const wish = new AbortController();
     this.wish = wish;
     this.state = "working";
     try {
-      const results = await this.#held(() => synthesize(this.request(bundle), { signal: wish.signal }));
+      const ask = (bundle) => synthesize(this.request(bundle), { signal: wish.signal });
+      const answers = await this.#held(() => Promise.all(bundles.map(ask)));
       if (this.wish !== wish) return null;
-      Object.assign(this, { state: "done", results, problem: null });
-      return results;
+      return Object.assign(this, { state: "done", answers, problem: null }).answers;
     } catch (error) {
       if (error.name === "AbortError" || this.wish !== wish) return null;
       throw error;
     }
   }
 
-  // A result anew, where the server has dropped its numbers.
-  async again(result) {
-    return get(`results/${result.id}`).catch(async () => (await this.synthesize())?.find(({ stem }) => stem === result.stem));
+  // A result of one of the bundles anew, where the server has dropped it.
+  async again(result, bundles, i = 0) {
+    const answers = await this.synthesize(bundles);
+    if (!answers) throw new Refusal("GoneError", "something else was asked for meanwhile");
+    return answers[i].find(({ stem }) => stem === result.stem) ?? answers[i][0];
   }
 
   async #held(work) {

@@ -1,48 +1,24 @@
-// The maps of a synthesis: one panel a region in one color scale, and the layer that they show.
-// The point that is read is the same on all panels.
+// The maps of a synthesis, in the layer that is chosen, and a person's difference to it.
+// The point that is read is the same on all of them.
 
-import { ColorBar } from "./color_bar.js";
-import { DIFFERENCES, ERRORS, VALUES } from "./colormap.js";
-import { fill, find, findAll, make, show } from "./dom.js";
-import { MapPanel } from "./map_panel.js";
-import { interval, percent, value } from "./numbers.js";
-
-// How two maps differ at each pixel; null where one of them is missing.
-export const minus = (one, other) =>
-  one && other ? { ...one, values: one.values.map((number, i) => number - other.values[i]) } : null;
-
-// The layers: the scale that each is drawn in, and its map of a region, given the chosen person's own.
-const LAYERS = {
-  value: { scale: "value", colors: VALUES, of: (region) => region.value, what: () => "The synthesis" },
-  lower: { scale: "value", colors: VALUES, of: (region) => region.lower, what: (level) => `Lower end of the ${level} interval` },
-  upper: { scale: "value", colors: VALUES, of: (region) => region.upper, what: (level) => `Upper end of the ${level} interval` },
-  width: {
-    scale: "width",
-    colors: ERRORS,
-    of: (region) => minus(region.upper, region.lower),
-    what: (level) => `Width of the ${level} interval`,
-  },
-  spread: {
-    scale: "spread",
-    colors: ERRORS,
-    of: (region) => region.spread,
-    what: () => "Spread: how far the people behind it are apart; no interval",
-  },
-  person: { scale: "value", colors: VALUES, of: (region, own) => own, what: (_, person) => `The own map of ${person}` },
-};
-
-const at = (map, { row, column }) => (map ? map.values[row * map.width + column] : NaN);
+import { DIFFERENCES } from "./colormap.js";
+import { find, findAll, show } from "./dom.js";
+import { at, LAYERS, minus, reading } from "./layers.js";
+import { MapRow } from "./map_row.js";
+import { percent, value } from "./numbers.js";
 
 export class Maps {
-  // `difference` is where a person's difference to the synthesis goes; `onPoint(point)` is told of the point that is read on all panels; null if there is none.
+  // `difference` is where a person's difference to the synthesis goes; `onPoint(point)` is told of the point that is
+  // read on all panels, null if there is none.
   constructor(root, { difference, onPoint = () => {} }) {
+    const read = { onPoint: (point, byKey) => this.read(point, byKey) };
     this.root = root;
     this.difference = difference;
     this.onPoint = onPoint;
     this.layer = "value";
     this.person = null;
-    this.bar = new ColorBar();
-    this.differenceBar = new ColorBar();
+    this.row = new MapRow(find(".maps", root), read);
+    this.differenceRow = new MapRow(find(".maps", difference), read);
     for (const choice of findAll("input[name=layer]", root)) {
       choice.addEventListener("change", () => this.choose(choice.value));
     }
@@ -52,18 +28,17 @@ export class Maps {
   show(synthesis) {
     this.synthesis = synthesis;
     this.person = null;
-    this.panels = synthesis.regions.map((region) => this.#panel(region, region.name));
-    this.differences = synthesis.regions.map((region) => this.#panel(region, region.name));
-    placeBeside(find(".maps", this.root), this.panels, this.bar);
-    placeBeside(find(".maps", this.difference), this.differences, this.differenceBar);
-    if (this.layer === "person" || !this.#has(this.layer)) this.layer = "value";
+    this.row.prepare(synthesis);
+    this.differenceRow.prepare(synthesis);
+    if (!this.#has(this.layer)) this.layer = "value";
     this.#draw();
   }
 
   // Show a person's own maps, one a region and null where theirs is another database's; null takes them away.
   showPerson(person) {
     this.person = person;
-    this.layer = person ? "person" : this.layer === "person" ? "value" : this.layer;
+    if (person) this.layer = "person";
+    else if (this.layer === "person") this.layer = "value";
     this.#draw();
   }
 
@@ -74,24 +49,18 @@ export class Maps {
 
   // Read the maps at a point; by the keyboard it is also said aloud.
   read(point, byKey = false) {
-    this.panels.forEach((panel, i) => panel.mark(point, point && this.#reading(i, point)));
-    this.differences.forEach((panel, i) => {
-      const difference = point && at(this.#difference(i), point);
-      panel.mark(point, point && `${value(difference)} ${this.synthesis.unit}`);
-    });
-    if (byKey) {
-      const said = point ? this.synthesis.regions.map(({ name }, i) => `${name}: ${this.#reading(i, point)}`) : [];
-      find(".said", this.root).textContent = said.join("; ");
-    }
+    const { regions, unit } = this.synthesis;
+    const texts = point ? regions.map((region, i) => this.#reading(region, i, point)) : [];
+    this.row.mark(point, texts);
+    this.differenceRow.mark(point, point ? regions.map((_, i) => `${value(at(this.#difference(i), point))} ${unit}`) : []);
+    if (byKey) find(".said", this.root).textContent = texts.map((text, i) => `${regions[i].name}: ${text}`).join("; ");
     this.onPoint(point);
   }
 
-  #panel(region, title) {
-    const { height, width } = region.value;
-    const aspect = this.synthesis.spacing ? this.synthesis.spacing[0] / this.synthesis.spacing[1] : 1;
-    return new MapPanel({
-      title, height, width, aspect, edges: region.edges, onPoint: (point, byKey) => this.read(point, byKey),
-    });
+  #reading(region, i, point) {
+    const own = at(this.#own(i), point);
+    const text = reading(region, point, this.synthesis.unit);
+    return Number.isFinite(own) ? `${text} · ${this.person.name} ${value(own)}` : text;
   }
 
   #own(i) {
@@ -106,17 +75,6 @@ export class Maps {
     return this.synthesis.regions.some((region, i) => LAYERS[layer].of(region, this.#own(i)));
   }
 
-  #reading(i, point) {
-    const region = this.synthesis.regions[i];
-    if (!Number.isFinite(at(region.value, point))) return "no value here";
-    const parts = [`${value(at(region.value, point))} ${this.synthesis.unit}`];
-    const ends = interval(at(region.lower, point), at(region.upper, point));
-    if (ends) parts[0] += ` (${ends})`;
-    parts.push(`spread ${value(at(region.spread, point))}`);
-    if (this.#own(i)) parts.push(`${this.person.name} ${value(at(this.#own(i), point))}`);
-    return parts.join(" · ");
-  }
-
   #draw() {
     const { regions, scale: scales, unit, level } = this.synthesis;
     for (const choice of findAll("input[name=layer]", this.root)) {
@@ -124,25 +82,11 @@ export class Maps {
       choice.checked = choice.value === this.layer;
     }
     const { scale, colors, of, what } = LAYERS[this.layer];
-    const share = level ? percent(level, { digits: 0 }) : "";
-    find(".what", this.root).textContent = what(share, this.person?.name);
-    regions.forEach((region, i) => {
-      this.panels[i].show(of(region, this.#own(i)), scales[scale], colors);
-    });
-    this.bar.show(scales[scale], colors, unit);
+    find(".what", this.root).textContent = what(level ? percent(level, { digits: 0 }) : "", this.person?.name);
+    this.row.show(regions.map((region, i) => of(region, this.#own(i))), scales[scale], colors, unit);
     show(this.difference, this.person !== null);
-    if (this.person) this.#drawDifferences();
-  }
-
-  #drawDifferences() {
-    const { regions, scale, unit } = this.synthesis;
-    regions.forEach((_, i) => this.differences[i].show(this.#difference(i), scale.difference, DIFFERENCES));
-    this.differenceBar.show(scale.difference, DIFFERENCES, unit);
+    if (!this.person) return;
+    this.differenceRow.show(regions.map((_, i) => this.#difference(i)), scales.difference, DIFFERENCES, unit);
     find("h3", this.difference).textContent = `${this.person.name} minus the synthesis`;
   }
-}
-
-function placeBeside(grid, panels, bar) {
-  grid.style.gridTemplateColumns = `repeat(${panels.length}, minmax(0, 30rem)) 3.2rem`;
-  fill(grid, ...panels.map((panel) => panel.element), bar.element);
 }
