@@ -24,10 +24,17 @@ export class Entry {
     this.mode ??= image.suggested;
   }
 
-  // Tell the server the spacing or the side.
+  // Tell the server the spacing, the side, or whether regions are to be found.
   async set(settings) {
     Object.assign(this, settings);
-    await this.#held(async () => this.take(await setImage(this.image.id, { spacing: this.spacing, side: this.side })));
+    await this.#held(async () => {
+      const { spacing, side } = this;
+      this.take(await setImage(this.image.id, { spacing, side, find: this.#find() }));
+    });
+  }
+
+  #find() {
+    return this.mode === "find" ? "true" : "false";
   }
 
   // Whether something must be told or placed by hand first, and what.
@@ -53,7 +60,7 @@ export class Entry {
   // What the server is asked for.
   request(bundle) {
     const { image, mode, side, spacing, excluded } = this;
-    const asked = { image: image.id, bundle, spacing, exclude_subject: excluded, find: mode === "find" };
+    const asked = { image: image.id, bundle, spacing, exclude_subject: excluded, find: this.#find() };
     if (mode !== "find") return { ...asked, side, center: this.centers?.[0]?.center ?? null };
     for (const { side: of, center } of this.centers ?? []) asked[of] = center;
     return asked;

@@ -21,7 +21,7 @@ export class Means {
   show(synthesis) {
     this.synthesis = synthesis;
     const labels = [...new Set(synthesis.means.flatMap(({ usual }) => usual.map(({ label }) => label)))];
-    if (!labels.includes(this.label)) this.label = labels[0] ?? null;
+    if (!labels.includes(this.label)) this.label = labels.find((label) => !label.startsWith("age")) ?? labels[0] ?? null;
     show(find(".usual", this.root), labels.length > 0);
     fill(this.choice, ...labels.map((label) => make("option", { value: label, textContent: label, selected: label === this.label })));
     this.#draw();

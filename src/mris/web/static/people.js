@@ -54,12 +54,12 @@ export class People {
     const share = percent(group.shown_share, { digits: 0 });
     const told =
       group.people.length < group.n_contributors
-        ? `${group.people.length} of ${counted(group.n_contributors, "entry", "entries")} that count; these hold ${share} of all weight`
-        : `all ${counted(group.n_contributors, "entry", "entries")} that count`;
+        ? `These ${group.people.length} of the ${counted(group.n_contributors, "entry", "entries")} that count hold ${share} of all weight.`
+        : `These are all that count.`;
     return make(
       "section",
       { className: "strip" },
-      make("p", { className: "soft", textContent: `${several ? `${group.regions.join(", ")}: ` : ""}${told}. ${group.readout}` }),
+      make("p", { className: "soft", textContent: `${several ? `${group.regions.join(", ")}: ` : ""}${told} Readout: ${group.readout}.` }),
       make("ul", { className: "cards" }, ...group.people.map((person) => make("li", {}, this.#card(person, largest)))),
     );
   }
@@ -79,10 +79,11 @@ export class People {
       make("span", { className: "key", textContent: person.key }),
       make(
         "span",
-        { className: "facts" },
-        make("b", { textContent: person.weight_text }),
-        make("span", { textContent: labelsOf(person) }),
+        { className: "weight-text" },
+        person.weight_text,
+        make("span", { textContent: `cos ${value(person.similarity)}`, title: "similarity to the radiograph" }),
       ),
+      make("span", { className: "labels", textContent: labelsOf(person) }),
       reading,
     );
     button.addEventListener("click", () => this.choose(this.chosen === person ? null : person));

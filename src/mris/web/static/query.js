@@ -5,12 +5,12 @@ import { percent, value } from "./numbers.js";
 import { Radiograph } from "./radiograph.js";
 
 export class Query {
-  // `onSet(settings)` is told of a spacing or side, `onPlace(changes)` of a mode or of centers by hand.
+  // `onSet(settings)` is told of a spacing, side or mode, `onPlace(changes)` of centers by hand.
   constructor(root, { onSet, onPlace }) {
     this.root = root;
     this.radiograph = new Radiograph(root, { onMove: (centers) => onPlace({ centers }) });
     for (const choice of findAll("input[name=mode]", root)) {
-      choice.addEventListener("change", () => onPlace({ mode: choice.value, centers: null }));
+      choice.addEventListener("change", () => onSet({ mode: choice.value, centers: null }));
     }
     for (const choice of findAll("input[name=side]", root)) {
       choice.addEventListener("change", () => onSet({ side: choice.value }));

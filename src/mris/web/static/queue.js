@@ -2,7 +2,7 @@
 
 import { fill, find, make, show } from "./dom.js";
 
-const STATES = { waiting: "waiting", sending: "sending", asking: "needs you", working: "working", done: "done", refused: "refused" };
+const STATES = { waiting: "waiting", sending: "sending", asking: "needs you", working: "working", done: "done", refused: "not done" };
 
 export class Queue {
   constructor(list, { onSelect }) {
