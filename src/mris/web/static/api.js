@@ -95,7 +95,7 @@ export const shorts = async (url, options) => new Uint16Array(await (await ask(u
 export async function synthesizeFiles(files, onEvent) {
   const response = await ask("synthesize", {
     method: "POST",
-    body: multipart(files, {}),
+    body: multipart(files, { hold: "true" }),
     headers: { Accept: "text/event-stream" },
   });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -76,6 +76,7 @@ export class Desk {
 
   // Show an entry: it is sent first where that was not done.
   async #select(entry) {
+    if (!entry.image) entry.state = "sending";
     this.#tell(entry);
     show(this.area, false);
     show(find("#radiograph"), false);
@@ -83,7 +84,11 @@ export class Desk {
     this.reader.classList.remove("empty");
     if (!entry.image) await entry.send();
     if (entry !== this.entry) return;
-    await this.query.show(entry);
+    await this.query.show(entry).catch(async (error) => {
+      if (!DROPPED.includes(error.kind)) throw error;
+      await entry.send();
+      await this.query.show(entry);
+    });
     if (entry.answers) await this.#showAnswers(entry);
     else await this.#compute(entry);
   }
@@ -154,12 +159,9 @@ export class Desk {
     this.queue.draw();
     const told = (event, { index, image, results, detail }) => {
       const entry = entries[index];
-      if (event === "file") {
-        if (image) entry.take(image);
-        Object.assign(entry, { answers: [results], state: "done" });
-      } else if (event === "problem") {
-        Object.assign(entry, { problem: detail, state: "refused" });
-      }
+      if (image) entry.take(image);
+      if (event === "file") Object.assign(entry, { answers: [results], state: "done" });
+      if (event === "problem") Object.assign(entry, { problem: detail, state: entry.missing ? "asking" : "refused" });
       this.queue.draw();
       if (entry && this.entry === null) this.queue.select(entry);
     };

@@ -15,8 +15,9 @@ export class Entry {
     this.state = "sending";
     const { spacing, side } = this;
     this.take(await (this.file
-      ? sendImage(this.file, { spacing: spacing ?? null, side })
+      ? sendImage(this.file, { spacing, side })
       : post("archive/fetch", { ...this.instance, spacing, side })));
+    this.state = this.answers ? "done" : "waiting";
   }
 
   take(image) {
@@ -27,6 +28,7 @@ export class Entry {
   // Tell the server the spacing, the side, or whether regions are to be found.
   async set(settings) {
     Object.assign(this, settings);
+    if (settings.side && this.centers?.length === 1) this.centers = [{ ...this.centers[0], side: settings.side }];
     await this.#held(async () => {
       const { spacing, side } = this;
       this.take(await setImage(this.image.id, { spacing, side, find: this.#find() }));
@@ -57,11 +59,17 @@ export class Entry {
     return this.side ?? this.image?.laterality ?? null;
   }
 
+  // Whether the picture shows one side of the body, whose name can be told.
+  get ofOneSide() {
+    return this.mode === "whole" || this.shownCenters.length === 1;
+  }
+
   // What the server is asked for.
   request(bundle) {
     const { image, mode, side, spacing, excluded } = this;
     const asked = { image: image.id, bundle, spacing, exclude_subject: excluded, find: this.#find() };
     if (mode !== "find") return { ...asked, side, center: this.centers?.[0]?.center ?? null };
+    if (this.ofOneSide) asked.side = side;
     for (const { side: of, center } of this.centers ?? []) asked[of] = center;
     return asked;
   }

@@ -15,7 +15,6 @@ export class Query {
     for (const choice of findAll("input[name=side]", root)) {
       choice.addEventListener("change", () => onSet({ side: choice.value }));
     }
-    find("#swap", root).addEventListener("click", () => onPlace({ centers: swapped(this.entry.shownCenters) }));
     find("#place", root).addEventListener("click", () => onPlace({ centers: this.#guessed() }));
     find("#detect", root).addEventListener("click", () => onPlace({ centers: null }));
     find("#spacing", root).addEventListener("submit", (event) => {
@@ -37,8 +36,7 @@ export class Query {
   #drawSettings(entry, mode, image) {
     for (const choice of findAll("input[name=mode]", this.root)) choice.checked = choice.value === mode;
     for (const choice of findAll("input[name=side]", this.root)) choice.checked = choice.value === entry.shownSide;
-    show(find("#side .choice", this.root), mode === "whole");
-    show(find("#swap", this.root), mode === "find" && entry.shownCenters.length > 0);
+    show(find("#side", this.root), entry.ofOneSide);
     show(find("#place", this.root), mode === "find" && entry.shownCenters.length === 0 && image.spacing !== null);
     show(find("#detect", this.root), mode === "find" && entry.centers !== null);
     find("#side", this.root).classList.toggle("asked", image.needs.includes("side"));
@@ -77,5 +75,3 @@ export class Query {
     ];
   }
 }
-
-const swapped = (centers) => centers.map(({ side, center }) => ({ side: side === "right" ? "left" : "right", center }));
