@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import mris
 from mris.errors import MrisError
-from mris.web import api, database_api, pages
+from mris.web import api, archive_api, database_api, pages
 from mris.web.answers import API, error_answer, error_of, json_error
 from mris.web.guard import Guard
 from mris.web.metrics import Metrics
@@ -57,6 +57,7 @@ def create_app(settings: ServeSettings) -> ASGIApp:
     app.state.settings, app.state.sessions = settings, sessions
     app.include_router(api.router)
     app.include_router(database_api.router)
+    app.include_router(archive_api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

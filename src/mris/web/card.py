@@ -1,6 +1,7 @@
 """What is told of a bundle: the badge that is always in sight, and all that a page needs to draw its results."""
 
 import functools
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class CardRecord(Record):
         intervals: Whether syntheses have intervals.
         markdown: The model card.
         archive: Whether an archive can be asked.
+        dicom: Whether DICOM results can be made.
     """
 
     name: str
@@ -67,6 +69,7 @@ class CardRecord(Record):
     markdown: str
     anatomy: AnatomyRecord
     archive: bool
+    dicom: bool
     limits: LimitsRecord
     notice: str = NOTICE
 
@@ -148,5 +151,6 @@ def _values(state: State, name: str, settings: ServeSettings) -> dict[str, Any]:
         "markdown": markdown,
         "anatomy": AnatomyRecord(name=KNEE.name, plural=KNEE.plural),
         "archive": settings.archive is not None,
+        "dicom": find_spec("highdicom") is not None,
         "limits": LimitsRecord(file_bytes=settings.limits.file_bytes, files=settings.limits.files),
     }

@@ -3,21 +3,19 @@
 import http.client
 import secrets
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mris.errors import BundleError, OutputError
+from mris.errors import BundleError
 from mris.images.write import write_png
 from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.simulate import simulate_subject
 from mris.reading import parse_json
-from mris.web.run import server_of, take_address
+from mris.web.run import running
 from mris.web.settings import ServeSettings
 
 _SIZE = 64
@@ -38,7 +36,7 @@ def check_service(settings: ServeSettings) -> Iterator[str]:
         OutputError: The server did not start in time.
     """
     started = time.perf_counter()
-    with _running(replace(settings, host="127.0.0.1", port=0, names=())) as address:
+    with running(replace(settings, host="127.0.0.1", port=0)) as address:
         yield f"started in {time.perf_counter() - started:.2f} s"
         picture = _phantom()
         for what in ("first query", "next query"):
@@ -47,30 +45,6 @@ def check_service(settings: ServeSettings) -> Iterator[str]:
             yield f"{what}: {1000 * (time.perf_counter() - asked):.0f} ms"
         regions = ", ".join(f"{mean['region']} {mean['mean']:.4g} {mean['unit']}" for mean in results[0]["means"])
         yield f"ok: {regions}"
-
-
-@contextmanager
-def _running(settings: ServeSettings) -> Iterator[str]:
-    answers = threading.Event()
-    addresses: list[str] = []
-
-    def started(address: str) -> None:
-        addresses.append(address)
-        answers.set()
-
-    socket = take_address(settings.host, settings.port)
-    server = server_of(replace(settings, port=socket.getsockname()[1]), started)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-    thread.start()
-    try:
-        if not answers.wait(_PATIENCE):
-            raise OutputError(f"the server did not start within {_PATIENCE:g} s; look at the machine's load")
-        yield addresses[0]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        socket.close()
 
 
 def _phantom() -> bytes:

@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -56,12 +57,20 @@ def zipped(result: HeldResult, formats: Sequence[str], settings: ServeSettings, 
             return file.getvalue()
 
 
+def makes_dicom() -> bool:
+    """Whether the library that makes DICOM results is installed."""
+    return find_spec("highdicom") is not None
+
+
 def dicom_objects(result: HeldResult, settings: ServeSettings, *, deidentify: bool = False) -> dict[str, bytes]:
     """Make the Secondary Capture and the Parametric Map of a result.
 
     Raises:
+        SettingsError: highdicom is not installed.
         ImageError: The file was no DICOM, or does not say what it is of.
     """
+    if not makes_dicom():
+        raise SettingsError("DICOM results need highdicom; pip install 'mris[dicom]' where the server runs")
     from mris.serving.dicom_files import encoded_dicom_objects
 
     asked = result.asked

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from starlette.datastructures import UploadFile
 
+from mris.archive.connection import connect
 from mris.errors import ImageError
 from mris.web.decoding import Decoded, Decoders
 from mris.web.errors import GoneError
@@ -56,6 +57,7 @@ class Reader:
         ]
         self.images = Held[HeldImage]("image", int(limits.held_bytes * _SHARE_OF_IMAGES))
         self.results = Held[HeldResult]("result", int(limits.held_bytes * (1 - _SHARE_OF_IMAGES)))
+        self.archive = None if settings.archive is None else connect(settings.archive)
         self.places = Places(limits.waiting)
         self.decoders = Decoders(limits, ended=lambda: metrics.count("decoders_ended"))
         self._reading = ThreadPoolExecutor(limits.decoders, "reading")

@@ -67,7 +67,6 @@ class HeldResult:
     """A result and all that its files need."""
 
     record: ResultRecord
-    arrays: bytes
     asked: Asked
     facts: Query
     synthesis: Synthesis
@@ -76,9 +75,15 @@ class HeldResult:
     state_number: int
 
     @property
+    def arrays(self) -> bytes:
+        """All arrays, as `record.arrays` says where each is."""
+        parts = _arrays(self.synthesis, self.neighbor_maps, self.asked.source)
+        return b"".join(values.astype("<f4").tobytes() for _, values in parts)
+
+    @property
     def n_bytes(self) -> int:
-        """Bytes in memory, about."""
-        return 3 * len(self.arrays)
+        """Bytes in memory, about: of the arrays, and of the image that was cut out."""
+        return 4 * self.record.arrays.n_floats + self.asked.query.image.pixels.nbytes
 
 
 def held_result(
@@ -103,9 +108,8 @@ def held_result(
     synthesis = replace(answer.synthesis, mirrored=mirrored)
     notes = tuple(notes_on(synthesis))
     facts = replace(asked.query.facts, sha256=asked.sha256, notes=(*asked.query.facts.notes, *notes))
-    arrays = dict(_arrays(synthesis, answer.neighbor_maps, asked.source))
     items, offset = [], 0
-    for what, values in arrays.items():
+    for what, values in _arrays(synthesis, answer.neighbor_maps, asked.source):
         items.append(ArrayItem(name=what, offset=offset, shape=values.shape))
         offset += values.size
     strange = synthesis.strangeness
@@ -129,12 +133,14 @@ def held_result(
         arrays=Arrays(url=f"/api/v1/results/{name}/arrays", n_floats=offset, items=tuple(items)),
         scale=_scale(synthesis, answer.neighbor_maps),
         means=tuple(_mean(row, answer.state) for row in mean_rows(asked.query.stem, synthesis, {})),
-        contributions=tuple(_contribution(part, answer.state, synthesis) for part in synthesis.contributions),
+        contributions=tuple(
+            _contribution(part, len(maps), answer.state, synthesis)
+            for part, maps in zip(synthesis.contributions, answer.neighbor_maps, strict=True)
+        ),
         command=command_line(served.path, asked.query.path.name, asked.wish, finds=asked.finds),
         timing_ms=dict(timing_ms),
     )
-    sent = b"".join(values.astype("<f4").tobytes() for values in arrays.values())
-    return HeldResult(record, sent, asked, facts, synthesis, answer.neighbor_maps, served, answer.state.number)
+    return HeldResult(record, asked, facts, synthesis, answer.neighbor_maps, served, answer.state.number)
 
 
 def _arrays(
@@ -187,8 +193,8 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _contribution(part: Contribution, state: State, synthesis: Synthesis) -> ContributionRecord:
-    neighbors, count = part.neighbors, part.n_neighbors
+def _contribution(part: Contribution, count: int, state: State, synthesis: Synthesis) -> ContributionRecord:
+    neighbors = part.neighbors
     people = []
     for rank in range(count):
         key = str(neighbors.keys[0, rank])

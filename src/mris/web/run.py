@@ -4,19 +4,23 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mris.errors import SettingsError
+from mris.archive.connection import connect
+from mris.errors import OutputError, SettingsError
 from mris.synthesis.bundle import Bundle
 from mris.web.app import create_app
 from mris.web.settings import ServeSettings
 
 _BACKLOG = 2048
+_PATIENCE = 60.0
 
 
 def serve(settings: ServeSettings, started: Callable[[str], None]) -> None:
@@ -33,12 +37,41 @@ def serve(settings: ServeSettings, started: Callable[[str], None]) -> None:
     """
     for path in settings.bundles:
         Bundle.open(path)
+    if settings.archive is not None:
+        connect(settings.archive)  # a library that is missing is missed now
     listening = take_address(settings.host, settings.port)
     try:
         server = server_of(replace(settings, port=listening.getsockname()[1]), started)
         server.run(sockets=[listening])
     finally:
         listening.close()
+
+
+@contextmanager
+def running(settings: ServeSettings) -> Iterator[str]:
+    """Serve in a thread of this process for a while, as a check or a test does.
+
+    Yields:
+        The address.
+
+    Raises:
+        SettingsError: The address cannot be taken.
+        OutputError: It does not start in time.
+    """
+    answers = threading.Event()
+    taken = take_address(settings.host, settings.port)
+    settings = replace(settings, port=taken.getsockname()[1])
+    server = server_of(settings, started=lambda _: answers.set())
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+    thread.start()
+    try:
+        if not answers.wait(_PATIENCE):
+            raise OutputError(f"the server did not start within {_PATIENCE:g} s; look at the machine's load")
+        yield address_of(settings)
+    finally:
+        server.should_exit = True
+        thread.join(_PATIENCE)
+        taken.close()
 
 
 def server_of(settings: ServeSettings, started: Callable[[str], None]) -> uvicorn.Server:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+from mris.defaults import N_NEIGHBORS
 from mris.errors import MrisError
 from mris.synthesis.synthesis import Synthesis
 from mris.synthesis.synthesizer import BATCH_SIZE
 from mris.web.errors import RETRY_SECONDS, BusyError
 from mris.web.served import ServedBundle, State, warm
 
-N_SHOWN = 12
+N_SHOWN = N_NEIGHBORS
 """People whose maps come with a result."""
 
 
