@@ -46,7 +46,7 @@ def served(knees: Knees, tmp_path: Path) -> Iterator[str]:
         printed = server.stdout.readline()
         assert f"http://127.0.0.1:{port}" in printed, printed
         yield f"http://127.0.0.1:{port}"
-        server.terminate()
+        server.kill()
 
 
 def test_the_steps_of_the_how_to_do_what_it_says(served, browser, tmp_path):
