@@ -9,8 +9,14 @@ MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (SOURCE / "mris").rglob("*.py")
 }
-DOORS = {"mris", "mris.cli.entry", *re.findall(r'"(mris\.[\w.]+)"', MODULES["mris"].read_text())}
-"""The command, and the homes of the public names, which load lazily."""
+NAMED = r'"(mris\.[\w.]+)"'
+DOORS = {
+    "mris",
+    "mris.cli.entry",
+    *re.findall(NAMED, MODULES["mris"].read_text()),
+    *re.findall(NAMED, MODULES["mris.cli.main"].read_text()),
+}
+"""The command with the door beside it, and the homes of the public names, which load lazily."""
 
 
 def imported(module: str) -> set[str]:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from mris.quiet import keep_to_ourselves
 EXTRAS = {
     "train": ("torch", "lightning", "onnx", "safetensors", "tensorboard"),
     "dicom": ("highdicom", "dicomweb_client"),
+    "serve": ("fastapi", "starlette", "uvicorn", "python_multipart"),
     "thickness": ("SimpleITK",),
 }
 """The packages that each extra installs and a command may miss."""
@@ -60,6 +62,7 @@ imports.register(app)
 radiographs.register(app)
 archive.register(app)
 thickness.register(app)
+import_module("mris.web.door").register(app)  # a neighbor, which no import may name (docs/decisions/0017-the-reader.md)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,7 +10,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.images.extent``: `Extent`, `alike`, `common_extent`
 - ``mris.images.faults``: `LIBRARY_FAULTS`, `library_faults_as_image_error`
 - ``mris.images.header``: `Header`, `Side`
-- ``mris.images.image``: `Image`, `Spacing`, `side_name`, `usable_spacing`
+- ``mris.images.image``: `Image`, `MAX_PIXELS`, `Spacing`, `side_name`, `usable_spacing`
 - ``mris.images.lock``: `writer_lock`
 - ``mris.images.nifti``: `truncated`
 - ``mris.images.read``: `file_of`, `read_image`

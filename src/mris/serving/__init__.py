@@ -3,7 +3,14 @@
 What other rooms and users import from here; all else is private to the room:
 
 - ``mris.serving.deidentify``: `LEAST_SALT`, `random_salt`
+- ``mris.serving.dicom_files``: `encoded_dicom_objects`
+- ``mris.serving.dicom_source``: `DerivedFrom`, `SourceHeader`, `read_source_header`
 - ``mris.serving.files``: `FileOptions`, `synthesize_files`
-- ``mris.serving.outputs``: `Format`
-- ``mris.serving.pictures``: `Look`
+- ``mris.serving.means``: `MeanRow`, `mean_rows`, `write_means`
+- ``mris.serving.notes``: `notes_on`
+- ``mris.serving.outputs``: `FORMATS`, `Format`, `Query`, `write_synthesis`
+- ``mris.serving.pictures``: `Look`, `N_PICTURED`, `common_look`, `most_values`, `value_limits`, `write_maps_picture`,
+  `write_neighbors_picture`
+- ``mris.serving.queries``: `FileQuery`, `MUCH_LARGER`, `queries_of`
+- ``mris.serving.usual``: `Usual`, `UsualMeans`, `usual_means`
 """

@@ -19,15 +19,11 @@ from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, id
 from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
 from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Format, Query, write_synthesis
-from mris.serving.pictures import Look, most_values, value_limits, write_neighbors_picture
+from mris.serving.pictures import N_PICTURED, Look, common_look, write_neighbors_picture
 from mris.serving.queries import FileQuery, RegionFinder, read_queries
 from mris.synthesis.batch_synthesizer import BATCH_SIZE, BatchSynthesizer
 from mris.synthesis.parts import Parts
 from mris.synthesis.synthesis import Synthesis
-
-N_PICTURED = 8
-"""Neighbors on a picture."""
-
 
 OnStrange = Literal["note", "skip", "stop"]
 
@@ -225,18 +221,10 @@ def _common_look(
     drawn = options.pictures or options.dicom or "png" in options.formats
     if not drawn or not synthesized or (look.values is not None and look.spread is not None):
         return look
-    shown, spreads = [], []
-    for _, synthesis in synthesized:
-        shown += [value_limits(synthesis.image)]
-        if options.pictures or options.dicom:
-            # Nearly all of a neighbor's values: one thick pixel of one person would make every picture dark.
-            shown += [most_values(maps) for maps in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
-        spreads += [value_limits(synthesis.spread)]
-    return replace(
-        look,
-        values=look.values or value_limits(np.array(shown)),
-        spread=value_limits(np.array(spreads))[1] if look.spread is None else look.spread,
-    )
+    syntheses = [synthesis for _, synthesis in synthesized]
+    with_neighbors = syntheses if options.pictures or options.dicom else ()
+    maps = [one for synthesis in with_neighbors for one in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
+    return common_look(syntheses, maps, look)
 
 
 def _write_all(

@@ -1,7 +1,7 @@
 """Pictures for people: the synthesis beside its spread, and beside the neighbors that it came from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,32 @@ class Look:
         return turned_as(values, self.edges[region], next(iter(self.edges.values())))
 
 
+N_PICTURED = 8
+"""Neighbors on a picture."""
+
 _DPI = 110
 _PANEL, _GAP, _TITLE, _BAR, _NOTE = 1.6, 0.12, 0.36, 0.5, 0.12  # inches
 _EDGES = 5.5  # points
+
+
+def common_look(
+    syntheses: Sequence[Synthesis], neighbor_maps: Sequence[Float32[np.ndarray, "m r h w"]], look: Look
+) -> Look:
+    """Choose the colors that a look leaves open, so that all pictures of some syntheses can be compared.
+
+    Args:
+        syntheses: At least one.
+        neighbor_maps: Maps of neighbors that are drawn beside them; nearly all of their values have a color of their
+            own: one thick pixel of one person would make every picture dark.
+        look: What is chosen already.
+    """
+    shown = [value_limits(synthesis.image) for synthesis in syntheses] + [most_values(maps) for maps in neighbor_maps]
+    spreads = [value_limits(synthesis.spread) for synthesis in syntheses]
+    return replace(
+        look,
+        values=look.values or value_limits(np.array(shown)),
+        spread=value_limits(np.array(spreads))[1] if look.spread is None else look.spread,
+    )
 
 
 def write_maps_picture(path: str | Path, synthesis: Synthesis, *, look: Look | None = None) -> None:

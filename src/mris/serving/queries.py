@@ -73,22 +73,59 @@ def read_queries(
 
     Args:
         path: The file; ``file.npz::key`` names an array of an archive.
-        stem: Beginning of the results' names; ``_right`` or ``_left`` follows for a region that is found.
+        stem: See `queries_of`, and for all that follows.
         side: Side of the body where the file does not say.
         center: Center of the region of a file that is one query.
         spacing: Pixel spacing in mm where the file states none.
+        finder: How the regions of a plate are found; None takes the file for one image.
+        preparation: How the encoders' sources were prepared.
+        anatomy: The part of the body that they show.
+
+    Raises:
+        ImageError: The file cannot be read, or as `queries_of`.
+    """
+    return queries_of(
+        read_image(path, spacing=spacing),
+        path,
+        stem,
+        side=side,
+        center=center,
+        finder=finder,
+        preparation=preparation,
+        anatomy=anatomy,
+    )
+
+
+def queries_of(
+    image: Image,
+    path: Path,
+    stem: str,
+    *,
+    side: Side | None = None,
+    center: tuple[float, float] | None = None,
+    finder: RegionFinder | None = None,
+    preparation: SourcePreparation | None = None,
+    anatomy: Anatomy = ANY,
+) -> tuple[FileQuery, ...]:
+    """Take an image that was read for one query, or for one query for each region that is found in it.
+
+    Args:
+        image: As it was read.
+        path: Its file, which the results name.
+        stem: Beginning of the results' names; ``_right`` or ``_left`` follows for a region that is found.
+        side: Side of the body where the file does not say.
+        center: Center of the region of a file that is one query.
         finder: How the regions of a plate are found; None takes the file for one image.
         preparation: How the encoders' sources were prepared. Regions are cut out as large as these, or as the finder
             thinks fit where that is unknown.
         anatomy: The part of the body that they show.
 
     Raises:
-        ImageError: The file cannot be read, or its regions cannot be found; or a file that is one query is, by its
-            header, not what the encoders were made for (`mris.images.admission.admit`).
+        ImageError: Its regions cannot be found; or a file that is one query is, by its header, not what the encoders
+            were made for (`mris.images.admission.admit`).
     """
     if finder is None:
-        return (_whole(path, stem, side, center, spacing, preparation, anatomy),)
-    image = read_image(path, spacing=spacing)
+        return (_whole(image, path, stem, side, center, preparation, anatomy),)
     regions = finder.find(image, path, side, None if preparation is None else preparation.edge_mm)
     return tuple(
         FileQuery(
@@ -115,15 +152,14 @@ def read_queries(
 
 
 def _whole(
+    image: Image,
     path: Path,
     stem: str,
     side: Side | None,
     center: tuple[float, float] | None,
-    spacing: Spacing | None,
     preparation: SourcePreparation | None,
     anatomy: Anatomy,
 ) -> FileQuery:
-    image = read_image(path, spacing=spacing)
     admitted = admit(image, preparation, anatomy=anatomy, side=side, center=center)
     of_one_side = admitted.side is not None or (preparation is not None and preparation.shows_one_side)
     facts = Query(

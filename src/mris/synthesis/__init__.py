@@ -4,10 +4,11 @@ What other rooms and users import from here; all else is private to the room:
 
 - ``mris.synthesis.batch_synthesizer``: `BATCH_SIZE`, `BatchSynthesizer`
 - ``mris.synthesis.build_bundle``: `build_bundle`
-- ``mris.synthesis.bundle``: `Bundle`, `Member`
+- ``mris.synthesis.bundle``: `Bundle`, `CARD`, `Member`
 - ``mris.synthesis.bundle_checks``: `check_encoder_fits`
-- ``mris.synthesis.bundle_header``: `read_header`
-- ``mris.synthesis.calibration``: `MeanInterval`
+- ``mris.synthesis.bundle_header``: `HEADER_FILE`, `read_header`
+- ``mris.synthesis.bundle_synthesizer``: `BundleSynthesizer`
+- ``mris.synthesis.calibration``: `MeanInterval`, `open_calibration`
 - ``mris.synthesis.calibration_record``: `STALE_SHARE`
 - ``mris.synthesis.parts``: `Parts`, `read_parts`
 - ``mris.synthesis.readouts``: `Readout`, `ReadoutName`, `SynthesisSettings`

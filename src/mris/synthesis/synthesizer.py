@@ -234,4 +234,5 @@ class Synthesizer(BatchSynthesizer):
         # By key, not by row: the database may have moved to another state since.
         keys = contribution.neighbors.keys[0]
         database = self.database
-        return database.read_targets(database.rows_of(keys[keys != ""][:count]))
+        gallery = database.gallery(self._memory_limit)  # where it is in memory, nothing is read again
+        return gallery.images(gallery.pixels(database.rows_of(keys[keys != ""][:count])))

@@ -1,0 +1,195 @@
+"""`Decoders`: processes that stay warm and decode what was uploaded, each within bounds: a bad file costs itself."""
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from mris.errors import ImageError
+from mris.images.header import Header
+from mris.images.image import MAX_PIXELS, Image
+from mris.reading import parse_json
+from mris.serving.dicom_source import SourceHeader
+from mris.web.decoder import FRAME
+from mris.web.settings import Limits
+
+_LONGEST_FACTS = 4 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What a file holds.
+
+    Attributes:
+        image: Pixels and header.
+        source: Whom and what it is of, for DICOM results; None if it cannot be told.
+        source_problem: Why not.
+        sha256: Of the file (hex).
+    """
+
+    image: Image
+    source: SourceHeader | None
+    source_problem: str
+    sha256: str
+
+
+class Decoders:
+    """A few decoding processes; calls block, and may come from several threads."""
+
+    def __init__(self, limits: Limits, ended: Callable[[], None] = lambda: None) -> None:
+        """Start them.
+
+        Args:
+            limits: How many, and what a file may cost.
+            ended: Called when a file has ended one.
+        """
+        self._limits = limits
+        self._ended = ended
+        self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
+        self._all = [_Decoder(limits) for _ in range(limits.decoders)]
+        for decoder in self._all:
+            self._idle.put(decoder)
+
+    def decode(self, folder: Path, name: str) -> Decoded:
+        """Decode a file.
+
+        Args:
+            folder: Where it lies.
+            name: Its plain name, which messages show.
+
+        Raises:
+            ImageError: It cannot be read (`mris.images.read.read_image`), or costs more than a file may.
+        """
+        decoder = self._idle.get()
+        try:
+            facts, pixels = decoder.ask({"folder": str(folder), "name": name}, self._limits)
+        except (OSError, EOFError, ValueError) as error:
+            decoder.end()
+            self._ended()
+            self._all.remove(decoder)
+            decoder = _Decoder(self._limits)
+            self._all.append(decoder)
+            limits = self._limits
+            raise ImageError(
+                f"image {name}: cannot be decoded within {limits.decode_seconds:g} s and {limits.decode_bytes >> 20:,} "
+                "MB of memory, or breaks the decoder; reduce the image, or export it again"
+            ) from error
+        finally:
+            self._idle.put(decoder)
+        if "problem" in facts:
+            raise ImageError(facts["problem"])
+        return _decoded(name, facts, pixels)
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """Ids of the processes."""
+        return tuple(decoder.process.pid for decoder in self._all)
+
+    def close(self) -> None:
+        """End them."""
+        for decoder in self._all:
+            decoder.end()
+
+
+class _Decoder:
+    def __init__(self, limits: Limits) -> None:
+        command = [sys.executable, "-P", "-m", "mris.web.decoder", str(limits.decode_bytes), str(limits.decode_seconds)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # their stacks count as memory
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not _is_secret(name)} | threads,
+            start_new_session=True,  # Ctrl-C is for the server, which ends it
+        )
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError, AttributeError):  # a plate has 60 MB
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
+
+    def ask(self, request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], np.ndarray]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        text = json.dumps(request).encode()
+        self.process.stdin.write(FRAME.pack(len(text), 0) + text)
+        self.process.stdin.flush()
+        answers, deadline = self.process.stdout.fileno(), time.monotonic() + 2 * limits.decode_seconds + 10
+        n_facts, n_pixels = FRAME.unpack(_read(answers, FRAME.size, deadline).tobytes())
+        if n_facts > _LONGEST_FACTS or n_pixels > 4 * MAX_PIXELS:
+            raise ValueError("the answer is longer than any can be")
+        facts = parse_json(_read(answers, n_facts, deadline).tobytes().decode())
+        return facts, _read(answers, n_pixels, deadline)
+
+    def end(self) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self.process.wait()
+
+
+def _read(descriptor: int, count: int, deadline: float) -> np.ndarray:
+    """Read so many bytes.
+
+    Raises:
+        EOFError: There are fewer.
+        TimeoutError: They do not come in time.
+    """
+    read = np.empty(count, np.uint8)
+    left = read.data
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    while len(left):
+        if not waiting.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+            raise TimeoutError
+        found = os.readv(descriptor, [left])
+        if not found:
+            raise EOFError
+        left = left[found:]
+    return read
+
+
+def _decoded(name: str, facts: dict[str, Any], pixels: np.ndarray) -> Decoded:
+    known = {field.name for field in fields(Header)}
+    header = Header(**{key: _tuple(value) for key, value in facts["header"].items() if key in known})
+    image = Image(
+        pixels.view(np.float32).reshape(facts["shape"]),
+        spacing=_tuple(facts["spacing"]),
+        origin=name,
+        laterality=facts["laterality"],
+        header=header,
+    )
+    found = facts["source"]
+    source = None
+    if found is not None:
+        plain = {key: _tuple(value) for key, value in found.items()}
+        source = SourceHeader(
+            path=Path(name),
+            **plain
+            | {
+                "patient_and_study": Dataset.from_json(found["patient_and_study"]),
+                "identifiers": {key: tuple(texts) for key, texts in found["identifiers"].items()},
+            },
+        )
+    return Decoded(image, source, facts["source_problem"], facts["sha256"])
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_secret(name: str) -> bool:
+    return name.startswith("MRIS_")

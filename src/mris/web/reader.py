@@ -1,0 +1,201 @@
+"""`Reader`: what the interface and the pages share: bundles, decoders, threads, and what is held in memory."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from starlette.datastructures import UploadFile
+
+from mris.archive.connection import connect
+from mris.errors import ImageError
+from mris.web.decoding import Decoded, Decoders
+from mris.web.errors import GoneError
+from mris.web.held import Held
+from mris.web.images import HeldImage, Wish, image_record, queries_for
+from mris.web.metrics import Metrics
+from mris.web.pictures import picture_of
+from mris.web.records import ImageRecord
+from mris.web.results import Asked, HeldResult, held_result
+from mris.web.served import ServedBundle, bundle_of
+from mris.web.settings import ServeSettings
+from mris.web.uploads import in_a_folder
+from mris.web.work import Places, SynthesisThread
+
+T = TypeVar("T")
+
+_SHARE_OF_IMAGES = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A file that was read for one request; `held` is its id, where it is held."""
+
+    name: str
+    decoded: Decoded
+    held: str | None
+
+
+class Reader:
+    """All that is open while the server runs."""
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        """Open it; networks are loaded in the background.
+
+        Args:
+            settings: What is served.
+            metrics: Where work is counted.
+        """
+        limits = settings.limits
+        self.settings = settings
+        self.metrics = metrics
+        self.bundles = [
+            ServedBundle(name, path) for name, path in zip(settings.bundle_names, settings.bundles, strict=True)
+        ]
+        self.images = Held[HeldImage]("image", int(limits.held_bytes * _SHARE_OF_IMAGES))
+        self.results = Held[HeldResult]("result", int(limits.held_bytes * (1 - _SHARE_OF_IMAGES)))
+        self.archive = None if settings.archive is None else connect(settings.archive)
+        self.places = Places(limits.waiting)
+        self.decoders = Decoders(limits, ended=lambda: metrics.count("decoders_ended"))
+        self._reading = ThreadPoolExecutor(limits.decoders, "reading")
+        self._drawing = ThreadPoolExecutor(2, "drawing")
+        self._synthesis = {served.name: SynthesisThread(served) for served in self.bundles}
+        for served in self.bundles:
+            served.changed.append(self._forget_results_of(served))
+        metrics.watch("requests_waiting", lambda: self.places.taken)
+        metrics.watch("held_images", lambda: len(self.images))
+        metrics.watch("held_results", lambda: len(self.results))
+        metrics.watch("held_bytes", lambda: self.images.n_bytes + self.results.n_bytes)
+
+    def close(self) -> None:
+        """End threads and processes."""
+        for thread in self._synthesis.values():
+            thread.close()
+        self._reading.shutdown()
+        self._drawing.shutdown()
+        self.decoders.close()
+
+    def bundle(self, name: str | None = None) -> ServedBundle:
+        """Find a bundle by its name; the first without one."""
+        return bundle_of(self.bundles, name)
+
+    async def drawn(self, work: Callable[[], T]) -> T:
+        """Do something that takes a while in a thread for such."""
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, work)
+
+    async def read(self, upload: UploadFile, *, hold: bool) -> Read:
+        """Decode an upload.
+
+        Args:
+            upload: The file.
+            hold: Keep it in memory, for the page to come back to.
+
+        Raises:
+            ImageError: It cannot be decoded.
+        """
+
+        def work() -> Read:
+            with in_a_folder(upload) as (folder, name):
+                return self._read(folder, name, hold=hold)
+
+        return await self._in_reading(work)
+
+    async def read_file(self, path: Path) -> Read:
+        """Decode a file that lies on the disk, and hold it; see `read`."""
+        return await self._in_reading(lambda: self._read(path.parent, path.name, hold=True))
+
+    def held(self, image: str) -> Read:
+        """Give an image that is held.
+
+        Raises:
+            GoneError: It is not.
+        """
+        found = self.images.get(image)
+        return Read(found.name, found.decoded, image)
+
+    async def record(self, read: Read, wish: Wish, bundle: str | None = None) -> ImageRecord:
+        """Tell what a held file holds and what would be synthesized from it."""
+        assert read.held is not None
+        held, served = self.images.get(read.held), self.bundle(bundle)
+        return await self._in_reading(lambda: image_record(held, wish, served.use().synthesizer.preparation))
+
+    async def synthesize(self, read: Read, wish: Wish, bundle: str | None = None) -> list[HeldResult]:
+        """Synthesize from a file that was read: one result, or one for each region that is found.
+
+        Raises:
+            ImageError: It cannot be used.
+            BundleError: The bundle cannot.
+            DatabaseError: Its database cannot, or nobody is left.
+        """
+        served, started = self.bundle(bundle), time.perf_counter()
+        asked = await self._in_reading(lambda: self._asked(read, wish, served))
+        prepared = time.perf_counter()
+        thread = self._synthesis[served.name]
+        waiting = [thread.submit(one.source, wish.exclude_subject) for one in asked]
+        results = []
+        for one, future in zip(asked, waiting, strict=True):
+            try:
+                answer = await asyncio.wrap_future(future)
+            except ImageError as error:  # another number of channels than the encoder's
+                raise ImageError(f"image {read.name}: {error}") from error
+            timing = {
+                "prepare": round(1000 * (prepared - started), 1),
+                "synthesize": round(1000 * (time.perf_counter() - prepared), 1),
+            }
+            name = self.results.new_id()
+            result = held_result(name, one, answer, served, self.settings.edges, timing)
+            self.results.put(result, result.n_bytes, name)
+            results.append(result)
+        self.metrics.count("syntheses", len(results))
+        return results
+
+    def result(self, name: str) -> HeldResult:
+        """Give a result whose bundle is what it was.
+
+        Raises:
+            GoneError: It is not held, or the bundle has changed: somebody may have been removed.
+        """
+        result = self.results.get(name)
+        if result.served.use().number != result.state_number:
+            self.results.drop(name)
+            raise GoneError("the bundle has changed since; ask for the synthesis again")
+        return result
+
+    def _read(self, folder: Path, name: str, *, hold: bool) -> Read:
+        decoded = self.decoders.decode(folder, name)
+        if not hold:
+            return Read(name, decoded, None)
+        image = HeldImage(self.images.new_id(), name, decoded, picture_of(decoded.image))
+        return Read(name, decoded, self.images.put(image, image.n_bytes, image.id))
+
+    def _asked(self, read: Read, wish: Wish, served: ServedBundle) -> list[Asked]:
+        synthesizer = served.use().synthesizer
+        preparation = synthesizer.preparation
+        asked = []
+        for query in queries_for(read.decoded, read.name, wish, preparation):
+            side = query.facts.side
+            asked.append(
+                Asked(
+                    query,
+                    synthesizer.prepare(query.image, side=side, center=query.center),
+                    read.decoded.source,
+                    read.decoded.source_problem,
+                    read.decoded.sha256,
+                    mirrored=preparation is not None and side in preparation.mirror_sides,
+                    wish=wish,
+                    finds=wish.finds(read.decoded.image, preparation),
+                    image=read.held,
+                )
+            )
+        return asked
+
+    async def _in_reading(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    def _forget_results_of(self, served: ServedBundle) -> Callable[[int], None]:
+        return lambda number: self.results.drop_where(
+            lambda result: result.served is served and result.state_number != number
+        )

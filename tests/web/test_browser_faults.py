@@ -1,0 +1,124 @@
+"""The reader in a real browser when something is missing, broken, slow or dead; and several files and windows."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Picture
+from tests.web.browser_hands import api, browser, drop, dropped, expect, open_page, synthesized, world
+
+from mris.errors import ImageError
+from mris.images.read import read_image
+
+__all__ = ["browser", "open_page", "world"]
+
+pytestmark = pytest.mark.slow
+
+
+def _png(path: Path) -> bytes:
+    pixels = pydicom.dcmread(path).pixel_array
+    file = io.BytesIO()
+    Picture.fromarray((pixels / 256).astype(np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def test_what_a_file_does_not_tell_is_asked_for(open_page, world, tmp_path):
+    with Picture.open(io.BytesIO(_png(world.knee))) as picture:
+        picture.save(tmp_path / "knee.png")
+    page = open_page()
+
+    drop(page, tmp_path / "knee.png")
+
+    page.wait_for_selector("#side.asked")
+    expect(page.locator("#notes")).to_contain_text("side of the body")
+    assert page.locator("#result").is_hidden()
+    result = synthesized(page, page.locator("#side").get_by_text("Left").click)
+    assert result.record["query"]["side"] == "left"
+    page.locator("#spacing-mm").fill("4.375")
+    told = synthesized(page, page.get_by_role("button", name="Set", exact=True).click)
+    assert "--spacing 4.375" in told.record["command"]
+
+
+def test_a_file_that_is_refused_gets_the_sentence_of_the_command(open_page, world, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(_png(world.knee)[:60])
+    page = open_page()
+
+    drop(page, broken)
+
+    page.wait_for_selector("#notes .bad")
+    with pytest.raises(ImageError) as refused:
+        read_image(broken)
+    sentence = str(refused.value).replace(str(broken), broken.name)
+    assert page.locator("#notes .bad").text_content() == sentence
+
+
+def test_several_files_go_through_the_queue(open_page, world, tmp_path):
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(world.knee.read_bytes()[:200])
+    page = open_page()
+
+    drop(page, world.knee, broken, world.other)
+
+    expect(page.locator("#queue .done")).to_have_count(2)
+    assert page.locator("#queue .state").all_inner_texts() == ["done", "not done", "done"]
+    page.locator("#queue button").nth(2).click()
+    expect(page.locator(".command code")).to_contain_text("knee-41.dcm")
+    page.locator("#queue button").nth(1).click()
+    page.wait_for_selector("#notes .bad")
+    assert "broken.dcm" in page.locator("#notes .bad").inner_text()
+
+
+def test_two_windows_do_not_disturb_each_other(open_page, world):
+    one, other = open_page(), open_page()
+
+    drop(one, world.knee)
+    drop(other, world.other)
+
+    for page, path in ((one, world.knee), (other, world.other)):
+        expect(page.locator(".command code")).to_contain_text(path.name)
+
+
+def test_a_slow_network_shows_what_is_going_on(open_page, world):
+    page = open_page()
+
+    def slowly(route: "api.Route") -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/api/v1/images", slowly)
+    page.route("**/api/v1/synthesize", slowly)
+    said = []
+    page.expose_function("heard", lambda text: said.append(text))
+    page.evaluate(
+        "new MutationObserver(([one]) => heard(one.target.textContent)).observe("
+        "document.querySelector('#working'), { childList: true })"
+    )
+
+    dropped(page, world.knee)
+
+    assert any("Sending" in text for text in said)
+    assert any("Synthesizing" in text for text in said)
+    assert page.locator("#maps .map canvas").first.is_visible()
+
+
+def test_a_server_that_dies_is_told_of_and_the_work_goes_on_when_it_is_back(open_page, world):
+    page = open_page()
+    dropped(page, world.knee)
+
+    world.served.die()
+    try:
+        drop(page, world.other)
+        page.wait_for_selector("#connection:not([hidden])")
+        assert "does not answer" in page.locator("#connection").inner_text()
+    finally:
+        world.served.start()
+
+    expect(page.locator(".command code")).to_contain_text("knee-41.dcm")
+    assert page.locator("#queue .state").all_inner_texts() == ["done", "done"]
+    page.locator("#queue button").first.click()  # what the server held of it died with it
+    page.locator(".person").first.click()
+    after = synthesized(page, page.locator(".without").click)
+    assert after.record["query"]["name"] == "knee-40.dcm"

@@ -1,0 +1,136 @@
+"""A bundle that changes while it is served: somebody is removed, it is damaged, replaced, or gone."""
+
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from tests.web.conftest import API, client_of
+
+from mris.database.changes import LOCK_FILE
+from mris.images.lock import writer_lock
+from mris.synthesis.bundle import Bundle
+
+
+@pytest.fixture
+def client(serve, copied):
+    with closing(client_of(serve(copied))) as client:
+        yield client
+
+
+@pytest.fixture
+def send(client, knees):
+    def send(**fields):
+        data = {"side": "left"} | fields
+        return client.post(f"{API}/synthesize", files={"file": ("knee.png", knees.knee.read_bytes())}, data=data)
+
+    return send
+
+
+def people_in(answer):
+    return {person["subject"] for part in answer.json()["results"][0]["contributions"] for person in part["people"]}
+
+
+def shows_nothing_of(client, subject, result):
+    """No answer of the server knows a person any more."""
+    url = result["arrays"]["url"]
+    for path in (url, url.removesuffix("/arrays"), f"/api/v1/results/{result['id']}/download"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["error"]) == (410, "GoneError")
+    assert client.get(f"{API}/subjects", params={"search": subject}).json()["n_found"] == 0
+    assert client.get(f"{API}/entries/maps", params={"key": f"{subject}/0/left"}).status_code == 404
+    assert client.get(f"{API}/entries/thumbnail.png", params={"key": f"{subject}/0/left"}).status_code == 404
+    assert subject not in client.get("/database").text
+    return True
+
+
+def test_who_is_removed_on_the_page_is_gone_with_the_next_request_and_off_the_disk(client, copied, send):
+    before = send()
+    subject = sorted(people_in(before))[0]
+    answer = client.post(f"{API}/subjects/remove", json={"subject": subject, "confirmation": subject})
+    assert answer.json() == {"subjects": [subject], "n_entries": 2, "earlier": []}
+    assert shows_nothing_of(client, subject, before.json()["results"][0])
+    assert subject not in people_in(send())
+    assert Bundle.open(copied).members[0].database.commit.removed == ()  # purged, too
+    files = [path for path in copied.rglob("*") if path.is_file()]
+    assert not any(subject.encode() in path.read_bytes() for path in files)
+
+
+def test_who_is_removed_by_another_process_is_gone_with_the_next_request(client, copied, send):
+    before = send()
+    subject = sorted(people_in(before))[0]
+    code = "import sys, mris; mris.Bundle.open(sys.argv[1]).remove([sys.argv[2]], purge=True)"
+    subprocess.run([sys.executable, "-c", code, str(copied), subject], check=True)
+    assert shows_nothing_of(client, subject, before.json()["results"][0])
+    assert subject not in people_in(send())
+    assert client.get(f"{API}/card").json()["n_subjects"] == 35
+
+
+def test_nobody_is_removed_whose_name_is_not_typed_again(client, copied):
+    for typed in ("", "P00002", "p00001"):
+        answer = client.post(f"{API}/subjects/remove", json={"subject": "P00001", "confirmation": typed})
+        assert (answer.status_code, answer.json()["error"]) == (400, "RequestError")
+    unknown = client.post(f"{API}/subjects/remove", json={"subject": "nobody", "confirmation": "nobody"})
+    assert unknown.status_code == 404
+    with pytest.raises(Exception, match="nobody") as told:
+        Bundle.open(copied).remove(["nobody"], purge=True)
+    assert unknown.json()["detail"] == str(told.value)
+    assert len(Bundle.open(copied).keys) == 72
+
+
+def test_a_person_is_removed_by_a_form_without_javascript(client):
+    typed = {"subject": "P00001", "confirmation": "P00001", "csrf_token": client.headers["X-CSRF-Token"]}
+    page = client.post("/database/remove", data=typed | {"confirmation": "P0001"})
+    assert page.status_code == 400 and "nobody is removed" in page.text
+    page = client.post("/database/remove", data=typed)
+    assert page.status_code == 200 and "removed P00001: 2 entries are gone" in page.text
+
+
+def test_a_bundle_that_another_process_is_changing_is_left_alone(client, copied):
+    with writer_lock(copied / LOCK_FILE, "a test"):
+        answer = client.post(f"{API}/subjects/remove", json={"subject": "P00001", "confirmation": "P00001"})
+    assert (answer.status_code, answer.json()["error"]) == (503, "OutputError")
+    assert "is being changed by" in answer.json()["detail"]
+
+
+def test_a_damaged_bundle_says_so_and_a_restored_one_goes_on(client, copied, send):
+    assert send().status_code == 200
+    commit = copied / "commit.json"
+    whole = commit.read_bytes()
+    commit.write_bytes(whole.replace(b'"number"', b'"numbre"'))
+    answer = send()
+    assert (answer.status_code, answer.json()["error"]) == (503, "DatabaseError")
+    assert "not as it was written" in answer.json()["detail"]
+    health = client.get(f"{API}/health")
+    assert (health.status_code, health.json()["status"]) == (503, "failing")
+    page = client.get("/")
+    assert page.status_code == 200 and "not as it was written" in page.text
+    commit.write_bytes(whole)
+    assert send().status_code == 200
+    assert client.get(f"{API}/health").json()["status"] == "ok"
+
+
+def test_a_bundle_that_is_replaced_is_served_as_the_new_one(client, copied, knees, send):
+    before = send().json()["results"][0]
+    shutil.rmtree(copied)
+    shutil.copytree(knees.other, copied)
+    assert client.get(before["arrays"]["url"]).status_code == 410
+    after = send().json()["results"][0]
+    assert after["bundle_id"] == Bundle.open(knees.other).id != before["bundle_id"]
+
+
+def test_a_bundle_that_is_gone_is_told_in_one_sentence(client, copied, send):
+    assert send().status_code == 200
+    shutil.rmtree(copied)
+    for answer in (send(), client.get(f"{API}/card"), client.get(f"{API}/subjects")):
+        assert (answer.status_code, answer.json()["error"]) == (503, "BundleError")
+        assert "is not a bundle" in answer.json()["detail"]
+    assert client.get("/database").status_code == 200
+
+
+def test_everybody_removed_is_told_as_an_empty_database(client, copied, send):
+    bundle = Bundle.open(copied)
+    bundle.remove(sorted({*bundle.subjects.tolist()}), purge=True)
+    assert "empty" in send().json()["detail"]
+    assert client.get(f"{API}/subjects").json()["n_subjects"] == 0

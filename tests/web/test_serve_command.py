@@ -1,0 +1,150 @@
+"""``mris serve`` as it is started: by a person, by a container, and where something is missing."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.cli.conftest import call
+from tests.web.conftest import API, client_of, settings_for
+
+from mris.web.run import running
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOKEN = "a token of the tests"
+COMMAND = [sys.executable, "-c", "from mris.cli.entry import main; main()", "serve"]
+
+
+def environment_of(home, **variables):
+    """Of a process whose home and folder for temporary files is empty."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MRIS_T")}
+    kept["PYTHONPATH"] = os.pathsep.join(map(str, map(Path.absolute, map(Path, sys.path[1:]))))
+    return kept | {"HOME": str(home), "TMPDIR": str(home)} | variables
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run the command in this process; it must end with one line."""
+
+    def run(*words):
+        assert call("serve", *words) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("mris: "), lines
+        return lines[0]
+
+    return run
+
+
+def test_a_port_in_use_and_a_bundle_that_is_none_cost_one_line(knees, tmp_path, refused, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port} is in use" in refused(knees.bundle, "--port", port)
+    assert "is not a bundle" in refused(tmp_path / "no.bundle")
+    assert "give a token" in refused(knees.bundle, "--host", "0.0.0.0")
+    monkeypatch.setenv("MRIS_TOKEN", "short")
+    assert "at least 16" in refused(knees.bundle)
+
+
+def test_without_its_libraries_the_command_says_how_to_get_them(knees):
+    code = (
+        "import sys\n"
+        "sys.modules['fastapi'] = None\n"
+        "from mris.cli.main import app, main\n"
+        "assert 'Serve a bundle' in str([command.callback.__doc__ for command in app.registered_commands])\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "serve", str(knees.bundle)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment_of("/nonexistent"))
+    assert (ran.returncode, ran.stderr) == (2, "mris: this command needs fastapi; pip install 'mris[serve]'\n")
+
+
+def test_a_server_leaves_no_trace_loads_no_torch_and_keeps_its_token(knees, tmp_path):
+    """The command of the Dockerfile, where nothing but an empty folder for temporary files can be written."""
+    (tmp_path / "token").write_text(TOKEN)
+    home = tmp_path / "home"
+    home.mkdir()
+    paths = {"/bundle": str(knees.bundle), "/run/token": str(tmp_path / "token")}
+    words = [paths.get(word, word) for word in json.loads(dockerfile()["CMD"][0])[2:]]
+    command, environment = [*COMMAND, *words, "--port", "0"], environment_of(home)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=home
+    ) as server:
+        assert server.stdout is not None
+        address = re.search(r"http://127.0.0.1:\d+", server.stdout.readline())[0]
+        file = {"file": ("Jane Doe.png", knees.knee.read_bytes())}
+        with httpx.Client(base_url=address, trust_env=False, timeout=60) as program:
+            assert program.get(f"{API}/card").status_code == 401
+            program.headers["Authorization"] = f"Bearer {TOKEN}"
+            assert program.post(f"{API}/synthesize", files=file, data={"side": "left"}).status_code == 200
+        libraries = Path(f"/proc/{server.pid}/maps").read_text()
+        server.send_signal(signal.SIGINT)
+        _, log = server.communicate(timeout=30)
+    assert server.returncode in (0, 130)
+    assert "torch" not in libraries
+    assert "without https" in log
+    assert re.search(r"[0-9a-f]{8} POST /api/v1/synthesize 200 \d+ ms", log)
+    assert not re.search(r"Jane|Traceback|P0000", log)
+    assert list(home.rglob("*")) == []
+
+
+def dockerfile() -> dict[str, list[str]]:
+    """Instructions of the last stage by their word."""
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+    stages = re.split(r"^FROM ", text, flags=re.MULTILINE)
+    found: dict[str, list[str]] = {}
+    for line in stages[-1].splitlines()[1:]:
+        word, _, rest = line.partition(" ")
+        found.setdefault(word, []).append(rest.strip())
+    return found
+
+
+def test_the_container_runs_as_nobody_special_and_checks_itself(knees):
+    steps = dockerfile()
+    assert steps["USER"] == ["10001"]
+    assert "torch" not in json.dumps(steps)
+    checked = steps["HEALTHCHECK"][0].partition("CMD ")[2]
+    assert json.loads(checked) == ["mris", "serve", "/bundle", "--check"]
+    served = json.loads(steps["CMD"][0])
+    assert served[:3] == ["mris", "serve", "/bundle"] and "--token-file" in served
+    copied = re.findall(r"^COPY (?!--from)(.*)$", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    for name in {word for line in copied for word in shlex.split(line)[:-1]}:
+        assert (REPOSITORY / name).exists(), name
+
+
+def test_the_container_s_health_check_works_where_nothing_can_be_written(knees, tmp_path):
+    steps, locked, temporary = dockerfile(), tmp_path / "locked", tmp_path / "tmp"
+    locked.mkdir()
+    temporary.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    words = json.loads(steps["HEALTHCHECK"][0].partition("CMD ")[2])[2:]
+    words = [str(knees.bundle) if word == "/bundle" else word for word in words]
+    settings = dict(pair.split("=") for pair in steps["ENV"][0].split())
+    environment = environment_of(locked, **settings, TMPDIR=str(temporary))
+    ran = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=120, env=environment, cwd=locked)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"started in [\d.]+ s\nfirst query: \d+ ms\nnext query: \d+ ms\nok: femoral", ran.stdout)
+    assert list(locked.iterdir()) == list(temporary.iterdir()) == []
+
+
+def test_a_server_that_dies_in_the_middle_is_followed_by_one_that_knows_nothing(serve, knees):
+    """Sessions, images and results end with the process; a page asks for a new session and goes on."""
+    with running(settings_for(knees.bundle)) as address:
+        client = client_of(address)
+        file = {"file": ("knee.png", knees.knee.read_bytes())}
+        result = client.post(f"{API}/synthesize", files=file, data={"side": "left"}).json()["results"][0]
+    client.base_url = serve(knees.bundle)
+    assert client.get(result["arrays"]["url"]).status_code == 410
+    started = time.monotonic()
+    assert client.post(f"{API}/synthesize", files=file).json()["error"] == "SessionError"
+    client.headers["X-CSRF-Token"] = client.get(f"{API}/session").json()["csrf_token"]
+    assert client.post(f"{API}/synthesize", files=file, data={"side": "left"}).status_code == 200
+    assert time.monotonic() - started < 30
