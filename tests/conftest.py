@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.written_cohort import write_cohort
 
 from mris.cohort.cohort import Cohort
-from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, TABLE_FILE, CohortHeader, label_column
-from mris.cohort.pair_table import image_array
 from mris.images.transforms import SourcePreparation
-from mris.images.write import write_json, write_npz
 
 _NEIGHBOR_OF_THE_REPOSITORY = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -52,8 +49,7 @@ def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
         grades: Sequence[int | None] | None = None,
         spacing: tuple[float, float] | None = (0.5, 0.5),
     ) -> Cohort:
-        n, pixels = len(subjects), size[0] * size[1]
-        splits = [split] * n if isinstance(split, str) else list(split)
+        n = len(subjects)
         if targets is None:
             targets = rng.uniform(0.5, 3.0, (n, len(regions), *size)).astype(np.float32)
             targets[:, :, :2] = np.nan  # outside the atlas
@@ -63,39 +59,18 @@ def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
             timepoints = [str(12 * list(subjects[:row]).count(subject)) for row, subject in enumerate(subjects)]
         if grades is None:
             grades = [row % 5 for row in range(n)]
-        header = CohortHeader(
-            regions=tuple(regions),
-            unit="mm",
-            source=SourcePreparation(size=size),
-            source_shape=(sources.shape[1], *size),
-            target_shape=(len(regions), *size),
-            target_spacing=spacing,
-            mirror_targets=False,
-            labels=("klg",),
-            n_pairs=n,
-            n_manifest_rows=n,
-            split_rule="given",
-            manifest_sha256="0" * 64,
-            software="mris test",
+        return write_cohort(
+            tmp_path / name,
+            sources,
+            targets,
+            subjects=subjects,
+            splits=[split] * n if isinstance(split, str) else list(split),
+            timepoints=list(timepoints),
+            labels={"klg": pa.array(list(grades), pa.int64())},
+            regions=regions,
+            atlas_mask=~np.isnan(targets).all(axis=0),
+            spacing=spacing,
         )
-        folder = tmp_path / name
-        table = pa.table(
-            {
-                "key": [f"{subject}/{time}" for subject, time in zip(subjects, timepoints, strict=True)],
-                "subject": list(subjects),
-                "timepoint": list(timepoints),
-                "side": [""] * n,
-                "split": splits,
-                label_column("klg"): pa.array(list(grades), pa.int64()),
-                "source": image_array(sources.reshape(n, -1)),
-                "target": image_array(targets.reshape(n, -1)),
-            }
-        )
-        assert pixels * len(regions) == targets.reshape(n, -1).shape[1]
-        lance.write_dataset(table, str(folder / TABLE_FILE))
-        write_npz(folder / ATLAS_MASK_FILE, mask=~np.isnan(targets).all(axis=0))
-        write_json(folder / HEADER_FILE, header)
-        return Cohort.open(folder)
 
     return make
 
@@ -172,7 +147,6 @@ def tiny_manifest() -> Callable[..., Path]:
 def tiny_cohort_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort of 24 subjects, 16 x 16 pixels, two regions."""
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
-    from mris.images.transforms import SourcePreparation
 
     folder = tmp_path_factory.mktemp("tiny")
     manifest = write_tiny_manifest(folder)

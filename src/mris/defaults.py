@@ -20,7 +20,10 @@ TEMPERATURE = 0.1
 """Of the softmax, in units of cosine similarity."""
 
 N_RESAMPLES = 1000
-"""Bootstrap resamples of subjects, for 95 % intervals."""
+"""Bootstrap resamples of subjects, for intervals."""
+
+CONFIDENCE = 0.95
+"""Share of resamples between the ends of an interval."""
 
 QC_THRESHOLD = 6.0
 """A target map is flagged from so many robust standard deviations from its cohort's median on."""

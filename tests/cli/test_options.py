@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from mris.cli.options import Quiet, ReadoutOptions, unfolded
 from mris.cohort.header import label_column
 
 TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
@@ -73,3 +74,14 @@ def test_training_starts_from_a_state_dict_in_a_pt_file(
     again = ["train", tiny_cohort_path, tmp_path / "other", *TINY, "--set", f"source_weights={tmp_path / 'cut.pt'}"]
     assert "cut.pt" in refused(*again)
     assert not (tmp_path / "other").exists()
+
+
+def test_options_that_travel_together_reach_a_command_as_one_object() -> None:
+    given = []
+
+    def command(file: str, *, choice: ReadoutOptions, quiet: Quiet = False) -> None:
+        given.append((file, choice, quiet))
+
+    asked = {"readout": "linear", "n_neighbors": 3, "weights": None, "temperature": None, "one_per_subject": True}
+    unfolded(command)(file="a.png", quiet=True, **asked)
+    assert given == [("a.png", ReadoutOptions("linear", 3, one_per_subject=True), True)]

@@ -46,13 +46,13 @@ def _written(row: ClassEstimate) -> tuple[str, str]:
 
 def test_every_number_of_the_grade_table_is_one_of_the_results(rng: np.random.Generator) -> None:
     methods = measured(rng, GRADES)
-    table = grade_table(methods, "klg", confidence=0.9)
+    table = grade_table(methods, "klg")
     assert [row[0].text for row in table.rows] == [*methods, "chance"]
     for i, rows in enumerate(methods.values()):
         expected = [find_estimate(rows, "class_accuracy", name) for name in GRADES]
         expected += [find_estimate(rows, metric) for metric in ("accuracy", "balanced_accuracy", "kappa")]
         assert _texts(table, i) == [_written(row) for row in expected]
-    assert "100 images of 50 people, with 90 % intervals" in table.caption
+    assert "100 images of 50 people, with 95 % intervals" in table.caption
     assert "missing" not in table.caption
 
 

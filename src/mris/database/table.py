@@ -214,8 +214,8 @@ def restored(path: Path, version: int) -> int:
     return int(open_table(path).version)
 
 
-def sweep(path: Path, *, keep: int = 1) -> None:
-    """Delete all that belongs to none of the `keep` newest versions, and what killed writers left half written.
+def sweep(path: Path) -> None:
+    """Delete all that does not belong to the newest version, and what killed writers left half written.
 
     Raises:
         OutputError: The disk refuses.
@@ -224,7 +224,7 @@ def sweep(path: Path, *, keep: int = 1) -> None:
     table = open_table(path)
     with writing(path):
         # By count, not by age: Lance takes an age of zero for "the default of two weeks".
-        table.cleanup_old_versions(retain_versions=keep, delete_unverified=True)
+        table.cleanup_old_versions(retain_versions=1, delete_unverified=True)
         for file in list(path.rglob("*")):
             if file.is_file() and _half_written(file.relative_to(path)):
                 file.unlink()

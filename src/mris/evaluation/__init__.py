@@ -6,7 +6,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.evaluation.bootstrap``: `ResampleCounts`, `percentile_interval`, `resample_counts`, `resampled_means`,
   `subject_codes`
 - ``mris.evaluation.bundle_evaluation``: `METHOD_NAME`, `check_names`, `evaluate_bundle`, `queried_subjects`
-- ``mris.evaluation.evaluate``: `CONFIDENCE`, `Evaluation`, `check_views`, `evaluate`
+- ``mris.evaluation.evaluate``: `Evaluation`, `check_views`, `evaluate`
 - ``mris.evaluation.image_error``: `METRIC`, `METRICS`, `error_numbers`, `evaluation_mask`
 - ``mris.evaluation.pictures``: `ErrorMaps`, `Example`
 - ``mris.evaluation.predictor``: `Predictor`, `SynthesizerPredictor`

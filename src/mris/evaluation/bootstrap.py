@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int64, UInt16
 
-from mris.defaults import N_RESAMPLES
+from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import SettingsError
 
 ResampleCounts = UInt16[np.ndarray, "resamples subjects"]
@@ -77,7 +77,7 @@ def resampled_means(
 
 
 def percentile_interval(
-    resampled: Float[np.ndarray, "resamples columns"], confidence: float = 0.95
+    resampled: Float[np.ndarray, "resamples columns"], confidence: float = CONFIDENCE
 ) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
     """Return the lower and upper percentile of each column; NaN where fewer than half of the resamples have a value.
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
-from mris.defaults import N_NEIGHBORS, N_RESAMPLES
+from mris.defaults import CONFIDENCE, N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.coverage import Gauge, interval_coverage
-from mris.evaluation.evaluate import CONFIDENCE, Evaluation, evaluate
+from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.people_shown import people_shown
 from mris.evaluation.predictor import Predictor, Trained
 from mris.evaluation.prevalence import Prevalences

@@ -15,7 +15,7 @@ import mris
 from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.cohort.cohort import Cohort, PairBatch
 from mris.cohort.origin import common_origin
-from mris.defaults import N_RESAMPLES
+from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import resample_counts, subject_codes
@@ -38,7 +38,6 @@ from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.types import AtlasMask, Encoder, TargetMap, Targets
 from mris.wording import first_of
 
-CONFIDENCE = 0.95
 RANGE_PERCENTILES = (0.1, 99.9)
 MAX_RANGE_ROWS = 500
 """Training targets, spread evenly, that the data range of PSNR and SSIM is taken from."""

@@ -18,7 +18,7 @@ from mris.cohort.few_people import values_of_few
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.database.search import Groups, SearchResult, exact_search
-from mris.defaults import N_NEIGHBORS
+from mris.defaults import CONFIDENCE, N_NEIGHBORS
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import (
@@ -133,7 +133,7 @@ def audit_sites(
     *,
     ranked: Bool[np.ndarray, " n"],
     n_bootstrap: int = 1000,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
     batch_size: int = 64,
 ) -> SiteAudit:

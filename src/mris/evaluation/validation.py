@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mris.cohort.cohort import Cohort
+from mris.defaults import CONFIDENCE
 from mris.evaluation.bootstrap import resample_counts, subject_codes
 from mris.evaluation.bundle_evaluation import METHOD_NAME, members_of
 from mris.evaluation.recall_table import measure_recall
@@ -15,7 +16,6 @@ from mris.synthesis.bundle import Bundle
 MAX_PAIRS = 1000
 """Validation pairs, spread evenly, that are looked at."""
 
-CONFIDENCE = 0.95
 N_BOOTSTRAP = 1000
 
 

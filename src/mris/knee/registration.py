@@ -73,7 +73,7 @@ class Registration:
         return float(np.mean(list(self.dice.values())))
 
 
-def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int = 1) -> Registration:
+def register(atlas: CartilageAtlas, segmentation: Segmentation) -> Registration:
     """Register a knee with the atlas.
 
     Affine: iterated closest points of both cartilages' surfaces. Deformation: demons on the signed distances to both
@@ -83,7 +83,6 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
     Args:
         atlas: The atlas, a left knee.
         segmentation: One knee with both bones, or without bones.
-        threads: Threads of SimpleITK in this process.
 
     Returns:
         The registration. A poor one is not an error but flagged: overlap below `LOWEST_DICE`, folds, a side doubtful.
@@ -92,7 +91,7 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation, *, threads: int 
 
     sitk: Any = SimpleITK  # its annotations are not usable
 
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the processes are as many as the cores
     template = template_of(atlas)
     knee = _as_left(cropped(segmentation, _CROP_MM))
     clouds = [cloud_of(knee.labels == tissue, knee.affine) for tissue in _CARTILAGES]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 
+from mris.defaults import CONFIDENCE
 from mris.errors import CohortError, SettingsError
 from mris.reporting.tables import Cell, Table, ends, number, percent
 from mris.study.class_results import (
@@ -33,7 +34,6 @@ _RANKING_COLUMNS = (("average_precision", "AP"), ("roc_auc", "ROC AUC"))
 def grade_table(
     methods: Mapping[str, Sequence[ClassEstimate]],
     label: str,
-    confidence: float = 0.95,
     bounds: Collection[str] = (),
 ) -> Table:
     """Accuracy of each class and overall, balanced accuracy and quadratic kappa: a row a method, chance last.
@@ -41,7 +41,6 @@ def grade_table(
     Args:
         methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
         label: Name of what is classified, such as "grade".
-        confidence: Share of resamples inside the intervals.
         bounds: Methods that are no rivals, such as the true maps: never set apart as the best.
 
     Returns:
@@ -64,20 +63,17 @@ def grade_table(
     ]
     caption = (
         f"Accuracy by {label} of a classifier on each method's maps, {_size(anyone)}, with "
-        f"{100 * confidence:g} % intervals; {CHANCE}: the most common class for all{_missing(shown)}"
+        f"{100 * CONFIDENCE:g} % intervals; {CHANCE}: the most common class for all{_missing(shown)}"
     )
     header = ("method", *titles, *(title for _, title in _GRADE_COLUMNS))
     return Table(caption, header, (*_rows(methods, columns), (Cell(CHANCE), *chance)))
 
 
-def progression_table(
-    methods: Mapping[str, Sequence[ClassEstimate]], confidence: float = 0.95, bounds: Collection[str] = ()
-) -> Table:
+def progression_table(methods: Mapping[str, Sequence[ClassEstimate]], bounds: Collection[str] = ()) -> Table:
     """Average precision and area under the ROC curve of a task of two classes, beside the base rate; chance last.
 
     Args:
         methods: The metrics of `mris.study.downstream.measure_classification` by method, on the same images.
-        confidence: Share of resamples inside the intervals.
         bounds: Methods that are no rivals, such as the true maps: never set apart as the best.
 
     Returns:
@@ -96,7 +92,7 @@ def progression_table(
     shown = [find_estimate(rows, metric) for rows in methods.values() for metric, _ in _RANKING_COLUMNS]
     caption = (
         f"Ranking by the probability of {positive!r} of a classifier on each method's maps, {_size(anyone)}, "
-        f"{positive!r} {_class_size(anyone, positive)}, with {100 * confidence:g} % intervals{_missing(shown)}"
+        f"{positive!r} {_class_size(anyone, positive)}, with {100 * CONFIDENCE:g} % intervals{_missing(shown)}"
     )
     header = ("method", *(title for _, title in _RANKING_COLUMNS), "base rate")
     return Table(caption, header, (*_rows(methods, columns), (Cell(CHANCE), *chance, Cell(number(base_rate.value)))))

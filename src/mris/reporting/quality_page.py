@@ -43,16 +43,13 @@ class QualityFiles(NamedTuple):
     flagged: Path
 
 
-def write_quality(
-    checked: QualityCheck, page: str | Path, report: PrepareReport | None = None, *, seed: int = 0
-) -> QualityFiles:
+def write_quality(checked: QualityCheck, page: str | Path, report: PrepareReport | None = None) -> QualityFiles:
     """Write a judgment on maps; the page comes last.
 
     Args:
         checked: The judgment.
         page: Where the page goes; CSV and list get its name with other endings.
         report: The account of the manifest's rows, if there is one.
-        seed: Draws the sample that is shown.
 
     Returns:
         The three files.
@@ -64,7 +61,7 @@ def write_quality(
     written = QualityFiles(path, path.with_name(f"{path.stem}_scores.csv"), path.with_name(f"{path.stem}_flagged.txt"))
     write_scores(written.scores, checked.quality)
     write_flagged(written.flagged, checked)
-    text = render_quality(checked, written, report, np.random.default_rng(seed))
+    text = render_quality(checked, written, report, np.random.default_rng(0))
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return written

@@ -21,7 +21,7 @@ from mris.cohort.cohort import Cohort
 from mris.database.embed import check_unit_norm
 from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.search import Groups, exact_search
-from mris.defaults import N_NEIGHBORS, N_RESAMPLES
+from mris.defaults import CONFIDENCE, N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import (
@@ -32,7 +32,7 @@ from mris.evaluation.bootstrap import (
     subject_codes,
 )
 from mris.evaluation.bundle_evaluation import check_names
-from mris.evaluation.evaluate import CONFIDENCE, check_views
+from mris.evaluation.evaluate import check_views
 from mris.evaluation.image_error import error_numbers, evaluation_mask
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint

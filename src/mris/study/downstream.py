@@ -11,7 +11,7 @@ from math import isfinite, nan
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from mris.defaults import N_RESAMPLES
+from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.evaluation.aggregate import MIN_SUBJECTS
 from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, subject_codes
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def measure_classification(
-    predictions: ClassPredictions, counts: ResampleCounts, confidence: float = 0.95
+    predictions: ClassPredictions, counts: ResampleCounts, confidence: float = CONFIDENCE
 ) -> tuple[ClassEstimate, ...]:
     """Measure a classifier on its test images, with intervals by subject.
 
@@ -69,7 +69,7 @@ def measure_classification(
 
 
 def measure_seeds(
-    seeds: Sequence[ClassPredictions], counts: ResampleCounts, confidence: float = 0.95
+    seeds: Sequence[ClassPredictions], counts: ResampleCounts, confidence: float = CONFIDENCE
 ) -> tuple[SeedSpread, ...]:
     """Average a classifier's metrics over seeds of its training, and give their spread.
 
@@ -104,7 +104,7 @@ def compare_seeds(
     ones: Sequence[ClassPredictions],
     others: Sequence[ClassPredictions],
     counts: ResampleCounts,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> tuple[ClassEstimate, ...]:
     """Subtract the mean over another classifier's seeds from the mean over those of one.
 

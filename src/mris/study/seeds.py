@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from mris.cohort.cohort import Cohort
+from mris.defaults import CONFIDENCE
 from mris.evaluation.aggregate import summarize
 from mris.evaluation.bootstrap import (
     ResampleCounts,
@@ -16,7 +17,6 @@ from mris.evaluation.bootstrap import (
     resampled_means,
     subject_codes,
 )
-from mris.evaluation.evaluate import CONFIDENCE
 from mris.evaluation.prevalence import describe_prevalences
 from mris.evaluation.results import Difference, PerImage, Recall, Results, read_results
 from mris.evaluation.strata import Merge, groups_of
