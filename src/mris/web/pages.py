@@ -187,8 +187,7 @@ async def _synthesized(request: Request, form: UploadedForm, bundle: str | None)
     asked, _ = asked_in(form)
     if len(form.files) != 1:
         raise RequestError("choose one file")
-    read = await reader.read(form.files[0], hold=False)
-    results = await reader.synthesize(read, wish_of(asked), bundle or asked.bundle)
+    results = await reader.synthesize_upload(form.files[0], wish_of(asked), bundle or asked.bundle)
     shown = []
     for result in results:
         url = f"/api/v1/results/{result.record.id}"
