@@ -17,19 +17,19 @@ help:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[train]'
+	$(PIP) -e '.[train,serve]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) -e '.[train,dicom,thickness,imagenet,test]'
+	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,test]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo
-	$(PIP) -e '.[train,lint]'
+	$(PIP) -e '.[train,serve,lint]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.demo
-	$(PIP) -e '.[train,docs]'
+	$(PIP) -e '.[train,serve,docs]'
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from benchmarks.faults.made_bundle import export_encoder, make_cohort
 from tests import quiet_walk
 from tests.quiet_walk import Trace, start, start_command, start_session, walk
+
+from mris.synthesis.build_bundle import build_bundle
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +60,7 @@ def test_all_commands_are_walked(traces: dict[str, Trace]) -> None:
         f"mris {name} {part}".strip()
         for name, one in command.commands.items()  # type: ignore[attr-defined]
         for part in getattr(one, "commands", [""])
-        if name != "archive"  # a network is what it is for; it has a test of its own
+        if name not in ("archive", "serve")  # a network is what they are for; they have tests of their own
     }
     assert names <= {command for name in traces for command in name.split(": ")[-1].split(", ")}
 
@@ -95,6 +98,20 @@ def test_an_archive_is_asked_at_the_address_given_and_nowhere_else(archive: int,
     assert trace.code == 0 and "0 studies" in trace.output, trace
     asked = [call for call in trace.connections if call.startswith("connect")]
     assert asked and all(f"htons({archive})" in call and '"127.0.0.1"' in call for call in asked), trace
+    assert trace.left == ()
+
+
+def test_a_server_speaks_on_loopback_with_who_asked_and_with_nobody_else(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    cohort = make_cohort(tmp_path / "cohort", [f"S{number}" for number in range(12)], seed=0)
+    encoder = export_encoder(tmp_path / "encoder", cohort, cohort.regions, 0)
+    bundle = build_bundle([encoder], cohort, tmp_path / "knees.bundle", progress=False)
+    watched = start_command(["serve", bundle.path, "--check"], tmp_path / "work", tmp_path / "around", network=True)
+    watched.wait_until_done()
+    trace = watched.trace()
+    assert trace.code == 0 and "ok: femoral" in trace.output, trace
+    named = [call for call in trace.connections if call.startswith(("connect", "sendto", "bind"))]
+    assert named and all('"127.0.0.1"' in call or ("AF_INET6" in call and '"::1"' in call) for call in named), trace
     assert trace.left == ()
 
 

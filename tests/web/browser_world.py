@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.faults.made_bundle import export_encoder
@@ -80,11 +81,11 @@ def write_knee_plate(path: Path) -> Path:
 class Served:
     """A server in a thread; dead and started again it is at the same address and remembers nothing."""
 
-    def __init__(self, *bundles: Path) -> None:
+    def __init__(self, *bundles: Path, **fields: Any) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         limits = Limits(decoders=1)
-        self.settings = ServeSettings(bundles=bundles, port=port, edges=PHANTOM_EDGES, limits=limits)
+        self.settings = ServeSettings(bundles=bundles, port=port, edges=PHANTOM_EDGES, limits=limits, **fields)
         self.url = f"http://127.0.0.1:{port}"
         self.start()
 

@@ -164,6 +164,10 @@ def test_window_and_level_follow_the_pointer_and_the_sliders(open_page, world):
     assert drawn(page, ".stage canvas")[..., 0].mean() < brighter[..., 0].mean()
     page.get_by_role("button", name="Reset").click()
     np.testing.assert_array_equal(drawn(page, ".stage canvas"), before)
+    page.get_by_role("button", name="Enlarge").click()
+    large = page.locator(".stage canvas").bounding_box()
+    assert large["width"] > 1.5 * box["width"]
+    assert large["width"] / large["height"] == pytest.approx(box["width"] / box["height"], rel=0.01)
 
 
 def test_a_download_holds_what_was_chosen(open_page, world):

@@ -1,6 +1,7 @@
 """The reader in a real browser when something is missing, broken, slow or dead; and several files and windows."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pydicom
 import pytest
 from PIL import Image as Picture
 from tests.web.browser_hands import api, browser, drop, dropped, expect, open_page, synthesized, world
+from tests.web.browser_world import Served
 
 from mris.errors import ImageError
 from mris.images.read import read_image
@@ -53,6 +55,19 @@ def test_a_file_that_is_refused_gets_the_sentence_of_the_command(open_page, worl
         read_image(broken)
     sentence = str(refused.value).replace(str(broken), broken.name)
     assert page.locator("#notes .bad").text_content() == sentence
+
+
+def test_a_damaged_bundle_is_told_of_on_every_page(browser, knees, tmp_path):
+    bundle = shutil.copytree(knees.bundle, tmp_path / "knees.bundle")
+    served = Served(bundle)
+    (bundle / "bundle.json").write_text("{")
+    page = browser.new_page()
+
+    for path in ("/", "/database", "/compare"):
+        page.goto(served.url + path)
+        expect(page.locator("#main .note.bad").locator("visible=true").first).to_contain_text("bundle")
+    page.close()
+    served.die()
 
 
 def test_several_files_go_through_the_queue(open_page, world, tmp_path):

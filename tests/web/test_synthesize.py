@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import tempfile
 import zipfile
@@ -220,3 +221,16 @@ def test_two_bundles_answer_one_query(client, knees, synthesize):
     results = [synthesize(knees.knee, side="left", bundle=name)[0] for name in names]
     assert results[0]["bundle_id"] != results[1]["bundle_id"]
     assert client.get(f"{API}/card?bundle=nobody").status_code == 404
+
+
+def test_the_example_of_the_reference_runs_as_written(knees, url, tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "knee.png").write_bytes(knees.knee.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code.replace("http://127.0.0.1:8765", url), "http.md", "exec"), names)
+    assert names["thickness"].shape == (2, 32, 32)
+    assert len(names["people"]) == len(names["result"]["contributions"][0]["people"])
+    (refused,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    assert set(json.loads(refused)) == {"error", "detail", "request_id"}

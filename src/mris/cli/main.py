@@ -62,7 +62,7 @@ imports.register(app)
 radiographs.register(app)
 archive.register(app)
 thickness.register(app)
-import_module("mris.web.door").register(app)  # a neighbor, which no import may name (docs/decisions/0017-the-reader.md)
+import_module("mris.web.door").register(app)  # a neighbor, which no import may name (docs/decisions/0018-the-reader.md)
 
 
 def _print_version(wanted: bool) -> None:

@@ -138,10 +138,9 @@ def drop_image(request: Request, image: str) -> None:
     "/synthesize",
     summary="Synthesize from a held image (JSON), or from uploaded files (a form)",
     response_model=Synthesized,
-    response_model_exclude_defaults=False,
     openapi_extra=_FILES,
 )
-async def synthesize(request: Request) -> Any:
+async def synthesize(request: Request) -> Response:
     """Several files with ``Accept: text/event-stream`` are answered as server-sent events, one as each is done."""
     reader = reader_of(request)
     async with AsyncExitStack() as open_while_answering:
@@ -149,7 +148,7 @@ async def synthesize(request: Request) -> Any:
         if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
             asked = _checked(SynthesizeRequest, await _json(request))
             results = await reader.synthesize(reader.held(asked.image), wish_of(asked), asked.bundle)
-            return Synthesized(results=tuple(result.record for result in results))
+            return _told(Synthesized(results=tuple(result.record for result in results)))
         form = await open_while_answering.enter_async_context(read_form(request, reader.settings.limits))
         asked, hold = asked_in(form)
         if not form.files:
@@ -157,10 +156,18 @@ async def synthesize(request: Request) -> Any:
         if EVENTS in request.headers.get("accept", ""):
             return _Events(each_file(reader, form, asked, hold=hold), open_while_answering.pop_all())
         if len(form.files) > 1:
-            return Synthesized(files=tuple([one async for one in each_file(reader, form, asked, hold=hold)]))
-        read = await reader.read(form.files[0], hold=hold)
-        found = await reader.synthesize(read, wish_of(asked), asked.bundle)
-        return Synthesized(results=tuple(result.record for result in found))
+            files = [one async for one in each_file(reader, form, asked, hold=hold)]
+            return _told(Synthesized(files=tuple(files)))
+        if hold:
+            found = await reader.synthesize(await reader.read(form.files[0], hold=True), wish_of(asked), asked.bundle)
+        else:
+            found = await reader.synthesize_upload(form.files[0], wish_of(asked), asked.bundle)
+        return _told(Synthesized(results=tuple(result.record for result in found)))
+
+
+def _told(record: Record) -> Response:
+    """A record as JSON, without the framework's own and slower way."""
+    return Response(record.model_dump_json(), media_type="application/json")
 
 
 class _Events(StreamingResponse):

@@ -121,14 +121,17 @@ async def download(request: Request, result: str, formats: str = "nifti,npz,png"
 async def picture(request: Request, result: str) -> Response:
     """As ``mris synthesize`` draws it."""
     reader = reader_of(request)
-    held = reader.result(result)
-    return Response(await reader.drawn(lambda: downloads.picture(held, reader.settings)), media_type="image/png")
+    with reader.places.one():
+        held = reader.result(result)
+        content = await reader.drawn(lambda: downloads.picture(held, reader.settings))
+    return Response(content, media_type="image/png")
 
 
 @router.get("/results/{result}/neighbors.png", summary="The picture of the people who count")
 async def neighbors(request: Request, result: str) -> Response:
     """As ``mris synthesize`` draws it."""
     reader = reader_of(request)
-    held = reader.result(result)
-    content = await reader.drawn(lambda: downloads.neighbors_picture(held, reader.settings))
+    with reader.places.one():
+        held = reader.result(result)
+        content = await reader.drawn(lambda: downloads.neighbors_picture(held, reader.settings))
     return Response(content, media_type="image/png")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,7 +69,7 @@ class Guard:
         request = Request(scope, receive)
         try:
             self._check(scope, request)
-            await self._app(scope, _Bounded(receive, request.headers, self._settings.limits), send_guarded)
+            await self._app(scope, _Bounded(receive, self._settings.limits), send_guarded)
         except MrisError as error:
             await self._answer(request, error)(scope, receive, send_guarded)
         except asyncio.CancelledError:
@@ -96,27 +96,26 @@ class Guard:
 class _Bounded:
     """What gives a request's body, while it is no larger and no slower than it may be."""
 
-    def __init__(self, receive: Receive, headers: Headers, limits: Limits) -> None:
+    def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive = receive
         self._limits = limits
-        self._left = limits.file_bytes + _OVERHEAD
-        size = int(headers.get("content-length", limits.file_bytes))
-        self._deadline = time.monotonic() + limits.body_seconds + size / limits.least_rate
+        self._started = time.monotonic()
+        self._received = 0
         self._complete = False
 
     async def __call__(self) -> Message:
         if self._complete:
             return await self._receive()
-        wait = min(self._limits.body_seconds, max(0.0, self._deadline - time.monotonic()))
+        allowed = self._limits.body_seconds + self._received / self._limits.least_rate
         try:
-            message = await asyncio.wait_for(self._receive(), wait)
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._started + allowed - time.monotonic()))
         except TimeoutError:
             raise SlowUploadError(
                 f"the upload came to a halt, or is slower than {self._limits.least_rate / 1024:.0f} kB a second; try "
                 "again"
             ) from None
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
+        self._received += len(message.get("body", b""))
+        if self._received > self._limits.file_bytes + _OVERHEAD:
             raise TooLargeError(_too_large(self._limits))
         self._complete = not message.get("more_body", False)
         return message

@@ -46,7 +46,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
         page=template.removesuffix(".html"),
         csrf_token=app.state.sessions.proof(session) if session else "",
         card=card,
-        bundles=[{"name": one.name} for one in reader.bundles],
+        bundles=[{"name": one.name} for one in reader.bundles] if caller.known else [],
         archive=reader.settings.archive is not None,
         token_needed=reader.settings.token is not None,
         version=mris.__version__,
@@ -187,8 +187,7 @@ async def _synthesized(request: Request, form: UploadedForm, bundle: str | None)
     asked, _ = asked_in(form)
     if len(form.files) != 1:
         raise RequestError("choose one file")
-    read = await reader.read(form.files[0], hold=False)
-    results = await reader.synthesize(read, wish_of(asked), bundle or asked.bundle)
+    results = await reader.synthesize_upload(form.files[0], wish_of(asked), bundle or asked.bundle)
     shown = []
     for result in results:
         url = f"/api/v1/results/{result.record.id}"

@@ -132,15 +132,30 @@ class Reader:
         """
         served, started = self.bundle(bundle), time.perf_counter()
         asked = await self._in_reading(lambda: self._asked(read, wish, served))
+        return await self._answered(asked, served, started)
+
+    async def synthesize_upload(self, upload: UploadFile, wish: Wish, bundle: str | None = None) -> list[HeldResult]:
+        """Synthesize from an upload that is not held; see `read` and `synthesize`."""
+        served, started = self.bundle(bundle), time.perf_counter()
+
+        def work() -> list[Asked]:
+            with in_a_folder(upload) as (folder, name):
+                read = self._read(folder, name, hold=False)
+            return self._asked(read, wish, served)
+
+        return await self._answered(await self._in_reading(work), served, started)
+
+    async def _answered(self, asked: list[Asked], served: ServedBundle, started: float) -> list[HeldResult]:
+        """Wait for the syntheses, and hold the results."""
         prepared = time.perf_counter()
         thread = self._synthesis[served.name]
-        waiting = [thread.submit(one.source, wish.exclude_subject) for one in asked]
+        waiting = [thread.submit(one.source, one.wish.exclude_subject) for one in asked]
         results = []
         for one, future in zip(asked, waiting, strict=True):
             try:
                 answer = await asyncio.wrap_future(future)
             except ImageError as error:  # another number of channels than the encoder's
-                raise ImageError(f"image {read.name}: {error}") from error
+                raise ImageError(f"image {one.query.path}: {error}") from error
             timing = {
                 "prepare": round(1000 * (prepared - started), 1),
                 "synthesize": round(1000 * (time.perf_counter() - prepared), 1),

@@ -12,7 +12,7 @@ from mris.serving.dicom_source import SourceHeader
 from mris.serving.means import MeanRow, mean_rows
 from mris.serving.notes import notes_on
 from mris.serving.outputs import Query
-from mris.serving.pictures import most_values, value_limits
+from mris.serving.pictures import N_PICTURED, most_values, value_limits
 from mris.serving.queries import FileQuery
 from mris.synthesis.synthesis import Contribution, Synthesis
 from mris.web.command import command_line
@@ -157,21 +157,16 @@ def _arrays(
 
 
 def _scale(synthesis: Synthesis, neighbor_maps: tuple[np.ndarray, ...]) -> Scale:
-    limits = [value_limits(synthesis.image), *(most_values(maps) for maps in neighbor_maps)]
-    first, differences = 0, [0.0]
-    for part, maps in zip(synthesis.contributions, neighbor_maps, strict=True):
-        image = synthesis.image[first : first + len(part.regions)]
-        first += len(part.regions)
-        differences.append(max(map(abs, most_values(maps - image))))
+    few = [maps[:N_PICTURED, :, ::2, ::2] for maps in neighbor_maps]  # ends of colors need no more
+    least, largest = value_limits(np.array([value_limits(synthesis.image), *map(most_values, few)]))
     width = 1.0
     if synthesis.lower is not None and synthesis.upper is not None:
         width = value_limits(synthesis.upper - synthesis.lower)[1]
-    most = max(differences)
     return Scale(
-        value=value_limits(np.array(limits)),
+        value=(least, largest),
         spread=(0.0, value_limits(synthesis.spread)[1]),
         width=(0.0, width),
-        difference=(-most, most),
+        difference=((least - largest) / 2, (largest - least) / 2),
     )
 
 

@@ -23,7 +23,7 @@ class Limits:
     Attributes:
         file_bytes: Of one upload, all its files together.
         files: Of one upload.
-        body_seconds: Time for a body of no size; a larger one has more, at `least_rate`.
+        body_seconds: Time for a body; each byte that has arrived buys more, at `least_rate`.
         least_rate: Bytes a second that an upload must reach.
         head_seconds: Time for the head of a request, and idle time of a connection.
         decode_bytes: Memory of a process that decodes.

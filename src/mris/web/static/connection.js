@@ -2,8 +2,9 @@
 
 import { find, show } from "./dom.js";
 
-const EVERY = 10_000; // ms, while all is well
-const AGAIN = 1_000; // ms, while nobody answers
+const EVERY = 15_000; // ms, while all is well
+const AGAIN = 1_000; // while nobody answers
+const PATIENCE = 5_000; // for an answer
 
 export class Connection {
   // `onBack()` is called once the server answers again.
@@ -33,7 +34,7 @@ export class Connection {
   async #look() {
     let told;
     try {
-      const response = await fetch("/api/v1/health", { credentials: "same-origin" });
+      const response = await fetch("/api/v1/health", { signal: AbortSignal.timeout(PATIENCE) });
       told = await response.json();
     } catch {
       this.#lose();

@@ -15,6 +15,9 @@ export class Query {
     for (const choice of findAll("input[name=side]", root)) {
       choice.addEventListener("change", () => onSet({ side: choice.value }));
     }
+    find(".enlarge", root).addEventListener("click", ({ currentTarget: button }) => {
+      button.setAttribute("aria-pressed", String(root.closest(".reader").classList.toggle("large")));
+    });
     find("#place", root).addEventListener("click", () => onPlace({ centers: this.#guessed() }));
     find("#detect", root).addEventListener("click", () => onPlace({ centers: null }));
     find("#spacing", root).addEventListener("submit", (event) => {

@@ -47,7 +47,7 @@ export class Radiograph {
     }
     this.image = image;
     const [high, wide] = image.spacing ?? [1, 1];
-    this.stage.style.aspectRatio = `${image.columns * wide} / ${image.rows * high}`;
+    this.stage.style.setProperty("--ratio", (image.columns * wide) / (image.rows * high));
     this.canvas.setAttribute("aria-label", `The radiograph, ${image.rows} x ${image.columns} pixels`);
     this.place(centers);
   }

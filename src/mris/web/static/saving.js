@@ -58,8 +58,8 @@ export class Saving {
 
   async #store() {
     const deidentify = new FormData(this.form).has("deidentify");
-    const { stored, problems } = await post("archive/store", { results: [this.result.id], deidentify });
-    return [`${counted(stored, "object")} stored`, ...problems].join("; ");
+    const { stored, problems, warnings } = await post("archive/store", { results: [this.result.id], deidentify });
+    return [`${counted(stored, "object")} stored`, ...problems, ...warnings].join("; ");
   }
 
   async #copy() {
