@@ -1,5 +1,6 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -188,6 +189,9 @@ def prepare(
         Literal["stop", "skip"], typer.Option(help="Stop at rows that cannot be used, or leave them out and say so.")
     ] = "stop",
     simulated: Simulated = None,
+    sources: Annotated[
+        bool, typer.Option(help="Without: targets alone, to be added to a bundle; no column source is needed.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
@@ -221,6 +225,7 @@ def prepare(
         workers,
         simulated,
     )
+    settings = replace(settings, sources=sources)
     if dry_run:
         report = check_cohort(manifest, settings, progress=not quiet)
         typer.echo(report.summary(most=None))
