@@ -1,11 +1,14 @@
 """How much intervals hold, counted again by a plain loop; and the table and sentence made of it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.synthesis.conftest import export_linear
 
+from mris.database.build import commit_first
+from mris.errors import SettingsError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.coverage import PREDICTED
 from mris.evaluation.results import ALL, read_results, write_results
@@ -13,6 +16,7 @@ from mris.evaluation.verdict import verdict
 from mris.reporting.interval_table import interval_table
 from mris.reporting.tables import markdown
 from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle
 
 __all__ = ["export_linear"]
 
@@ -97,3 +101,32 @@ def test_the_table_tells_share_width_and_means_and_the_verdict_a_share_that_fail
     said = verdict(replace(results, intervals=(short,)))
     assert "The intervals of MRIS hold fewer pixels than stated: 80.0 % [75.0, 85.0] instead of 90 %." in said
     assert not any("intervals" in one for one in verdict(replace(results, intervals=(replace(row, low=0, high=1),))))
+
+
+def test_a_bundle_from_before_readouts_is_evaluated_by_the_readout_of_its_time(
+    tmp_path, cohort, export_linear, monkeypatch
+):
+    from mris.database import build
+    from mris.synthesis.readouts import SynthesisSettings
+
+    monkeypatch.setattr(build, "n_features_of", lambda _: 0)
+    new = build_bundle([export_linear(cohort)], cohort, tmp_path / "old", progress=False)
+    header, (member,) = json.loads((new.path / "bundle.json").read_text()), new.header.members
+    for name in ("readout", "calibration"):
+        del header["members"][0][name]
+    (new.path / "bundle.json").write_text(json.dumps(header))
+    folder = f"members/{member.name}/database"
+    entries = json.loads((new.path / folder / "database.json").read_text())
+    del entries["n_features"], entries["n_components"]
+    (new.path / folder / "database.json").write_text(json.dumps(entries))
+    commit_first(new.path, {folder: new.members[0].database.state}, ["bundle.json"])
+
+    old = Bundle.open(new.path)
+    given = {"n_bootstrap": 20, "references": False, "progress": False}
+    found = evaluate_bundle(old, cohort, **given)
+    paper = evaluate_bundle(old, cohort, synthesis=SynthesisSettings(20, "similarity"), **given)
+    np.testing.assert_array_equal(found.per_image.values, paper.per_image.values)
+    assert found.results.settings.readouts["MRIS"] == "20 neighbors, similarity weights"
+    assert found.results.intervals == ()
+    with pytest.raises(SettingsError, match="made without the sources of its entries; index again, or take"):
+        evaluate_bundle(old, cohort, synthesis=SynthesisSettings(readout="linear"), **given)

@@ -172,6 +172,8 @@ def add(
     added = Bundle.open(bundle).add(chosen, progress=not quiet, wait=wait)
     there = "" if added else f"; all {counted(len(chosen), 'target')} are there already"
     typer.echo(f"added {counted(added, 'target')}{there}")
+    if added and not chosen.header.has_sources:
+        typer.echo("note: they have no sources: the readouts neighbors and attention use them, linear leaves them out")
 
 
 @bundle_app.command("remove")

@@ -1,6 +1,6 @@
 """``mris phantom``, ``mris check``, ``mris prepare``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -198,6 +198,9 @@ def prepare(
         bool | None,
         typer.Option("--simulated/--real", help="Images are simulated, or of people; what is made of them says so."),
     ] = None,
+    sources: Annotated[
+        bool, typer.Option(help="Without: targets alone, to be added to a bundle; no column source is needed.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the cohort that OUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
@@ -215,6 +218,7 @@ def prepare(
     from mris.cohort.prepare import check_cohort, prepare_cohort
 
     settings = preparation.settings(on_error=on_error, workers=workers, simulated=simulated)
+    settings = replace(settings, sources=sources)
     if dry_run:
         report = check_cohort(manifest, settings, progress=not quiet)
         typer.echo(report.summary(most=None))

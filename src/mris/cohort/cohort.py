@@ -29,7 +29,7 @@ class PairBatch(NamedTuple):
 
     Attributes:
         positions: Their positions in the cohort (or view) that gave them; shape (n,).
-        sources: Shape (n, c, h, w), float32 in [0, 1].
+        sources: Shape (n, c, h, w), float32 in [0, 1]; NaN in a cohort without sources.
         targets: Shape (n, r, h, w), float32 in the cohort's unit, NaN where there is no value.
     """
 
@@ -209,6 +209,14 @@ class Cohort:
         column = self._metadata.schema.get_field_index("split")
         return replace(self, _metadata=self._metadata.set_column(column, "split", pa.array(stored, pa.string())))
 
+    def require_sources(self) -> None:
+        """Raise CohortError if the cohort was prepared without sources."""
+        if not self.header.has_sources:
+            raise CohortError(
+                f"cohort {str(self.path)!r} has no sources: its targets can be added to a bundle (`mris bundle add`), "
+                "and nothing else; prepare one with sources"
+            )
+
     def read_sources(self, positions: Int64[np.ndarray, " n"] | Sequence[int] | None = None) -> Sources:
         """Read prepared source images.
 
@@ -219,8 +227,9 @@ class Cohort:
             Shape (n, c, h, w), float32 in [0, 1].
 
         Raises:
-            CohortError: A position is out of range, or the table is damaged.
+            CohortError: A position is out of range, the table is damaged, or the cohort has no sources.
         """
+        self.require_sources()
         rows = self._rows[self._positions(positions)]
         (pixels,) = self._table.read(["source"], rows)
         return pixels.reshape(len(rows), *self.header.source_shape)

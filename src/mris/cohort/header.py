@@ -64,6 +64,7 @@ class CohortHeader(Record):
             1 / 2048 (0.0015 for a thickness of 3 mm) from 6.1e-5 on, an error of at most 3e-8 below, and no value
             beyond 65504.
         origin: Whether the images are of people or simulated; see `mris.cohort.origin`.
+        has_sources: Whether there are sources; without, one pixel that is NaN stands for each.
         format_version: Version of this layout.
     """
 
@@ -82,6 +83,7 @@ class CohortHeader(Record):
     software: str
     precision: str = "float16"
     origin: Origin = "unknown"
+    has_sources: bool = True
     format_version: Literal[1] = 1
 
 

@@ -46,7 +46,7 @@ class ManifestRow:
         subject: Whose images these are.
         timepoint: When, in free text.
         side: "left", "right", or "" in a manifest without sides.
-        source: Path of the source file, absolute, perhaps with "::key" for an array of an NPZ.
+        source: Path of the source file, absolute, perhaps with "::key" for an array of an NPZ; "" without sources.
         targets: Paths of the target files in the order of the regions.
         split: The split's name, or "" in a manifest without splits.
         spacing: Row and column spacing of the source in mm where the manifest gives it.
@@ -144,7 +144,7 @@ class Manifest:
 _LEAK = "subject in two splits"
 
 
-def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
+def read_manifest(path: str | Path, exclude: Sequence[str] = (), *, sources: bool = True) -> Manifest:
     """Read and check a manifest; no image is opened, but every file must exist.
 
     Columns: `subject`, `timepoint`, `source`, and `target` or one `target_<region>` a region; optional `side`
@@ -157,6 +157,7 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
         path: A CSV (comma, semicolon or tab; UTF-8) or a Parquet file.
         exclude: Names of pairs to leave out (see `read_exclusions`). Such a row is counted as excluded and for no
             fault of its own; it takes part in no check of others.
+        sources: Whether rows name sources; without, a column `source` may be absent and is not read.
 
     Returns:
         Sound rows and findings. A second row with the same key is an error, the first is kept; a subject in two
@@ -168,14 +169,15 @@ def read_manifest(path: str | Path, exclude: Sequence[str] = ()) -> Manifest:
     """
     file = Path(path)
     cells = read_cells(file)
-    regions = _regions(file, cells.columns)
+    required = _REQUIRED if sources else tuple(name for name in _REQUIRED if name != "source")
+    regions = _regions(file, cells.columns, required)
     target_columns = tuple("target" if "target" in cells.columns else f"target_{name}" for name in regions)
     label_names = [name for name in cells.columns if name not in (*_REQUIRED, *_OPTIONAL, *target_columns)]
     _check_label_names(file, label_names)
     kinds, labels = typed_labels(cells, label_names)
     has_side = any(cells.text("side"))
     has_split = any(cells.text("split"))
-    filled = (*_REQUIRED, *target_columns, *(["split"] if has_split else []))
+    filled = (*required, *target_columns, *(["split"] if has_split else []))
     columns = {name: cells.text(name) for name in (*_REQUIRED, *_OPTIONAL, *target_columns)}
     reader = _RowReader(str(file.resolve().parent), cells, columns, target_columns, has_side, filled)
     findings: list[RowFinding] = []
@@ -225,14 +227,15 @@ class _RowReader:
         text |= {name: normal_form(text[name]) for name in ("subject", "timepoint", "side", "split")}
         side = _SIDES.get(text["side"].lower(), text["side"])
         named = [text["subject"], text["timepoint"], *([side] if self.has_side else [])]
-        files = {name: locate(self.folder, text[name]) for name in ("source", *self.target_columns)}
+        named_files = [name for name in ("source", *self.target_columns) if name in self.filled_columns]
+        files = {name: locate(self.folder, text[name]) for name in named_files}
         row = ManifestRow(
             row=self.cells.row_numbers[index],
             key="/".join(named),
             subject=text["subject"],
             timepoint=text["timepoint"],
             side=side,
-            source=files["source"].path,
+            source=files["source"].path if "source" in files else "",
             targets=tuple(files[name].path for name in self.target_columns),
             split=text["split"],
             spacing=None,
@@ -272,10 +275,10 @@ class _RowReader:
         return row, findings
 
 
-def _regions(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
-    wanted = [*_REQUIRED, "target or target_<region>"]
+def _regions(file: Path, columns: Sequence[str], required: Sequence[str]) -> tuple[str, ...]:
+    wanted = [*required, "target or target_<region>"]
     named = [name for name in columns if name.startswith("target_")]
-    missing = [name for name in _REQUIRED if name not in columns]
+    missing = [name for name in required if name not in columns]
     if "target" not in columns and not named:
         missing.append("target or target_<region>")
     if missing:

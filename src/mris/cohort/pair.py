@@ -92,7 +92,7 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         Pixels and findings.
     """
     findings: list[RowFinding] = []
-    source = _read_source(row, settings, findings)
+    source = _read_source(row, settings, findings) if settings.sources else _no_source()
     targets = _read_targets(row, regions, settings, findings)
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(findings))
@@ -185,6 +185,10 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[Row
         findings.append(row.finding("source", str(error), "source cannot be prepared"))
         return None
     return _Source(pixels, image.extent_mm, image.header.synthetic)
+
+
+def _no_source() -> _Source:
+    return _Source(np.full((1, 1, 1), np.nan, dtype=np.float32), None, synthetic=False)
 
 
 def _read_targets(

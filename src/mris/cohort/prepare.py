@@ -71,7 +71,7 @@ def prepare_cohort(
     assignment = work_folder.assignment_of(manifest_path, settings)
     if not overwrite and (folder / HEADER_FILE).is_file():
         return _finished_report(folder, assignment)
-    manifest = read_manifest(manifest_path, settings.exclude)
+    manifest = read_manifest(manifest_path, settings.exclude, sources=settings.sources)
     if not (folder / PROGRESS_FILE).is_file() or overwrite:
         # Refuse before the folder is touched; a resumed preparation keeps to the rows it began with.
         _checked_plan(manifest, settings)
@@ -120,7 +120,7 @@ def check_cohort(
         SettingsError: The fractions do not sum to 1, or there is no label to stratify by.
         TooFewSubjectsError: The subjects are too few to be divided as asked; lists all that the checks found.
     """
-    manifest = read_manifest(manifest_path, settings.exclude)
+    manifest = read_manifest(manifest_path, settings.exclude, sources=settings.sources)
     if not manifest.rows:
         return _report(manifest, [], [], manifest.findings, ())
     try:
@@ -270,6 +270,7 @@ class _Work:
             manifest_sha256=manifest.sha256,
             software=f"mris {version('mris')}",
             origin="simulated" if any(sizes.synthetic for sizes in self.sizes) else self.plan.origin,
+            has_sources=settings.sources,
         )
 
 
@@ -330,7 +331,7 @@ def _notes(plan: Plan, settings: PrepareSettings, splits: Sequence[str], sizes: 
         notes.append("center_row and center_col are not used, since no region (region_mm) is cut out")
     if plan.manifest.has_split and settings.stratify:
         notes.append(f"nothing is stratified by {settings.stratify!r}, since the manifest gives the splits")
-    if settings.source.region_mm is None:
+    if settings.source.region_mm is None and settings.sources:
         notes += notes_on_extents(sizes, settings.source.size)
     columns = target_columns(plan.manifest.regions)
     notes += notes_on_sizes(sizes, columns, settings.target_size)

@@ -1,6 +1,6 @@
 """`PrepareSettings`: how a manifest becomes a cohort."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
@@ -33,6 +33,8 @@ class PrepareSettings:
         exclude: Names of pairs to leave out: keys, or first parts of keys (see `read_exclusions`).
         origin: Whether the images are of people or simulated, where the manifest does not say.
         anatomy: The part of the body that the sources show; it decides which are let in.
+        sources: Whether there are any. A cohort without sources can be added to a bundle, and nothing else; a pixel
+            without a value stands for each.
 
     Raises:
         SettingsError: A value cannot work.
@@ -51,6 +53,7 @@ class PrepareSettings:
     exclude: tuple[str, ...] = ()
     origin: Origin = "unknown"
     anatomy: Anatomy = ANY
+    sources: bool = True
 
     def __post_init__(self) -> None:
         size = tuple(self.target_size)
@@ -66,6 +69,8 @@ class PrepareSettings:
             raise SettingsError("mirror_targets is set, but no side is mirrored; name mirror_sides, or leave it out")
         if self.target_spacing is not None and usable_spacing(self.target_spacing) is None:
             raise SettingsError(f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm")
+        if not self.sources:
+            object.__setattr__(self, "source", replace(self.source, size=(1, 1), region_mm=None))
         if self.origin not in get_args(Origin):
             raise SettingsError(f"origin is {self.origin!r}; give 'real', 'simulated' or 'unknown'")
 
@@ -83,4 +88,5 @@ class PrepareSettings:
             "exclude": fingerprint(self.exclude),
             # Left out where nothing is said, so that work that an earlier version began can be resumed.
             **({} if self.origin == "unknown" else {"origin": self.origin}),
+            **({} if self.sources else {"sources": False}),
         }

@@ -20,7 +20,7 @@ _NORM_TOLERANCE = 1e-3
 def embedded_entries(
     cohort: Cohort, encoder: Encoder, batch_size: int, progress: bool, *, n_features: int
 ) -> Iterator[Entries]:
-    """Embed the targets of a cohort, in order, and take the features of their sources.
+    """Embed the targets of a cohort, in order, and take the features of their sources, where it has any.
 
     Args:
         cohort: It must hold the encoder's regions.
@@ -40,8 +40,9 @@ def embedded_entries(
     metadata = stored_metadata(cohort)
     with _progress_bar(len(cohort)) if progress else nullcontext() as bar:
         for batch in cohort.batches(batch_size):
-            entries = _embedded_batch(encoder, batch, channels, metadata, n_features)
-            yield entries
+            sources = batch.sources if cohort.header.has_sources else None
+            features = _features(encoder, sources, (len(batch.positions), n_features))
+            yield _embedded_batch(encoder, batch, channels, metadata, features)
             if bar is not None:
                 bar.advance(bar.task_ids[0], len(batch.positions))
 
@@ -51,19 +52,20 @@ def _embedded_batch(
     batch: PairBatch,
     channels: list[int],
     metadata: dict[str, Shaped[np.ndarray, " n"]],
-    n_features: int,
+    features: Features,
 ) -> Entries:
     stored = batch.targets[:, channels].astype(np.float16)
     # The network sees what is stored, so that an entry can be embedded again from the database alone.
     embeddings = np.ascontiguousarray(encoder.encode_targets(stored.astype(np.float32)), dtype=np.float32)
     check_unit_norm(embeddings, "target")
     chosen = {name: column[batch.positions] for name, column in metadata.items()}
-    return Entries(chosen, embeddings, _features(encoder, batch.sources, n_features), stored.reshape(len(stored), -1))
+    return Entries(chosen, embeddings, features, stored.reshape(len(stored), -1))
 
 
-def _features(encoder: Encoder, sources: Sources, n_features: int) -> Features:
-    if not n_features:
-        return np.empty((len(sources), 0), dtype=np.float32)
+def _features(encoder: Encoder, sources: Sources | None, shape: tuple[int, int]) -> Features:
+    """Give the features of some sources, in a shape (n, q); NaN where there are no sources."""
+    if not shape[1] or sources is None:
+        return np.full(shape, np.nan, dtype=np.float32)
     assert isinstance(encoder, FeatureEncoder)
     features = np.ascontiguousarray(encoder.describe_sources(sources)[1], dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))

@@ -40,6 +40,7 @@ class VerifyReport:
         n_subjects: Their subjects.
         findings: What is damaged, one line each; empty if the database is whole.
         removed: Subjects who were removed and are still on the disk.
+        n_without_source: Entries whose source the database knows nothing of, while others' it does.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class VerifyReport:
     n_subjects: int
     findings: tuple[str, ...]
     removed: tuple[str, ...] = ()
+    n_without_source: int = 0
 
     @property
     def ok(self) -> bool:
@@ -57,6 +59,9 @@ class VerifyReport:
         """The report in a few lines."""
         verdict = "whole" if self.ok else f"{len(self.findings)} finding(s)"
         lines = [f"{self.path}: {counted(self.n_entries, 'entry')} of {counted(self.n_subjects, 'subject')}: {verdict}"]
+        if self.n_without_source:
+            what = "entry has" if self.n_without_source == 1 else "entries have"
+            lines.append(f"  {self.n_without_source:,} {what} no source: the linear readout leaves them out")
         if self.removed:
             lines.append(f"  {counted(len(self.removed), 'removed subject')} still on the disk; purge to take them off")
         return "\n".join(lines + [f"  {finding}" for finding in self.findings])
@@ -92,10 +97,12 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
         return VerifyReport(path, 0, 0, tuple(findings), commit.removed)
     keys: list[str] = []
     subjects: set[str] = set()
+    n_without_source = 0
     try:
         for batch in scan(table, expected.names, table_path, batch_size=64):
             findings += _findings_of(batch, mask)
             keys += batch["key"].to_pylist()
+            n_without_source += int((~np.isfinite(embeddings_and_features(batch)[1]).all(axis=1)).sum())
             subjects |= set(batch["subject"].to_pylist())
         with reading(table_path):
             columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
@@ -106,7 +113,7 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
     names, counts = np.unique(np.array(keys, dtype=np.str_), return_counts=True)
     findings += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
     findings += _stored_findings(table_path, state)
-    return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed)
+    return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed, n_without_source)
 
 
 def _stored_findings(path: Path, state: TableState) -> list[str]:

@@ -99,6 +99,7 @@ def check_encoder_fits(encoder: OnnxEncoder, cohort: Cohort) -> None:
         CohortError: The cohort lacks a region.
     """
     card, header = encoder.card, cohort.header
+    cohort.require_sources()
     cohort.region_channels(card.regions)
     pairs: dict[str, tuple[object, object]] = {
         "source shape": (card.source_shape, header.source_shape),

@@ -82,7 +82,9 @@ def train_and_val(cohort: Cohort) -> tuple[Cohort, Cohort]:
 
     Raises:
         TrainingError: a split has no pairs, or "train" has those of a single subject.
+        CohortError: the cohort has no sources.
     """
+    cohort.require_sources()
     train, val = (cohort.select(np.asarray(cohort.splits == name)) for name in ("train", "val"))
     for name, view in (("train", train), ("val", val)):
         if len(view) == 0:
