@@ -6,6 +6,7 @@ import { Connection } from "./connection.js";
 import { fill, find, make, show } from "./dom.js";
 import { takeFiles } from "./drop.js";
 import { Entry } from "./entry.js";
+import { sentencesOf } from "./notes.js";
 import { Query } from "./query.js";
 import { Queue } from "./queue.js";
 import { openSynthesis } from "./synthesis.js";
@@ -139,17 +140,13 @@ export class Desk {
     return make("label", {}, input, `${side[0].toUpperCase()}${side.slice(1)}`);
   }
 
-  // Say what must be known of an entry and of its results: what is wrong, strange, assumed.
+  // Say how far an entry is, and what must be known of it and of its results.
   #tell(entry, syntheses = []) {
     find("#working").textContent = WORKING[entry.state] ?? "";
     this.area.setAttribute("aria-busy", String(entry.state === "working"));
     this.reader.classList.toggle("busy", entry.state in WORKING);
     if (entry.state === "done" && !syntheses.length) return; // said already, or about to be
-    const said = entry.problem ? [[entry.problem, entry.state === "refused" ? "note bad" : "note"]] : [];
-    for (const { notes, unusual } of syntheses) said.push(...notes.map((note) => [note, unusual ? "note bad" : "note"]));
-    const assumed = syntheses.length ? syntheses.flatMap(({ query }) => query.notes) : (entry.image?.notes ?? []);
-    said.push(...assumed.map((note) => [note, "note plain"]));
-    const lines = [...new Map(said)].map(([textContent, className]) => make("p", { textContent, className }));
+    const lines = sentencesOf(entry, syntheses).map(([textContent, className]) => make("p", { textContent, className }));
     fill(find("#notes"), ...lines);
   }
 
