@@ -57,6 +57,19 @@ def test_a_file_that_is_refused_gets_the_sentence_of_the_command(open_page, worl
     assert page.locator("#notes .bad").text_content() == sentence
 
 
+def test_a_center_that_is_refused_takes_the_map_of_another_away(open_page, world):
+    page = open_page()
+    dropped(page, world.plate)
+    stage = page.locator(".stage").bounding_box()
+
+    page.locator(".handle").first.drag_to(page.locator(".stage"), target_position={"x": stage["width"] - 5, "y": 60})
+
+    expect(page.locator("#notes .bad")).to_contain_text("are the centers swapped?")
+    assert page.locator("#result").is_hidden()
+    synthesized(page, page.get_by_role("button", name="Find them again").click)
+    assert page.locator("#notes .bad").count() == 0
+
+
 def test_what_is_strange_about_a_picture_stands_first(open_page, world, tmp_path, rng):
     Picture.fromarray(rng.integers(0, 255, (64, 64)).astype(np.uint8)).save(tmp_path / "noise.png")
     page = open_page()
