@@ -57,6 +57,32 @@ def test_a_file_that_is_refused_gets_the_sentence_of_the_command(open_page, worl
     assert page.locator("#notes .bad").text_content() == sentence
 
 
+def test_a_center_that_is_refused_takes_the_map_of_another_away(open_page, world):
+    page = open_page()
+    dropped(page, world.plate)
+    stage = page.locator(".stage").bounding_box()
+
+    page.locator(".handle").first.drag_to(page.locator(".stage"), target_position={"x": stage["width"] - 5, "y": 60})
+
+    expect(page.locator("#notes .bad")).to_contain_text("are the centers swapped?")
+    assert page.locator("#result").is_hidden()
+    synthesized(page, page.get_by_role("button", name="Find them again").click)
+    assert page.locator("#notes .bad").count() == 0
+
+
+def test_what_is_strange_about_a_picture_stands_first(open_page, world, tmp_path, rng):
+    Picture.fromarray(rng.integers(0, 255, (64, 64)).astype(np.uint8)).save(tmp_path / "noise.png")
+    page = open_page()
+    drop(page, tmp_path / "noise.png")
+
+    result = synthesized(page, page.locator("#side").get_by_text("Left").click)
+
+    strange = result.record["contributions"][0]["strangeness"]
+    assert strange["unusual"]
+    expect(page.locator("#notes p").first).to_have_text(strange["sentence"])
+    expect(page.locator("#notes p").first).to_have_class("note bad")
+
+
 def test_a_damaged_bundle_is_told_of_on_every_page(browser, knees, tmp_path):
     bundle = shutil.copytree(knees.bundle, tmp_path / "knees.bundle")
     served = Served(bundle)

@@ -4,13 +4,15 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from tests.web.conftest import API, client_of
+from tests.web.conftest import API, client_of, settings_for
 
 from mris.database.changes import LOCK_FILE
 from mris.images.lock import writer_lock
 from mris.synthesis.bundle import Bundle
+from mris.web.run import running
 
 
 @pytest.fixture
@@ -26,6 +28,14 @@ def send(client, knees):
         return client.post(f"{API}/synthesize", files={"file": ("knee.png", knees.knee.read_bytes())}, data=data)
 
     return send
+
+
+@pytest.fixture(scope="module")
+def unchanged(knees, tmp_path_factory):
+    """A copy for tests that remove nobody but P00001, in the last of them, and a client of its server."""
+    folder = Path(shutil.copytree(knees.bundle, tmp_path_factory.mktemp("copy") / "copy.bundle"))
+    with running(settings_for(folder)) as url, closing(client_of(url)) as client:
+        yield folder, client
 
 
 def people_in(answer):
@@ -67,31 +77,34 @@ def test_who_is_removed_by_another_process_is_gone_with_the_next_request(client,
     assert client.get(f"{API}/card").json()["n_subjects"] == 35
 
 
-def test_nobody_is_removed_whose_name_is_not_typed_again(client, copied):
+def test_nobody_is_removed_whose_name_is_not_typed_again(unchanged):
+    folder, client = unchanged
     for typed in ("", "P00002", "p00001"):
         answer = client.post(f"{API}/subjects/remove", json={"subject": "P00001", "confirmation": typed})
         assert (answer.status_code, answer.json()["error"]) == (400, "RequestError")
     unknown = client.post(f"{API}/subjects/remove", json={"subject": "nobody", "confirmation": "nobody"})
     assert unknown.status_code == 404
     with pytest.raises(Exception, match="nobody") as told:
-        Bundle.open(copied).remove(["nobody"], purge=True)
+        Bundle.open(folder).remove(["nobody"], purge=True)
     assert unknown.json()["detail"] == str(told.value)
-    assert len(Bundle.open(copied).keys) == 72
+    assert len(Bundle.open(folder).keys) == 72
 
 
-def test_a_person_is_removed_by_a_form_without_javascript(client):
+def test_a_bundle_that_another_process_is_changing_is_left_alone(unchanged):
+    folder, client = unchanged
+    with writer_lock(folder / LOCK_FILE, "a test"):
+        answer = client.post(f"{API}/subjects/remove", json={"subject": "P00001", "confirmation": "P00001"})
+    assert (answer.status_code, answer.json()["error"]) == (503, "OutputError")
+    assert "is being changed by" in answer.json()["detail"]
+
+
+def test_a_person_is_removed_by_a_form_without_javascript(unchanged):
+    _, client = unchanged
     typed = {"subject": "P00001", "confirmation": "P00001", "csrf_token": client.headers["X-CSRF-Token"]}
     page = client.post("/database/remove", data=typed | {"confirmation": "P0001"})
     assert page.status_code == 400 and "nobody is removed" in page.text
     page = client.post("/database/remove", data=typed)
     assert page.status_code == 200 and "removed P00001: 2 entries are gone" in page.text
-
-
-def test_a_bundle_that_another_process_is_changing_is_left_alone(client, copied):
-    with writer_lock(copied / LOCK_FILE, "a test"):
-        answer = client.post(f"{API}/subjects/remove", json={"subject": "P00001", "confirmation": "P00001"})
-    assert (answer.status_code, answer.json()["error"]) == (503, "OutputError")
-    assert "is being changed by" in answer.json()["detail"]
 
 
 def test_a_damaged_bundle_says_so_and_a_restored_one_goes_on(client, copied, send):

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from mris.database.database import EmbeddingDatabase
 from mris.errors import ImageError
 from mris.images.image import Image
+from mris.images.read import read_image
+from mris.knee import joint_detector
 from mris.serving.usual import usual_means
 from mris.web.command import command_line
+from mris.web.decoding import Decoded
 from mris.web.errors import BusyError, GoneError
 from mris.web.held import Held
-from mris.web.images import Wish
+from mris.web.images import ReadFile, Wish
 from mris.web.pictures import picture_of
 from mris.web.served import ServedBundle, bundle_of
 from mris.web.uploads import plain_name
@@ -134,3 +137,18 @@ def test_a_bundle_is_found_by_its_name(knees):
     bundles = [ServedBundle("a", knees.bundle), ServedBundle("b", knees.other)]
     assert bundle_of(bundles, None) is bundles[0]
     assert bundle_of(bundles, "b") is bundles[1]
+
+
+def test_a_plate_that_was_looked_at_is_not_searched_again(knees, monkeypatch):
+    searched = []
+    detect = joint_detector.detect_joints
+    monkeypatch.setattr(joint_detector, "detect_joints", lambda plate: searched.append(1) or detect(plate))
+    image = read_image(knees.plate)
+    file = ReadFile("plate.dcm", Decoded(image, None, "", ""))
+    first = file.queries(Wish(), None)
+    assert file.queries(Wish(exclude_subject="P00001"), None) is first
+    assert len(searched) == 1
+    (dragged,) = file.queries(Wish(centers=(("left", (200.0, 400.0)),)), None)
+    assert dragged.facts.center_source == "given"
+    file.queries(Wish(), None)
+    assert len(searched) == 2  # the last wish alone is kept

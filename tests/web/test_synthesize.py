@@ -6,13 +6,15 @@ import os
 import re
 import shlex
 import tempfile
+import time
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.cli.conftest import call
-from tests.web.conftest import API
+from tests.web.conftest import API, client_of
 
 from mris.errors import ImageError
 from mris.knee.anatomy import KNEE
@@ -136,6 +138,23 @@ def test_several_files_are_told_one_by_one_and_a_bad_one_stops_no_other(client, 
     assert "b.png" in told[1][1]["detail"]
     assert "--side says" in told[2][1]["detail"]  # a plate of two is no left knee alone
     assert told[3][1] == {"n_files": 3, "n_done": 1}
+
+
+def test_when_nobody_listens_any_more_the_work_ends_and_its_place_is_free(url, knees):
+    client = client_of(url)
+    files = [("file", (f"{number}.dcm", knees.plate.read_bytes())) for number in range(60)]
+    events = {"Accept": "text/event-stream"}
+    with client.stream("POST", f"{API}/synthesize", files=files, headers=events) as answer:
+        assert next(answer.iter_lines()) == "event: file"
+    client.close()
+    with closing(client_of(url)) as other:
+        for _ in range(100):
+            text = other.get(f"{API}/metrics").text
+            if re.search(r"^mris_requests_waiting 0$", text, flags=re.MULTILINE):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the request goes on")
 
 
 def test_a_held_image_tells_its_knees_and_what_must_be_asked(client, knees):

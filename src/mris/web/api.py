@@ -200,7 +200,7 @@ async def each_file(
         name, image = file.filename or "", None
         try:
             read = await reader.read(file, hold=hold)
-            name = read.name
+            name = read.file.name
             if hold:
                 image = await reader.record(read, wish, asked.bundle)
             results = await reader.synthesize(read, wish, asked.bundle)

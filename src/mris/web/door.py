@@ -44,6 +44,7 @@ def serve(
         Edges | None,
         typer.Option(help="Write what lies at the edges of maps; see mris synthesize."),
     ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Start, synthesize one phantom query, print timings, and leave.")
     ] = False,
@@ -65,10 +66,12 @@ def serve(
     Example: mris serve knees.bundle --compare knees-2.bundle --archive https://host/dicom-web
     """
     import logging
+    import webbrowser
 
     from mris.archive.connection import ArchiveSettings
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.web.check import check_service
+    from mris.web.run import log_to_stderr
     from mris.web.run import serve as run
     from mris.web.settings import ServeSettings, is_loopback, read_token
 
@@ -96,11 +99,15 @@ def serve(
         for line in check_service(settings):
             typer.echo(line)
         return
-    if not quiet:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-        logging.getLogger("mris.web").setLevel(logging.INFO)
+    log_to_stderr(logging.WARNING if quiet else logging.INFO)
     if not is_loopback(host):
         typer.echo(
             "note: without https the token can be read on the way; put a proxy in front that speaks it", err=True
         )
-    run(settings, started=lambda address: typer.echo(f"serving {bundle} at {address} (Ctrl-C ends it)"))
+
+    def started(address: str) -> None:
+        typer.echo(f"serving {bundle} at {address} (Ctrl-C ends it)")
+        if show:
+            webbrowser.open(address)
+
+    run(settings, started)

@@ -1,7 +1,7 @@
 """A file that was read: what would be synthesized from it, and what has to be asked before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,21 +19,6 @@ from mris.web.records import Center, Find, ImageRecord, PictureRecord, RegionRec
 
 _FINEST_MM = 0.1
 """Of usual radiographs; a picture of unknown spacing is a plate if it is larger than a region of such pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class HeldImage:
-    """A file that was read, and its picture."""
-
-    id: str
-    name: str
-    decoded: Decoded
-    picture: Picture
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes in memory."""
-        return self.decoded.image.pixels.nbytes + self.picture.pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -66,44 +51,77 @@ def suggested(image: Image, preparation: SourcePreparation | None) -> Literal["f
     return "find" if largest > MUCH_LARGER * usual else "whole"
 
 
-def queries_for(
-    decoded: Decoded, name: str, wish: Wish, preparation: SourcePreparation | None
-) -> tuple[FileQuery, ...]:
-    """Take a file for its queries, as ``mris synthesize`` does with the same options.
+class ReadFile:
+    """A file that was read, and its queries.
 
-    Raises:
-        ImageError: As `mris.serving.queries.queries_of`.
+    Attributes:
+        name: Of the file.
+        decoded: What it holds.
     """
-    image = wish.spaced(decoded.image)
-    finder = KneeFinder(dict(wish.centers)) if wish.finds(image, preparation) else None
-    path = Path(name)
-    return queries_of(
-        image,
-        path,
-        result_stems([path])[0],
-        side=wish.side,
-        center=wish.center,
-        finder=finder,
-        preparation=preparation,
-        anatomy=KNEE,
-    )
+
+    def __init__(self, name: str, decoded: Decoded) -> None:
+        """Take what a file holds."""
+        self.name = name
+        self.decoded = decoded
+        self._last: tuple[object, tuple[FileQuery, ...]] | None = None
+
+    def queries(self, wish: Wish, preparation: SourcePreparation | None) -> tuple[FileQuery, ...]:
+        """Take the file for its queries, as ``mris synthesize`` does with the same options.
+
+        Those of the last wish are kept: who looks at a plate and then synthesizes need not wait for the detector twice.
+
+        Raises:
+            ImageError: As `mris.serving.queries.queries_of`.
+        """
+        asked = (replace(wish, exclude_subject=None), preparation)
+        last = self._last
+        if last is None or last[0] != asked:
+            self._last = last = asked, self._found(wish, preparation)
+        return last[1]
+
+    def _found(self, wish: Wish, preparation: SourcePreparation | None) -> tuple[FileQuery, ...]:
+        image, path = wish.spaced(self.decoded.image), Path(self.name)
+        return queries_of(
+            image,
+            path,
+            result_stems([path])[0],
+            side=wish.side,
+            center=wish.center,
+            finder=KneeFinder(dict(wish.centers)) if wish.finds(image, preparation) else None,
+            preparation=preparation,
+            anatomy=KNEE,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldImage:
+    """A file that was read, and its picture."""
+
+    id: str
+    file: ReadFile
+    picture: Picture
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in memory."""
+        return self.file.decoded.image.pixels.nbytes + self.picture.pixels.nbytes
 
 
 def image_record(held: HeldImage, wish: Wish, preparation: SourcePreparation | None) -> ImageRecord:
     """Tell what a file holds and what would be synthesized from it."""
-    image = wish.spaced(held.decoded.image)
+    image = wish.spaced(held.file.decoded.image)
     finds = wish.finds(image, preparation)
     problem: str | None = None
     queries: tuple[FileQuery, ...] = ()
     try:
-        queries = queries_for(held.decoded, held.name, wish, preparation)
+        queries = held.file.queries(wish, preparation)
     except ImageError as error:
         problem = str(error)
     cut = finds or (preparation is not None and preparation.region_mm is not None)
     picture = held.picture
     return ImageRecord(
         id=held.id,
-        name=held.name,
+        name=held.file.name,
         rows=image.size[0],
         columns=image.size[1],
         n_channels=image.n_channels,
@@ -113,7 +131,7 @@ def image_record(held: HeldImage, wish: Wish, preparation: SourcePreparation | N
         laterality=image.laterality,
         view=image.header.view,
         mirrored=image.header.mirrored,
-        dicom=held.decoded.source is not None,
+        dicom=held.file.decoded.source is not None,
         notes=_notes(queries) or image.header.notes,
         picture=PictureRecord(
             url=f"/api/v1/images/{held.id}/picture",

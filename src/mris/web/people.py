@@ -11,11 +11,10 @@ from jaxtyping import Float32
 from mris.database.changes import Removal
 from mris.errors import DatabaseError
 from mris.records import Record
-from mris.serving.pictures import most_values
 from mris.web.card import colors
 from mris.web.errors import NotFoundError, RequestError
 from mris.web.results import plain_labels
-from mris.web.served import Entry, ServedBundle, State
+from mris.web.served import Entry, ServedBundle
 
 Sort = str
 """Of people: "subject", "n_entries", or the name of a label."""
@@ -145,20 +144,13 @@ def thumbnail(served: ServedBundle, key: str) -> bytes:
     row = np.concatenate(list(maps), axis=1)
     step = -(-row.shape[0] // 96)
     row = row[::step, ::step]
-    least, largest = _limits(served.use())
+    least, largest = served.use().value_limits
     shades = np.clip(np.nan_to_num((row - least) / (largest - least)) * 255, 0, 255).astype(int)
     pixels = np.array(colors().value, np.uint8)[shades]
     pixels[np.isnan(row)] = _OUTSIDE
     with BytesIO() as file:
         PIL.Image.fromarray(pixels).save(file, "PNG")
         return file.getvalue()
-
-
-def _limits(state: State) -> tuple[float, float]:
-    """Ends of the colors of all thumbnails: nearly all values of a few entries."""
-    database = state.bundle.members[0].database
-    rows = np.unique(np.linspace(0, len(database) - 1, 16).astype(np.int64))
-    return most_values(database.read_targets(rows))
 
 
 def _record(served: ServedBundle, subject: str, entries: list[Entry]) -> SubjectRecord:

@@ -4,18 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from starlette.datastructures import UploadFile
 
 from mris.archive.connection import connect
 from mris.errors import ImageError
-from mris.web.decoding import Decoded, Decoders
+from mris.web.decoding import Decoders
 from mris.web.errors import GoneError
 from mris.web.held import Held
-from mris.web.images import HeldImage, Wish, image_record, queries_for
+from mris.web.images import HeldImage, ReadFile, Wish, image_record
 from mris.web.metrics import Metrics
 from mris.web.pictures import picture_of
 from mris.web.records import ImageRecord
@@ -30,12 +29,10 @@ T = TypeVar("T")
 _SHARE_OF_IMAGES = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class Read:
-    """A file that was read for one request; `held` is its id, where it is held."""
+class Read(NamedTuple):
+    """A file that was read for a request, and its id, where it is held."""
 
-    name: str
-    decoded: Decoded
+    file: ReadFile
     held: str | None
 
 
@@ -114,7 +111,7 @@ class Reader:
             GoneError: It is not.
         """
         found = self.images.get(image)
-        return Read(found.name, found.decoded, image)
+        return Read(found.file, image)
 
     async def record(self, read: Read, wish: Wish, bundle: str | None = None) -> ImageRecord:
         """Tell what a held file holds and what would be synthesized from it."""
@@ -180,28 +177,28 @@ class Reader:
         return result
 
     def _read(self, folder: Path, name: str, *, hold: bool) -> Read:
-        decoded = self.decoders.decode(folder, name)
+        file = ReadFile(name, self.decoders.decode(folder, name))
         if not hold:
-            return Read(name, decoded, None)
-        image = HeldImage(self.images.new_id(), name, decoded, picture_of(decoded.image))
-        return Read(name, decoded, self.images.put(image, image.n_bytes, image.id))
+            return Read(file, None)
+        image = HeldImage(self.images.new_id(), file, picture_of(file.decoded.image))
+        return Read(file, self.images.put(image, image.n_bytes, image.id))
 
     def _asked(self, read: Read, wish: Wish, served: ServedBundle) -> list[Asked]:
         synthesizer = served.use().synthesizer
         preparation = synthesizer.preparation
-        asked = []
-        for query in queries_for(read.decoded, read.name, wish, preparation):
+        decoded, asked = read.file.decoded, []
+        for query in read.file.queries(wish, preparation):
             side = query.facts.side
             asked.append(
                 Asked(
                     query,
                     synthesizer.prepare(query.image, side=side, center=query.center),
-                    read.decoded.source,
-                    read.decoded.source_problem,
-                    read.decoded.sha256,
+                    decoded.source,
+                    decoded.source_problem,
+                    decoded.sha256,
                     mirrored=preparation is not None and side in preparation.mirror_sides,
                     wish=wish,
-                    finds=wish.finds(read.decoded.image, preparation),
+                    finds=wish.finds(decoded.image, preparation),
                     image=read.held,
                 )
             )

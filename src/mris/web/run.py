@@ -35,6 +35,7 @@ def serve(settings: ServeSettings, started: Callable[[str], None]) -> None:
 
     Raises:
         SettingsError: The address cannot be taken, such as a port in use.
+        OutputError: The system does not let it start.
         BundleError: A bundle cannot be opened; one that breaks later is told to who asks.
         DatabaseError: Its database cannot.
     """
@@ -47,6 +48,8 @@ def serve(settings: ServeSettings, started: Callable[[str], None]) -> None:
     try:
         server = server_of(replace(settings, port=listening.getsockname()[1]), started)
         server.run(sockets=[listening])
+        if not server.started:
+            raise OutputError("the server could not start; look whether its folder for temporary files can be written")
     finally:
         listening.close()
 
@@ -177,6 +180,16 @@ def take_address(host: str, port: int) -> socket.socket:
             f"{host}:{port} cannot be served ({error.strerror}); give another --host or --port"
         ) from error
     return taken
+
+
+def log_to_stderr(level: int) -> None:
+    """Write our own log, and nobody else's: messages of libraries can hold what a file holds."""
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(logging.NullHandler())
+    handler, log = logging.StreamHandler(), logging.getLogger("mris.web")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(level)
 
 
 def _open_many_files() -> None:

@@ -12,12 +12,15 @@ import numpy as np
 from mris.database.commit import COMMIT_FILE
 from mris.errors import MrisError
 from mris.knee.anatomy import KNEE
+from mris.serving.pictures import most_values
 from mris.serving.usual import Usual, UsualMeans, usual_means
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_header import HEADER_FILE
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.calibration import open_calibration
 from mris.web.errors import NotFoundError
+
+_FEW = 16
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
 
@@ -54,6 +57,13 @@ class State:
         columns = (database.keys, database.subjects, database.timepoints, database.sides, database.splits)
         rows = zip(*(column.tolist() for column in columns), database.labels, strict=True)
         return {row[0]: Entry(*row) for row in rows}
+
+    @cached_property
+    def value_limits(self) -> tuple[float, float]:
+        """Ends of the colors of all thumbnails: nearly all values of a few entries."""
+        databases = [member.database for member in self.bundle.members]
+        rows = np.unique(np.linspace(0, len(databases[0]) - 1, _FEW).astype(np.int64))
+        return most_values(np.concatenate([database.read_targets(rows).ravel() for database in databases]))
 
     @cached_property
     def usual(self) -> UsualMeans:

@@ -52,7 +52,7 @@ export function colorTable(name) {
 }
 
 // Place of a value in a table of 256 colors; values beyond the limits take the color of the end.
-export function colorIndex(value, [least, largest]) {
+function colorIndex(value, [least, largest]) {
   const place = Math.floor((256 * (value - least)) / (largest - least));
   return Math.min(255, Math.max(0, place));
 }
@@ -67,19 +67,6 @@ export function paint({ values, height, width }, limits, name) {
     pixels.data.set([table[from], table[from + 1], table[from + 2], 255], 4 * i);
   });
   return pixels;
-}
-
-// Least and largest finite value of some maps, apart from each other; 0 and 1 where there is none.
-export function limitsOf(maps) {
-  let [least, largest] = [Infinity, -Infinity];
-  for (const { values } of maps) {
-    for (const value of values) {
-      if (value < least) least = value;
-      if (value > largest) largest = value;
-    }
-  }
-  if (least > largest) return [0, 1];
-  return largest > least ? [least, largest] : [least, least + 1];
 }
 
 // Round numbers for the ticks of a scale: 1, 2 or 5 times a power of ten apart, at most `most` of them.

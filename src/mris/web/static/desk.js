@@ -6,6 +6,7 @@ import { Connection } from "./connection.js";
 import { fill, find, make, show } from "./dom.js";
 import { takeFiles } from "./drop.js";
 import { Entry } from "./entry.js";
+import { sentencesOf } from "./notes.js";
 import { Query } from "./query.js";
 import { Queue } from "./queue.js";
 import { openSynthesis } from "./synthesis.js";
@@ -67,11 +68,12 @@ export class Desk {
       await doing(entry);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      entry.problem = error.message;
-      entry.state = error.kind === "Unreachable" ? "waiting" : "refused";
+      entry.fail(error);
     }
     this.queue.draw();
-    if (entry === this.entry) this.#tell(entry);
+    if (entry !== this.entry) return;
+    if (entry.state === "refused") show(this.area, false); // a map of what was asked before would mislead
+    this.#tell(entry);
   }
 
   // Show an entry: it is sent first where that was not done.
@@ -102,31 +104,30 @@ export class Desk {
       this.#tell(entry);
       await this.query.show(entry);
     }
-    if (entry.problem) show(this.area, entry !== this.entry && !this.area.hidden);
-    else if ((await entry.synthesize(this.bundles)) && entry === this.entry) await this.#showAnswers(entry);
+    if (entry.problem && entry === this.entry) show(this.area, false);
+    if (!entry.problem && (await entry.synthesize(this.bundles)) && entry === this.entry) await this.#showAnswers(entry);
   }
 
-  async #showAnswers(entry) {
+  // Show the results of an entry; once anew where the server has dropped them.
+  async #showAnswers(entry, again = true) {
     const [first] = entry.answers;
     const wanted = first.find(({ query }) => query.side === this.side) ?? first[0];
     const results = entry.answers.map((answer) => answer.find(({ query }) => query.side === wanted.query.side) ?? answer[0]);
-    const syntheses = await Promise.all(results.map((result, i) => this.#open(entry, result, i)));
-    if (entry !== this.entry || !first.includes(wanted)) return;
+    let syntheses;
+    try {
+      syntheses = await Promise.all(results.map((result) => openSynthesis(result)));
+    } catch (error) {
+      if (!again || !DROPPED.includes(error.kind)) throw error;
+      if (await entry.synthesize(this.bundles)) await this.#showAnswers(entry, false);
+      return;
+    }
+    if (entry !== this.entry || entry.answers[0] !== first) return;
     show(this.sides, first.length > 1);
     fill(this.sides, find("legend", this.sides), ...first.map((result) => this.#sideChoice(result, result === wanted)));
     show(this.area);
     this.draw(entry, syntheses);
     await this.query.show(entry, syntheses[0]);
     this.#tell(entry, syntheses);
-  }
-
-  async #open(entry, result, i) {
-    try {
-      return await openSynthesis(result);
-    } catch (error) {
-      if (!DROPPED.includes(error.kind)) throw error;
-      return openSynthesis(await entry.again(result, this.bundles, i));
-    }
   }
 
   #sideChoice(result, checked) {
@@ -139,17 +140,13 @@ export class Desk {
     return make("label", {}, input, `${side[0].toUpperCase()}${side.slice(1)}`);
   }
 
-  // Say what must be known of an entry and of its results: what is wrong, strange, assumed.
+  // Say how far an entry is, and what must be known of it and of its results.
   #tell(entry, syntheses = []) {
     find("#working").textContent = WORKING[entry.state] ?? "";
     this.area.setAttribute("aria-busy", String(entry.state === "working"));
     this.reader.classList.toggle("busy", entry.state in WORKING);
     if (entry.state === "done" && !syntheses.length) return; // said already, or about to be
-    const said = entry.problem ? [[entry.problem, entry.state === "refused" ? "note bad" : "note"]] : [];
-    for (const { notes, unusual } of syntheses) said.push(...notes.map((note) => [note, unusual ? "note bad" : "note"]));
-    const assumed = syntheses.length ? syntheses.flatMap(({ query }) => query.notes) : (entry.image?.notes ?? []);
-    said.push(...assumed.map((note) => [note, "note plain"]));
-    const lines = [...new Map(said)].map(([textContent, className]) => make("p", { textContent, className }));
+    const lines = sentencesOf(entry, syntheses).map(([textContent, className]) => make("p", { textContent, className }));
     fill(find("#notes"), ...lines);
   }
 
@@ -169,10 +166,7 @@ export class Desk {
       await synthesizeFiles(entries.map(({ file }) => file), told);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const state = error.kind === "Unreachable" ? "waiting" : "refused";
-      for (const entry of entries.filter((one) => one.state === "working")) {
-        Object.assign(entry, { state, problem: error.message });
-      }
+      for (const entry of entries.filter(({ state }) => state === "working")) entry.fail(error);
       this.queue.draw();
       if (this.entry === null) this.queue.select(entries[0]);
     }

@@ -91,11 +91,16 @@ export class Entry {
     }
   }
 
-  // A result of one of the bundles anew, where the server has dropped it.
-  async again(result, bundles, i = 0) {
+  // A result anew, where the server has dropped it.
+  async again(result, bundles) {
     const answers = await this.synthesize(bundles);
     if (!answers) throw new Refusal("GoneError", "something else was asked for meanwhile");
-    return answers[i].find(({ stem }) => stem === result.stem) ?? answers[i][0];
+    return answers[0].find(({ stem }) => stem === result.stem) ?? answers[0][0];
+  }
+
+  // It could not be done; if nobody answered, it waits.
+  fail({ kind, message }) {
+    Object.assign(this, { state: kind === "Unreachable" ? "waiting" : "refused", problem: message });
   }
 
   async #held(work) {

@@ -12,5 +12,3 @@ export const percent = (share, { signed = false, digits = 1 } = {}) =>
   `${signed && share > 0 ? "+" : ""}${minus((100 * share).toFixed(digits))}\u00a0%`;
 
 export const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en-US")} ${n === 1 ? one : many}`;
-
-export const day = (time) => String(time ?? "").slice(0, 10);

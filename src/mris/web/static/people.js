@@ -2,6 +2,7 @@
 
 import { paint, VALUES } from "./colormap.js";
 import { draw, fill, find, make, show } from "./dom.js";
+import { at } from "./layers.js";
 import { counted, percent, value } from "./numbers.js";
 
 const labelsOf = (person) =>
@@ -38,8 +39,8 @@ export class People {
   // Write under each map what it has at a point; null for none.
   read(point) {
     for (const [person, { reading }] of this.cards) {
-      const values = person.maps.filter((map) => map && point).map((map) => map.values[point.row * map.width + point.column]);
-      reading.textContent = values.length ? values.map((one) => value(one)).join("  ") : "\u00a0";
+      const values = point ? person.maps.filter(Boolean).map((map) => value(at(map, point))) : [];
+      reading.textContent = values.join("  ") || "\u00a0";
     }
   }
 

@@ -7,20 +7,16 @@ import { draw, fill, find, make } from "./dom.js";
 const NUDGES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const SETTLED = 350; // ms after the last key before a moved center counts
 
-// Gray levels of 16-bit values: black below the window, white above.
-export function windowed(values, { level, width }) {
-  const table = new Uint8ClampedArray(65536);
-  const low = level - width / 2;
-  for (let i = 0; i < 65536; i += 1) table[i] = (255 * (i - low)) / width;
-  const pixels = new Uint8ClampedArray(4 * values.length);
-  for (let i = 0; i < values.length; i += 1) {
-    const gray = table[values[i]];
-    pixels[4 * i] = gray;
-    pixels[4 * i + 1] = gray;
-    pixels[4 * i + 2] = gray;
-    pixels[4 * i + 3] = 255;
+// Pixels of 16-bit values: black below the window, white above. A plate has millions, so each is one look-up.
+function windowed(values, { level, width }) {
+  const colors = new Uint32Array(65536);
+  for (let i = 0; i < 65536; i += 1) {
+    const gray = Math.min(255, Math.max(0, Math.round((255 * (i - level + width / 2)) / width)));
+    colors[i] = (0xff000000 | (gray << 16) | (gray << 8) | gray) >>> 0;
   }
-  return pixels;
+  const pixels = new Uint32Array(values.length);
+  for (let i = 0; i < values.length; i += 1) pixels[i] = colors[values[i]];
+  return new Uint8ClampedArray(pixels.buffer);
 }
 
 export class Radiograph {

@@ -19,7 +19,7 @@ function turned(values, height, width, { rows, columns }) {
 }
 
 // How the maps of each region lie: what is at their edges once they face as the first, and how they get there.
-export function facing(regions, edges) {
+function facing(regions, edges) {
   const first = Object.values(edges)[0];
   return regions.map((name) => {
     const own = edges[name];
