@@ -190,6 +190,9 @@ def test_a_folder_of_maps_has_a_row_a_record_and_a_picture_for_each_knee(
         for column, flat in (("target_femoral", plain.femoral), ("target_tibial", plain.tibial)):
             assert np.array_equal(np.load(tmp_path / "maps" / row[column]), flat, equal_nan=True)
         assert float(row["medial_tibia"]) == pytest.approx(plain.subregions["medial_tibia"], abs=1e-3)
+        both = float(row["medial_tibia"]) + float(row["medial_femur"])
+        assert float(row["medial_compartment"]) == pytest.approx(both, abs=1e-3)
+        assert float(row["denuded_percent_central_medial_tibia"]) == 0.0
         assert (tmp_path / "maps" / row["target_tibial"]).with_name("preview.png").stat().st_size > 5000
 
 
