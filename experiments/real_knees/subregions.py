@@ -2,7 +2,7 @@
 
     python experiments/real_knees/subregions.py DATA --maps DIR [--out DIR]
 
-DATA holds ``oai_knees``, ``oai_tables`` and ``oai_atlas``. Nobody is in both: six segmentations are compared with the
+DATA holds ``oai_knees``, ``oai_tables`` and ``oai_atlas``. Nobody is in both: seven segmentations are compared with the
 sheet's first visits as groups, each part by its share of the thickness of its plate, which depends on the grade less
 than thickness does. Shares of area come from the sheet alone: the weights by which the parts' means give the plate's.
 Finished maps in DIR are kept. Only figures over all people are written.
@@ -28,8 +28,8 @@ from mris.knee.thickness_folder import ThicknessSettings, write_thickness_maps
 from mris.knee.thickness_maps import thickness_maps
 
 HERE = Path(__file__).resolve().parent
-ROWS = (2, 3, 16, 40, 47, 50)
-"""Of the index of segmentations, its header being row 1: five people, grades 1 to 4, one of them twice."""
+ROWS = (2, 3, 16, 18, 40, 47, 50)
+"""Of the index of segmentations, its header being row 1: six people, grades 1 to 4, one of them twice."""
 TIBIAL = {"c": "central", "e": "external", "i": "internal", "a": "anterior", "p": "posterior"}
 FEMORAL = {"c": "central", "e": "external", "i": "internal"}
 PLATES = {"MT": "medial_tibia", "LT": "lateral_tibia", "cMF": "medial_femur", "cLF": "lateral_femur"}
@@ -134,7 +134,8 @@ def page(
         f"`python experiments/real_knees/subregions.py DATA --maps DIR`, {datetime.now(tz=UTC).date().isoformat()}, "
         f"{os.cpu_count()} cores, {platform.machine()}. {len(ours)} segmentations; {len(baseline)} other knees at "
         f"their first of {len(sheet)} measured visits. Nobody is in both. Thickness of a plate in mm, of a part by its "
-        "plate, mean and SD over knees. Area of a part by that of its plate; the sheet's by least squares over all visits.",
+        "plate, mean and SD over knees. Area of a part by that of its plate; the sheet's by least squares over all "
+        "visits.",
         "",
         "| part | name in the sheet | area, atlas | area, sheet | thickness here | thickness in the sheet |",
         "| --- | --- | --- | --- | --- | --- |",
