@@ -112,3 +112,18 @@ def test_the_study_runs_from_made_up_people_to_its_table_and_goes_on_after_a_sto
     again = run_script(*command[1:])
     assert again.code == 0, again.err
     assert (out / "real_knees.md").read_text(encoding="utf-8") == table
+
+
+def test_shares_of_area_are_found_from_the_means_of_parts_and_plates(rng: np.random.Generator) -> None:
+    study = load("subregions")
+    sheet = [{} for _ in range(60)]
+    shares = {}
+    for column, plate in study.PLATES.items():
+        own = [part for part in study.parts() if part.plate == plate]
+        shares |= dict(zip([part.name for part in own], rng.dirichlet(np.full(len(own), 9.0)), strict=True))
+        for row in sheet:
+            means = {part.column: rng.uniform(0.5, 3.0) for part in own}
+            whole = sum(shares[part.name] * means[part.column] for part in own)
+            row |= {f"{name}_ThCtAB_aMe": str(mean) for name, mean in {**means, column: whole}.items()}
+    sheet[3]["MT_ThCtAB_aMe"] = ""
+    assert study.sheet_areas(sheet) == pytest.approx(shares, abs=1e-9)

@@ -36,9 +36,10 @@ def test_at_full_size_the_parts_are_the_atlas_own(atlas) -> None:
 def test_on_a_resized_map_a_part_has_the_mean_it_had_at_full_size(atlas, thickness, size) -> None:
     small = resize_target(thickness, size)
     parts = map_parts(atlas, {"tibial": np.isfinite(small)})["tibial"]
+    near = 0.05 if min(size) > 24 else 0.15  # the smallest part has 25 of those pixels
     for name, mask in subregion_masks(atlas.tibial).items():
         assert parts[name].shape == size
-        assert np.nanmean(small[parts[name]]) == pytest.approx(np.nanmean(thickness[mask]), abs=0.05), name
+        assert np.nanmean(small[parts[name]]) == pytest.approx(np.nanmean(thickness[mask]), abs=near), name
 
 
 def test_maps_of_another_frame_are_refused(atlas, thickness) -> None:

@@ -68,7 +68,8 @@ def test_a_knee_without_bone_labels_gives_nearly_the_same_maps(plain: ThicknessM
     whole = knee()
     cartilage = np.where(whole.labels % 2 == 0, whole.labels, 0).astype(np.uint8)
     maps = thickness_maps(solids, replace(whole, labels=cartilage))
-    for part, mean in plain.subregions.items():
+    for part in plain.denuded_percent:  # all but the compartments
+        mean = plain.subregions[part]
         known = TIBIAL_MM if part.endswith("tibia") else mean  # with bones the rims of the plates are too thin
         assert maps.subregions[part] == pytest.approx(known, abs=0.1)
     (finding,) = maps.findings
@@ -190,6 +191,9 @@ def test_a_folder_of_maps_has_a_row_a_record_and_a_picture_for_each_knee(
         for column, flat in (("target_femoral", plain.femoral), ("target_tibial", plain.tibial)):
             assert np.array_equal(np.load(tmp_path / "maps" / row[column]), flat, equal_nan=True)
         assert float(row["medial_tibia"]) == pytest.approx(plain.subregions["medial_tibia"], abs=1e-3)
+        both = float(row["medial_tibia"]) + float(row["medial_femur"])
+        assert float(row["medial_compartment"]) == pytest.approx(both, abs=1e-3)
+        assert float(row["denuded_percent_central_medial_tibia"]) == 0.0
         assert (tmp_path / "maps" / row["target_tibial"]).with_name("preview.png").stat().st_size > 5000
 
 
@@ -440,13 +444,14 @@ def test_a_real_knee_mirrored_and_called_left_gives_the_same_maps(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_a_real_knee_without_its_bone_labels_keeps_the_means_of_its_parts(
+def test_a_real_knee_without_its_bone_labels_keeps_the_means_of_its_plates(
     real_atlas: CartilageAtlas, real_knee: Segmentation, real_maps: ThicknessMaps
 ) -> None:
     cartilage = np.where(real_knee.labels % 2 == 0, real_knee.labels, 0).astype(np.uint8)
     maps = thickness_maps(real_atlas, replace(real_knee, labels=cartilage))
     for part, mean in real_maps.subregions.items():
-        assert maps.subregions[part] == pytest.approx(mean, abs=0.1)
+        whole = part.startswith(("medial", "lateral"))
+        assert maps.subregions[part] == pytest.approx(mean, abs=0.1 if whole else 0.2)
 
 
 @pytest.mark.data

@@ -142,46 +142,6 @@ def femoral_angle(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     return np.asarray(np.degrees(np.arctan2(points[:, 1] - y, z - points[:, 2])))
 
 
-def subregions(points: Float[np.ndarray, "n 3"], region: AtlasRegion) -> dict[str, Bool[np.ndarray, " n"]]:
-    """Which points lie in each named part of a region.
-
-    Tibia: a plate each side of `MIDDLE_X`, cut into thirds of equal length from its front end to its back end;
-    ``external_medial_tibia`` is the medial plate's outer third in width. Femur: the weight-bearing part is between the
-    angles `WEIGHT_BEARING`, before it the trochlea, behind it the posterior condyles; the halves meet at `MIDDLE_X`.
-
-    Args:
-        points: Places on the atlas' surface, RAS, mm; NaN lies nowhere.
-        region: The region of the atlas whose ends count.
-
-    Returns:
-        For the tibia ``medial_tibia``, ``lateral_tibia``, their parts ``anterior_medial_tibia`` and so on, and
-        ``external_medial_tibia``; for the femur ``medial_femur`` and ``lateral_femur`` (weight-bearing),
-        ``posterior_medial_femur``, ``posterior_lateral_femur`` and ``trochlea``.
-    """
-    medial, lateral = points[:, 0] > MIDDLE_X, points[:, 0] <= MIDDLE_X
-    if region.name == "femoral":
-        angle = femoral_angle(points)
-        bearing, behind = (angle >= WEIGHT_BEARING[0]) & (angle <= WEIGHT_BEARING[1]), angle < WEIGHT_BEARING[0]
-        return {
-            "medial_femur": bearing & medial,
-            "lateral_femur": bearing & lateral,
-            "posterior_medial_femur": behind & medial,
-            "posterior_lateral_femur": behind & lateral,
-            "trochlea": angle > WEIGHT_BEARING[1],
-        }
-    parts = {"medial_tibia": medial, "lateral_tibia": lateral}
-    of_medial = region.points[:, 0] > MIDDLE_X
-    for side, here, of_side in (("medial", medial, of_medial), ("lateral", lateral, ~of_medial)):
-        back, front = region.points[of_side, 1].min(), region.points[of_side, 1].max()
-        share = (points[:, 1] - back) / (front - back)
-        parts[f"anterior_{side}_tibia"] = here & (share > 2 / 3)
-        parts[f"central_{side}_tibia"] = here & (share > 1 / 3) & (share <= 2 / 3)
-        parts[f"posterior_{side}_tibia"] = here & (share <= 1 / 3)
-    inner, outer = region.points[of_medial, 0].min(), region.points[of_medial, 0].max()
-    parts["external_medial_tibia"] = medial & ((points[:, 0] - inner) / (outer - inner) > 2 / 3)
-    return parts
-
-
 def read_ply(path: Path) -> Mesh:
     """Read a triangle mesh from an ASCII PLY file, with the scalar properties of its vertices.
 

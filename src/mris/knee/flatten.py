@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.spatial import Delaunay
 
 from mris.errors import ImageError
-from mris.knee.cartilage_atlas import AtlasRegion, subregions
+from mris.knee.cartilage_atlas import AtlasRegion
+from mris.knee.subregions import subregions
 
 MAP_SIZE = 310
 """Rows and columns of a map."""
@@ -72,7 +73,7 @@ def map_mask(region: AtlasRegion) -> Bool[np.ndarray, "310 310"]:
 
 
 def subregion_masks(region: AtlasRegion) -> dict[str, Bool[np.ndarray, "310 310"]]:
-    """Where each named part of a region (`mris.knee.cartilage_atlas.subregions`) lies on its map."""
+    """Where each named part of a region (`mris.knee.subregions.subregions`) lies on its map."""
     mask = map_mask(region)
     places = np.stack([flatten(region.points[:, axis], region)[mask] for axis in range(3)], axis=1)
     masks = {}
@@ -103,6 +104,11 @@ def subregion_means(flat: Float[np.ndarray, "310 310"], region: AtlasRegion) -> 
         use = mask & known
         means[name] = float(np.average(flat[use], weights=area[use])) if use.any() else float("nan")
     return means
+
+
+def subregion_denuded(flat: Float[np.ndarray, "310 310"], region: AtlasRegion) -> dict[str, float]:
+    """Share (%) of the area of each named part of a region whose bone is bare; as `subregion_means` otherwise."""
+    return subregion_means(np.where(np.isnan(flat), np.nan, 100.0 * (flat <= 0.0)), region)
 
 
 @lru_cache(maxsize=8)

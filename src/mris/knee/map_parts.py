@@ -23,7 +23,7 @@ def map_parts(
         masks: By region, where the bundle's maps can have a value; regions that the atlas does not have are left out.
 
     Returns:
-        By region the parts (see `mris.knee.cartilage_atlas.subregions`), each of the size of its region's mask.
+        By region the parts (see `mris.knee.subregions`), each of the size of its region's mask.
 
     Raises:
         SettingsError: No region is of the atlas, or maps cover other pixels, so that they lie in another frame.

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,8 +34,8 @@ from mris.knee.thickness_preview import write_preview
 from mris.reading import file_sha256, read_json, regular_size
 from mris.wording import counted
 
-METHOD_VERSION = 4
-"""Raised whenever the same segmentation would give another map."""
+METHOD_VERSION = 5
+"""Raised whenever the same segmentation would give another map or other parts of it."""
 FEMORAL_FILE, TIBIAL_FILE = "FC_2d_thickness.npy", "TC_2d_thickness.npy"
 TABLE_FILE, REPORT_FILE = "maps.csv", "report.json"
 
@@ -270,10 +270,15 @@ def _facts(maps: ThicknessMaps) -> dict[str, Any]:
         "jacobian_positive": found.jacobian_positive,
         "coverage": {name: round(value, 4) for name, value in maps.coverage.items()},
         "denuded": {name: round(value, 4) for name, value in maps.denuded.items()},
-        "subregions_mm": {name: round(v, 4) if math.isfinite(v) else None for name, v in maps.subregions.items()},
+        "subregions_mm": _rounded(maps.subregions),
+        "denuded_percent": _rounded(maps.denuded_percent),
         "seconds": dict(maps.seconds),
         "software": f"mris {mris.__version__}",
     }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _write_table(report: ThicknessReport, path: Path) -> None:
@@ -293,6 +298,7 @@ def _write_table(report: ThicknessReport, path: Path) -> None:
                 **record["subregions_mm"],
                 **{f"dice_{name}": value for name, value in record["dice"].items()},
                 **{f"denuded_{name}": value for name, value in record["denuded"].items()},
+                **{f"denuded_percent_{name}": value for name, value in record["denuded_percent"].items()},
                 "findings": "; ".join(record["findings"]),
             }
         )

@@ -12,9 +12,10 @@ from mris.finding import Finding
 from mris.knee.alignment import apply
 from mris.knee.atlas_bones import with_atlas_bones
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
-from mris.knee.flatten import flatten, map_mask, pixel_area, subregion_masks, subregion_means
+from mris.knee.flatten import flatten, map_mask, pixel_area, subregion_denuded, subregion_masks, subregion_means
 from mris.knee.registration import Registration, register
 from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation
+from mris.knee.subregions import COMPARTMENTS
 from mris.knee.template import template_of
 from mris.knee.thickness import cartilage_thickness, sample_thickness
 
@@ -38,7 +39,9 @@ class ThicknessMaps:
         tibial: The same for both plates of the tibia.
         coverage: For each region the share of the atlas' pixels that have a value.
         denuded: For each region the share of these that are bare bone.
-        subregions: Mean thickness (mm) of each named part of both regions; NaN where nothing of it was in view.
+        subregions: Mean thickness (mm) of each named part of both regions, and of each compartment the sum of its two;
+            NaN where nothing of it was in view.
+        denuded_percent: Share (%) of the area of each named part of both regions that is bare bone.
         registration: The way from the atlas to the knee.
         findings: Warnings about segmentation, registration and maps.
         seconds: What each step took, in seconds of processor time.
@@ -49,6 +52,7 @@ class ThicknessMaps:
     coverage: Mapping[str, float]
     denuded: Mapping[str, float]
     subregions: Mapping[str, float]
+    denuded_percent: Mapping[str, float]
     registration: Registration
     findings: tuple[Finding, ...]
     seconds: Mapping[str, float]
@@ -78,6 +82,7 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
     coverage: dict[str, float] = {}
     denuded: dict[str, float] = {}
     subregions: dict[str, float] = {}
+    denuded_percent: dict[str, float] = {}
     for region, bone_side, bone, cartilage in zip(
         (atlas.femoral, atlas.tibial),
         template_of(atlas).bone_side,
@@ -96,14 +101,18 @@ def thickness_maps(atlas: CartilageAtlas, segmentation: Segmentation) -> Thickne
         maps.append(flat)
         coverage[region.name], denuded[region.name] = _shares(flat, region)
         subregions |= subregion_means(flat, region)
+        denuded_percent |= subregion_denuded(flat, region)
         clock.lap(f"{region.name} map")
+    subregions |= {name: sum(subregions[part] for part in parts) for name, parts in COMPARTMENTS.items()}
     doubtful = (*_doubtful_shares(coverage, denuded), *_doubtful_trochlea(maps[0], atlas.femoral))
     findings = (
         *segmentation.findings,
         *registration.findings,
         *(Finding(reason, severity="warning") for reason in doubtful),
     )
-    return ThicknessMaps(maps[0], maps[1], coverage, denuded, subregions, registration, findings, clock.laps)
+    return ThicknessMaps(
+        maps[0], maps[1], coverage, denuded, subregions, denuded_percent, registration, findings, clock.laps
+    )
 
 
 class _Clock:
