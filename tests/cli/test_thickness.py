@@ -1,11 +1,15 @@
 """``mris thickness``: what it prints, what it refuses."""
 
+from inspect import signature
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from tests.knee_volumes import knee, write_segmentation
+
+from mris.cli.thickness import thickness
+from mris.knee.label_map import PRESETS
 
 
 @pytest.fixture
@@ -50,6 +54,11 @@ def test_without_labels_anatomy_chooses_and_the_summary_says_what(run_cli, scan:
     outcome = run_cli("thickness", scan, "--dry-run", "--quiet")
     assert outcome.code == 2, outcome
     assert "fits no preset of --labels; by oai_zib, the nearest, it has the femur below the tibia" in outcome.out
+
+
+def test_the_help_names_every_preset() -> None:
+    (option,) = signature(thickness, eval_str=True).parameters["labels"].annotation.__metadata__
+    assert [name for name in PRESETS if name not in option.help] == []
 
 
 def test_a_bar_of_progress_goes_to_stderr(run_cli, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import griddata
 from scipy.spatial import Delaunay
@@ -88,6 +88,7 @@ def test_a_map_is_the_plain_linear_interpolation_on_the_documented_grid(rng: np.
     assert not (np.isfinite(flat) & ~near).any()
 
 
+@settings(deadline=None)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-5, 5))
 def test_a_plane_stays_a_plane(slope: float, other: float, height: float) -> None:
     values = PLATES.embedding @ [slope, other] + height

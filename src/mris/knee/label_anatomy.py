@@ -1,8 +1,8 @@
 """Whether the numbers of a label volume can be the tissues that a preset says: judged by anatomy, not by numbers.
 
 Measured once a volume, on voxels thinned to about 0.8 mm: how much each number has of every slice, and the area that
-each pair of numbers has in common. Each preset is judged from that. The limits are far from what sound knees have
-(``python -m pytest tests/knee/test_label_anatomy.py -m data``): a tenth to a half of the smallest value seen.
+each pair of numbers has in common. Each preset is judged from that. Limits are far from what real knees have, those of
+the end stage among them; ``tests/knee/test_label_anatomy.py`` says how far.
 """
 
 from dataclasses import dataclass
