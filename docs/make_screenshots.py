@@ -22,14 +22,12 @@ IMAGES = Path(__file__).with_name("images")
 def main(bundle: str, other: str, radiograph: str, plate: str) -> None:
     """Serve two bundles, and write the four pictures."""
 
-    def with_a_person(page: Page) -> None:
+    def read_at_a_point(page: Page) -> None:
         drop(page, radiograph, side="Left")
         page.locator("#spacing-mm").fill("2.1875")
-        page.get_by_role("button", name="Set", exact=True).click()
-        page.locator("#notes").get_by_text("spacing").wait_for(state="detached")
-        page.locator(".person").nth(1).click()
-        page.get_by_role("radio", name="Value").check()
-        page.evaluate("scrollTo(0, 0)")
+        with page.expect_response(lambda answer: answer.url.endswith("/arrays")):
+            page.get_by_role("button", name="Set", exact=True).click()
+        page.wait_for_timeout(500)
         page.locator("#maps .field").first.hover(position={"x": 230, "y": 60})
 
     def of_a_plate(page: Page) -> None:
@@ -47,7 +45,7 @@ def main(bundle: str, other: str, radiograph: str, plate: str) -> None:
     settings = ServeSettings((Path(bundle), Path(other)), port=0, edges=PHANTOM_EDGES)
     with running(settings) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        shoot(browser, f"{url}/", "light", "reader", with_a_person, height=1240)
+        shoot(browser, f"{url}/", "light", "reader", read_at_a_point, height=1240)
         shoot(browser, f"{url}/", "dark", "reader-plate", of_a_plate)
         shoot(browser, f"{url}/database?sort=klg&descending=true", "light", "reader-database", of_people)
         shoot(browser, f"{url}/compare", "light", "reader-compare", of_both)

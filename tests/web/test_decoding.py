@@ -1,22 +1,26 @@
 """Processes that decode: a file costs itself, whatever is in it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from tests.dicom_sources import write_radiograph
-from tests.web.conftest import API, client_of
+from tests.web.conftest import API, client_of, settings_for
 
 from mris.errors import ImageError
 from mris.images.read import read_image
 from mris.serving.dicom_source import read_source_header
 from mris.web.decoding import Decoders
+from mris.web.run import running
 from mris.web.settings import Limits
 
 MB = 1 << 20
@@ -123,3 +127,24 @@ def _decoders_of(parent: int) -> list[int]:
         except OSError:
             continue
     return sorted(found)
+
+
+def test_a_server_that_ends_does_not_wait_for_what_hangs(knees):
+    started, others = time.monotonic(), {*_decoders_of(os.getpid())}
+    with running(settings_for(knees.bundle)) as url:
+        client = client_of(url)
+        file = {"file": ("knee.png", knees.knee.read_bytes())}
+        assert client.post(f"{API}/synthesize", files=file, data={"side": "left"}).status_code == 200
+        (child,) = {*_decoders_of(os.getpid())} - others
+        os.kill(child, signal.SIGSTOP)
+        asking = threading.Thread(target=_ask, args=(client, file))
+        asking.start()
+        time.sleep(0.3)
+    asking.join()
+    assert time.monotonic() - started < 25
+    assert not Path(f"/proc/{child}").exists()
+
+
+def _ask(client, file):
+    with contextlib.suppress(httpx.HTTPError):
+        client.post(f"{API}/synthesize", files=file, data={"side": "left"})

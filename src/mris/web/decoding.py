@@ -57,6 +57,7 @@ class Decoders:
         """
         self._limits = limits
         self._ended = ended
+        self._closed = False
         self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
         self._all = [_Decoder(limits) for _ in range(limits.decoders)]
         for decoder in self._all:
@@ -78,9 +79,10 @@ class Decoders:
         except (OSError, EOFError, ValueError) as error:
             decoder.end()
             self._ended()
-            self._all.remove(decoder)
-            decoder = _Decoder(self._limits)
-            self._all.append(decoder)
+            if not self._closed:
+                self._all.remove(decoder)
+                decoder = _Decoder(self._limits)
+                self._all.append(decoder)
             limits = self._limits
             raise ImageError(
                 f"image {name}: cannot be decoded within {limits.decode_seconds:g} s and {limits.decode_bytes >> 20:,} "
@@ -98,7 +100,8 @@ class Decoders:
         return tuple(decoder.process.pid for decoder in self._all)
 
     def close(self) -> None:
-        """End them."""
+        """End them; what they are doing is refused."""
+        self._closed = True
         for decoder in self._all:
             decoder.end()
 
@@ -134,11 +137,7 @@ class _Decoder:
 
     def end(self) -> None:
         self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self.process.wait()
+        self.process.wait()  # its pipes close when nobody uses them: a thread may still read from one
 
 
 def _read(descriptor: int, count: int, deadline: float) -> np.ndarray:

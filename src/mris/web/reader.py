@@ -57,7 +57,7 @@ class Reader:
         self.archive = None if settings.archive is None else connect(settings.archive)
         self.places = Places(limits.waiting)
         self.decoders = Decoders(limits, ended=lambda: metrics.count("decoders_ended"))
-        self._reading = ThreadPoolExecutor(limits.decoders, "reading")
+        self._reading = ThreadPoolExecutor(limits.readers, "reading")
         self._drawing = ThreadPoolExecutor(2, "drawing")
         self._synthesis = {served.name: SynthesisThread(served) for served in self.bundles}
         for served in self.bundles:
@@ -69,11 +69,11 @@ class Reader:
 
     def close(self) -> None:
         """End threads and processes."""
+        self.decoders.close()  # first: who waits for one goes on
+        for threads in (self._reading, self._drawing):
+            threads.shutdown(cancel_futures=True)
         for thread in self._synthesis.values():
             thread.close()
-        self._reading.shutdown()
-        self._drawing.shutdown()
-        self.decoders.close()
 
     def bundle(self, name: str | None = None) -> ServedBundle:
         """Find a bundle by its name; the first without one."""
@@ -128,29 +128,28 @@ class Reader:
             DatabaseError: Its database cannot, or nobody is left.
         """
         served, started = self.bundle(bundle), time.perf_counter()
-        asked = await self._in_reading(lambda: self._asked(read, wish, served))
-        return await self._answered(asked, served, started)
+        return await self._in_reading(lambda: self._synthesized(read, wish, served, started))
 
     async def synthesize_upload(self, upload: UploadFile, wish: Wish, bundle: str | None = None) -> list[HeldResult]:
         """Synthesize from an upload that is not held; see `read` and `synthesize`."""
         served, started = self.bundle(bundle), time.perf_counter()
 
-        def work() -> list[Asked]:
+        def work() -> list[HeldResult]:
             with in_a_folder(upload) as (folder, name):
                 read = self._read(folder, name, hold=False)
-            return self._asked(read, wish, served)
+            return self._synthesized(read, wish, served, started)
 
-        return await self._answered(await self._in_reading(work), served, started)
+        return await self._in_reading(work)
 
-    async def _answered(self, asked: list[Asked], served: ServedBundle, started: float) -> list[HeldResult]:
-        """Wait for the syntheses, and hold the results."""
-        prepared = time.perf_counter()
+    def _synthesized(self, read: Read, wish: Wish, served: ServedBundle, started: float) -> list[HeldResult]:
+        """Ask for the syntheses, wait for them, and hold the results."""
+        asked, prepared = self._asked(read, wish, served), time.perf_counter()
         thread = self._synthesis[served.name]
         waiting = [thread.submit(one.source, one.wish.exclude_subject) for one in asked]
         results = []
         for one, future in zip(asked, waiting, strict=True):
             try:
-                answer = await asyncio.wrap_future(future)
+                answer = future.result()
             except ImageError as error:  # another number of channels than the encoder's
                 raise ImageError(f"image {one.query.path}: {error}") from error
             timing = {

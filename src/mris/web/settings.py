@@ -29,6 +29,7 @@ class Limits:
         decode_bytes: Memory of a process that decodes.
         decode_seconds: Computing time for decoding one file, and half of the time by the clock.
         decoders: Processes that decode.
+        readers: Files that are worked on at a time, from their decoding to their results.
         waiting: Files that may wait for their turn; beyond, a request is sent away.
         held_bytes: Memory for pictures and results that a page may come back to.
     """
@@ -41,6 +42,7 @@ class Limits:
     decode_bytes: int = 3 << 30
     decode_seconds: float = 20.0
     decoders: int = 3
+    readers: int = 8
     waiting: int = 64
     held_bytes: int = 512 << 20
 
