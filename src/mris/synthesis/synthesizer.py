@@ -20,6 +20,7 @@ from mris.images.anatomy import Anatomy
 from mris.images.image import Image, side_name
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.calibration import Calibrated
+from mris.synthesis.prepared_sources import checked_source, stacked
 from mris.synthesis.readouts import (
     Answer,
     OpenReadout,
@@ -138,7 +139,7 @@ class BatchSynthesizer(ABC):
             SettingsError: The encoder does not say how images are prepared.
         """
         if not isinstance(image, Image):
-            return _checked_source(np.asarray(image))
+            return checked_source(np.asarray(image))
         if self.preparation is None:
             raise SettingsError(
                 "the encoder does not say how an image is prepared; give `preparation` to the synthesizer, or an array "
@@ -177,7 +178,7 @@ class BatchSynthesizer(ABC):
             names = list(islice(excluded, len(batch)))
             if any(name is end for name in names):
                 raise SettingsError("exclude_subjects ended before the sources; give one subject (or None) a source")
-            yield from self.synthesize(_stacked(batch), names)
+            yield from self.synthesize(stacked(batch), names)
         if exclude_subjects is not None and next(excluded) is not end:
             raise SettingsError("exclude_subjects is longer than the sources; give one subject (or None) a source")
 
@@ -332,12 +333,10 @@ class Synthesizer(BatchSynthesizer):
 
     def _open(self, database: EmbeddingDatabase, gallery: Gallery) -> "_Opened":
         """Put together what answers from one state of the database."""
-        readout = open_readout(self.readout, database, gallery)
-        record = None if self._calibrated is None else self._calibrated.record
-        if record is None:
-            return _Opened(database.state, readout, None, stale=False)
-        reference = None if record.strangeness is None else Reference.of(database)
-        return _Opened(database.state, readout, reference, stale=record.is_stale(database.subjects.tolist()))
+        readout, known = open_readout(self.readout, database, gallery), self._calibrated
+        reference = Reference.of(database) if known is not None and known.record.strangeness is not None else None
+        stale = known is not None and known.record.is_stale(database.subjects.tolist())
+        return _Opened(database.state, readout, reference, stale)
 
     def _synthesis(
         self, answer: Answer, subject: str | None, strange: Strangeness | None, gallery: Gallery
@@ -386,21 +385,3 @@ class Synthesizer(BatchSynthesizer):
         keys = contribution.neighbors.keys[0]
         database = self.database
         return database.read_targets(database.rows_of(keys[keys != ""][:count]))
-
-
-def _checked_source(source: np.ndarray) -> Float32[np.ndarray, "c h w"]:
-    if source.ndim != 3 or source.dtype.kind not in "fiu" or not source.size:
-        raise ImageError(
-            f"a prepared source is a numeric array (channels, rows, columns); this is {source.dtype} {source.shape}"
-        )
-    if not np.isfinite(source).all():
-        raise ImageError("a prepared source has NaN or infinite pixels; give an `Image`, whose preparation fills them")
-    return source.astype(np.float32, copy=False)
-
-
-def _stacked(batch: list[Float32[np.ndarray, "c h w"]]) -> Sources:
-    sources = [_checked_source(np.asarray(source)) for source in batch]
-    shapes = sorted({source.shape for source in sources})
-    if len(shapes) > 1:
-        raise ImageError(f"sources of one stream have shapes {shapes}; prepare all of them alike")
-    return np.stack(sources)
