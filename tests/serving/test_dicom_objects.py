@@ -19,6 +19,7 @@ from mris.serving.capture_picture import capture_pixels
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.serving.dicom_objects import parametric_map, secondary_capture
 from mris.serving.dicom_source import PATIENT_AND_STUDY, DerivedFrom, read_source_header
+from mris.synthesis.calibration import Intervals
 from mris.synthesis.readouts import Readout
 from mris.synthesis.synthesis import Contribution, Synthesis
 
@@ -56,6 +57,13 @@ def synthesis():
 
 def with_readout(synthesis, readout):
     return replace(synthesis, contributions=(replace(synthesis.contributions[0], readout=readout),))
+
+
+def with_intervals(synthesis):
+    facts = Intervals(0.9, "calibration", 40, 0, 1, stale=False, means=())
+    parts = tuple(replace(part, intervals=facts) for part in synthesis.contributions)
+    half = np.float32(2) * synthesis.spread
+    return replace(synthesis, contributions=parts, lower=synthesis.image - half, upper=synthesis.image + half)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +123,21 @@ def test_each_frame_is_a_region_that_its_index_and_its_labels_name(files):
     assert [frame.FrameContentSequence[0].FrameLabel for frame in frames] == ["femoral", "tibial"]
     assert [frame.RealWorldValueMappingSequence[0].LUTLabel for frame in frames] == ["femoral", "tibial"]
     assert [frame.FrameContentSequence[0].DimensionIndexValues for frame in frames] == [1, 2]
+
+
+def test_the_ends_of_intervals_follow_the_values_as_frames_of_their_own(synthesis, derived, tmp_path):
+    told = with_intervals(synthesis)
+    made = parametric_map(told, derived)
+    made.save_as(tmp_path / "map.dcm")
+    read = highdicom.pm.sop.pmread(tmp_path / "map.dcm").get_frames(apply_real_world_transform=True)
+    np.testing.assert_array_equal(read, np.concatenate([told.image, told.lower, told.upper]))
+    mappings = [frame.RealWorldValueMappingSequence[0] for frame in made.PerFrameFunctionalGroupsSequence]
+    ends = [f"{name}{end}" for end in ("", " lower", " upper") for name in synthesis.regions]
+    assert [one.LUTLabel for one in mappings] == ends
+    assert mappings[2].LUTExplanation == "femoral (mm), lower end of 90 % interval"
+    assert "hold 90 % of a new person's pixels on average" in made.ImageComments
+    moved = parametric_map(replace(told, upper=told.upper + 1), derived)
+    assert moved.SOPInstanceUID != made.SOPInstanceUID
 
 
 def test_regions_whose_names_are_too_long_for_a_label_stay_apart(synthesis, derived):
@@ -261,13 +284,13 @@ def test_the_source_s_word_on_burnt_in_names_is_read(tmp_path, rng, written, rea
 
 
 @pytest.mark.parametrize("salt", [None, b"a salt of 16 bytes or more"], ids=["identified", "de-identified"])
-@pytest.mark.parametrize("spacing", [(0.5, 0.4), None], ids=["mm", "unknown size"])
+@pytest.mark.parametrize("spacing", [(0.5, 0.4), None], ids=["mm", "unknown size, with intervals"])
 def test_the_validators_of_other_makers_find_no_error(
     synthesis, derived, neighbor_maps, picture, tmp_path, salt, spacing
 ):
     if not (shutil.which("dciodvfy") and shutil.which("dcmdump") and shutil.which("dcm2pnm")):
         pytest.skip("dciodvfy (dicom3tools) or dcmdump and dcm2pnm (dcmtk) are not installed")
-    sized = replace(synthesis, spacing=spacing)
+    sized = replace(synthesis if spacing else with_intervals(synthesis), spacing=spacing)
     encoded = encoded_dicom_objects("knee", sized, derived, neighbor_maps, picture, salt=salt)
     capture, values = write_dicom_objects(tmp_path, encoded)
     for path in (capture, values):

@@ -9,7 +9,7 @@ so it states them in a frame of reference of its own, shared by the maps of one 
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -52,6 +52,8 @@ def content_uid(*parts: object) -> UID:
 def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
     """Make the Parametric Map: one float32 frame a region, in the unit, stored value = real value.
 
+    Where the synthesis has intervals, a frame a region with their lower ends follows, and one with their upper ends.
+
     Where the map has no value the frame holds NaN, and FloatPixelPaddingValue says so: a reader that does not know
     padding then computes NaN, not a wrong mean.
 
@@ -67,13 +69,15 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
     spacing = synthesis.spacing or (1.0, 1.0)
     series = _series_uid("map", synthesis, derived)
     least, largest = value_limits(synthesis.image)
-    labels = _labels(synthesis.regions)
+    frames = _frames(synthesis)
+    pixels = np.stack([frame.values for frame in frames])
+    names = [frame.name for frame in frames]
     made: Any = highdicom.pm.ParametricMap(
         [_template(synthesis, derived)],
-        np.moveaxis(synthesis.image, 0, -1)[np.newaxis],
+        np.moveaxis(pixels, 0, -1)[np.newaxis],
         series_instance_uid=series,
         series_number=MAP_SERIES,
-        sop_instance_uid=content_uid(series, _sha256(synthesis.image)),
+        sop_instance_uid=content_uid(series, _sha256(pixels)),
         instance_number=1,
         manufacturer=_MANUFACTURER,
         manufacturer_model_name="mris",
@@ -81,8 +85,7 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
         device_serial_number=(synthesis.bundle_id or "none")[:64],
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
-            [_mapping(label, region, values, synthesis.unit)]
-            for label, region, values in zip(labels, synthesis.regions, synthesis.image, strict=True)
+            [_mapping(label, frame, synthesis.unit)] for label, frame in zip(_labels(names), frames, strict=True)
         ],
         pixel_measures=highdicom.PixelMeasuresSequence(spacing, 1.0),
         plane_orientation=highdicom.PlaneOrientationSequence("PATIENT", (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)),
@@ -100,7 +103,7 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
     )
     made.FloatPixelPaddingValue = float("nan")
     made.FloatPixelPaddingRangeLimit = float("nan")
-    _index_frames_by_region(made, synthesis.regions)
+    _index_frames_by_name(made, names)
     _finish(made, synthesis, derived, "Synthesized map (not measured)")
     _add_anatomy(made, derived)
     return cast(Dataset, made)
@@ -211,6 +214,10 @@ def _caption(synthesis: Synthesis, derived: DerivedFrom) -> str:
     parts = [f"{', '.join(synthesis.regions)} in {synthesis.unit}", *filter(None, (note_on(synthesis),))]
     if derived.side:
         parts.append(f"{derived.side} side" + (", map mirrored" if synthesis.mirrored else ""))
+    if synthesis.level is not None:
+        parts.append(
+            f"frames of lower and upper ends hold {100 * synthesis.level:g} % of a new person's pixels on average"
+        )
     parts += dict.fromkeys(part.readout.describe(part.n_neighbors) for part in synthesis.contributions)
     parts.append(f"mris {mris.__version__}, bundle {(synthesis.bundle_id or 'none')[:16]}")
     return "; ".join(parts)
@@ -222,14 +229,39 @@ def _spacing_note(synthesis: Synthesis) -> str:
     return " The size of the map's pixels is not known: Pixel Spacing counts pixels, not mm."
 
 
-def _mapping(label: str, region: str, values: np.ndarray, unit: str) -> Any:
+class _Frame(NamedTuple):
+    """A frame of the Parametric Map: its name, what it holds, in words, and its values."""
+
+    name: str
+    told: str
+    values: Float32[np.ndarray, "h w"]
+
+
+def _frames(synthesis: Synthesis) -> list[_Frame]:
+    unit, level = synthesis.unit, synthesis.level
+    frames = [
+        _Frame(region, f"{region} ({unit}), synthesized", values)
+        for region, values in zip(synthesis.regions, synthesis.image, strict=True)
+    ]
+    if synthesis.lower is None or synthesis.upper is None or level is None:
+        return frames
+    for end, maps in (("lower", synthesis.lower), ("upper", synthesis.upper)):
+        told = f"({unit}), {end} end of {100 * level:g} % interval"
+        frames += [
+            _Frame(f"{region} {end}", f"{region[: 63 - len(told)]} {told}", values)
+            for region, values in zip(synthesis.regions, maps, strict=True)
+        ]
+    return frames
+
+
+def _mapping(label: str, frame: _Frame, unit: str) -> Any:
     import highdicom
 
-    least, largest = value_limits(values)
+    least, largest = value_limits(frame.values)
     code = _UNITS.get(unit) or Code("{" + unit[:14] + "}", "UCUM", unit[:64])
     return highdicom.pm.RealWorldValueMapping(
         lut_label=label,
-        lut_explanation=f"{region} ({unit}), synthesized"[:64],
+        lut_explanation=frame.told[:64],
         unit=code,
         value_range=(least, largest),
         slope=1.0,
@@ -237,13 +269,13 @@ def _mapping(label: str, region: str, values: np.ndarray, unit: str) -> Any:
     )
 
 
-def _labels(regions: Sequence[str]) -> list[str]:
-    """A name of at most 16 characters a region, all different."""
-    short = [region[:16] for region in regions]
+def _labels(names: Sequence[str]) -> list[str]:
+    """A name of at most 16 characters a frame, all different."""
+    short = [name[:16] for name in names]
     return short if len(set(short)) == len(short) else [f"{name[:12]} {i}" for i, name in enumerate(short, 1)]
 
 
-def _index_frames_by_region(made: Any, regions: Sequence[str]) -> None:
+def _index_frames_by_name(made: Any, names: Sequence[str]) -> None:
     # All frames lie in the same plane, so their position does not tell them apart; the mapping's label does.
     organization = content_uid("dimensions", made.SOPInstanceUID)
     made.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization
@@ -254,9 +286,9 @@ def _index_frames_by_region(made: Any, regions: Sequence[str]) -> None:
     index.DimensionDescriptionLabel = "Region"
     made.DimensionIndexSequence = [index]
     groups = made.PerFrameFunctionalGroupsSequence
-    for number, (group, region) in enumerate(zip(groups, regions, strict=True), 1):
+    for number, (group, name) in enumerate(zip(groups, names, strict=True), 1):
         group.FrameContentSequence[0].DimensionIndexValues = [number]
-        group.FrameContentSequence[0].FrameLabel = region[:64]
+        group.FrameContentSequence[0].FrameLabel = name[:64]
 
 
 def _add_anatomy(made: Any, derived: DerivedFrom) -> None:

@@ -181,12 +181,10 @@ class Synthesizer(BatchSynthesizer):
 
     def _open(self, database: EmbeddingDatabase, gallery: Gallery) -> "_Opened":
         """Put together what answers from one state of the database."""
-        readout = open_readout(self.readout, database, gallery)
-        record = None if self._calibrated is None else self._calibrated.record
-        if record is None:
-            return _Opened(database.state, readout, None, stale=False)
-        reference = None if record.strangeness is None else Reference.of(database)
-        return _Opened(database.state, readout, reference, stale=record.is_stale(database.subjects.tolist()))
+        readout, known = open_readout(self.readout, database, gallery), self._calibrated
+        reference = Reference.of(database) if known is not None and known.record.strangeness is not None else None
+        stale = known is not None and known.record.is_stale(database.subjects.tolist())
+        return _Opened(database.state, readout, reference, stale)
 
     def _synthesis(
         self, answer: Answer, subject: str | None, strange: Strangeness | None, gallery: Gallery

@@ -7,19 +7,20 @@ from mris.database.gallery import Gallery
 from mris.synthesis.readouts.readout import Penalties
 from mris.synthesis.readouts.ridge import predictions_by_penalty
 
-N_FOLDS = 5
+N_FOLDS = 10
 MOST_ENTRIES = 2000
 """Entries, spread evenly, that a penalty is chosen on."""
 
-LADDER = (None, *(10.0**power for power in np.arange(-4, 3.5, 0.5)))
-"""Penalties that are tried; None leaves the components out."""
+LADDER = (None, *(10.0**power for power in range(-4, 4)))
+"""Penalties that are tried, far apart: few people cannot tell near ones; None leaves the components out."""
 
 
 def pixels_alone(database: EmbeddingDatabase, gallery: Gallery) -> Penalties | None:
     """Choose how far to trust the components of the source by cross-validation over the people of a database.
 
     What the encoder learned stays out: its errors on people whom it was trained on would flatter it. Components know
-    no target, so that people of the database can judge them. Not at all is a choice too: the mean of the database.
+    no target, so that people of the database can judge them, by the squared error, which is steadier with few of them.
+    Not at all is a choice too: the mean of the database.
 
     Args:
         database: The database.
@@ -42,5 +43,5 @@ def pixels_alone(database: EmbeddingDatabase, gallery: Gallery) -> Penalties | N
     for fold in range(folds.max() + 1):
         own, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         found = predictions_by_penalty(components[others], 0, gallery.subset(rows[others]), components[own], ladder)
-        errors += [float(np.nansum(np.abs(pixels - truths[own]), dtype=np.float64)) for pixels in found]
+        errors += [float(np.nansum(np.square(pixels - truths[own]), dtype=np.float64)) for pixels in found]
     return ladder[int(errors.argmin())]
