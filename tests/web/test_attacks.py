@@ -20,7 +20,7 @@ from tests.web.conftest import API, client_of
 
 from mris.web.settings import Limits
 
-SMALL = Limits(decoders=1, file_bytes=2 << 20, files=3, body_seconds=1.0, head_seconds=1.5, waiting=2)
+SMALL = Limits(decoders=1, file_bytes=2 << 20, files=3, body_seconds=3.0, head_seconds=2.0, waiting=2)
 
 
 @pytest.fixture
