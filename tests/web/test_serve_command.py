@@ -32,8 +32,9 @@ def environment_of(home, **variables):
 
 
 @pytest.fixture
-def refused(capsys):
-    """Run the command in this process; it must end with one line."""
+def refused(capsys, monkeypatch):
+    """Run the command in this process, whose log stays as it is; it must end with one line."""
+    monkeypatch.setattr("mris.web.run.log_to_stderr", lambda level: None)
 
     def run(*words):
         assert call("serve", *words) == 2

@@ -20,6 +20,9 @@ from mris.synthesis.synthesis import Synthesis
 from mris.web.errors import RETRY_SECONDS, BusyError
 from mris.web.served import ServedBundle, State, warm
 
+MOST_TOGETHER = 32
+"""Queries that are synthesized together."""
+
 N_SHOWN = N_NEIGHBORS
 """People whose maps come with a result."""
 
@@ -94,7 +97,7 @@ class SynthesisThread:
         while (first := self._waiting.get()) is not None:
             batch = [first]
             with contextlib.suppress(queue.Empty):
-                while len(batch) < BATCH_SIZE:
+                while len(batch) < MOST_TOGETHER:
                     query = self._waiting.get_nowait()
                     if query is None:
                         self._waiting.put(None)
