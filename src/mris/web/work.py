@@ -15,7 +15,6 @@ from jaxtyping import Float32
 
 from mris.defaults import N_NEIGHBORS
 from mris.errors import MrisError
-from mris.synthesis.batch_synthesizer import BATCH_SIZE
 from mris.synthesis.synthesis import Synthesis
 from mris.web.errors import RETRY_SECONDS, BusyError
 from mris.web.served import ServedBundle, State, warm
