@@ -165,9 +165,9 @@ def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(
 ) -> None:
     data, work = tmp_path / "data", tmp_path / "work"
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
-    command = [sys.executable, FOLDER / "run.py", "--smoke", "--data", data, "--work", work]
-    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
-    assert first.returncode == 0, first.stderr
+    command = [FOLDER / "run.py", "--smoke", "--data", data, "--work", work]
+    first = run_script(*command)
+    assert first.code == 0, first.err
     report = work / "report"
     page = (report / "results.md").read_text()
     for row in ("learned", "learned, blinded", "border alone", "gray levels alone", "the left knee itself", "mean map"):
@@ -184,7 +184,7 @@ def test_the_study_runs_whole_keeps_what_is_done_and_names_nobody(
     network = build_network("resnet18", channels=1, embedding_dim=4, width=8)
     assert load_weights(network, work / "seed0" / "weights" / "source.safetensors") > 0
 
-    again = run_script(*command[1:])
+    again = run_script(*command)
     assert again.code == 0, again.err
     assert [line for line in again.out.splitlines()[:-1] if not line.endswith(": kept")] == []
 

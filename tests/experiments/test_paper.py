@@ -31,12 +31,6 @@ print("torch" in sys.modules)
 """
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, RUN, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=600
-    )
-
-
 def tables_of(page: str, heading: str) -> dict[str, dict[str, dict[str, str]]]:
     """Tables below a heading: caption to row to column to cell."""
     begin = re.search(rf"^(#+) {re.escape(heading)}$", page, re.MULTILINE)
@@ -132,8 +126,8 @@ def test_the_smoke_preset_makes_every_table_and_figure_and_run_again_keeps_every
     run_paper, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
-    first = run("--preset", "smoke", "--work", work)
-    assert first.returncode == 0, first.stderr
+    first = run_paper("--preset", "smoke", "--work", work)
+    assert first.code == 0, first.err
     page = (work / "report" / "results.md").read_text()
     check_tables(page)
     regions = ("femoral", "tibial")

@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -140,10 +138,10 @@ def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
     data, work = tmp_path / "data", tmp_path / "klg"
     study.radiographs.write_made_up(data, np.random.default_rng(0), n_people=48)
     script = EXPERIMENTS / "radiograph_klg" / "run.py"
-    command = [sys.executable, script, "--smoke", "--data", data, "--work", work, "--bilateral", tmp_path / "bilateral"]
-    first = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=900)
-    assert first.returncode == 0, first.stderr
-    assert "bilateral/seed0/metric: done" in first.stdout
+    command = [script, "--smoke", "--data", data, "--work", work, "--bilateral", tmp_path / "bilateral"]
+    first = run_script(*command)
+    assert first.code == 0, first.err
+    assert "bilateral/seed0/metric: done" in first.out
     page = (work / "report" / "results.md").read_text()
     for row in ("classifier", "k-NN, bilateral", "k-NN, untrained network", "baseline grade alone", "chance"):
         assert f"| {row} |" in page
@@ -153,7 +151,7 @@ def test_the_study_runs_whole_uses_the_bilateral_encoders_and_names_nobody(
     assert results["sheet"]["n_equal"] == 96
     assert results["progression to 48 months"]["reference"] == "baseline grade alone"
 
-    again = run_script(*command[1:])
+    again = run_script(*command)
     assert again.code == 0, again.err
     stages = [line for line in again.out.splitlines() if ": " in line and "months:" not in line]
     begun = [line for line in stages if line.endswith((": begun", ": resumed"))]

@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -98,10 +97,9 @@ def test_the_study_runs_from_made_up_people_to_its_table_and_goes_on_after_a_sto
     with (data / "index.csv").open("w", newline="", encoding="utf-8") as file:
         header = ("subject", "side", "month", "source", "kl_grade", "segmentation", "radiograph")
         csv.writer(file).writerows([header, *rows])
-    command = [sys.executable, str(FOLDER / "run.py"), "--smoke", "--data", str(data), "--maps", str(maps)]
-    command += ["--work", str(work), "--out", str(out)]
-    first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stderr
+    command = [FOLDER / "run.py", "--smoke", "--data", data, "--maps", maps, "--work", work, "--out", out]
+    first = run_script(*command)
+    assert first.code == 0, first.err
     table = (out / "real_knees.md").read_text(encoding="utf-8")
     assert {"mean map", "PCA ridge", "MRIS, k = 5, random start", "MRIS, k = 5, digital start"} <= {
         line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()
@@ -109,7 +107,7 @@ def test_the_study_runs_from_made_up_people_to_its_table_and_goes_on_after_a_sto
     kept = sorted((work / "folds").rglob("*.npz"))
     assert len(kept) == 4
     kept[0].unlink()
-    again = run_script(*command[1:])
+    again = run_script(*command)
     assert again.code == 0, again.err
     assert (out / "real_knees.md").read_text(encoding="utf-8") == table
 
