@@ -2,10 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.killed_training import train_until_killed
 
 from mris.baselines.embedding_ridge import train_embedding_ridge
 from mris.baselines.mean_map import MeanMap
@@ -25,15 +22,6 @@ from mris.cohort.cohort import Cohort
 from mris.errors import BundleError, CohortError, TrainingError
 from mris.training.callbacks import read_metrics
 from mris.training.sampling import epoch_batches
-
-_TRAIN = """
-import sys
-from mris.baselines.settings import BaselineSettings
-from mris.baselines.train import train_baseline
-from mris.cohort.cohort import Cohort
-settings = BaselineSettings.model_validate_json(sys.argv[3])
-train_baseline(Cohort.open(sys.argv[1]), sys.argv[2], settings, seed=1, progress=False)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +131,7 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(
 ) -> None:
     settings, (whole, _) = tiny_settings[method], trained(method)
     interrupted = tmp_path / "interrupted"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), settings.model_dump_json()]
-    )
-    deadline = time.monotonic() + 120
-    while not (interrupted / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    train_until_killed(train_baseline, cohort, interrupted, settings=settings, seed=1, progress=False)
     resumed = train_baseline(cohort, interrupted, settings, seed=1, resume=True, progress=False)
     sources = cohort.split("test").read_sources()
     np.testing.assert_array_equal(whole.predict(sources), resumed.predict(sources))

@@ -50,7 +50,7 @@ def test_index_says_the_readout_and_why(run_cli, tiny_run, tiny_cohort_path, tmp
 @pytest.mark.parametrize(
     ("options", "settings", "told"),
     [
-        ([], SynthesisSettings(), "20 neighbors, similarity weights."),
+        ([], SynthesisSettings(), "all entries, by the signed weights of a linear regression from pixels alone."),
         (["-k", 3, "--weights", "uniform"], SynthesisSettings(3, "uniform"), "3 neighbors, uniform weights."),
         (
             ["--n-neighbors", 4, "--weights", "softmax", "--temperature", 0.5, "--one-per-subject"],

@@ -116,14 +116,14 @@ def test_prepare_takes_the_word_of_the_user(tiny_manifest, run_cli, tmp_path):
 
 
 def test_pictures_of_simulated_images_have_room_for_a_line_that_says_so(digital, run_cli, tmp_path, rng, monkeypatch):
-    from mris.drawing import Figure
+    from matplotlib.axes import Axes
 
     drawn = []
-    write = Figure.text
-    monkeypatch.setattr(Figure, "text", lambda self, x, y, s, **kw: drawn.append(s) or write(self, x, y, s, **kw))
+    write = Axes.text
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, s, **kw: drawn.append(s) or write(self, x, y, s, **kw))
     np.save(tmp_path / "x.npy", rng.random((32, 32)))
     run_cli("synthesize", digital / "knees.bundle", tmp_path / "x.npy", "--out", tmp_path / "o", "--quiet")
-    assert drawn == [NOTE] * 2, "maps and neighbors"
+    assert drawn.count(NOTE) == 2, "maps and neighbors"
     with Image.open(tmp_path / "o" / "x.png") as picture:
         lowest = np.asarray(picture.convert("RGB"))[-24:]
     assert (lowest[..., 0].astype(int) - lowest[..., 1] > 60).any(), "red letters at the foot"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.killed_training import train_until_killed
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
@@ -39,15 +40,6 @@ def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     train_encoders(cohort, folder, settings=TINY, seed=1, progress=False)
     return folder
-
-
-_TRAIN = """
-import sys, mris
-from mris.metric.settings import TrainSettings
-cohort, run, settings = sys.argv[1:]
-settings = TrainSettings.model_validate_json(settings)
-mris.train_encoders(mris.Cohort.open(cohort), run, settings=settings, seed=1, progress=False)
-"""
 
 
 SYNTHESIS = TINY.model_copy(update={
@@ -225,14 +217,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     """Kill -9 in the middle of training, then resume."""
     run: Path = request.getfixturevalue(whole_run)
     interrupted = tmp_path / "interrupted"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, str(cohort.path), str(interrupted), settings.model_dump_json()]
-    )
-    deadline = time.monotonic() + 120
-    while not (interrupted / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    train_until_killed(train_encoders, cohort, interrupted, settings=settings, seed=1, progress=False)
     encoder = train_encoders(cohort, interrupted, settings=settings, seed=1, resume=True, progress=False)
     assert weights_equal(encoder, DualEncoder.load(run / "encoder"))
     whole, resumed = (read_metrics(folder / "metrics.csv") for folder in (run, interrupted))
