@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -136,7 +137,7 @@ def calibrate(found: dict[str, np.ndarray]) -> tuple[dict[str, float], float]:
     share, right = found["share"], found["distance"] < RIGHT_MM
     scale, offset = 1.0, 0.0
     for _ in range(50):  # Newton steps
-        p = 1.0 / (1.0 + np.exp(-(scale * share + offset)))
+        p = expit(scale * share + offset)
         design = np.stack([share, np.ones_like(share)])
         hessian = (design * (p * (1 - p) + 1e-9)) @ design.T + 1e-6 * np.eye(2)
         change = np.linalg.solve(hessian, design @ (right - p))

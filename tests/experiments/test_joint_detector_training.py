@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from mris.knee.joint_detector import MIN_CONFIDENCE, PIXEL_MM, STRIDE, heat_peaks
 from mris.knee.phantom.bones import FAR, Body, eminence_dip
@@ -113,10 +114,10 @@ def test_the_threshold_loses_the_stated_share_of_right_joints_whatever_the_wrong
     share = rng.normal(0.0, 0.5, 2000) - gap * ~right
     found = {"share": share, "distance": np.where(right, 1.0, 50.0)}
     calibration, threshold = study.train.calibrate(found)
-    confidence = 1.0 / (1.0 + np.exp(-(calibration["scale"] * share + calibration["offset"])))
+    confidence = expit(calibration["scale"] * share + calibration["offset"])
     assert np.mean(confidence[right] < MIN_CONFIDENCE) == pytest.approx(study.train.LOST, abs=0.002)
     assert calibration["scale"] > 0
-    at = 1.0 / (1.0 + np.exp(-(calibration["scale"] * np.log(threshold) + calibration["offset"])))
+    at = expit(calibration["scale"] * np.log(threshold) + calibration["offset"])
     assert at == pytest.approx(MIN_CONFIDENCE)
 
 
