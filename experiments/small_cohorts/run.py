@@ -1,6 +1,6 @@
 """Few training people: is a bundle ever worse than the mean map or a ridge regression of pixels?
 
-    python experiments/small_cohorts/run.py COHORT... [--sizes 25,50,100] [--draws 3] [--work DIR] [--out PAGE]
+    python experiments/small_cohorts/run.py COHORT... [--sizes 25,50,100] [--draws 3] [--first 0] [--out PAGE]
 
 Of each prepared cohort, people are drawn anew from its training and validation splits: so many train, 15 % as many
 validate (choose the epoch and the readout), and its test people, at most 200 at their first visit, are judged by all.
@@ -48,6 +48,9 @@ def main() -> None:
     parser.add_argument("cohorts", type=Path, nargs="+", metavar="COHORT", help="a prepared cohort")
     parser.add_argument("--sizes", default="25,50,100", help="training people, separated by commas")
     parser.add_argument("--draws", type=int, default=3, help="how often people are drawn")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first draw: other people than an earlier run"
+    )
     parser.add_argument("--epochs", type=int, help="epochs of a training; the preset's by default")
     parser.add_argument("--work", type=Path, default=Path("runs/small_cohorts"))
     parser.add_argument("--out", type=Path, help="write the page here too")
@@ -63,7 +66,10 @@ def main() -> None:
     for path in given.cohorts:
         for size in map(int, given.sizes.split(",")):
             work = given.work / path.name / str(size)
-            found = [judged(path, work / str(draw), size, draw, settings) for draw in range(given.draws)]
+            found = [
+                judged(path, work / str(draw), size, draw, settings)
+                for draw in range(given.first, given.first + given.draws)
+            ]
             lines += [f"| {path.name} | {size} | {line} |" for line in compared([one.errors for one in found])]
             chosen += [f"- {path.name}, {size} people: {one.readout}" for one in found]
             print("\n".join([*lines[-len(COMPARED) :], *chosen[-given.draws :]]), flush=True)

@@ -345,7 +345,7 @@ def test_what_learning_does_not_better_is_left_to_pixels_alone(linear_world) -> 
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
     assert readout.penalties is not None and readout.penalties.learned is None
     assert readout.describe().endswith("of a linear regression from pixels alone")
-    assert readout.reason.endswith("nothing learned is better than pixels alone by more than two standard errors")
+    assert readout.reason.endswith("nothing learned is better than pixels alone by more than a standard error")
 
 
 def test_with_too_few_validation_people_pixels_alone_still_beat_the_mean(linear_world) -> None:

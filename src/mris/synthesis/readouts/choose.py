@@ -34,7 +34,7 @@ PENALTIES = (None, *(10.0**power for power in np.arange(-4, 1.5, 0.5)))
 _BETTER = 0.999
 """Share of the mean map's error below which an error counts as better: the mean map itself is a readout here."""
 SHARES = (0.25, 0.5, 0.75)
-STANDARD_ERRORS = 2.0
+STANDARD_ERRORS = 1.0
 """By how many standard errors of the paired difference what was learned must be better than pixels alone."""
 
 
@@ -45,7 +45,7 @@ def choose_readout(
 
     The error is the mean over people of the mean absolute error, or the root of the mean square, inside the atlas mask.
     What the encoder learned is left aside where it teaches nothing: unless the best readout is better than a regression
-    from pixels alone by more than two standard errors over people, that regression is taken: the mean of the database,
+    from pixels alone by more than a standard error over people, that regression is taken: the mean of the database,
     where pixels say nothing.
 
     Args:
@@ -106,7 +106,7 @@ def choose_readout(
     if plain is not None and "pixels alone" in told and not _clearly_less(least, told["pixels alone"]):
         best, least = "linear", told["pixels alone"]
         chosen = chosen.model_copy(update={"penalties": plain})
-        reason += "; nothing learned is better than pixels alone by more than two standard errors"
+        reason += "; nothing learned is better than pixels alone by more than a standard error"
     if least.mean() >= _BETTER * told["mean map"].mean():
         reason += "; not better than the mean map"
     return chosen.model_copy(update={"name": best, "reason": reason})
