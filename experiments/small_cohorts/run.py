@@ -1,6 +1,6 @@
 """Few training people: is a bundle ever worse than the mean map or a ridge regression of pixels?
 
-    python experiments/small_cohorts/run.py COHORT... [--sizes 25,50,100] [--draws 3] [--first 0] [--out PAGE]
+    python experiments/small_cohorts/run.py COHORT... [--sizes 25,50,100] [--draws 3] [--first 0] [--error mae]
 
 Of each prepared cohort, people are drawn anew from its training and validation splits: so many train, 15 % as many
 validate (choose the epoch and the readout), and its test people, at most 200 at their first visit, are judged by all.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import mris
+from mris.defaults import ErrorName
 from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.image_error import METRICS
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first draw: other people than an earlier run"
     )
+    parser.add_argument("--error", choices=("mae", "rmse"), default="mae", help="what readouts are chosen by")
     parser.add_argument("--epochs", type=int, help="epochs of a training; the preset's by default")
     parser.add_argument("--work", type=Path, default=Path("runs/small_cohorts"))
     parser.add_argument("--out", type=Path, help="write the page here too")
@@ -67,7 +69,7 @@ def main() -> None:
         for size in map(int, given.sizes.split(",")):
             work = given.work / path.name / str(size)
             found = [
-                judged(path, work / str(draw), size, draw, settings)
+                judged(path, work / str(draw), size, draw, settings, given.error)
                 for draw in range(given.first, given.first + given.draws)
             ]
             lines += [f"| {path.name} | {size} | {line} |" for line in compared([one.errors for one in found])]
@@ -79,16 +81,17 @@ def main() -> None:
         given.out.write_text(page, encoding="utf-8")
 
 
-def judged(path: Path, work: Path, size: int, draw: int, settings) -> Judged:
+def judged(path: Path, work: Path, size: int, draw: int, settings, error: ErrorName) -> Judged:
     """Draw people, train, index and evaluate; what is finished is kept."""
     cohort = drawn(mris.Cohort.open(path), size, draw)
-    if not (work / "bundle").exists():
+    made = work / f"bundle-{error}"
+    if not made.exists():
         resume = (work / "run" / "run.json").is_file()
         encoder = train_encoders(cohort, work / "run", settings=settings, seed=draw, resume=resume, progress=False)
-        with folder_beside(work / "bundle") as temporary:
+        with folder_beside(made) as temporary:
             folder = export_encoder(encoder, temporary / "encoder")
-            build_bundle([folder], cohort, work / "bundle", progress=False)
-    bundle = Bundle.open(work / "bundle")
+            build_bundle([folder], cohort, made, error=error, progress=False)
+    bundle = Bundle.open(made)
     evaluation = evaluate_bundle(bundle, cohort, n_bootstrap=10, seed=draw, progress=False)
     readout = bundle.header.members[0].readout
     assert readout is not None
