@@ -1,5 +1,6 @@
 """The part of the interface that is about bundles, the people in them, and the files of results."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -21,6 +22,8 @@ from mris.web.people import (
     thumbnail,
 )
 from mris.web.records import ErrorRecord
+from mris.web.results import HeldResult
+from mris.web.settings import ServeSettings
 
 router = APIRouter(prefix="/api/v1", responses={"4XX": {"model": ErrorRecord}, "5XX": {"model": ErrorRecord}})
 
@@ -120,18 +123,18 @@ async def download(request: Request, result: str, formats: str = "nifti,npz,png"
 @router.get("/results/{result}/picture.png", summary="The picture of a result")
 async def picture(request: Request, result: str) -> Response:
     """As ``mris synthesize`` draws it."""
-    reader = reader_of(request)
-    with reader.places.one():
-        held = reader.result(result)
-        content = await reader.drawn(lambda: downloads.picture(held, reader.settings))
-    return Response(content, media_type="image/png")
+    return await _drawn(request, result, downloads.picture)
 
 
 @router.get("/results/{result}/neighbors.png", summary="The picture of the people who count")
 async def neighbors(request: Request, result: str) -> Response:
     """As ``mris synthesize`` draws it."""
+    return await _drawn(request, result, downloads.neighbors_picture)
+
+
+async def _drawn(request: Request, result: str, draw: Callable[[HeldResult, ServeSettings], bytes]) -> Response:
     reader = reader_of(request)
     with reader.places.one():
         held = reader.result(result)
-        content = await reader.drawn(lambda: downloads.neighbors_picture(held, reader.settings))
+        content = await reader.drawn(lambda: draw(held, reader.settings))
     return Response(content, media_type="image/png")
