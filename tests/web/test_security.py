@@ -10,7 +10,10 @@ import pytest
 from tests.web.conftest import API, client_of, settings_for
 
 from mris.errors import SettingsError
+from mris.web.errors import SessionError
+from mris.web.security import check_origin
 from mris.web.settings import ServeSettings, read_token
+from mris.web.uploads import plain_name
 
 TOKEN = "a token of the tests"
 
@@ -173,3 +176,18 @@ def test_the_interface_describes_itself(client):
     described = client.get(f"{API}/openapi.json").json()
     assert {f"{API}/synthesize", f"{API}/subjects", f"{API}/subjects/remove", f"{API}/card"} <= set(described["paths"])
     assert "ResultRecord" in described["components"]["schemas"]
+
+
+def test_who_knows_no_token_cannot_send_more_than_a_form_needs(client):
+    sent = client.post("/login", files={"file": ("a.bin", b"0" * (2 << 20))})
+    assert sent.status_code == 413
+
+
+def test_an_origin_that_is_no_address_is_another_site():
+    with pytest.raises(SessionError, match="another site"):
+        check_origin("POST", {"origin": "http://[", "host": "localhost"})
+
+
+def test_the_name_of_an_upload_has_no_more_bytes_than_a_file_system_takes():
+    name = plain_name("\u9aa8" * 200 + ".dcm")
+    assert len(name.encode()) <= 120 and name.endswith(".dcm")

@@ -114,8 +114,9 @@ async def download(request: Request, result: str, formats: str = "nifti,npz,png"
     reader = reader_of(request)
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     with reader.places.one():
-        held = reader.result(result)
-        content = await reader.drawn(lambda: downloads.zipped(held, wanted, reader.settings, deidentify=deidentify))
+        content = await reader.drawn(
+            lambda: downloads.zipped(reader.result(result), wanted, reader.settings, deidentify=deidentify)
+        )
     headers = {"Content-Disposition": 'attachment; filename="synthesis.zip"'}  # no name of a person or a file
     return Response(content, media_type="application/zip", headers=headers)
 
@@ -135,6 +136,5 @@ async def neighbors(request: Request, result: str) -> Response:
 async def _drawn(request: Request, result: str, draw: Callable[[HeldResult, ServeSettings], bytes]) -> Response:
     reader = reader_of(request)
     with reader.places.one():
-        held = reader.result(result)
-        content = await reader.drawn(lambda: draw(held, reader.settings))
+        content = await reader.drawn(lambda: draw(reader.result(result), reader.settings))
     return Response(content, media_type="image/png")

@@ -76,13 +76,12 @@ class Decoders:
         decoder = self._idle.get()
         try:
             facts, pixels = decoder.ask({"folder": str(folder), "name": name}, self._limits)
-        except (OSError, EOFError, ValueError) as error:
+        except Exception as error:  # whatever it was, its pipe may be out of step: it answers nothing more
             decoder.end()
             self._ended()
-            if not self._closed:
-                self._all.remove(decoder)
-                decoder = _Decoder(self._limits)
-                self._all.append(decoder)
+            place = self._all.index(decoder)
+            with contextlib.suppress(OSError):  # one that cannot be started is tried again by the next file
+                decoder = self._all[place] = _Decoder(self._limits)
             limits = self._limits
             raise ImageError(
                 f"image {name}: cannot be decoded within {limits.decode_seconds:g} s and {limits.decode_bytes >> 20:,} "

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -22,6 +23,9 @@ LOG = logging.getLogger("mris.web")
 
 _OVERHEAD = 1 << 20
 """Bytes of a body beyond its files: the parts' heads and the fields."""
+
+_FIELDS_ALONE = ("/login", "/logout", "/database/remove")
+"""Forms without files: who knows no token must not fill the disk."""
 
 ErrorAnswer = Callable[[Request, MrisError], Response]
 
@@ -69,7 +73,7 @@ class Guard:
         request = Request(scope, receive)
         try:
             self._check(scope, request)
-            await self._app(scope, _Bounded(receive, self._settings.limits), send_guarded)
+            await self._app(scope, _Bounded(receive, self._limits(scope)), send_guarded)
         except MrisError as error:
             await self._answer(request, error)(scope, receive, send_guarded)
         except asyncio.CancelledError:
@@ -89,8 +93,13 @@ class Guard:
         scope["state"]["caller"] = caller = self._sessions.caller(headers, request.cookies)
         check_access(method, scope["path"], caller)
         size = headers.get("content-length", "0")
-        if not size.isdecimal() or int(size) > self._settings.limits.file_bytes + _OVERHEAD:
-            raise TooLargeError(_too_large(self._settings.limits))
+        limits = self._limits(scope)
+        if not size.isdecimal() or int(size) > limits.file_bytes + _OVERHEAD:
+            raise TooLargeError(_too_large(limits))
+
+    def _limits(self, scope: Scope) -> Limits:
+        limits = self._settings.limits
+        return replace(limits, file_bytes=0) if scope["path"] in _FIELDS_ALONE else limits
 
 
 class _Bounded:
@@ -122,7 +131,7 @@ class _Bounded:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"the upload is larger than the {limits.file_bytes >> 20:,} MB that are taken; send fewer files at a time"
+    return f"the upload is larger than the {max(limits.file_bytes, _OVERHEAD) >> 20:,} MB that are taken; send fewer files at a time"
 
 
 def _without_route(path: str) -> str:

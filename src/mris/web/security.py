@@ -159,7 +159,10 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
     if method not in CHANGES:
         return
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:  # no address at all
+        foreign = True
     if foreign or site not in ("same-origin", "none"):
         raise SessionError("the request comes from another site; use the page of this server")
 

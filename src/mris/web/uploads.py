@@ -15,6 +15,7 @@ from mris.web.errors import RequestError, TooLargeError
 from mris.web.settings import Limits
 
 _LONGEST_NAME = 120
+"""Bytes: a file system counts them, not signs; results are named after it, and longer."""
 _MOST_FIELDS = 32
 
 
@@ -72,6 +73,7 @@ def plain_name(name: str) -> str:
     """
     last = PurePosixPath(name.replace("\\", "/")).name
     printable = "".join(sign for sign in last if sign.isprintable()).strip()
-    if len(printable) > _LONGEST_NAME:  # its end tells the format
-        printable = printable[: _LONGEST_NAME - 20] + printable[-20:]
+    encoded = printable.encode("utf-8", "ignore")
+    if len(encoded) > _LONGEST_NAME:  # its end tells the format
+        printable = (encoded[: _LONGEST_NAME - 20] + encoded[-20:]).decode("utf-8", "ignore")
     return printable if printable.strip(".") else "file"

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.defaults import N_NEIGHBORS
-from mris.errors import MrisError
 from mris.synthesis.synthesis import Synthesis
 from mris.web.errors import RETRY_SECONDS, BusyError
 from mris.web.served import ServedBundle, State, warm
@@ -91,7 +90,7 @@ class SynthesisThread:
         self._thread.join()
 
     def _work(self) -> None:
-        with contextlib.suppress(MrisError):  # who asks is told
+        with contextlib.suppress(Exception):  # who asks is told; the thread must live
             warm(self._served)
         while (first := self._waiting.get()) is not None:
             batch = [first]
