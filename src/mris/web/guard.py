@@ -131,7 +131,8 @@ class _Bounded:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"the upload is larger than the {max(limits.file_bytes, _OVERHEAD) >> 20:,} MB that are taken; send fewer files at a time"
+    largest = max(limits.file_bytes, _OVERHEAD) >> 20
+    return f"the upload is larger than the {largest:,} MB that are taken; send fewer files at a time"
 
 
 def _without_route(path: str) -> str:
