@@ -203,7 +203,7 @@ def test_ctrl_c_says_how_to_go_on(cohort: Cohort, tmp_path: Path) -> None:
     while not (tmp_path / "run" / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, printed = process.communicate()
+    _, printed = process.communicate(timeout=120)
     assert process.returncode == 2, printed
     assert printed.splitlines()[-1].startswith("mris: training of ") and "continue it with --resume" in printed
     assert "Traceback" not in printed

@@ -74,7 +74,8 @@ class PrefetchedBatches(Generic[Read]):
             for positions in self.plan[1:]:
                 ready, upcoming = upcoming.result(), thread.submit(self.read, positions)
                 yield ready
-            yield upcoming.result()
+            last = upcoming.result()
+        yield last  # the thread has ended: who asks for no more leaves nothing to a finalizer, which would swallow Ctrl-C
 
 
 def train_and_val(cohort: Cohort) -> tuple[Cohort, Cohort]:
