@@ -75,7 +75,7 @@ class PrefetchedBatches(Generic[Read]):
                 ready, upcoming = upcoming.result(), thread.submit(self.read, positions)
                 yield ready
             last = upcoming.result()
-        yield last  # the thread has ended: who asks for no more leaves nothing to a finalizer, which would swallow Ctrl-C
+        yield last  # after the thread: a finalizer that waits for it would swallow Ctrl-C
 
 
 def train_and_val(cohort: Cohort) -> tuple[Cohort, Cohort]:
