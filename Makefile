@@ -6,12 +6,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PRESET ?= small
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper test lint docs clean
+.PHONY: help demo paper test test-slow lint docs clean
 
 help:
 	@echo "make demo   phantom knees -> train -> index -> synthesize -> evaluate -> demo/report/report.html"
 	@echo "make paper  the paper's experiment -> runs/paper/small/report/results.md; PRESET=smoke, small, full"
-	@echo "make test   all tests"
+	@echo "make test   the tests, but for those that take minutes: make test-slow"
 	@echo "make lint   ruff, mypy, layers, a wheel installed and imported by itself"
 	@echo "make docs   docs/_build/html/index.html"
 
@@ -39,8 +39,14 @@ paper: $(VENV)/.demo
 	$(BIN)/python experiments/paper/run.py --preset $(PRESET) --work runs/paper/$(PRESET)
 
 # Compiled modules are kept even where a container says not to: tests start a hundred processes that import them.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+	$(PYTEST) -m "not slow"
+
+# What needs from ten seconds to minutes each: kills, full disks, browsers, whole experiments, real volumes.
+test-slow: $(VENV)/.test
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

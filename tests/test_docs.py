@@ -48,7 +48,14 @@ FILES = {
 ARCHIVE = "http://127.0.0.1:8042/dicom-web"
 """Address of the archive that pages name; in tests it runs elsewhere."""
 
-SLOW = {"docs/how-to/separate-regions.md", "docs/how-to/starting-weights.md"}
+SLOW = {
+    "README.md",
+    "docs/tutorial.md",
+    "docs/how-to/compare-methods.md",
+    "docs/how-to/dicom-to-archive.md",
+    "docs/how-to/separate-regions.md",
+    "docs/how-to/starting-weights.md",
+}
 
 ELSEWHERE = {"docs/reference/http.md"}
 """Pages that need a server, and are run where there is one: `tests/web/test_synthesize.py`."""

@@ -66,6 +66,7 @@ def test_the_report_is_one_offline_page_with_every_image_counted(knees: Path, tm
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_separate_networks_for_each_region_are_mixed_in_one_bundle(knees: Path, tmp_path: Path) -> None:
     mris("train", knees / "cohort", tmp_path / "run", "--separate", *TINY)
     mris("index", tmp_path / "run", knees / "cohort", tmp_path / "mixed.bundle", "--quiet")
@@ -141,6 +142,7 @@ def walk_real(folder: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], siz
     return json.loads((folder / "report" / "results.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_adrenal_glands_walk_the_road(data_dir: Path, tmp_path: Path) -> None:
     with np.load(data_dir / "adrenal" / "adrenal_masks_64.npz") as arrays:
@@ -150,6 +152,7 @@ def test_real_adrenal_glands_walk_the_road(data_dir: Path, tmp_path: Path) -> No
     assert results["cohort"]["n_images"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_hippocampi_walk_the_road(data_dir: Path, tmp_path: Path) -> None:
     pairs = {}

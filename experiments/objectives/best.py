@@ -2,10 +2,10 @@
 
     python experiments/objectives/best.py [--work DIR] [--threads N] [--methods MRIS U-Net ...] [--seeds 1]
 
-Takes the cohort of run.py (made by it if absent), the same pairs, steps and augmentation for every method. Every setting
-is trained for a fifth of the epochs; the one with the least validation error is trained for all of them. Prints and keeps
-`results/tuning.md` (validation error and time of each training) and `results/best.md` (test people). Interrupted, the
-same call goes on.
+Takes the cohort of run.py (made by it if absent), the same pairs, steps and augmentation for every method. Every
+setting is trained for a fifth of the epochs; the one with the least validation error is trained for all of them. Prints
+and keeps `results/tuning.md` (validation error and time of each training) and `results/best.md` (test people).
+Interrupted, the same call goes on.
 """
 
 import argparse

@@ -23,6 +23,7 @@ def files(tmp_path, rng):
     ]
 
 
+@pytest.mark.slow
 def test_the_road_from_the_archive_to_a_map_and_back(run_cli, tiny_bundle, url, files, tmp_path):
     pytest.importorskip("highdicom")
     study = IDENTIFYING["StudyInstanceUID"]

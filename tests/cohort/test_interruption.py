@@ -144,6 +144,7 @@ for name, fault in POINTS.items():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork, no kill -9")
 def test_killed_anywhere_or_out_of_space_the_same_call_gives_the_table_of_an_uninterrupted_one(
     study: Study, skipping: PrepareSettings
@@ -342,6 +343,7 @@ else:  # tests in the background ignore Ctrl-C, and so would all that they start
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Ctrl-C cannot be held back on this system")
 def test_ctrl_c_while_workers_load_is_left_to_their_parent(study: Study) -> None:
     (study.folder / "script.py").write_text(WITH_WORKERS)

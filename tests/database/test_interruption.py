@@ -127,6 +127,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_line_and_nothing_else(tmp_path, cohort):
     child = run(cohort.path, tmp_path / "db.lance", "build", "full")
     assert child.returncode == 2, child.stderr

@@ -46,6 +46,7 @@ def test_onnx_runtime_embeds_as_torch_for_every_batch_size(network: dict, n: int
     assert onnx_encoder.regions == torch_encoder.regions
 
 
+@pytest.mark.slow
 def test_the_imagenet_architecture_exports_too(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'imagenet' is not installed")
     torch_encoder = encoder(architecture="efficientnet-lite0")

@@ -235,6 +235,7 @@ def test_variables_of_a_slurm_job_do_not_keep_a_run_from_training(
     assert (tmp_path / "run" / "encoder").is_dir()
 
 
+@pytest.mark.slow
 def test_a_run_that_ran_out_of_patience_trains_no_further_when_it_is_resumed(cohort: Cohort, tmp_path: Path) -> None:
     """Killed between its last epoch and the writing of the encoder."""
     settings = TINY.model_copy(update={"epochs": 20, "patience": 1})

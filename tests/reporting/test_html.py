@@ -136,6 +136,7 @@ def _measured(page: str, width: int, folder: Path) -> dict[str, Any]:
     return dict(json.loads(unescape(re.search(r"<output>(.*)</output>", shown, re.DOTALL)[1])))  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_BROWSER is None, reason="no Chromium or Chrome to look at the page with")
 @pytest.mark.parametrize("width", [400, 1100])
 def test_no_word_table_or_picture_is_out_of_reach_in_a_narrow_window(folder: Path, tmp_path: Path, width: int) -> None:

@@ -135,6 +135,7 @@ def test_a_judgment_on_no_map_gives_a_page(tmp_path: Path) -> None:
     assert "0</b><span>maps of 0 people" in files.page.read_text()
 
 
+@pytest.mark.slow
 def test_a_prepared_cohort_is_judged_as_its_maps_are(make_cohort, rng: np.random.Generator, tmp_path: Path) -> None:
     subjects = [f"S{row // 2:02d}" for row in range(80)]
     targets = rng.normal(2, 0.3, (80, 2, 1, 1)) + 0.05 * rng.standard_normal((80, 2, 8, 8))

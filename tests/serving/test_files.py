@@ -183,6 +183,7 @@ def test_a_file_of_unknown_spacing_is_noted_where_the_encoders_know_what_they_sa
         assert any("whether it shows 140 x 140 mm" in note for note in query.facts.notes) == noted
 
 
+@pytest.mark.slow
 def test_all_pictures_of_a_run_share_one_scale_of_colors(make_synthesizer, tmp_path, rng, monkeypatch):
     synthesizer, looks = make_synthesizer(), []
 

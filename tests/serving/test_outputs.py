@@ -96,6 +96,7 @@ def test_padding_is_not_a_neighbor(synthesizer, cohort):
     json.dumps(record, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_pictures_are_readable_and_show_gray_where_there_is_no_value(synthesis, synthesizer, cohort, tmp_path):
     write_maps_picture(tmp_path / "maps.png", synthesis, look=Look((0, 3)))
     maps = synthesizer.neighbor_maps(synthesis, 3)

@@ -17,6 +17,7 @@ from mris.evaluation.bootstrap import resample_counts
 from mris.study import class_metrics
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @settings(max_examples=30, deadline=None)
 @given(

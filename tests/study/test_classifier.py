@@ -22,6 +22,7 @@ def made_maps(n: int, seed: int) -> LabeledMaps:
     return LabeledMaps(maps, classes.astype(np.int64), [f"S{i // 2}" for i in range(n)], 2)
 
 
+@pytest.mark.slow
 def test_what_maps_show_is_learned_and_told_of_other_maps(tmp_path: Path) -> None:
     classifier = train_classifier(made_maps(48, 0), tmp_path / "run", TINY, seed=1, progress=False)
     other = made_maps(30, 1)
@@ -32,6 +33,7 @@ def test_what_maps_show_is_learned_and_told_of_other_maps(tmp_path: Path) -> Non
     np.testing.assert_allclose(probabilities[:5], one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_and_a_finished_one_is_loaded(tmp_path: Path) -> None:
     labeled, other = made_maps(24, 0), made_maps(6, 1).maps
     whole = train_classifier(labeled, tmp_path / "whole", TINY, seed=1, progress=False).probabilities(other)

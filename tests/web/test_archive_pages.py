@@ -25,6 +25,7 @@ def client(serve, knees, archive):
         yield client
 
 
+@pytest.mark.slow
 def test_a_plate_is_found_fetched_synthesized_and_its_result_stored(client, knees, archive):
     connected = connect(archive)
     assert all(outcome.finding is None for outcome in store_files(connected, [knees.plate]))

@@ -102,6 +102,7 @@ def test_a_body_that_grows_beyond_the_limit_is_cut_off(small):
     assert client.post(f"{API}/synthesize", files=many).json()["error"] == "TooLargeError"
 
 
+@pytest.mark.slow
 def test_a_slow_upload_is_given_up_and_holds_up_nobody(small, knees):
     def slow():
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'

@@ -68,6 +68,7 @@ def test_without_its_libraries_the_command_says_how_to_get_them(knees):
     assert (ran.returncode, ran.stderr) == (2, "mris: this command needs fastapi; pip install 'mris[serve]'\n")
 
 
+@pytest.mark.slow
 def test_a_server_leaves_no_trace_loads_no_torch_and_keeps_its_token(knees, tmp_path):
     """The command of the Dockerfile, where nothing but an empty folder for temporary files can be written."""
     (tmp_path / "token").write_text(TOKEN)

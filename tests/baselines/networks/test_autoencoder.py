@@ -53,6 +53,7 @@ def test_all_that_is_known_of_the_source_passes_through_the_vector() -> None:
     assert torch.linalg.matrix_rank(jacobian.flatten(1)) == 3
 
 
+@pytest.mark.slow
 def test_it_learns_four_pairs_by_heart_in_150_steps(error_left) -> None:
     assert error_left(thin(size=(32, 32), stem="fine"), steps=150, lr=5e-3, size=(32, 32)) < 0.15
 

@@ -57,6 +57,7 @@ def test_only_the_learned_positions_tell_patches_apart() -> None:
         assert (transformer(maps.flip(3)) - transformer(maps).flip(3)).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_it_learns_four_pairs_by_heart_in_150_steps(error_left) -> None:
     assert error_left(thin(dropout=0.0), steps=150, lr=1e-2, size=(32, 32)) < 0.15
 

@@ -210,6 +210,7 @@ write_phantom({out!r}, n_subjects={n}, size=32, seed=4, max_visits=2, workers={w
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["a file", "standard input"])
 def test_a_script_without_a_guard_writes_with_two_workers_what_one_writes(
     written: Path, tmp_path: Path, way: str
