@@ -185,7 +185,7 @@ def test_missing_splits_regions_and_runs_are_named(cohort: Cohort, tmp_path: Pat
 
 def test_a_run_file_that_is_no_description_is_named(cohort: Cohort, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("[1]")
-    with pytest.raises(TrainingError, match=r"run.json is missing or damaged"):
+    with pytest.raises(TrainingError, match=r"run.json is damaged .*; restore a copy, or start a new run"):
         train_encoders(cohort, tmp_path, settings=TINY, resume=True, progress=False)
 
 

@@ -7,30 +7,31 @@ import pytest
 
 from mris.errors import OutputError, TrainingError
 from mris.training.run import Run
+from mris.training.run_folder import RunCard
 
-_KIND = {"kind": "metric"}
+_CARD = RunCard(kind="metric", seed=0, settings={})
 
 
 def test_a_claimed_folder_is_not_made_before_the_run_begins(tmp_path: Path) -> None:
-    run = Run.open(tmp_path / "run", _KIND, result="result.txt", resume=False)
+    run = Run.open(tmp_path / "run", _CARD, result="result.txt", resume=False)
     assert not run.folder.exists()
     run.begin()
     with pytest.raises(TrainingError, match="is not empty; choose another, or continue"):
-        Run.open(tmp_path / "run", _KIND, result="result.txt", resume=False)
+        Run.open(tmp_path / "run", _CARD, result="result.txt", resume=False)
 
 
 def test_a_run_is_finished_once_its_result_is_written(tmp_path: Path) -> None:
-    run = Run.open(tmp_path, _KIND, result="result.txt", resume=False)
+    run = Run.open(tmp_path, _CARD, result="result.txt", resume=False)
     run.begin()
-    assert not Run.open(tmp_path, _KIND, result="result.txt", resume=True).finished
+    assert not Run.open(tmp_path, _CARD, result="result.txt", resume=True).finished
     run.finish((tmp_path / "result.txt").touch)
-    assert Run.open(tmp_path, _KIND, result="result.txt", resume=True).finished
+    assert Run.open(tmp_path, _CARD, result="result.txt", resume=True).finished
 
 
 def test_a_result_that_the_system_refuses_is_an_error_of_one_line(tmp_path: Path) -> None:
     def write() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "encoder")
 
-    run = Run.open(tmp_path, _KIND, result="result.txt", resume=False)
+    run = Run.open(tmp_path, _CARD, result="result.txt", resume=False)
     with pytest.raises(OutputError, match="cannot write encoder: No space left on device; make room"):
         run.finish(write)

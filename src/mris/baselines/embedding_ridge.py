@@ -17,7 +17,7 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.origin import Origin
 from mris.cohort.training_subjects import TrainingSubjects
 from mris.training.recipe import Recipe
-from mris.training.run import Run, describe_run
+from mris.training.run import Run, run_card
 from mris.types import Embeddings, Sources
 
 METHOD = "embedding-ridge"
@@ -95,11 +95,9 @@ def train_embedding_ridge(
     """
     started = time.perf_counter()
     recipe = Recipe.model_validate({"target_scale": target_scale, "epochs": 1})
-    description = {
-        **describe_run(METHOD, cohort, recipe, cohort.regions, seed),
-        "encoders": [encoder.fingerprint for encoder in encoders],
-    }
-    fitting = Run.open(run, description, result=FINISHED, resume=resume)
+    card = run_card(METHOD, cohort, recipe, cohort.regions, seed)
+    card = card.model_copy(update={"encoders": tuple(encoder.fingerprint for encoder in encoders)})
+    fitting = Run.open(run, card, result=FINISHED, resume=resume)
     if fitting.finished:
         return open_baseline(fitting.folder)
     training = cohort.split("train")

@@ -18,7 +18,7 @@ from mris.baselines.unet import build_unet
 from mris.cohort.cohort import Cohort
 from mris.training.callbacks import read_metrics
 from mris.training.networks import cover_strides
-from mris.training.run import Run, describe_run
+from mris.training.run import Run, run_card
 from mris.training.trainer import check_devices
 
 
@@ -101,8 +101,8 @@ def train_baseline(
         SettingsError: the method cannot work on images of this size.
         OutputError: the folder cannot be written.
     """
-    description = describe_run("baseline", cohort, settings, cohort.regions, seed)
-    training = Run.open(run, description, result=FINISHED, resume=resume)
+    card = run_card("baseline", cohort, settings, cohort.regions, seed)
+    training = Run.open(run, card, result=FINISHED, resume=resume)
     if training.finished:
         return open_baseline(training.folder)
     check_devices(settings.accelerator, settings.devices, settings.num_nodes)

@@ -15,7 +15,7 @@ from mris.metric.module import MONITOR, MetricModule
 from mris.metric.settings import TrainSettings, preset
 from mris.training.card import EncoderSpec
 from mris.training.networks import imagenet_weights_file, load_weights
-from mris.training.run import Run, describe_run
+from mris.training.run import Run, run_card
 from mris.training.trainer import check_devices
 
 ENCODER_FOLDER = "encoder"
@@ -92,8 +92,8 @@ def train_encoders(
         source_components=settings.source_components,
         temperature=settings.temperature if settings.target_network == "components" else None,
     )
-    description = describe_run("metric", cohort, settings, chosen, seed)
-    training = Run.open(run, description, result=_FINISHED, resume=resume)
+    card = run_card("metric", cohort, settings, chosen, seed)
+    training = Run.open(run, card, result=_FINISHED, resume=resume)
     if training.finished:
         return DualEncoder.load(training.folder / ENCODER_FOLDER)
     check_devices(settings.accelerator, settings.devices, settings.num_nodes)

@@ -20,6 +20,7 @@ from mris.training.lightning_library import lightning
 from mris.training.networks import build_network
 from mris.training.pairs import PrefetchedBatches, in_order, scale_targets
 from mris.training.run import Run
+from mris.training.run_folder import ReadMaps, RunCard
 from mris.training.sampling import epoch_batches
 from mris.training.trainer import check_devices
 from mris.types import Targets
@@ -179,14 +180,13 @@ def train_classifier(
         TrainingError: one class only, the folder holds another run, or the loss stopped being finite.
         OutputError: the folder cannot be written.
     """
-    description = {
-        "format_version": 1,
-        "kind": "classifier",
-        "seed": seed,
-        "settings": settings.model_dump(mode="json"),
-        "maps": {"shape": list(labeled.maps.shape), "sha256": _digest(labeled), "n_classes": labeled.n_classes},
-    }
-    training = Run.open(run, description, result=WEIGHTS_FILE, resume=resume)
+    card = RunCard(
+        kind="classifier",
+        seed=seed,
+        settings=settings.model_dump(mode="json"),
+        maps=ReadMaps(shape=labeled.maps.shape, sha256=_digest(labeled), n_classes=labeled.n_classes),
+    )
+    training = Run.open(run, card, result=WEIGHTS_FILE, resume=resume)
     weights = training.folder / WEIGHTS_FILE
     with torch.random.fork_rng():
         torch.manual_seed(seed)

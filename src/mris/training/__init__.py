@@ -17,8 +17,8 @@ What other rooms and users import from here; all else is private to the room:
   `step_chance`, `train_and_val`
 - ``mris.training.recipe``: `Recipe`
 - ``mris.training.resnet``: `Bottleneck`
-- ``mris.training.run``: `Run`, `describe_run`
-- ``mris.training.run_folder``: `LAST_CHECKPOINT`, `RUN_FILE`, `foreign_to_run`
+- ``mris.training.run``: `Run`, `run_card`
+- ``mris.training.run_folder``: `LAST_CHECKPOINT`, `RUN_FILE`, `ReadMaps`, `RunCard`, `foreign_to_run`
 - ``mris.training.sampling``: `epoch_batches`, `one_pair_per_subject`
 - ``mris.training.trainer``: `check_devices`
 - ``mris.training.versions``: `software_versions`

@@ -10,32 +10,31 @@ import torch
 from mris.cohort.cohort import Cohort
 from mris.errors import MrisError, OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
-from mris.reading import read_json
+from mris.records import read_record
 from mris.training.checkpoints import load_checkpoint
 from mris.training.lightning_library import lightning
 from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
-from mris.training.run_folder import RUN_FILE
+from mris.training.run_folder import RUN_FILE, ReadCohort, RunCard
 from mris.training.trainer import FitSettings, fit, has_checkpoint, process_rank
 from mris.training.versions import software_versions
 
 
-def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Tell what decides a run's result; a run is resumed only under the same description.
+def run_card(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...], seed: int) -> RunCard:
+    """Tell what decides the result of a run on a cohort.
 
     Raises:
         SettingsError: the seed is negative.
     """
     if seed < 0:
         raise SettingsError(f"seed is {seed}; give a whole number of at least 0")
-    return {
-        "format_version": 1,
-        "kind": kind,
-        "seed": seed,
-        "regions": list(regions),
-        "settings": recipe.model_dump(mode="json"),
-        "cohort": {"n_pairs": len(cohort), "manifest_sha256": cohort.header.manifest_sha256},
-    }
+    return RunCard(
+        kind=kind,
+        seed=seed,
+        settings=recipe.model_dump(mode="json"),
+        regions=regions,
+        cohort=ReadCohort(n_pairs=len(cohort), manifest_sha256=cohort.header.manifest_sha256),
+    )
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,23 @@ class Run:
 
     Attributes:
         folder: where it is.
-        description: see `describe_run`; ``run.json`` keeps it.
+        card: what decides its result; ``run.json`` keeps it.
         resume: continue what an earlier attempt began there.
         finished: the result lies there; read it instead of training.
     """
 
     folder: Path
-    description: dict[str, Any]
+    card: RunCard
     resume: bool
     finished: bool
 
     @classmethod
-    def open(cls, folder: str | Path, description: dict[str, Any], *, result: str, resume: bool) -> "Run":
+    def open(cls, folder: str | Path, card: RunCard, *, result: str, resume: bool) -> "Run":
         """Claim a folder, writing nothing.
 
         Args:
-            folder: a new or empty folder; for a resume, one whose ``run.json`` tells the same description.
-            description: see `describe_run`.
+            folder: a new or empty folder; for a resume, one whose ``run.json`` holds the same card.
+            card: what decides the result.
             result: what lies in the folder once the training is finished, relative to it.
             resume: continue an interrupted run, or find a finished one.
 
@@ -72,15 +71,15 @@ class Run:
             OutputError: the folder cannot be written.
         """
         folder = Path(folder)
-        _together(lambda: _check_resumed(folder, description) if resume else _check_new(folder))
+        _together(lambda: _check_resumed(folder, card) if resume else _check_new(folder))
         finished = resume and (folder / result).exists()
-        return cls(folder, description, resume, finished)
+        return cls(folder, card, resume, finished)
 
     def begin(self) -> None:
         """Write ``run.json``, the first file; call it last of all checks, so that what is refused leaves no folder."""
-        description = {**self.description, "versions": software_versions()}
+        card = self.card.model_copy(update={"versions": software_versions()})
         if not self.resume:
-            _together(lambda: write_json(self.folder / RUN_FILE, description), leader_only=True)
+            _together(lambda: write_json(self.folder / RUN_FILE, _stated(card)), leader_only=True)
 
     def fit(
         self,
@@ -175,18 +174,20 @@ def _check_new(folder: Path) -> None:
         raise TrainingError(f"folder {folder} is not empty; choose another, or continue its run with --resume")
 
 
-def _check_resumed(folder: Path, description: dict[str, Any]) -> None:
-    try:
-        earlier = read_json(folder / RUN_FILE)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder} holds no run to resume ({RUN_FILE} is missing or damaged)") from error
-    for name, value in description.items():
+def _check_resumed(folder: Path, card: RunCard) -> None:
+    missing = f"{folder} holds no run to resume ({RUN_FILE} is missing)"
+    earlier = _stated(read_record(folder / RUN_FILE, RunCard, TrainingError, "start a new run", missing=missing))
+    for name, value in _stated(card).items():
         if earlier.get(name) != value:
             other = "other" if name.endswith("s") else "another"
             raise TrainingError(
                 f"run {folder} was started with {other} {name} ({_difference(earlier.get(name), value)}); "
                 "resume it with the same, or start a new run"
             )
+
+
+def _stated(card: RunCard) -> dict[str, Any]:
+    return {name: value for name, value in card.to_json().items() if value is not None}
 
 
 def _difference(earlier: Any, now: Any) -> str:

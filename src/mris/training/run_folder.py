@@ -1,9 +1,12 @@
-"""What lies in the folder of a run, known by name: a folder is started anew only if nothing else is in it."""
+"""What lies in the folder of a run: its card, and the names of the rest; none is started anew beside something else."""
 
 import re
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from mris.reading import read_json
+from mris.records import Record
 
 RUN_FILE = "run.json"
 LAST_CHECKPOINT = "checkpoints/last.safetensors"
@@ -14,6 +17,46 @@ _OURS = re.compile(
 )
 _TEMPORARY = re.compile(r"(\w+/)?\.(run\.json|metrics\.csv|curves\.png|\w+\.safetensors)\.[^/]*tmp[^/]*")
 """What a kill in the middle of an atomic write leaves."""
+
+
+class ReadCohort(Record):
+    """The cohort that a run learns from."""
+
+    n_pairs: int
+    manifest_sha256: str
+
+
+class ReadMaps(Record):
+    """The maps with classes that a run learns from."""
+
+    shape: tuple[int, ...]
+    sha256: str
+    n_classes: int
+
+
+class RunCard(Record):
+    """What decides a run's result: ``run.json``. A run is resumed only under the same.
+
+    Attributes:
+        kind: what is trained: "metric", "baseline", "classifier", or the name of a fitted reference.
+        seed: of starting weights and batches.
+        settings: every field of the recipe.
+        regions: target regions it learns, in their order; None of a classifier.
+        cohort: what the pairs come from; None of a classifier.
+        maps: what a classifier learns from.
+        encoders: fingerprints of the encoders that it stands on.
+        versions: of Python and of packages, as it began; they may differ at a resume.
+    """
+
+    format_version: int = 1
+    kind: str
+    seed: int
+    settings: dict[str, JsonValue]
+    regions: tuple[str, ...] | None = None
+    cohort: ReadCohort | None = None
+    maps: ReadMaps | None = None
+    encoders: tuple[str, ...] | None = None
+    versions: dict[str, str] | None = None
 
 
 def foreign_to_run(run: Path, kind: str) -> str | None:
