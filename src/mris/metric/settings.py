@@ -10,7 +10,7 @@ from mris.metric.losses import Reduction
 from mris.training.card import Architecture, Pooling, Stem, TargetNetwork
 from mris.training.recipe import Recipe
 
-PresetName = Literal["small", "best", "paper", "small-paper"]
+PresetName = Literal["small", "best", "paper", "small-paper", "varied"]
 
 Objective = Literal["both", "synthesis", "triplet"]
 
@@ -106,9 +106,30 @@ _SMALL_PAPER = {
     "gallery_limit": 500,
 }
 
+_VARIED = _SMALL | {
+    "stem": "standard",
+    "source_components": 0,
+    "epochs": 30,
+    "rotation": 6.0,
+    "translation": 0.1,
+    "noise": 0.05,
+    "scale": 0.12,
+    "stretch": 0.05,
+    "gamma": 0.4,
+    "equalization": 0.8,
+    "shading": 0.08,
+    "blur": 1.0,
+}
+
 _BEST = _SYNTHESIS | {"epochs": 300, "lr_source": 5e-4, "lr_target": 5e-4}
 
-_PRESETS: dict[PresetName, dict[str, Any]] = {"small": _SMALL, "best": _BEST, "paper": {}, "small-paper": _SMALL_PAPER}
+_PRESETS: dict[PresetName, dict[str, Any]] = {
+    "small": _SMALL,
+    "best": _BEST,
+    "paper": {},
+    "small-paper": _SMALL_PAPER,
+    "varied": _VARIED,
+}
 
 
 def preset(name: PresetName) -> TrainSettings:
@@ -116,7 +137,8 @@ def preset(name: PresetName) -> TrainSettings:
 
     "paper" is the published recipe; "small" trains for the synthesis on a CPU, in minutes; "best" is what one would run
     on thousands of people at 256 pixels, on one GPU. "small-paper" is the published objective with thin networks, for
-    a CPU: what the other two are compared with.
+    a CPU: what the other two are compared with. "varied" is "small" for simulated sources that are to tell of real
+    ones: every image differs at every step in size, place, brightness, equalization and sharpness.
 
     Example:
         >>> preset("paper").epochs, preset("small").width

@@ -1,13 +1,15 @@
 """The part of a recipe that every training on pairs shares, so that methods differ in what they are, not in care."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mris.training.augmentation import Augmentation
 from mris.training.precision import PrecisionName
 from mris.training.sampling import Sampler
+
+_VARIATIONS = ("scale", "stretch", "gamma", "equalization", "shading", "blur")
 
 
 class Recipe(BaseModel):
@@ -28,6 +30,14 @@ class Recipe(BaseModel):
     translation: float = Field(0.0, ge=0, le=0.5, description="augmentation: largest shift, share of the side")
     contrast: float = Field(0.2, ge=0, lt=1, description="augmentation: largest change of contrast")
     noise: float = Field(0.03, ge=0, description="augmentation: largest SD of noise, of intensity 0 to 1")
+    scale: float = Field(0.0, ge=0, le=1, description="augmentation: largest change of size (logarithm)")
+    stretch: float = Field(
+        0.0, ge=0, le=1, description="augmentation: largest difference of the two scales (logarithm)"
+    )
+    gamma: float = Field(0.0, ge=0, le=2, description="augmentation: largest exponent of intensity (logarithm)")
+    equalization: float = Field(0.0, ge=0, le=1, description="augmentation: largest share of local equalization")
+    shading: float = Field(0.0, ge=0, le=1, description="augmentation: largest SD of smooth unevenness, of intensity")
+    blur: float = Field(0.0, ge=0, le=10, description="augmentation: largest SD of a blur, px")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better error")
     precision: PrecisionName = Field("auto", description="number format; auto chooses for the device")
@@ -36,10 +46,18 @@ class Recipe(BaseModel):
     num_nodes: int = Field(1, ge=1, description="machines that train together")
     cache_megabytes: int = Field(4096, ge=0, description="keep the training images in memory up to this size")
 
+    def told(self) -> dict[str, Any]:
+        """Plain JSON values, without variations that are off, so that runs of earlier versions stay the same."""
+        values = self.model_dump(mode="json")
+        return {name: value for name, value in values.items() if value or name not in _VARIATIONS}
+
     @property
     def augmentation(self) -> Augmentation:
         """The ranges that each source image draws from."""
-        return Augmentation(self.rotation, self.translation, self.contrast, self.noise)
+        return Augmentation(
+            self.rotation, self.translation, self.contrast, self.noise, self.scale, self.stretch, self.gamma,
+            self.equalization, self.shading, self.blur,
+        )  # fmt: skip
 
     def rate(self, epoch: int) -> float:
         """Factor of the learning rate in an epoch, 1 at the start.

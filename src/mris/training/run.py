@@ -33,7 +33,7 @@ def describe_run(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, 
         "kind": kind,
         "seed": seed,
         "regions": list(regions),
-        "settings": recipe.model_dump(mode="json"),
+        "settings": recipe.told(),
         "cohort": {"n_pairs": len(cohort), "manifest_sha256": cohort.header.manifest_sha256},
     }
 
