@@ -12,8 +12,8 @@ from mris.images.image import Image
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 
-CROP_MM = 92.0
-"""Width of the real crops: their plateaus are about 190 of 224 pixels wide, which is 75 to 80 mm."""
+CROP_MM = 88.0
+"""Width of the real crops, about: their plateaus are some 190 of 224 pixels wide, and the digital ones 75 mm."""
 PIXELS = 224
 SIDES = {"L": "left", "R": "right"}
 MEASURED = ("MT", "cMF", "MFTC", "LT", "cLF", "LFTC")

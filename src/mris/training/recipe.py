@@ -9,7 +9,10 @@ from mris.training.augmentation import Augmentation
 from mris.training.precision import PrecisionName
 from mris.training.sampling import Sampler
 
-_VARIATIONS = ("scale", "stretch", "gamma", "equalization", "shading", "blur")
+_LATER = dict.fromkeys(("scale", "stretch", "gamma", "equalization", "shading", "blur"), 0.0) | {
+    "source_contrast": "global"
+}
+"""Settings that came later, with the value that stands for their absence."""
 
 
 class Recipe(BaseModel):
@@ -47,9 +50,9 @@ class Recipe(BaseModel):
     cache_megabytes: int = Field(4096, ge=0, description="keep the training images in memory up to this size")
 
     def told(self) -> dict[str, Any]:
-        """Plain JSON values, without variations that are off, so that runs of earlier versions stay the same."""
+        """Plain JSON values; without what came later and is off, so that runs of earlier versions stay the same."""
         values = self.model_dump(mode="json")
-        return {name: value for name, value in values.items() if value or name not in _VARIATIONS}
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
 
     @property
     def augmentation(self) -> Augmentation:
