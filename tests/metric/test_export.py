@@ -31,7 +31,9 @@ def encoder(**network) -> DualEncoder:
     return DualEncoder(spec)
 
 
-@pytest.mark.parametrize("network", [{"width": 8}, {"width": 8, "stem": "fine"}], ids=str)
+@pytest.mark.parametrize(
+    "network", [{"width": 8}, {"width": 8, "stem": "fine"}, {"width": 8, "source_contrast": "local"}], ids=str
+)
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_onnx_runtime_embeds_as_torch_for_every_batch_size(network: dict, n: int, tmp_path: Path) -> None:
     torch_encoder = encoder(**network)

@@ -116,6 +116,10 @@ def phantom(
         Literal["smooth", "measured"],
         typer.Option(help="Noise of the maps: little, or as much as between two visits of real knees."),
     ] = "smooth",
+    look: Annotated[
+        Literal["plain", "varied"],
+        typer.Option(help="Radiographs all of one kind; or as they come: fields, systems, poses, equalization, JPEG."),
+    ] = "plain",
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -140,6 +144,7 @@ def phantom(
         progress=not quiet,
         layout={"plain": PLAIN, "oai": OAI}[layout],
         extraction=extraction,
+        look=look,
     )
     typer.echo(f"{counted(report.n_pairs, 'pair')} of {counted(report.n_subjects, 'subject')}: {report.manifest}")
 

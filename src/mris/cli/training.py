@@ -32,10 +32,11 @@ def train(
     run: Annotated[Path, typer.Argument(help="New folder for the run: settings, logs, curves, checkpoints, encoder.")],
     *,
     preset: Annotated[
-        Literal["small", "best", "paper", "small-paper"],
+        Literal["small", "best", "paper", "small-paper", "varied"],
         typer.Option(
             help="Named recipe: 'small' trains on a CPU in minutes, 'best' on a GPU for thousands of people, 'paper' "
-            "is the published one, 'small-paper' the same with thin networks on a CPU."
+            "is the published one, 'small-paper' the same with thin networks on a CPU, 'varied' 'small' for simulated "
+            "sources that are to tell of real ones."
         ),
     ] = "small",
     objective: Annotated[

@@ -23,7 +23,7 @@ from mris.reading import regular_size
 from mris.records import read_record
 from mris.training.card import ENCODER_FILE, EncoderCard, EncoderSpec
 from mris.training.checkpoints import write_tensors
-from mris.training.networks import build_network, embed_with_features, keep_places, last_layer
+from mris.training.networks import build_network, embed_with_features, keep_places, last_layer, see_local_contrast
 from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Features, Sources, Targets
 
@@ -52,6 +52,8 @@ class DualEncoder(nn.Module):
         self.source = build_network(spec.architecture, channels=spec.source_shape[0], **network)
         if spec.pooling == "places":
             keep_places(self.source, spec.source_shape[1:])
+        if spec.source_contrast == "local":
+            see_local_contrast(self.source, spec.source_shape[1:])
         self.components = Components(spec.source_shape, spec.source_components) if spec.source_components else None
         self.target: nn.Module
         if spec.target_network == "components":

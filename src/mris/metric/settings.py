@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 
 from mris.defaults import N_NEIGHBORS
 from mris.metric.losses import Reduction
-from mris.training.card import Architecture, Pooling, Stem, TargetNetwork
+from mris.training.card import Architecture, Pooling, SourceContrast, Stem, TargetNetwork
 from mris.training.recipe import Recipe
 
-PresetName = Literal["small", "best", "paper", "small-paper"]
+PresetName = Literal["small", "best", "paper", "small-paper", "varied"]
 
 Objective = Literal["both", "synthesis", "triplet"]
 
@@ -34,6 +34,11 @@ class TrainSettings(Recipe):
         0, ge=0, description="principal components of sources that a linear readout may use beside the embedding"
     )
     pooling: Pooling = Field("mean", description="'places': the source encoder keeps where a feature was found")
+    source_contrast: SourceContrast = Field(
+        "global",
+        description="'local': the source encoder sees each pixel relative to mean and SD of its neighborhood, so that "
+        "windows and equalizations hardly count",
+    )
     width: int = Field(64, ge=8, multiple_of=8, description="channels of the first stage; 64 is ResNet-18")
     stem: Stem = Field("standard", description="'fine' leaves out the ResNet's max pooling: for small images")
     embedding_dim: int = Field(512, ge=2, description="dimension of the shared space")
@@ -64,6 +69,10 @@ class TrainSettings(Recipe):
         if self.target_weights is not None and self.target_network == "components":
             raise ValueError(
                 "target_weights are of a convolutional network, and target_network is 'components'; leave them out"
+            )
+        if self.source_contrast == "local" and self.architecture != "resnet18":
+            raise ValueError(
+                f"source_contrast 'local' is of resnet18, not of {self.architecture}; set source_contrast to 'global'"
             )
         if self.pooling == "places" and self.architecture != "resnet18":
             raise ValueError(f"pooling 'places' is of resnet18, not of {self.architecture}; set pooling to 'mean'")
@@ -106,9 +115,31 @@ _SMALL_PAPER = {
     "gallery_limit": 500,
 }
 
+_VARIED = _SMALL | {
+    "stem": "standard",
+    "source_contrast": "local",
+    "source_components": 0,
+    "epochs": 30,
+    "rotation": 6.0,
+    "translation": 0.1,
+    "noise": 0.05,
+    "scale": 0.12,
+    "stretch": 0.05,
+    "gamma": 0.4,
+    "equalization": 0.5,
+    "shading": 0.08,
+    "blur": 1.0,
+}
+
 _BEST = _SYNTHESIS | {"epochs": 300, "lr_source": 5e-4, "lr_target": 5e-4}
 
-_PRESETS: dict[PresetName, dict[str, Any]] = {"small": _SMALL, "best": _BEST, "paper": {}, "small-paper": _SMALL_PAPER}
+_PRESETS: dict[PresetName, dict[str, Any]] = {
+    "small": _SMALL,
+    "best": _BEST,
+    "paper": {},
+    "small-paper": _SMALL_PAPER,
+    "varied": _VARIED,
+}
 
 
 def preset(name: PresetName) -> TrainSettings:
@@ -116,7 +147,8 @@ def preset(name: PresetName) -> TrainSettings:
 
     "paper" is the published recipe; "small" trains for the synthesis on a CPU, in minutes; "best" is what one would run
     on thousands of people at 256 pixels, on one GPU. "small-paper" is the published objective with thin networks, for
-    a CPU: what the other two are compared with.
+    a CPU: what the other two are compared with. "varied" is "small" for simulated sources that are to tell of real
+    ones: every image differs at every step in size, place, brightness, equalization and sharpness.
 
     Example:
         >>> preset("paper").epochs, preset("small").width

@@ -87,6 +87,7 @@ def train_encoders(
         stem=settings.stem,
         embedding_dim=settings.embedding_dim,
         pooling=settings.pooling,
+        source_contrast=settings.source_contrast,
         target_network=settings.target_network,
         n_components=settings.n_components if settings.target_network == "components" else 0,
         source_components=settings.source_components,

@@ -13,6 +13,7 @@ from mris.records import Record
 Architecture = Literal["resnet18", "efficientnet-lite0"]
 Stem = Literal["standard", "fine"]
 Pooling = Literal["mean", "places"]
+SourceContrast = Literal["global", "local"]
 TargetNetwork = Literal["convolutional", "components"]
 
 ENCODER_FILE = "encoder.json"
@@ -20,6 +21,7 @@ ENCODER_FILE = "encoder.json"
 
 _LATER = {
     "pooling": "mean",
+    "source_contrast": "global",
     "target_network": "convolutional",
     "n_components": 0,
     "source_components": 0,
@@ -92,6 +94,8 @@ class EncoderSpec(NetworkCard):
     Attributes:
         architecture, width, stem, embedding_dim: see `mris.training.networks.build_network`.
         pooling: "places" lets the source encoder keep where a feature was found (`mris.training.networks.keep_places`).
+        source_contrast: "local" lets the source encoder see each pixel relative to its neighborhood
+            (`mris.training.local_contrast`).
         target_network: "convolutional", like the source's, or two layers on principal "components".
         n_components: how many components of a target those are.
         source_components: principal components of a source, which a linear readout may use beside the embedding.
@@ -103,6 +107,7 @@ class EncoderSpec(NetworkCard):
     stem: Stem = "standard"
     embedding_dim: int = 512
     pooling: Pooling = "mean"
+    source_contrast: SourceContrast = "global"
     target_network: TargetNetwork = "convolutional"
     n_components: int = 0
     source_components: int = 0

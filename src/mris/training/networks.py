@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mris.errors import SettingsError
 from mris.reading import regular_size
 from mris.training.card import Architecture, Stem
+from mris.training.local_contrast import LocalContrast
 from mris.training.resnet import ResNet18
 
 PLACE_CHANNELS = 16
@@ -68,6 +69,21 @@ def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
         nn.Flatten(),
         nn.Linear(PLACE_CHANNELS * rows * columns, embedding_dim),
     )
+
+
+def see_local_contrast(network: nn.Module, size: tuple[int, int]) -> None:
+    """Let a ResNet see each pixel relative to its neighborhood (`LocalContrast`); its weights keep their names.
+
+    Args:
+        network: a ResNet of `build_network`, changed in place.
+        size: rows and columns of its images.
+
+    Raises:
+        SettingsError: the network is no ResNet.
+    """
+    if not isinstance(network, ResNet18):
+        raise SettingsError("source_contrast 'local' is for architecture 'resnet18'; set source_contrast to 'global'")
+    network.see = LocalContrast(size)
 
 
 def last_layer(network: nn.Module) -> nn.Linear:

@@ -28,6 +28,14 @@ class Recipe(BaseModel):
     translation: float = Field(0.0, ge=0, le=0.5, description="augmentation: largest shift, share of the side")
     contrast: float = Field(0.2, ge=0, lt=1, description="augmentation: largest change of contrast")
     noise: float = Field(0.03, ge=0, description="augmentation: largest SD of noise, of intensity 0 to 1")
+    scale: float = Field(0.0, ge=0, le=1, description="augmentation: largest change of size (logarithm)")
+    stretch: float = Field(
+        0.0, ge=0, le=1, description="augmentation: largest difference of the two scales (logarithm)"
+    )
+    gamma: float = Field(0.0, ge=0, le=2, description="augmentation: largest exponent of intensity (logarithm)")
+    equalization: float = Field(0.0, ge=0, le=1, description="augmentation: largest share of local equalization")
+    shading: float = Field(0.0, ge=0, le=1, description="augmentation: largest SD of smooth unevenness, of intensity")
+    blur: float = Field(0.0, ge=0, le=10, description="augmentation: largest SD of a blur, px")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better error")
     precision: PrecisionName = Field("auto", description="number format; auto chooses for the device")
@@ -39,7 +47,10 @@ class Recipe(BaseModel):
     @property
     def augmentation(self) -> Augmentation:
         """The ranges that each source image draws from."""
-        return Augmentation(self.rotation, self.translation, self.contrast, self.noise)
+        return Augmentation(
+            self.rotation, self.translation, self.contrast, self.noise, self.scale, self.stretch, self.gamma,
+            self.equalization, self.shading, self.blur,
+        )  # fmt: skip
 
     def rate(self, epoch: int) -> float:
         """Factor of the learning rate in an epoch, 1 at the start.

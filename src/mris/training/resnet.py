@@ -75,6 +75,7 @@ class ResNet18(nn.Module):
     def __init__(self, channels: int, embedding_dim: int, *, width: int = 64, pooled: bool = True) -> None:
         super().__init__()
         self.pooled = pooled
+        self.see: nn.Module = nn.Identity()
         self.conv1 = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.act = nn.ReLU(inplace=True)
@@ -92,7 +93,7 @@ class ResNet18(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Embed images."""
-        x = self.act(self.bn1(self.conv1(images)))  # (n, w, h / 2, w / 2)
+        x = self.act(self.bn1(self.conv1(self.see(images))))  # (n, w, h / 2, w / 2)
         x = self.maxpool(x) if self.pooled else x
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (n, 8 * w, h / 32, w / 32)
         embedded: Tensor = self.fc(self.avgpool(x).flatten(1))

@@ -51,6 +51,48 @@ _DISTRIBUTION: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
+class BoneForm:
+    """What all knees of a plain look have in common; the defaults are theirs.
+
+    Attributes:
+        inner_exponent: Of a condyle's outline towards the notch: 2 is an ellipse, 1 a straight slope.
+        outer_exponent: The same towards the margin; the larger, the flatter below and the sharper the corner.
+        inner_width: Half width of a condyle towards the notch, relative to its outer one.
+        eminence_mm: Height of the broad rise between the plateaus, below the spines.
+        eminence_width_mm: Its half width.
+        rim_mm: How much lower the rim of the plateau is than its surface.
+        subluxation_mm: How far the femur stands medial of the tibia's middle.
+        grain: How coarse and how strong trabeculae are, relative to plain ones.
+        patches: The same of the unevenness of the spongy bone.
+        sclerosis: Of a narrowed compartment's plate, medial and lateral, relative to the plain one.
+        femoral_plate: Share of the tibia's sclerosis that the femur has.
+        plate_mm: Added to the thickness of the subchondral plate.
+        spur_density: Relative to plain osteophytes.
+        patella: Its density relative to a plain one.
+        calcified: Density of a layer of calcium in the menisci (chondrocalcinosis), relative to osteophytes.
+    """
+
+    inner_exponent: float = 2.5
+    outer_exponent: float = 2.5
+    inner_width: float = 1.0
+    eminence_mm: float = 2.2
+    eminence_width_mm: float = 8.0
+    rim_mm: float = 2.5
+    subluxation_mm: float = 0.0
+    grain: tuple[float, float] = (1.0, 1.0)
+    patches: float = 1.0
+    sclerosis: tuple[float, float] = (1.0, 1.0)
+    femoral_plate: float = 0.0
+    plate_mm: float = 0.0
+    spur_density: float = 1.0
+    patella: float = 1.0
+    calcified: float = 0.0
+
+
+PLAIN = BoneForm()
+
+
+@dataclass(frozen=True)
 class BoneShape:
     """Shape of one knee's bones: lengths in mm, ratios and factors without unit, means and SDs in `_DISTRIBUTION`."""
 
@@ -78,6 +120,7 @@ class BoneShape:
     fibula_top: float
     trabecular_density: float
     cortex: float
+    form: BoneForm = PLAIN
 
     @property
     def scale(self) -> float:
@@ -107,7 +150,7 @@ def bone_shape(person: Person, knee: KneeTraits) -> BoneShape:
     values = {name: mean + sd * float(z) for (name, (mean, sd)), z in zip(_DISTRIBUTION.items(), standard, strict=True)}
     stature = (2.0 if person.sex == "male" else -1.4) + 1.0 * person.height_z
     values["tibia_half_width"] += stature
-    return BoneShape(**{f.name: values[f.name] for f in fields(BoneShape)})
+    return BoneShape(**{f.name: values[f.name] for f in fields(BoneShape) if f.name in values}, form=PLAIN)
 
 
 def condyle_surface(shape: BoneShape, x: Grid, y: Grid, flexion: float) -> Grid:
@@ -118,8 +161,12 @@ def condyle_surface(shape: BoneShape, x: Grid, y: Grid, flexion: float) -> Grid:
     bend = np.clip((y - y0) / radius, -0.995, 0.995)
     sagittal = radius * (1.0 - np.sqrt(1.0 - bend * bend))
     offset = s * shape.condyle_offset
-    medial = _condyle_profile(x + offset, s * shape.medial_condyle_half_width, s * shape.medial_condyle_drop)
-    lateral = _condyle_profile(x - offset, s * shape.lateral_condyle_half_width, s * shape.lateral_condyle_drop)
+    medial = _condyle_profile(
+        x + offset, s * shape.medial_condyle_half_width, s * shape.medial_condyle_drop, shape.form
+    )
+    lateral = _condyle_profile(
+        offset - x, s * shape.lateral_condyle_half_width, s * shape.lateral_condyle_drop, shape.form
+    )
     behind = 1.0 / (1.0 + np.exp((y - s * 4.0) / (s * 3.5)))
     notch = s * shape.notch_height - 0.5 * shape.notch_sharpness * x * x
     groove = s * 9.0 - 5.0 * s * (x / offset) ** 2 + 0.8 * sagittal
@@ -143,7 +190,7 @@ def plateau_surface(shape: BoneShape, x: Grid, y: Grid) -> Grid:
     v = y / s
     medial = -shape.medial_concavity * np.exp(-(((u + 21.0) / 11.0) ** 2) - (v / 16.0) ** 2)
     lateral = shape.lateral_convexity * np.exp(-(((u - 21.0) / 11.0) ** 2) - (v / 14.0) ** 2) - 0.4
-    ridge = 2.2 * np.exp(-((u / 8.0) ** 2))
+    ridge = shape.form.eminence_mm * np.exp(-((u / shape.form.eminence_width_mm) ** 2))
     spines = shape.medial_spine_height * np.exp(-(((u + shape.spine_separation) / 3.2) ** 2) - ((v - 1.0) / 12.0) ** 2)
     spines += shape.lateral_spine_height * np.exp(
         -(((u - shape.spine_separation) / 3.4) ** 2) - ((v + 2.0) / 11.0) ** 2
@@ -172,15 +219,20 @@ _FIBULA_RATIO = np.array([0.0, 0.60, 0.64, 0.72, 0.85, 0.95, 1.0])
 _FIBULA_DEPTH = np.array([FAR, FAR, 48.0, 31.0, 19.0, 13.0, 8.0])
 
 
-def femur_bodies(shape: BoneShape, x: Grid, y: Grid, *, flexion: float) -> tuple[Body, Body]:
-    """The femur above its own distal point: the whole bone, and its trabecular inside."""
+def femur_bodies(
+    shape: BoneShape, x: Grid, y: Grid, *, flexion: float, sclerosis: Grid | float = 0.0
+) -> tuple[Body, Body]:
+    """The femur above its own distal point: the whole bone, and its trabecular inside.
+
+    Its subchondral plate is ``sclerosis`` mm thicker than half the cortex.
+    """
     s = shape.scale
     half = shape.tibia_half_width * shape.femur_width_ratio
     side = 1.0 + shape.lateral_asymmetry * np.tanh(x / 10.0)
     power = _power(x / (side * half), (y + 2.0 * s) / (30.0 * s))
     surface = condyle_surface(shape, x, y, flexion)
     heights = s * shape.femur_flare * _FEMUR_HEIGHT
-    plate = 0.5 * shape.cortex + 0.6
+    plate = 0.5 * shape.cortex + 0.6 + sclerosis
     outer = _body(power, surface, _table(power, _FEMUR_RATIO, heights))
     power = power * _shrink(1.3 * shape.cortex, half)
     return outer, _body(power, surface + plate, _table(power, _FEMUR_RATIO, heights) - 0.3 * shape.cortex)
@@ -193,7 +245,7 @@ def tibia_bodies(shape: BoneShape, x: Grid, y: Grid, *, plate: Grid) -> tuple[Bo
     side = 1.0 - shape.lateral_asymmetry * np.tanh(x / 10.0)
     power = _power(x / (side * half), y / (25.0 * s))
     rim = np.clip((power - 0.84) / 0.16, 0.0, 1.0)
-    surface = plateau_surface(shape, x, y) - 2.5 * s * rim * rim
+    surface = plateau_surface(shape, x, y) - shape.form.rim_mm * s * rim * rim
     depths = -s * shape.tibia_flare * _TIBIA_DEPTH
     outer = _body(power, _table(power, _TIBIA_RATIO, depths), surface)
     power = power * _shrink(1.3 * shape.cortex, half)
@@ -244,10 +296,15 @@ def _body(power: Grid, lower: Grid, upper: Grid) -> Body:
     return Body(lower, np.where(power < 1.0, upper, lower))
 
 
-def _condyle_profile(x: Grid, half_width: float, drop: float) -> Grid:
-    """Coronal outline of a condyle: a superellipse, then a steep flank."""
+def _condyle_profile(x: Grid, half_width: float, drop: float, form: BoneForm) -> Grid:
+    """Coronal outline of a condyle: a superellipse, then a steep flank; ``x`` grows towards the notch."""
     t = np.abs(x) / half_width
-    inside = drop * (1.0 - (1.0 - np.minimum(t, 1.0) ** 2.5) ** (1.0 / 2.5))
+    exponent: Grid | float = form.outer_exponent
+    if form != PLAIN:
+        inner = x > 0
+        t = np.where(inner, t / form.inner_width, t)
+        exponent = np.where(inner, form.inner_exponent, exponent)
+    inside = drop * (1.0 - (1.0 - np.minimum(t, 1.0) ** exponent) ** (1.0 / exponent))
     return np.asarray(inside + np.maximum(t - 1.0, 0.0) * 3.0 * drop)
 
 

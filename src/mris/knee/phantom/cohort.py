@@ -30,6 +30,7 @@ from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGION
 from mris.knee.phantom.extraction import Extraction, check_extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
+from mris.knee.phantom.varied import Look, check_look
 from mris.reading import LARGEST_JSON, parse_json, read_text
 from mris.records import Record, read_record
 from mris.wording import counted
@@ -58,6 +59,7 @@ class PhantomSettings:
     enriched: bool
     max_visits: int | None
     extraction: Extraction = "smooth"
+    look: Look = "plain"
 
     def __post_init__(self) -> None:
         if self.n_subjects < 1:
@@ -69,6 +71,7 @@ class PhantomSettings:
         if self.max_visits is not None and self.max_visits < 1:
             raise SettingsError(f"max_visits is {self.max_visits}: keep at least 1 visit, or None for all")
         check_extraction(self.extraction)
+        check_look(self.look)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Stated(Record):
     enriched: bool
     max_visits: int | None
     extraction: str = "smooth"
+    look: str = "plain"
     model_version: int
     layout: str = "plain"
 
@@ -193,6 +197,7 @@ def write_phantom(
     progress: bool = True,
     layout: PhantomLayout = PLAIN,
     extraction: Extraction = "smooth",
+    look: Look = "plain",
 ) -> PhantomReport:
     """Write a digital knee cohort: 16-bit PNG radiographs, float32 NPY thickness maps (mm, NaN outside) and a manifest.
 
@@ -210,18 +215,24 @@ def write_phantom(
         progress: Show a progress bar.
         layout: How the same knees lie on disk; see also `mris.knee.phantom.oai_layout.OAI`.
         extraction: How noisy the maps are: "smooth", or "measured" as real ones (`mris.knee.phantom.extraction`).
+        look: "plain" radiographs, all of one kind, or "varied" ones as they come (`mris.knee.phantom.varied`).
 
     Returns:
         Counts and the path of the manifest.
 
     Raises:
-        SettingsError: If a number is out of range, or `out` holds something else or a cohort of other settings.
+        SettingsError: If a number is out of range, `out` holds something else or a cohort of other settings, or the
+            layout has no varied radiographs.
         OutputError: If the system refuses to write, or a process died.
     """
-    settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits, extraction)
+    settings = PhantomSettings(n_subjects, size, seed, enriched, max_visits, extraction, look)
     workers = n_cores() if workers is None else workers
     if workers < 1:
         raise SettingsError(f"workers is {workers}: use at least 1 process, or None for one a core")
+    if look != "plain" and layout is not PLAIN:
+        raise SettingsError(
+            f"look is {look!r}, but layout {layout.name!r} is of plates, whose fields are all alike; use layout 'plain'"
+        )
     folder = Path(out)
     try:
         _claim(folder, settings, layout)
@@ -293,6 +304,7 @@ def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayou
         enriched=settings.enriched,
         max_visits=settings.max_visits,
         extraction=settings.extraction,
+        look=settings.look,
     )
     rows = layout.write_visits(folder, visits, subject_generator(settings.seed, index, 3))
     record = folder / _RECORDS / f"{subject_name(index)}.json"

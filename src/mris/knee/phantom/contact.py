@@ -101,7 +101,7 @@ def meniscus_heights(knee: KneeTraits, severity: float) -> Float[np.ndarray, "2"
     extruded = float(np.interp(severity, (0.0, 1.0, 2.0, 2.7, 3.2, 4.0), (0.0, 0.12, 0.78, 1.0, 1.0, 1.0)))
     heights = np.asarray(MENISCUS_MM) + MENISCUS_SD_MM * knee.meniscus
     share = np.array([0.15, 1.0]) if knee.lateral_type else np.array([1.0, 0.15])
-    return np.asarray(heights * (1.0 - extruded * share))
+    return np.asarray(heights * (1.0 - knee.extrusion * extruded * share))
 
 
 def _sink(free: Grid) -> float:

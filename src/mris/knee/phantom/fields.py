@@ -89,11 +89,12 @@ def healthy_thickness(knee: KneeTraits, height_z: float, model: FieldModel) -> T
     """Thickness (mm) of the knee as it was before any disease, NaN outside the atlas mask."""
     loadings, overall = _loadings()
     shares = mode_shares()
-    coefficients = np.sqrt(shares) * (loadings @ knee.morphology) + np.sqrt(1.0 - shares) * knee.mode_noise
+    factors = knee.morphology if knee.tissue is None else knee.tissue
+    coefficients = np.sqrt(shares) * (loadings @ factors) + np.sqrt(1.0 - shares) * knee.mode_noise
     rest = 1.0 - MORPHOLOGY_SHARE_GLOBAL - HEIGHT_CORRELATION**2
     level = GLOBAL_SD * (
         HEIGHT_CORRELATION * height_z
-        + np.sqrt(MORPHOLOGY_SHARE_GLOBAL) * (overall @ knee.morphology)
+        + np.sqrt(MORPHOLOGY_SHARE_GLOBAL) * (overall @ factors)
         + np.sqrt(rest) * knee.global_noise
     )
     size = model.atlas.size
@@ -113,6 +114,7 @@ def diseased_thickness(
         years: Since baseline, for the slow thinning of diseased knees.
         model: The field model of the map's size.
     """
+    severity = severity + knee.loss_lead
     if severity < 1.5:
         return healthy
     where = _mirrored(model.loss, model) if knee.lateral_type else model.loss

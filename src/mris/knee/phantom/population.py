@@ -63,6 +63,9 @@ class KneeTraits:
             deviations of about 0.4), relative size, femoral (1) or tibial (0).
         osteophytes: Relative size of the spurs: medial femur, medial tibia, lateral femur, lateral tibia.
         texture_seed: Seed of the trabecular pattern.
+        tissue: Factors of the cartilage where they are not those of the bones' shape.
+        extrusion: How far the meniscus gives way in disease, relative to the plain course.
+        loss_lead: How far the loss of cartilage is ahead of the severity that spurs show.
     """
 
     side: str
@@ -77,6 +80,9 @@ class KneeTraits:
     lesions: Float[np.ndarray, "l 5"]
     osteophytes: Float[np.ndarray, "4"]
     texture_seed: int
+    tissue: Float[np.ndarray, " m"] | None = None
+    extrusion: float = 1.0
+    loss_lead: float = 0.0
 
     def severity_at(self, month: int) -> float:
         """Severity at a month, linear between years."""
@@ -128,11 +134,11 @@ def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int |
     levels = _grade_levels(rng)
     lateral_type = bool(rng.random() < LATERAL_SHARE)
     pairs = {
-        "morphology": _paired(rng, (N_MORPHOLOGY,)),
-        "shape_noise": _paired(rng, (N_SHAPE,)),
-        "mode_noise": _paired(rng, (2, N_MODES)),
-        "global_noise": _paired(rng, ()),
-        "meniscus": _paired(rng, (2,), correlation=0.6),
+        "morphology": paired(rng, (N_MORPHOLOGY,)),
+        "shape_noise": paired(rng, (N_SHAPE,)),
+        "mode_noise": paired(rng, (2, N_MODES)),
+        "global_noise": paired(rng, ()),
+        "meniscus": paired(rng, (2,), correlation=0.6),
     }
     prevalence = ENRICHED_PREVALENCE if enriched else PREVALENCE
     knees = tuple(
@@ -155,7 +161,7 @@ def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int |
     return Person(sex, age, height_z, body_z, site, months[:max_visits], (knees[0], knees[1]))
 
 
-def _paired(
+def paired(
     rng: np.random.Generator, shape: tuple[int, ...], correlation: float = SIDE_CORRELATION
 ) -> Float[np.ndarray, "2 ..."]:
     """Standard normal numbers for left and right, correlated."""

@@ -8,7 +8,6 @@ differences, and two running sums along z give the attenuation of every pixel at
 import numpy as np
 from jaxtyping import Float
 
-from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import Body, Grid
 from mris.knee.phantom.view import View
 
@@ -30,7 +29,7 @@ class Canvas:
 
     def __init__(self, size: int, view: View, joint_height: float) -> None:
         self.n = int(np.ceil(size * MARGIN / 2.0)) * 2
-        self.pitch = REGION_MM / size
+        self.pitch = view.field_mm / size
         self._view = view
         self._joint = joint_height
         self._distance = view.source_mm + view.detector_mm

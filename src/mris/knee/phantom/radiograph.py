@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, UInt16
 from scipy import ndimage
 
-from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import (
     Body,
     BoneShape,
@@ -18,6 +17,7 @@ from mris.knee.phantom.bones import (
     fibula_center,
     patella_bodies,
     patella_center,
+    plateau_surface,
     tibia_bodies,
 )
 from mris.knee.phantom.contact import Placement
@@ -33,6 +33,7 @@ MU_CORTICAL = 0.040
 MU_OSTEOPHYTE = 0.016
 
 _LEAST_SPUR_MM = 0.3
+_CALCIUM_MM = 0.8
 
 
 def bone_attenuation(
@@ -59,16 +60,21 @@ def bone_attenuation(
     y = np.linspace(-33.0 * s, 33.0 * s, _n_slices(size))
     x, depth = whole.columns(y)
     lift = placement.height + placement.slope * x
-    femur = femur_bodies(shape, x, depth, flexion=view.flexion)
-    tibia = tibia_bodies(shape, x, depth, plate=_plate(shape, placement, x))
+    form = shape.form
+    sclerosis = _sclerosis(shape, placement, x)
+    across = x + form.subluxation_mm
+    femur = femur_bodies(shape, across, depth, flexion=view.flexion, sclerosis=form.femoral_plate * sclerosis)
+    tibia = tibia_bodies(shape, x, depth, plate=_plate(shape, x) + sclerosis)
     for canvas, moving, fixed, attenuation in zip((whole, inside), femur, tibia, (MU_CORTICAL, 1.0), strict=True):
         canvas.add(_lifted(moving, lift), y, attenuation)
         canvas.add(fixed, y, attenuation)
     _add_small_bones(whole, inside, shape, placement)
     _add_osteophytes(whole, shape, placement, osteophytes)
+    if form.calcified:
+        _add_calcification(whole, shape, placement)
     hollow = inside.total()
     density = MU_TRABECULAR * shape.trabecular_density
-    texture = trabecular_texture(hollow.shape[0], inside.pitch, texture_seed)
+    texture = trabecular_texture(hollow.shape[0], inside.pitch, texture_seed, form.grain, form.patches)
     return np.asarray(whole.total() - (MU_CORTICAL - density * texture) * hollow)
 
 
@@ -77,14 +83,18 @@ def _n_slices(size: int) -> int:
     return int(np.clip(8 + size // 8, 16, 40))
 
 
-def _plate(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
-    """Thickness (mm) of the tibial subchondral plate, thicker under a narrowed compartment."""
-    spaces = np.array([placement.medial_jsw_mm, placement.lateral_jsw_mm])
-    sclerosis = np.clip((3.6 - spaces) / 3.0, 0.0, 1.2)
-    lateral = 1.0 / (1.0 + np.exp(-x / 4.0))
+def _plate(shape: BoneShape, x: Grid) -> Grid:
+    """Thickness (mm) of the healthy tibia's subchondral plate, thicker below the spines."""
     spines = 0.9 * np.exp(-((x / (10.0 * shape.scale)) ** 2))
-    thickness = 0.5 * shape.cortex + 0.35 + spines + 1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral)
-    return np.asarray(thickness)
+    return np.asarray(0.5 * shape.cortex + 0.35 + spines + shape.form.plate_mm)
+
+
+def _sclerosis(shape: BoneShape, placement: Placement, x: Grid) -> Grid:
+    """How much thicker (mm) the plate is under a narrowed compartment."""
+    spaces = np.array([placement.medial_jsw_mm, placement.lateral_jsw_mm])
+    sclerosis = np.clip((3.6 - spaces) / 3.0, 0.0, 1.2) * shape.form.sclerosis
+    lateral = 1.0 / (1.0 + np.exp(-x / 4.0))
+    return np.asarray(1.3 * (sclerosis[0] * (1.0 - lateral) + sclerosis[1] * lateral))
 
 
 def _lifted(body: Body, lift: Grid) -> Body:
@@ -105,7 +115,10 @@ def _add_small_bones(whole: Canvas, inside: Canvas, shape: BoneShape, placement:
     reach = s * shape.patella_radius + 2.0
     window = whole.window(x0 - reach, x0 + reach)
     for canvas, body, attenuation in zip(
-        (whole, inside), patella_bodies(shape, *whole.columns(y, window)), (MU_CORTICAL, 1.0), strict=True
+        (whole, inside),
+        patella_bodies(shape, *whole.columns(y, window)),
+        (MU_CORTICAL * shape.form.patella, shape.form.patella),
+        strict=True,
     ):
         canvas.add(_lifted(body, np.asarray(placement.height)), y, attenuation, window)
 
@@ -131,7 +144,18 @@ def _add_osteophytes(canvas: Canvas, shape: BoneShape, placement: Placement, len
         inside = 1.0 - (outward / (length + 1.5)) ** 2 - (depth / (14.0 * s)) ** 2
         half = (0.5 * length + 0.8) * np.sqrt(np.maximum(inside, 0.0))
         lean = outward * (-0.3 if femoral else 0.4)
-        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, MU_OSTEOPHYTE, window)
+        canvas.add(Body(z0 + lean - half, z0 + lean + half), y, shape.form.spur_density * MU_OSTEOPHYTE, window)
+
+
+def _add_calcification(canvas: Canvas, shape: BoneShape, placement: Placement) -> None:
+    """Chondrocalcinosis: a layer of calcium in the menisci, between the bones of both compartments."""
+    s = shape.scale
+    y = np.linspace(-15.0 * s, 15.0 * s, 7)
+    x, depth = canvas.columns(y)
+    floor = plateau_surface(shape, x, depth) + 0.4 * (placement.height + placement.slope * x)
+    meniscus = np.abs(np.abs(x) - 24.0 * s) < 9.0 * s
+    density = shape.form.calcified * MU_OSTEOPHYTE
+    canvas.add(Body(floor, np.where(meniscus, floor + _CALCIUM_MM, floor)), y, density)
 
 
 def soft_attenuation(n: int, pitch: float, girth_mm: float, rng: np.random.Generator) -> Plane:
@@ -154,7 +178,7 @@ def expose(attenuation: Plane, view: View, size: int, rng: np.random.Generator) 
     Returns:
         Counts divided by the unattenuated count.
     """
-    pitch = REGION_MM / size
+    pitch = view.field_mm / size
     n = attenuation.shape[0]
     angle = np.deg2rad(view.roll)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

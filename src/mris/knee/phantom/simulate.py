@@ -7,14 +7,15 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mris.errors import SettingsError
-from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.bones import BoneShape, bone_shape
 from mris.knee.phantom.contact import Placement, contact_grid, place_femur
 from mris.knee.phantom.extraction import Extraction, extract_maps
 from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, field_model, healthy_thickness
+from mris.knee.phantom.finish import finish_picture
 from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
 from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
 from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
+from mris.knee.phantom.varied import Look, check_look, sample_finish, vary_person, vary_shape, vary_view
 from mris.knee.phantom.view import View, sample_view
 
 
@@ -35,6 +36,7 @@ class KneeState:
         narrowed: Share of the joint space lost in the worse compartment since the knee was healthy.
         klg: Grade as read at this visit.
         klg_known: Whether the table of grades has it.
+        look: Which kind of radiograph is taken.
     """
 
     subject: str
@@ -49,6 +51,7 @@ class KneeState:
     narrowed: float
     klg: int
     klg_known: bool
+    look: Look = "plain"
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class KneeVisit:
 
     Attributes:
         state: What is behind it.
-        radiograph: 16-bit picture, `REGION_MM` wide; a right knee appears as a right knee.
+        radiograph: 16-bit picture, a square as wide as the view's field; a right knee appears as a right knee.
         thickness: Maps as extracted (mm): truth plus extraction noise, NaN outside the atlas mask.
-        spacing: Pixel size of the radiograph, mm.
+        spacing: Pixel size of the radiograph as it is stated, mm.
     """
 
     state: KneeState
@@ -74,20 +77,29 @@ def subject_name(index: int) -> str:
 
 
 def simulate_states(
-    seed: int, index: int, *, atlas_size: int = 128, enriched: bool = False, max_visits: int | None = None
+    seed: int,
+    index: int,
+    *,
+    atlas_size: int = 128,
+    enriched: bool = False,
+    max_visits: int | None = None,
+    look: Look = "plain",
 ) -> tuple[KneeState, ...]:
     """All knees of one subject at all visits, without pictures: visits in order, left before right.
 
     Raises:
-        SettingsError: If seed or index is negative, or no visit is kept.
+        SettingsError: If seed or index is negative, no visit is kept, or there is no such look.
     """
+    check_look(look)
     if seed < 0 or index < 0:
         raise SettingsError(f"seed {seed}, subject index {index}: both must be at least 0")
     if max_visits is not None and max_visits < 1:
         raise SettingsError(f"max_visits is {max_visits}: a subject needs at least 1 visit; use None for all")
     person = sample_person(subject_generator(seed, index), enriched=enriched, max_visits=max_visits)
+    if look == "varied":
+        person = vary_person(person, subject_generator(seed, index, 4))
     model = field_model(atlas_size)
-    by_side = [list(_knee_states(seed, index, person, side, model)) for side in range(2)]
+    by_side = [list(_knee_states(seed, index, person, side, model, look)) for side in range(2)]
     return tuple(state for visit in zip(*by_side, strict=True) for state in visit)
 
 
@@ -99,6 +111,7 @@ def simulate_subject(
     enriched: bool = False,
     max_visits: int | None = None,
     extraction: Extraction = "smooth",
+    look: Look = "plain",
 ) -> tuple[KneeVisit, ...]:
     """Simulate one subject of a cohort in memory; the same for any number of subjects and processes.
 
@@ -109,6 +122,7 @@ def simulate_subject(
         enriched: Draw the grades of an enriched cohort.
         max_visits: Keep at most so many visits; None keeps all (3.4 on average).
         extraction: How noisy the maps are (`mris.knee.phantom.extraction`).
+        look: "plain" radiographs, all of one kind, or "varied" ones (`mris.knee.phantom.varied`).
 
     Returns:
         Visits in order, left knee before right.
@@ -121,7 +135,7 @@ def simulate_subject(
         >>> pair.state.subject, pair.radiograph.shape, pair.thickness.shape
         ('P00017', (32, 32), (2, 32, 32))
     """
-    states = simulate_states(seed, index, atlas_size=size, enriched=enriched, max_visits=max_visits)
+    states = simulate_states(seed, index, atlas_size=size, enriched=enriched, max_visits=max_visits, look=look)
     return tuple(
         take_pictures(state, size, subject_generator(seed, index, 2, position), extraction)
         for position, state in enumerate(states)
@@ -136,29 +150,38 @@ def take_pictures(
         state=state,
         radiograph=take_radiograph(state, size, rng),
         thickness=extract_maps(state.thickness, rng, extraction),
-        spacing=REGION_MM / size,
+        spacing=state.view.field_mm * state.view.scale_error / size,
     )
 
 
 def take_radiograph(state: KneeState, size: int, rng: np.random.Generator) -> UInt16[np.ndarray, "h w"]:
     """The picture of the bones where they stand; a right knee is the mirror image."""
+    pitch = state.view.field_mm / size
     spurs = osteophyte_lengths(state.knee, state.severity)
     bones = bone_attenuation(
         state.shape, state.placement, spurs, state.view, size=size, texture_seed=state.knee.texture_seed
     )
     girth = (69.0 + 7.0 * state.person.body_z) * (1.0 + 0.02 * state.person.height_z)
-    soft = soft_attenuation(bones.shape[0], REGION_MM / size, max(girth, 50.0), rng)
+    soft = soft_attenuation(bones.shape[0], pitch, max(girth, 50.0), rng)
     picture = develop(expose(bones + soft, state.view, size, rng), state.view)
+    if state.look == "varied":
+        picture = finish_picture(picture, sample_finish(rng), pitch, rng)
     return picture if state.knee.side == "left" else np.ascontiguousarray(picture[:, ::-1])
 
 
-def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldModel) -> Iterator[KneeState]:
+def _knee_states(
+    seed: int, index: int, person: Person, side: int, model: FieldModel, look: Look
+) -> Iterator[KneeState]:
     knee = person.knees[side]
     shape = bone_shape(person, knee)
+    if look == "varied":
+        shape = vary_shape(shape, subject_generator(seed, index, 5, side))
     healthy = healthy_thickness(knee, person.height_z, model)
     for visit, month in enumerate(person.months):
         rng = subject_generator(seed, index, 1, side, visit)
         view = sample_view(rng, person)
+        if look == "varied":
+            view = vary_view(view, subject_generator(seed, index, 6, side, visit))
         severity = knee.severity_at(month)
         thickness = diseased_thickness(healthy, knee, severity=severity, years=month / 12.0, model=model)
         grid = contact_grid(shape, view.flexion, model.atlas.size)
@@ -177,4 +200,5 @@ def _knee_states(seed: int, index: int, person: Person, side: int, model: FieldM
             narrowed=narrowed,
             klg=read_grade(severity, narrowed, rng),
             klg_known=visit == 0 or bool(rng.random() >= GRADE_MISSING),
+            look=look,
         )

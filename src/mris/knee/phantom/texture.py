@@ -7,21 +7,26 @@ from jaxtyping import Float
 from scipy import ndimage
 
 
-def trabecular_texture(n: int, pitch_mm: float, seed: int) -> Float[np.ndarray, "n n"]:
+def trabecular_texture(
+    n: int, pitch_mm: float, seed: int, grain: tuple[float, float] = (1.0, 1.0), patches: float = 1.0
+) -> Float[np.ndarray, "n n"]:
     """Relative density of trabecular bone, mean 1, the same for the same knee.
 
     Args:
         n: Rows and columns.
         pitch_mm: Size of a pixel.
         seed: The knee's own.
+        grain: Size and strength of the trabeculae, relative to plain ones.
+        patches: Strength of the coarse unevenness, relative to the plain one.
     """
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((n, n), dtype=np.float32)
-    fine = ndimage.gaussian_filter(noise, (1.4 / pitch_mm, 0.45 / pitch_mm), truncate=2.0)
+    widths = (1.4 * grain[0] / pitch_mm, 0.45 * grain[0] / pitch_mm)
+    fine = ndimage.gaussian_filter(noise, widths, truncate=2.0)
     coarse = ndimage.uniform_filter(noise, max(3, round(9.0 / pitch_mm)))
     fine /= max(float(fine.std()), 1e-6)
     coarse /= max(float(coarse.std()), 1e-6)
-    return np.asarray(np.clip(1.0 + 0.17 * fine + 0.08 * coarse, 0.2, 1.8), dtype=np.float64)
+    return np.asarray(np.clip(1.0 + 0.17 * grain[1] * fine + 0.08 * patches * coarse, 0.2, 1.8), dtype=np.float64)
 
 
 def smooth_noise(rng: np.random.Generator, n: int, n_knots: int) -> Float[np.ndarray, "n n"]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mris.knee.anatomy import REGION_MM
 from mris.knee.phantom.population import Person
 
 
@@ -25,6 +26,8 @@ class View:
         scatter: Ratio of scattered to primary radiation.
         window: How far the displayed range reaches below and above the picture's, in parts of that range.
         gamma: Exponent of the display curve.
+        field_mm: Edge of the picture.
+        scale_error: Stated over true size of a pixel.
     """
 
     flexion: float
@@ -40,6 +43,8 @@ class View:
     scatter: float
     window: tuple[float, float]
     gamma: float
+    field_mm: float = REGION_MM
+    scale_error: float = 1.0
 
 
 def sample_view(rng: np.random.Generator, person: Person) -> View:

@@ -1,0 +1,88 @@
+"""From nothing to a bundle that has seen digital knees alone, step by step; finished steps are left as they are."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from knees import CROP_MM
+
+from mris.cohort.cohort import Cohort
+from mris.cohort.prepare import PrepareSettings, prepare_cohort
+from mris.images.transforms import SourcePreparation
+from mris.images.write import folder_beside
+from mris.knee.phantom.atlas import REGIONS, knee_atlas
+from mris.knee.phantom.cohort import write_phantom
+from mris.metric.export import export_encoder
+from mris.metric.settings import PresetName, TrainSettings, preset
+from mris.metric.train import train_encoders
+from mris.synthesis.build_bundle import build_bundle
+from mris.synthesis.bundle import Bundle
+from mris.synthesis.parts import Parts
+
+FRACTIONS = {"train": 0.8, "val": 0.07, "calibration": 0.13}
+PARTS = ("medial_tibia", "medial_femur", "lateral_tibia", "lateral_femur")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to make a bundle.
+
+    Attributes:
+        look: Of the phantom.
+        preset: Of the training.
+        people: Digital people.
+        pixels: Rows and columns of the phantom's pictures; they are wider than the region that is cut out.
+        size: Rows and columns of sources.
+        changes: Settings of the training other than the preset's.
+    """
+
+    look: str = "varied"
+    preset: PresetName = "varied"
+    people: int = 1500
+    pixels: int = 128
+    size: int = 80
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+RECIPES = {
+    "plain": Recipe(look="plain", preset="small", changes={"epochs": 30}),
+    "varied": Recipe(),
+}
+
+
+def make_bundle(recipe: Recipe, work: Path, seed: int = 0) -> Bundle:
+    """Simulate, prepare, train and index, or go on where an earlier call stopped."""
+    knees = work.parent / f"knees_{recipe.look}_{recipe.people}_{recipe.pixels}"
+    write_phantom(
+        knees, n_subjects=recipe.people, size=recipe.pixels, seed=seed, enriched=True, max_visits=1, workers=1,
+        look=recipe.look,
+    )  # fmt: skip
+    size = (recipe.size, recipe.size)
+    source = SourcePreparation(size, mirror_sides=("right",), region_mm=CROP_MM)
+    settings = PrepareSettings(source, size, fractions=FRACTIONS, stratify="klg", workers=1)
+    prepare_cohort(knees / "manifest.csv", work / "cohort", settings)
+    cohort = Cohort.open(work / "cohort")
+    run = work / "run"
+    train_encoders(cohort, run, settings=_settings(recipe), seed=seed, resume=(run / "run.json").is_file())
+    bundle = work / "digital.bundle"
+    if not bundle.is_dir():
+        from mris.metric.encoders import DualEncoder
+
+        with folder_beside(bundle) as temporary:
+            exported = export_encoder(DualEncoder.load(run / "encoder"), temporary)
+            build_bundle([exported], cohort, bundle, parts=parts(recipe.size), error="mae")
+    return Bundle.open(bundle)
+
+
+def parts(size: int) -> Parts:
+    """Sub-regions of the phantom's maps."""
+    atlas = knee_atlas(size)
+    return {
+        region: {name: atlas.compartments[name] for name in PARTS if REGIONS[atlas.region_of(name)] == region}
+        for region in REGIONS
+    }
+
+
+def _settings(recipe: Recipe) -> TrainSettings:
+    fixed = {"accelerator": "cpu", "devices": 1} | recipe.changes
+    return TrainSettings.model_validate(preset(recipe.preset).model_dump() | fixed)
