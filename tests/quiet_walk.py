@@ -237,6 +237,8 @@ def steps(work: Path) -> Iterator[list[object]]:
     dicom = ["--dicom", "--deidentify", "--quiet"]
     yield ["synthesize", bundle, plate, "--knees", "detect", "--out", work / "plate_maps", *dicom]
     scan = write_segmentation(work / "S1_L_00m.nii.gz", knee((2.0, 1.4, 1.4)))
+    digital = ["--people", 60, "--shown", 20, "--size", 32, "--epochs", 1, "--quiet"]
+    yield ["bundle", "make-digital", work / "digital.bundle", *digital]
     yield ["thickness", scan, "--labels", "oai_zib", "--dry-run", "--workers", 1, "--quiet"]
 
 

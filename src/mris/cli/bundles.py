@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, Quiet, names_in
+from mris.cli.options import BundlePath, Quiet, QuietTraining, names_in
 from mris.defaults import ERROR, ErrorName
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from mris.cohort.cohort import Cohort
     from mris.synthesis.parts import Parts
 
-bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify.")
+bundle_app = typer.Typer(
+    no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify, make one of digital knees."
+)
 
 Splits = Annotated[str, typer.Option(help="Splits of the cohort that enter the database, separated by commas.")]
 
@@ -232,3 +234,33 @@ def _names(splits: str) -> tuple[str, ...]:
     if not names:
         raise SettingsError(f"--splits is {splits!r} and names no split; give one or several, such as train,val")
     return names
+
+
+@bundle_app.command("make-digital")
+def make_digital(
+    out: Annotated[Path, typer.Argument(help="New folder for the bundle.")],
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for the people and the training; OUT with .work behind it by default.")
+    ] = None,
+    people: Annotated[int, typer.Option(min=60, help="Digital people; each has two knees.")] = 1500,
+    shown: Annotated[
+        int | None, typer.Option(min=2, help="People whose maps the database holds; all who train by default.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 80,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
+    quiet: QuietTraining = False,
+) -> None:
+    """Make a bundle of digital knees alone: it holds no patient, so that anybody may have it.
+
+    Simulates radiographs as they come, trains on them and makes a bundle of the people. Interrupted, the same command
+    goes on. Research use: how well such a bundle knows real knees is told in the docs (try it on your radiograph).
+
+    Example: mris bundle make-digital digital.bundle --people 400 --epochs 5
+    """
+    from mris.study.digital_knees import DigitalKnees, make_digital_knees
+
+    recipe = DigitalKnees(people, shown, size, epochs, seed)
+    work = work or out.with_name(f"{out.name}.work")
+    bundle = make_digital_knees(out, work, recipe, progress=not quiet)
+    typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')}, {bundle.path}; {work} may be removed")

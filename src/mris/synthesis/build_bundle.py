@@ -38,6 +38,16 @@ MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)
 """What a member has of its encoder."""
 
 
+def check_new(out: Path) -> None:
+    """Refuse a place at which no bundle can be made.
+
+    Raises:
+        BundleError: It exists, and is no empty folder.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise BundleError(f"{out} exists; remove it, or choose another place")
+
+
 def build_bundle(
     encoder_dirs: Sequence[str | Path],
     cohort: Cohort,
@@ -74,8 +84,7 @@ def build_bundle(
         OutputError: The disk refuses.
     """
     out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise BundleError(f"{out} exists; remove it, or choose another place")
+    check_new(out)
     encoders = [OnnxEncoder(folder) for folder in encoder_dirs]
     check_members("the new bundle", encoders)
     for encoder in encoders:
