@@ -258,7 +258,7 @@ def make_digital(
 
     Example: mris bundle make-digital digital.bundle --people 400 --epochs 5
     """
-    from mris.study.digital_knees import DigitalKnees, make_digital_knees
+    from mris.digital.knees import DigitalKnees, make_digital_knees
 
     recipe = DigitalKnees(people, shown, size, epochs, seed)
     work = work or out.with_name(f"{out.name}.work")

@@ -4,7 +4,6 @@ What other rooms and users import from here; all else is private to the room:
 
 - ``mris.study.class_results``: `ClassEstimate`, `SeedSpread`, `chance_level`, `class_names_of`,
   `find_estimate`
-- ``mris.study.digital_knees``: `DigitalKnees`, `make_digital_knees`
 - ``mris.study.database_size_results``: `DatabaseSizeCurve`, `SizePoint`
 - ``mris.study.experiment``: `open_experiment`, `run_experiment`
 - ``mris.study.experiment_results``: `ExperimentResults`, `GRADE_ALONE`, `MethodCost`, `TRUE_MAPS`, `TaskResults`

@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.conftest import synthetic_cohort
 
 from mris.errors import BundleError, SettingsError
-from mris.study.digital_knees import PARTS, DigitalKnees, digital_parts, make_digital_knees, shown_people
+from mris.digital.knees import PARTS, DigitalKnees, digital_parts, make_digital_knees, shown_people
 
 TINY = DigitalKnees(people=60, shown=20, size=32, epochs=1)
 
