@@ -89,7 +89,7 @@ def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
     assert "torch.manual_seed" not in text or "fork_rng" in text
 
 
-SPEAK_OF_KNEES = ("knee", "cli", "web", "__init__")  # and the doors, which pass on what it knows
+SPEAK_OF_KNEES = ("knee", "digital", "cli", "web", "__init__")  # and the doors, which pass on what it knows
 BODY_PARTS = {
     "knee",
     "knees",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.evaluation.conftest import synthetic_cohort
 
-from mris.errors import BundleError, SettingsError
 from mris.digital.knees import PARTS, DigitalKnees, digital_parts, make_digital_knees, shown_people
+from mris.errors import BundleError, SettingsError
 
 TINY = DigitalKnees(people=60, shown=20, size=32, epochs=1)
 
