@@ -11,6 +11,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.knee.map_parts``: `map_parts`
 - ``mris.knee.oai``: `survey_oai`, `write_oai_manifest`
 - ``mris.knee.oai_sheets``: `month_name`
+- ``mris.knee.phantom.atlas``: `REGIONS`, `knee_atlas`
 - ``mris.knee.phantom.cohort``: `PLAIN`, `write_phantom`
 - ``mris.knee.phantom.oai_layout``: `OAI`
 - ``mris.knee.phantom.simulate``: `simulate_subject`
