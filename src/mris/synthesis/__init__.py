@@ -3,7 +3,7 @@
 What other rooms and users import from here; all else is private to the room:
 
 - ``mris.synthesis.batch_synthesizer``: `BATCH_SIZE`, `BatchSynthesizer`
-- ``mris.synthesis.build_bundle``: `build_bundle`
+- ``mris.synthesis.build_bundle``: `build_bundle`, `check_new`
 - ``mris.synthesis.bundle``: `Bundle`, `CARD`, `Member`
 - ``mris.synthesis.bundle_checks``: `check_encoder_fits`
 - ``mris.synthesis.bundle_header``: `HEADER_FILE`, `read_header`
