@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.cli.conftest import call
+from tests.web.browser_world import write_half_plate
 from tests.web.conftest import API, client_of
 
 from mris.errors import ImageError
@@ -177,6 +178,31 @@ def test_a_held_image_tells_its_knees_and_what_must_be_asked(client, knees):
     assert (knee["suggested"], knee["needs"]) == ("whole", ["side"])
     told = client.post(f"{API}/images/{knee['id']}/settings", json={"side": "left", "spacing": 4.375}).json()
     assert (told["needs"], told["problem"], told["spacing"]) == ([], None, [4.375, 4.375])
+
+
+def test_a_center_by_hand_stands_for_a_joint_that_is_not_found(client, knees, tmp_path):
+    half = ("half.dcm", write_half_plate(knees.plate, tmp_path / "half.dcm").read_bytes())
+
+    def held(**fields):
+        return client.post(f"{API}/images", files={"file": half}, data={"find": "true"} | fields).json()
+
+    found = held()
+    assert found["regions"] == [] and "only the one at row" in found["problem"]
+    right, left = [230.0, 150.0], [230.5, 450.25]
+    placed = held(right="230, 150", left="230.5,450.25")
+    assert placed["problem"] is None
+    assert [(one["side"], one["center"], one["center_source"]) for one in placed["regions"]] == [
+        ("right", right, "given"),
+        ("left", left, "given"),
+    ]
+    settings = {"find": "true", "left": left}
+    (one,) = client.post(f"{API}/images/{found['id']}/settings", json=settings).json()["regions"]
+    assert (one["side"], one["center"]) == ("left", left)
+    outside = client.post(f"{API}/images/{found['id']}/settings", json={"find": "true", "left": [9999, 0]}).json()
+    assert "is outside its" in outside["problem"]
+    asked = {"image": found["id"], "find": "true", "right": right, "left": left}
+    results = client.post(f"{API}/synthesize", json=asked).json()["results"]
+    assert [one["query"]["center"] for one in results] == [right, left]
 
 
 def test_a_download_holds_what_the_command_line_writes(client, knees, synthesize):
