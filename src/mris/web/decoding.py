@@ -1,6 +1,7 @@
 """`Decoders`: processes that stay warm and decode what was uploaded, each within bounds: a bad file costs itself."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import math
@@ -76,8 +77,14 @@ class Decoders:
     @contextlib.contextmanager
     def room_for(self, n_bytes: int) -> Iterator[None]:
         """Work on an image of so many bytes; a large one waits until no other large one is worked on."""
-        with self._large if n_bytes > LARGE_BYTES else contextlib.nullcontext():
+        if n_bytes <= LARGE_BYTES:
             yield
+            return
+        with self._large:
+            try:
+                yield
+            finally:
+                _give_memory_back()
 
     @contextlib.contextmanager
     def decode(self, folder: Path, name: str, *, picture: bool = False) -> Iterator[Decoded]:
@@ -187,6 +194,12 @@ def _read(descriptor: int, count: int, deadline: float) -> np.ndarray:
             raise EOFError
         left = left[found:]
     return read
+
+
+def _give_memory_back() -> None:
+    """Give the system what the C library keeps of freed memory: a large image's, for each thread that had one."""
+    with contextlib.suppress(OSError, AttributeError):  # another library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _decoded(name: str, facts: dict[str, Any], pixels: np.ndarray) -> Decoded:
