@@ -1,6 +1,6 @@
 """Load on ``mris serve``: errors, latency, memory and throughput, beside ``mris synthesize`` on the same files.
 
-    python benchmarks/serve.py BUNDLE IMAGES... --side left --seconds 600
+    python -m benchmarks.serve BUNDLE IMAGES... --side left --seconds 600
 
 One client alone gives the median that eight clients at once are held against. Server, clients and command have the same
 cores. Prints a row for `benchmarks/README.md`; exit code 1 if a request failed.

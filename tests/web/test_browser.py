@@ -144,6 +144,7 @@ def test_a_joint_that_is_not_found_is_added_by_a_click_and_by_the_keyboard(open_
     page = open_page()
     drop(page, half)
     expect(page.locator("#notes")).to_contain_text("only the one at row")
+    expect(page.locator("#placing.asked")).to_be_visible()
     box = page.locator(".stage canvas").bounding_box()
     rows, columns = (int(n) for n in re.findall(r"\d+", page.locator("#facts dd").first.inner_text())[:2])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from tests.cli.conftest import call
 from tests.web.browser_world import write_half_plate
 from tests.web.conftest import API, client_of
@@ -60,6 +61,15 @@ def test_each_person_s_own_map_comes_with_the_result(client, knees, synthesize):
     keys = [person["key"] for person in part["people"]]
     np.testing.assert_array_equal(maps, database.read_targets(database.rows_of(keys)))
     assert [person["subject"] for person in part["people"]] == [key.split("/")[0] for key in keys]
+
+
+def test_a_thumbnail_is_clear_where_a_map_has_no_value(client, knees):
+    key = "P00003/0/left"
+    with Picture.open(io.BytesIO(client.get(f"{API}/entries/thumbnail.png", params={"key": key}).content)) as picture:
+        alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    database = Bundle.open(knees.bundle).members[0].database
+    maps = database.read_targets(database.rows_of([key]))[0]
+    np.testing.assert_array_equal(alpha > 0, np.isfinite(np.concatenate(list(maps), axis=1)))
 
 
 def test_a_plate_gives_a_result_a_knee_and_a_dragged_center_another(client, knees, synthesize, tmp_path):

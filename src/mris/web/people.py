@@ -19,8 +19,6 @@ from mris.web.served import Entry, ServedBundle
 Sort = str
 """Of people: "subject", "n_entries", or the name of a label."""
 
-_OUTSIDE = (216, 216, 216)
-
 
 class EntryRecord(Record):
     """One visit and side of a person."""
@@ -135,7 +133,7 @@ def maps_of(served: ServedBundle, key: str) -> Float32[np.ndarray, "r h w"]:
 
 
 def thumbnail(served: ServedBundle, key: str) -> bytes:
-    """A small picture of an entry's maps, side by side, in the colors of values; gray where there is none.
+    """A small picture of an entry's maps, side by side, in the colors of values; clear where there is none.
 
     Raises:
         NotFoundError: There is no such entry.
@@ -146,8 +144,8 @@ def thumbnail(served: ServedBundle, key: str) -> bytes:
     row = row[::step, ::step]
     least, largest = served.use().value_limits
     shades = np.clip(np.nan_to_num((row - least) / (largest - least)) * 255, 0, 255).astype(int)
-    pixels = np.array(colors().value, np.uint8)[shades]
-    pixels[np.isnan(row)] = _OUTSIDE
+    clear = np.where(np.isnan(row), 0, 255).astype(np.uint8)
+    pixels = np.dstack([np.array(colors().value, np.uint8)[shades], clear])
     with BytesIO() as file:
         PIL.Image.fromarray(pixels).save(file, "PNG")
         return file.getvalue()

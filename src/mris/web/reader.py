@@ -144,14 +144,14 @@ class Reader:
     def _synthesized(self, read: Read, wish: Wish, served: ServedBundle, started: float) -> list[HeldResult]:
         """Synthesize and hold the results; once anew where the bundle has changed meanwhile: somebody may be gone."""
         results = self._from_one_state(read, wish, served, started)
-        if not self._counts(results):
+        if not self._are_current(results):
             results = self._from_one_state(read, wish, served, started)
-            if not self._counts(results):
+            if not self._are_current(results):
                 raise GoneError(_CHANGED)
         self.metrics.count("syntheses", len(results))
         return results
 
-    def _counts(self, results: list[HeldResult]) -> bool:
+    def _are_current(self, results: list[HeldResult]) -> bool:
         """Whether what results came from is what counts now; else they are dropped."""
         current = all(one.served.use().number == one.state_number for one in results)
         if not current:
@@ -187,7 +187,7 @@ class Reader:
             GoneError: It is not held, or the bundle has changed: somebody may have been removed.
         """
         result = self.results.get(name)
-        if not self._counts([result]):
+        if not self._are_current([result]):
             raise GoneError(_CHANGED)
         return result
 

@@ -48,6 +48,7 @@ export class Query {
     for (const button of findAll("#placing [data-side]", this.root)) {
       show(button, entry.missingSides.includes(button.dataset.side));
     }
+    find("#placing", this.root).classList.toggle("asked", mode === "find" && entry.missingSides.length === 2);
     show(find("#detect", this.root), mode === "find" && entry.centers !== null);
     find("#side", this.root).classList.toggle("asked", image.needs.includes("side"));
     find("#spacing", this.root).classList.toggle("asked", image.needs.includes("spacing"));
