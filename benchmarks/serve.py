@@ -1,12 +1,13 @@
 """Load on ``mris serve``: errors, latency, memory and throughput, beside ``mris synthesize`` on the same files.
 
-    python benchmarks/serve.py BUNDLE IMAGES... --side left --seconds 600
+    python -m benchmarks.serve BUNDLE IMAGES... --side left --seconds 600
 
 One client alone gives the median that eight clients at once are held against. Server, clients and command have the same
 cores. Prints a row for `benchmarks/README.md`; exit code 1 if a request failed.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,6 +54,17 @@ class Load:
     @property
     def throughput(self) -> float:
         return len(self.seconds) / self.duration
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Start a server, which prints a line with its address; gives that and its process."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield next(word for word in server.stdout.readline().split() if word.startswith("http")), server.pid
+        finally:
+            server.terminate()
 
 
 def load(url: str, files: Sequence[Path], n_clients: int, seconds: float, pid: int, **fields: str) -> Load:
@@ -140,15 +152,11 @@ def main() -> int:
     parser.add_argument("--single-seconds", type=float, default=15)
     parser.add_argument("--command-files", type=int, default=200)
     wanted = parser.parse_args()
-    command = [*COMMAND, "serve", str(wanted.bundle), "--port", "0", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().split(" at ")[1].split()[0]
-        load(url, wanted.images, 1, 3, server.pid, side=wanted.side)  # networks are loaded, files are in memory
-        alone = load(url, wanted.images, 1, wanted.single_seconds, server.pid, side=wanted.side)
-        load(url, wanted.images, wanted.clients, wanted.single_seconds, server.pid, side=wanted.side)  # held results
-        many = load(url, wanted.images, wanted.clients, wanted.seconds, server.pid, side=wanted.side)
-        server.terminate()
+    with started([*COMMAND, "serve", str(wanted.bundle), "--port", "0", "--quiet"]) as (url, pid):
+        load(url, wanted.images, 1, 3, pid, side=wanted.side)  # networks are loaded, files are in memory
+        alone = load(url, wanted.images, 1, wanted.single_seconds, pid, side=wanted.side)
+        load(url, wanted.images, wanted.clients, wanted.single_seconds, pid, side=wanted.side)  # held results
+        many = load(url, wanted.images, wanted.clients, wanted.seconds, pid, side=wanted.side)
     beside = command_throughput(wanted.bundle, wanted.images, wanted.side, wanted.command_files)
     half = len(many.memory) // 2
     print(f"clients {wanted.clients}, {wanted.seconds:g} s: {len(many.seconds)} requests, {many.errors} errors")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from benchmarks.faults.made_bundle import export_encoder
 
 from mris.cohort.cohort import Cohort
@@ -26,21 +27,24 @@ from mris.web.settings import Limits, ServeSettings
 MARKUP = '<img src=x onerror="document.title=1">'
 """Name of one of the people: whoever takes it for HTML shows a broken picture."""
 
+ACCENTED = "Am\u00e9lie"
+"""And of another, which some keyboards write with two signs for the third letter."""
+
 SIZE = 32
 
 
 def write_knees(folder: Path) -> Path:
-    """60 digital people, both knees, 24 of them to calibrate on; one is called `MARKUP`. Gives the manifest."""
+    """60 digital people, both knees, 24 of them to calibrate on; two are named specially. Gives the manifest."""
     manifest = folder / "knees" / "manifest.csv"
     write_phantom(manifest.parent, n_subjects=60, size=SIZE, max_visits=1, workers=1, progress=False)
     with manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    with manifest.open("w", newline="") as file:
+    with manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0], "split"])
         writer.writeheader()
         for row in rows:
             number = int(row["subject"][1:])
-            named = MARKUP if number == 0 else row["subject"]
+            named = {0: MARKUP, 34: ACCENTED}.get(number, row["subject"])
             writer.writerow(row | {"subject": named, "split": "train" if number < 36 else "calibration"})
     return manifest
 
@@ -75,6 +79,18 @@ def write_knee_plate(path: Path) -> Path:
         rng=np.random.default_rng(0),
     )
     write_plate(path, plate, PlateRecord("P00003", "1", 0, "female", 61.0, date(2024, 6, 13), False, False))
+    return path
+
+
+def write_half_plate(plate: Path, path: Path) -> Path:
+    """The same plate, whose header says both sides, but the left one cannot be seen."""
+    file = pydicom.dcmread(plate)
+    file.decompress()
+    pixels = file.pixel_array.copy()
+    unseen = pixels[:, pixels.shape[1] // 2 :]
+    unseen[...] = np.linspace(0, pixels.max() / 20, unseen.shape[1])
+    file.PixelData = pixels.tobytes()
+    file.save_as(path)
     return path
 
 

@@ -1,11 +1,13 @@
 """What somebody sends who means no good: it is refused, in time, and costs nobody else anything."""
 
+import contextlib
 import io
 import resource
 import socket
 import struct
 import tempfile
 import time
+import unicodedata
 import zipfile
 import zlib
 from contextlib import ExitStack
@@ -31,6 +33,24 @@ def small(serve, knees):
 
 def send(client, name, data, **fields):
     return client.post(f"{API}/synthesize", files={"file": (name, data)}, data={"side": "left"} | fields)
+
+
+def head_of(client, n_bytes):
+    """Head of an upload of so many bytes."""
+    cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    return (
+        f"POST {API}/synthesize HTTP/1.1\r\nHost: {urlsplit(str(client.base_url)).netloc}\r\nCookie: {cookie}\r\n"
+        f"X-CSRF-Token: {client.headers['X-CSRF-Token']}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {n_bytes}\r\n\r\n"
+    ).encode()
+
+
+def until(condition):
+    """Wait until something is the case, which takes a moment."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +95,7 @@ def test_a_bomb_is_refused_by_what_it_announces(client, name, bomb):
 def test_an_upload_of_a_gigabyte_is_refused_before_it_is_read(client):
     path = urlsplit(str(client.base_url))
     with socket.create_connection((path.hostname, path.port), timeout=10) as connection:
-        cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
-        head = (
-            f"POST {API}/synthesize HTTP/1.1\r\nHost: {path.netloc}\r\nCookie: {cookie}\r\n"
-            f"X-CSRF-Token: {client.headers['X-CSRF-Token']}\r\n"
-            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {1 << 30}\r\n\r\n"
-        )
-        connection.sendall(head.encode())
+        connection.sendall(head_of(client, 1 << 30))
         assert b" 413 " in connection.recv(4096)
 
 
@@ -119,6 +133,40 @@ def test_a_slow_upload_is_given_up_and_holds_up_nobody(small, knees):
         pass
     assert time.monotonic() - started < 10
     assert send(client_of(small), "knee.png", knees.knee.read_bytes()).status_code == 200
+
+
+def test_an_upload_that_is_cut_off_leaves_no_file_no_place_and_no_fault(serve, knees, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    client = client_of(serve(knees.bundle, limits=SMALL))
+    path = urlsplit(str(client.base_url))
+    with caplog.at_level("INFO", "mris"):
+        with socket.create_connection((path.hostname, path.port), timeout=10) as connection:
+            part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+            connection.sendall(head_of(client, 2_000_000) + part + bytes(1_500_000))
+        until(lambda: 'synthesize",status="400"} 1' in client.get(f"{API}/metrics").text)
+        assert "mris_requests_waiting 0" in client.get(f"{API}/metrics").text
+    assert list(tmp_path.iterdir()) == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("headers", ["X: " + "x" * (1 << 20), "X: x\r\n" * 200_000], ids=["long", "many"])
+def test_headers_without_end_are_cut_off(url, client, headers):
+    path = urlsplit(url)
+    with socket.create_connection((path.hostname, path.port), timeout=10) as connection:
+        with contextlib.suppress(OSError):  # it may hang up while we still write
+            connection.sendall(f"GET {API}/card HTTP/1.1\r\nHost: {path.netloc}\r\n{headers}\r\n\r\n".encode())
+        with contextlib.suppress(OSError):
+            assert b"markdown" not in connection.recv(1 << 16)
+    assert client.get(f"{API}/health").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["\u202egnp.eenk.png", "\u200f\u2066a.png", "k\u0301.png", "\U0001f9b4.png"])
+def test_a_file_s_name_in_any_script_comes_back_without_signs_that_turn_it(client, knees, name):
+    (result,) = send(client, name, knees.knee.read_bytes()).json()["results"]
+    shown = result["query"]["name"]
+    assert shown == "".join(sign for sign in name if sign.isprintable())
+    assert not {unicodedata.bidirectional(sign) for sign in shown} & {"RLO", "LRO", "RLI", "LRI", "FSI"}
+    assert shown in result["command"]
 
 
 @pytest.mark.parametrize(
@@ -184,13 +232,7 @@ def test_who_comes_when_all_places_are_taken_is_told_when_to_come_back(small, kn
     with ExitStack() as stack:
         for client in clients[:2]:  # two uploads that have begun take both places
             connection = stack.enter_context(socket.create_connection((path.hostname, path.port), timeout=10))
-            cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
-            head = (
-                f"POST {API}/synthesize HTTP/1.1\r\nHost: {path.netloc}\r\nCookie: {cookie}\r\n"
-                f"X-CSRF-Token: {client.headers['X-CSRF-Token']}\r\n"
-                "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b"
-            )
-            connection.sendall(head.encode())
+            connection.sendall(head_of(client, 1000) + b"--b")
         time.sleep(0.3)
         answer = send(clients[2], "knee.png", knees.knee.read_bytes())
     assert (answer.status_code, answer.json()["error"]) == (503, "BusyError")
@@ -198,7 +240,16 @@ def test_who_comes_when_all_places_are_taken_is_told_when_to_come_back(small, kn
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[1]", b'{"image": 5}', b'{"image": "img-none"}', b"[" * 10_000, b'{"image": "x", "spacing": -1}']
+    "body",
+    [
+        b"{",
+        b"[1]",
+        b'{"image": 5}',
+        b'{"image": "img-none"}',
+        b"[" * 10_000,
+        b'{"image": "x", "spacing": -1}',
+        b'{"image": "\\ud800", "bundle": "\\ud800"}',
+    ],
 )
 def test_a_body_that_is_no_request_is_told_in_a_sentence(client, body):
     answer = client.post(f"{API}/synthesize", content=body, headers={"Content-Type": "application/json"})

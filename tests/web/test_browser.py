@@ -6,7 +6,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.web.browser_hands import browser, colored, drawn, dropped, expect, open_page, synthesized, world
+from tests.web.browser_hands import browser, colored, drawn, drop, dropped, expect, open_page, synthesized, world
+from tests.web.browser_world import write_half_plate
 
 __all__ = ["browser", "open_page", "world"]
 
@@ -132,6 +133,52 @@ def test_a_dragged_center_is_where_the_region_is_cut(open_page, world):
     assert column - column_before == pytest.approx(6 * columns / stage["width"], abs=0.75 * columns / stage["width"])
     assert "--right" in page.locator(".command code").inner_text()
     assert not np.array_equal(moved.arrays["image"], result.arrays["image"], equal_nan=True)
+
+
+@pytest.fixture
+def half(world, tmp_path):
+    return write_half_plate(world.plate, tmp_path / "half.dcm")
+
+
+def test_a_joint_that_is_not_found_is_added_by_a_click_and_by_the_keyboard(open_page, half):
+    page = open_page()
+    drop(page, half)
+    expect(page.locator("#notes")).to_contain_text("only the one at row")
+    expect(page.locator("#placing.asked")).to_be_visible()
+    box = page.locator(".stage canvas").bounding_box()
+    rows, columns = (int(n) for n in re.findall(r"\d+", page.locator("#facts dd").first.inner_text())[:2])
+
+    page.get_by_role("button", name="Add the right joint").click()
+    expect(page.locator("#adding")).to_contain_text("right joint")
+    clicked = synthesized(page, lambda: page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"]))
+    page.get_by_role("button", name="Add the left joint").press("Enter")
+    expect(page.locator(".handle.new")).to_be_focused()
+    page.keyboard.press("Shift+ArrowUp")
+    typed = synthesized(page, lambda: page.keyboard.press("Enter"))
+
+    row, column = clicked.record["query"]["center"]
+    assert (clicked.record["query"]["side"], clicked.record["query"]["center_source"]) == ("right", "given")
+    assert row == pytest.approx(0.4 * rows - 0.5, abs=rows / box["height"])
+    assert column == pytest.approx(0.3 * columns - 0.5, abs=columns / box["width"])
+    assert "--left" in typed.record["command"] and "--right" in typed.record["command"]
+    assert [one.inner_text() for one in page.locator(".handle").all()] == ["R", "L"]
+    expect(page.locator("#placing [data-side]").locator("visible=true")).to_have_count(0)
+    page.get_by_role("button", name="Find them again").click()
+    page.get_by_role("button", name="Add the left joint").click()
+    page.keyboard.press("Escape")
+    assert page.locator(".handle").count() == 0
+
+
+def test_the_keys_go_on_moving_a_center_whose_map_has_come(open_page, world):
+    page = open_page()
+    dropped(page, world.plate)
+    page.locator(".handle").nth(1).focus()
+
+    first = synthesized(page, lambda: page.keyboard.press("Shift+ArrowDown"))
+    second = synthesized(page, lambda: page.keyboard.press("Shift+ArrowDown"))
+
+    expect(page.locator(".handle").nth(1)).to_be_focused()
+    assert first.record["command"] != second.record["command"]
 
 
 def test_both_knees_of_a_plate_are_shown_in_turn(open_page, world):

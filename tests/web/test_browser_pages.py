@@ -10,6 +10,7 @@ from tests.web.browser_hands import browser, drawn, drop, dropped, expect, open_
 from tests.web.browser_world import MARKUP, SIZE, Served
 
 from mris.archive.connection import ArchiveSettings
+from mris.web import assets
 
 LOAD = """() => {
   const files = ["resource", "navigation"].flatMap((kind) => performance.getEntriesByType(kind));
@@ -150,11 +151,11 @@ def test_who_knows_the_token_takes_a_radiograph_from_the_archive(guarded, browse
     page.route("**/archive/studies/1.2/instances", lambda route: route.fulfill(json={"instances": [instance]}))
     content = base64.b64encode(knees.plate.read_bytes()).decode()
     record = page.evaluate(
-        """async (content) => {
-          const { sendImage } = await import("/static/api.js");
+        """async ([address, content]) => {
+          const { sendImage } = await import(address);
           return sendImage(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "plate.dcm"));
         }""",
-        content,
+        [f"{assets.ADDRESS}/api.js", content],
     )
     page.route("**/archive/fetch", lambda route: route.fulfill(json=record))
 
@@ -208,6 +209,18 @@ def test_the_page_is_light_and_quick(open_page, world):
     weights, seconds = zip(*loads, strict=True)
     assert 50_000 < max(weights) < 300_000
     assert min(seconds) < 1
+
+
+def test_a_second_view_takes_its_scripts_and_styles_from_the_browser(open_page):
+    page = open_page()
+    page.wait_for_load_state("networkidle")
+
+    page.reload()
+    page.wait_for_load_state("networkidle")
+
+    sent = page.evaluate("performance.getEntriesByType('resource').map((one) => [one.name, one.transferSize])")
+    files = [n_bytes for name, n_bytes in sent if "/static/" in name]
+    assert len(files) > 20 and sum(files) == 0
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there (tests/web/vendor), so accessibility is not judged")

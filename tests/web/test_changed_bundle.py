@@ -1,18 +1,27 @@
 """A bundle that changes while it is served: somebody is removed, it is damaged, replaced, or gone."""
 
+import asyncio
+import contextlib
 import shutil
 import subprocess
 import sys
+import traceback
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.web.browser_world import ACCENTED
 from tests.web.conftest import API, client_of, settings_for
 
 from mris.database.changes import LOCK_FILE
 from mris.images.lock import writer_lock
 from mris.synthesis.bundle import Bundle
+from mris.synthesis.bundle_synthesizer import BundleSynthesizer
+from mris.web import downloads
 from mris.web.run import running
+from mris.web.served import ServedBundle
 
 
 @pytest.fixture
@@ -77,6 +86,72 @@ def test_who_is_removed_by_another_process_is_gone_with_the_next_request(client,
     assert client.get(f"{API}/card").json()["n_subjects"] == 35
 
 
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Let something happen in each batch, before it is answered: ``meanwhile(act, next_act)``."""
+
+    def meanwhile(*acts):
+        ahead = list(acts)
+        real = BundleSynthesizer.neighbor_maps
+
+        def neighbor_maps(synthesizer, synthesis, count):
+            maps = real(synthesizer, synthesis, count)
+            if ahead:
+                ahead.pop(0)()
+            return maps
+
+        monkeypatch.setattr(BundleSynthesizer, "neighbor_maps", neighbor_maps)
+
+    return meanwhile
+
+
+def test_who_is_removed_while_a_synthesis_runs_is_not_in_its_answer(client, copied, send, meanwhile):
+    subject = sorted(people_in(send()))[0]
+    meanwhile(lambda: Bundle.open(copied).remove([subject], purge=True))
+    assert subject not in people_in(send())
+    assert "mris_held_results 1\n" in client.get(f"{API}/metrics").text  # that of the first state is gone
+
+
+def test_a_bundle_that_changes_again_and_again_is_told_in_one_sentence(client, copied, send, meanwhile):
+    first, second = sorted(people_in(send()))[:2]
+    bundle = Bundle.open(copied)
+    meanwhile(*(lambda subject=subject: bundle.remove([subject], purge=True) for subject in (first, second)))
+    answer = send()
+    assert (answer.status_code, answer.json()["error"]) == (410, "GoneError")
+    assert answer.json()["detail"] == "the bundle has changed since; ask for the synthesis again"
+    assert "mris_held_results 0\n" in client.get(f"{API}/metrics").text
+    assert not {first, second} & people_in(send())
+
+
+def test_a_bundle_is_never_opened_on_the_loop_that_answers_others(client, knees, send, monkeypatch):
+    use, on_the_loop = ServedBundle.use, []
+
+    def watched(served):
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            on_the_loop.append(traceback.format_stack(limit=4))
+        return use(served)
+
+    monkeypatch.setattr(ServedBundle, "use", watched)
+    for draw in ("zipped", "picture", "neighbors_picture"):
+        monkeypatch.setattr(downloads, draw, lambda *asked, **options: b"")
+    knee, proof = ("knee.png", knees.knee.read_bytes()), {"csrf_token": client.headers["X-CSRF-Token"]}
+    result = send().json()["results"][0]["id"]
+    image = client.post(f"{API}/images", files={"file": knee}).json()["id"]
+    client.post(f"{API}/images/{image}/settings", json={"side": "left"})
+    client.post(f"{API}/synthesize", json={"image": image, "side": "left"})
+    for path in ("", "/arrays", "/download", "/picture.png", "/neighbors.png"):
+        assert client.get(f"{API}/results/{result}{path}").status_code == 200
+    for path in ("bundles", "card", "health", "subjects", "entries/maps?key=P00003/0/left"):
+        assert client.get(f"{API}/{path}").status_code == 200
+    for path in ("/", "/database", "/compare", "/login", f"{API}/images/{image}", f"{API}/entries/thumbnail.png?key=P"):
+        client.get(path)
+    for path, status in (("/synthesize", 200), ("/compare", 200), ("/database/remove", 400)):
+        files = None if path == "/database/remove" else {"file": knee}
+        assert client.post(path, files=files, data=proof | {"side": "left"}).status_code == status
+    assert not on_the_loop
+
+
 def test_nobody_is_removed_whose_name_is_not_typed_again(unchanged):
     folder, client = unchanged
     for typed in ("", "P00002", "p00001"):
@@ -88,6 +163,29 @@ def test_nobody_is_removed_whose_name_is_not_typed_again(unchanged):
         Bundle.open(folder).remove(["nobody"], purge=True)
     assert unknown.json()["detail"] == str(told.value)
     assert len(Bundle.open(folder).keys) == 72
+
+
+def test_a_name_is_the_same_however_a_keyboard_writes_its_accents(client, copied):
+    typed = unicodedata.normalize("NFD", ACCENTED)
+    assert typed != ACCENTED
+    (found,) = client.get(f"{API}/subjects", params={"search": typed}).json()["subjects"]
+    assert found["subject"] == ACCENTED
+    answer = client.post(f"{API}/subjects/remove", json={"subject": ACCENTED, "confirmation": typed})
+    assert answer.json()["subjects"] == [ACCENTED]
+    assert ACCENTED not in Bundle.open(copied).subjects
+
+
+def test_two_windows_may_remove_one_person_while_a_third_synthesizes(client, copied, send):
+    subject = sorted(people_in(send()))[0]
+    removal = {"json": {"subject": subject, "confirmation": subject}}
+    with ThreadPoolExecutor(4) as windows:
+        removals = [windows.submit(client.post, f"{API}/subjects/remove", **removal) for _ in range(2)]
+        answers = [windows.submit(send) for _ in range(6)]
+    removed = sorted(one.result().status_code for one in removals)
+    assert removed in ([200, 404], [200, 503])  # gone already, or being changed
+    assert {one.result().status_code for one in answers} <= {200, 410}
+    assert subject not in people_in(send())
+    assert subject not in Bundle.open(copied).subjects
 
 
 def test_a_bundle_that_another_process_is_changing_is_left_alone(unchanged):

@@ -1,29 +1,37 @@
-"""Eight clients at once, for some seconds; `benchmarks/serve.py` does it for minutes, beside ``mris synthesize``."""
+"""Eight clients at once for half a minute; `benchmarks/serve.py` does it for ten, beside ``mris synthesize``."""
 
 import os
 import statistics
+import sys
 
 import pytest
-from benchmarks.serve import load
-from tests.web.conftest import settings_for
+from benchmarks.serve import load, started
 
-from mris.web.run import running
-from mris.web.settings import Limits
+SECONDS = float(os.environ.get("MRIS_LOAD_SECONDS", "30"))
 
-SECONDS = float(os.environ.get("MRIS_LOAD_SECONDS", "6"))
+SERVER = """
+import sys
+from pathlib import Path
+from mris.web.run import serve
+from mris.web.settings import Limits, ServeSettings
+few = Limits(decoders=2, held_bytes=32 << 20)
+serve(ServeSettings((Path(sys.argv[1]),), port=0, limits=few), lambda address: print(address, flush=True))
+"""
+"""Few results fill what it may hold at once, so that what grows is a leak."""
 
 
 @pytest.mark.slow
 def test_eight_clients_are_answered_without_an_error_in_memory_that_does_not_grow(knees):
-    few = Limits(decoders=2, held_bytes=32 << 20)  # full at once, so that growth is a leak
-    with running(settings_for(knees.bundle, limits=few)) as url:
-        alone = load(url, [knees.knee], 1, SECONDS / 4, os.getpid(), side="left")
-        load(url, [knees.knee], 8, SECONDS / 4, os.getpid(), side="left")
-        many = load(url, [knees.knee], 8, SECONDS, os.getpid(), side="left")
+    with started([sys.executable, "-c", SERVER, str(knees.bundle)]) as (url, pid):
+        load(url, [knees.knee], 8, 3, pid, side="left")
+        alone = load(url, [knees.knee], 1, 3, pid, side="left")
+        many = load(url, [knees.knee], 8, SECONDS, pid, side="left")
     assert (alone.errors, many.errors) == (0, 0)
     assert len(many.seconds) > SECONDS  # on the slowest machine
     quarter = len(many.memory) // 4
     grown = statistics.median(many.memory[-quarter:]) - statistics.median(many.memory[:quarter])
     assert grown < 50
-    # Server and clients share an interpreter here, and perhaps the machine with other tests; apart it is 4.
-    assert many.p95 < 12 * alone.median
+    # With 72 entries nearly all of an answer is Python's own work, one thread at a time, so that eight clients take 8
+    # times as long; and another worker of the tests may take one of two cores from them, and not from the one: twice
+    # that. Of thousands of entries 4 is asked for, and `benchmarks/serve.py` tells it.
+    assert many.p95 < 16 * alone.median

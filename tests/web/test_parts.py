@@ -2,7 +2,8 @@
 
 import shlex
 import threading
-from concurrent.futures import wait
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from mris.web.images import ReadFile, Wish
 from mris.web.pictures import picture_of
 from mris.web.served import ServedBundle, bundle_of
 from mris.web.uploads import plain_name
-from mris.web.work import Places, SynthesisThread
+from mris.web.work import MOST_TOGETHER, Places, SynthesisThread
 
 
 @given(st.lists(st.integers(1, 40), max_size=30))
@@ -113,6 +114,56 @@ def test_queries_that_wait_are_synthesized_together_and_a_bad_one_fails_alone(kn
     alone = [synthesize(source[None])[0].image for source in sources[:4]]
     for future, expected in zip(asked, alone, strict=False):
         np.testing.assert_allclose(future.result().synthesis.image, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def slow(knees):
+    """A thread whose batches take a tenth of a second, and their sources: ``thread, batches, source_of(number)``."""
+    served = ServedBundle("knees", knees.bundle)
+    state, batches = served.use(), []
+    shape = state.bundle.members[0].encoder.card.source_shape
+    (one,) = state.synthesizer.synthesize(np.random.default_rng(0).random((1, *shape)).astype(np.float32))
+
+    def synthesize(sources, excluded=None):
+        time.sleep(0.1)
+        batches.append(sources[:, 0, 0, 0].astype(int).tolist())
+        return [one] * len(sources)
+
+    state.synthesizer.synthesize = synthesize  # type: ignore[method-assign]
+    thread = SynthesisThread(served)
+    yield thread, batches, lambda number: np.full(shape, number, np.float32)
+    thread.close()
+
+
+def test_queries_are_answered_in_the_order_of_their_arrival(slow):
+    thread, batches, source_of = slow
+    numbers = list(range(1, 2 * MOST_TOGETHER))  # 0 is what warms it up
+    wait([thread.submit(source_of(number)) for number in numbers], 20)
+    assert [number for batch in batches for number in batch if number] == numbers
+
+
+def test_who_asks_again_at_once_is_answered_together_with_who_waited(slow):
+    """Else one batch of the one and one of the others would follow each other, and all wait for both."""
+    thread, batches, source_of = slow
+
+    def ask(number):
+        for _ in range(6):
+            thread.submit(source_of(number)).result(20)
+            time.sleep(0.005)
+
+    with ThreadPoolExecutor(3) as clients:
+        wait([clients.submit(ask, number) for number in range(3)], 20)
+    assert [len(batch) for batch in batches[2:6]] == [3] * 4
+
+
+def test_a_thread_that_cannot_warm_up_answers_nevertheless(knees, monkeypatch):
+    monkeypatch.setattr("mris.web.work.warm", lambda served: 1 / 0)
+    served = ServedBundle("knees", knees.bundle)
+    thread = SynthesisThread(served)
+    shape = served.use().bundle.members[0].encoder.card.source_shape
+    answer = thread.submit(np.random.default_rng(0).random(shape).astype(np.float32)).result(20)
+    thread.close()
+    assert len(answer.synthesis.regions) == 2
 
 
 def test_what_is_usual_is_told_of_enough_people_alone(make_cohort, projection_encoder, tmp_path, rng):

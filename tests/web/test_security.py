@@ -1,6 +1,7 @@
 """Who is let in, and what a page of another site cannot do."""
 
 import re
+import shutil
 import time
 from contextlib import closing
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import pytest
 from tests.web.conftest import API, client_of, settings_for
 
 from mris.errors import SettingsError
+from mris.web import assets
 from mris.web.errors import SessionError
 from mris.web.security import check_origin
 from mris.web.settings import ServeSettings, read_token
@@ -114,14 +116,28 @@ def test_a_browser_logs_in_once_and_its_cookie_is_kept_from_scripts_and_sites(gu
 
 
 def test_every_answer_forbids_foreign_scripts_frames_and_stores(client):
-    for path in ("/", f"{API}/card", "/static/page.css", "/nowhere"):
+    for path in ("/", f"{API}/card", f"{assets.ADDRESS}/page.css", "/nowhere"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy
         assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
         assert "access-control-allow-origin" not in headers
         assert re.fullmatch(r"[0-9a-f]{8}", headers["x-request-id"])
-    assert client.get("/").headers["cache-control"] == "no-store"
+    for path in ("/", f"{API}/card", f"{API}/session", f"{assets.ADDRESS}/none.css", "/static/page.css"):
+        assert client.get(path).headers["cache-control"] == "no-store"
+
+
+def test_scripts_and_styles_are_kept_under_an_address_that_changes_with_them(client, tmp_path):
+    asked = client.get(f"{assets.ADDRESS}/page.css")
+    assert asked.status_code == 200 and "immutable" in asked.headers["cache-control"]
+    again = client.get(f"{assets.ADDRESS}/page.css", headers={"If-None-Match": asked.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    addresses = {assets.ADDRESS, assets.address_of(shutil.copytree(assets.FOLDER, tmp_path / "a"))}
+    assert len(addresses) == 1
+    with (tmp_path / "a" / "dom.js").open("a") as file:
+        file.write(" ")
+    assert assets.address_of(tmp_path / "a") not in addresses
+    assert assets.ADDRESS in client.get("/").text and '"/static/page.css' not in client.get("/").text
 
 
 class Elements(HTMLParser):

@@ -1,15 +1,19 @@
 """``mris serve`` as it is started: by a person, by a container, and where something is missing."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -17,10 +21,12 @@ import pytest
 from tests.cli.conftest import call
 from tests.web.conftest import API, client_of, settings_for
 
-from mris.web.run import running
+from mris.errors import SettingsError
+from mris.web.run import running, take_address
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "a token of the tests"
+NOBODY = 65534
 COMMAND = [sys.executable, "-c", "from mris.cli.entry import main; main()", "serve"]
 
 
@@ -53,6 +59,69 @@ def test_a_port_in_use_and_a_bundle_that_is_none_cost_one_line(knees, tmp_path, 
     assert "give a token" in refused(knees.bundle, "--host", "0.0.0.0")
     monkeypatch.setenv("MRIS_TOKEN", "short")
     assert "at least 16" in refused(knees.bundle)
+
+
+@contextlib.contextmanager
+def bound_by_rights():
+    """As somebody whom rights bind: root is bound by none."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)  # in the kernel, its capabilities go with it
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_to_all(knees):
+    """A copy of the bundle in a folder that everybody may enter and only we may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(shutil.copytree(knees.bundle, Path(folder) / "knees.bundle"))
+
+
+@pytest.mark.parametrize("name", [".", "bundle.json", "commit.json", "members/*/encoder.json"])
+def test_a_bundle_that_may_not_be_read_costs_one_line(open_to_all, refused, name):
+    (closed,) = open_to_all.glob(name) if name != "." else [open_to_all]
+    refused(open_to_all / "none")  # all that is imported late is here now: nobody may be kept from our code, too
+    closed.chmod(0)
+    with bound_by_rights():
+        told = refused(open_to_all, "--port", 0)
+    closed.chmod(0o700)
+    assert "knees.bundle" in told and "Permission denied" in told
+
+
+def test_a_port_that_is_not_allowed_and_a_token_that_may_not_be_read_cost_one_line(knees, tmp_path, refused):
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0)
+    refused(tmp_path / "none")
+    free = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    with bound_by_rights():
+        assert "token file" in refused(knees.bundle, "--token-file", token)
+        if not free.exists() or int(free.read_text()) <= 80:
+            pytest.skip("on this system everybody may use every port")
+        with pytest.raises(SettingsError, match="port 80 may not be used by you; give one above 1023"):
+            take_address("127.0.0.1", 80)
+
+
+def test_a_bundle_that_may_only_be_read_is_served_and_nobody_is_removed(open_to_all, knees):
+    send = {"files": {"file": ("knee.png", knees.knee.read_bytes())}, "data": {"side": "left"}}
+    removal = {"subject": "P00003", "confirmation": "P00003"}
+    for path in open_to_all.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    open_to_all.chmod(0o555)
+    with running(settings_for(open_to_all)) as address, closing(client_of(address)) as client:
+        assert client.post(f"{API}/synthesize", **send).status_code == 200
+        with bound_by_rights():
+            answer = client.post(f"{API}/subjects/remove", json=removal)
+            assert client.get(f"{API}/subjects", params={"search": "P00003"}).json()["n_found"] == 1
+            assert client.post(f"{API}/synthesize", **send).status_code == 200
+    assert (answer.status_code, answer.json()["error"]) == (503, "OutputError")
+    assert "mend the rights" in answer.json()["detail"]
+    open_to_all.chmod(0o755)
 
 
 def test_without_its_libraries_the_command_says_how_to_get_them(knees):

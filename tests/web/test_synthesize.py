@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from tests.cli.conftest import call
+from tests.web.browser_world import write_half_plate
 from tests.web.conftest import API, client_of
 
 from mris.errors import ImageError
@@ -59,6 +61,15 @@ def test_each_person_s_own_map_comes_with_the_result(client, knees, synthesize):
     keys = [person["key"] for person in part["people"]]
     np.testing.assert_array_equal(maps, database.read_targets(database.rows_of(keys)))
     assert [person["subject"] for person in part["people"]] == [key.split("/")[0] for key in keys]
+
+
+def test_a_thumbnail_is_clear_where_a_map_has_no_value(client, knees):
+    key = "P00003/0/left"
+    with Picture.open(io.BytesIO(client.get(f"{API}/entries/thumbnail.png", params={"key": key}).content)) as picture:
+        alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    database = Bundle.open(knees.bundle).members[0].database
+    maps = database.read_targets(database.rows_of([key]))[0]
+    np.testing.assert_array_equal(alpha > 0, np.isfinite(np.concatenate(list(maps), axis=1)))
 
 
 def test_a_plate_gives_a_result_a_knee_and_a_dragged_center_another(client, knees, synthesize, tmp_path):
@@ -177,6 +188,31 @@ def test_a_held_image_tells_its_knees_and_what_must_be_asked(client, knees):
     assert (knee["suggested"], knee["needs"]) == ("whole", ["side"])
     told = client.post(f"{API}/images/{knee['id']}/settings", json={"side": "left", "spacing": 4.375}).json()
     assert (told["needs"], told["problem"], told["spacing"]) == ([], None, [4.375, 4.375])
+
+
+def test_a_center_by_hand_stands_for_a_joint_that_is_not_found(client, knees, tmp_path):
+    half = ("half.dcm", write_half_plate(knees.plate, tmp_path / "half.dcm").read_bytes())
+
+    def held(**fields):
+        return client.post(f"{API}/images", files={"file": half}, data={"find": "true"} | fields).json()
+
+    found = held()
+    assert found["regions"] == [] and "only the one at row" in found["problem"]
+    right, left = [230.0, 150.0], [230.5, 450.25]
+    placed = held(right="230, 150", left="230.5,450.25")
+    assert placed["problem"] is None
+    assert [(one["side"], one["center"], one["center_source"]) for one in placed["regions"]] == [
+        ("right", right, "given"),
+        ("left", left, "given"),
+    ]
+    settings = {"find": "true", "left": left}
+    (one,) = client.post(f"{API}/images/{found['id']}/settings", json=settings).json()["regions"]
+    assert (one["side"], one["center"]) == ("left", left)
+    outside = client.post(f"{API}/images/{found['id']}/settings", json={"find": "true", "left": [9999, 0]}).json()
+    assert "is outside its" in outside["problem"]
+    asked = {"image": found["id"], "find": "true", "right": right, "left": left}
+    results = client.post(f"{API}/synthesize", json=asked).json()["results"]
+    assert [one["query"]["center"] for one in results] == [right, left]
 
 
 def test_a_download_holds_what_the_command_line_writes(client, knees, synthesize):

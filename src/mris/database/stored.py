@@ -5,6 +5,7 @@ What is read is what was committed: every value is compared with a checksum befo
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,14 @@ class StoredEntries:
         Raises:
             DatabaseError: One is not there, such as that of somebody who was removed.
         """
-        places = {key: row for row, key in enumerate(self.keys.tolist())}
         try:
-            return np.array([places[str(key)] for key in keys], dtype=np.int64)
+            return np.array([self._places[str(key)] for key in keys], dtype=np.int64)
         except KeyError as error:
             raise DatabaseError(f"database {self.path} has no entry {error}; it may have been removed") from error
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.keys.tolist())}
 
     def checksums(self, name: str, rows: Int64[np.ndarray, " m"]) -> list[bytes]:
         """Give the committed checksums of some rows, by one of the names of `mris.database.table.CHECKSUMS`."""

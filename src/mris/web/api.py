@@ -29,7 +29,7 @@ from mris.web.records import (
     SynthesizeRequest,
 )
 from mris.web.security import set_session
-from mris.web.uploads import UploadedForm, read_form
+from mris.web.uploads import UploadedForm, plain_name, read_form
 
 router = APIRouter(
     prefix="/api/v1",
@@ -102,8 +102,8 @@ async def hold_image(request: Request) -> ImageRecord:
     with reader.places.one():
         async with read_form(request, reader.settings.limits) as form:
             (file,) = _one(form)
-            settings = _checked(ImageSettings, form.fields)
-            read = await reader.read(file, hold=True)
+            settings = _checked(ImageSettings, _fields_of(form))
+            read = await reader.read(file)
         return await reader.record(read, _wish_of_image(settings), settings.bundle)
 
 
@@ -114,7 +114,7 @@ async def get_image(request: Request, image: str, bundle: BundleName = None) -> 
     return await reader.record(reader.held(image), Wish(), bundle)
 
 
-@router.post("/images/{image}/settings", summary="What would be synthesized, if spacing and side are these")
+@router.post("/images/{image}/settings", summary="What would be synthesized, if spacing, side and centers are these")
 async def set_image(request: Request, image: str, settings: ImageSettings) -> ImageRecord:
     """Nothing is kept: give the same settings to `synthesize`."""
     reader = reader_of(request)
@@ -159,7 +159,7 @@ async def synthesize(request: Request) -> Response:
             files = [one async for one in each_file(reader, form, asked, hold=hold)]
             return _told(Synthesized(files=tuple(files)))
         if hold:
-            found = await reader.synthesize(await reader.read(form.files[0], hold=True), wish_of(asked), asked.bundle)
+            found = await reader.synthesize(await reader.read(form.files[0]), wish_of(asked), asked.bundle)
         else:
             found = await reader.synthesize_upload(form.files[0], wish_of(asked), asked.bundle)
         return _told(Synthesized(results=tuple(result.record for result in found)))
@@ -197,13 +197,14 @@ async def each_file(
     """Synthesize file after file; one that cannot be used does not stop the others."""
     wish = wish_of(asked)
     for index, file in enumerate(form.files):
-        name, image = file.filename or "", None
+        name, image = plain_name(file.filename or ""), None
         try:
-            read = await reader.read(file, hold=hold)
-            name = read.file.name
             if hold:
+                read = await reader.read(file)
                 image = await reader.record(read, wish, asked.bundle)
-            results = await reader.synthesize(read, wish, asked.bundle)
+                results = await reader.synthesize(read, wish, asked.bundle)
+            else:
+                results = await reader.synthesize_upload(file, wish, asked.bundle)
         except MrisError as error:
             yield FileRecord(index=index, name=name, image=image, error=type(error).__name__, detail=str(error))
         else:
@@ -241,15 +242,22 @@ def asked_in(form: UploadedForm) -> tuple[SynthesizeRequest, bool]:
     Raises:
         RequestError: A field cannot be what it should be.
     """
+    fields = _fields_of(form)
+    return _checked(SynthesizeRequest, fields), fields.get("hold") == "true"
+
+
+def _fields_of(form: UploadedForm) -> dict[str, Any]:
+    """What a form tells; centers are written ROW,COLUMN."""
     fields: dict[str, Any] = {name: text for name, text in form.fields.items() if text.strip()}
     for name in ("center", "right", "left"):
         if name in fields:
             fields[name] = [part.strip() for part in fields[name].split(",")]
-    return _checked(SynthesizeRequest, fields), fields.get("hold") == "true"
+    return fields
 
 
 def _wish_of_image(settings: ImageSettings) -> Wish:
-    return Wish(find=settings.find, side=settings.side, spacing=settings.spacing)
+    centers = centers_of(settings.right, settings.left)
+    return Wish(find=settings.find, side=settings.side, centers=centers, spacing=settings.spacing)
 
 
 def _one(form: UploadedForm) -> tuple[Any]:

@@ -2,27 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import mris
 from mris.errors import MrisError
-from mris.web import api, archive_api, database_api, pages
+from mris.web import api, archive_api, assets, database_api, pages
 from mris.web.answers import API, error_answer, error_of, json_error
 from mris.web.guard import Guard
 from mris.web.metrics import Metrics
 from mris.web.reader import Reader
 from mris.web.security import Sessions
 from mris.web.settings import ServeSettings
-
-STATIC = Path(__file__).with_name("static")
 
 
 def create_app(settings: ServeSettings) -> ASGIApp:
@@ -59,7 +55,7 @@ def create_app(settings: ServeSettings) -> ASGIApp:
     app.include_router(database_api.router)
     app.include_router(archive_api.router)
     app.include_router(pages.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount(assets.ADDRESS, assets.Assets(), name="static")
 
     def answer(request: Request, error: Exception) -> Response:
         return error_answer(request, error_of(error), pages.error_page)

@@ -18,9 +18,12 @@ from mris.errors import ImageError
 from mris.images.read import read_image
 from mris.reading import parse_json
 from mris.serving.dicom_source import SourceHeader, read_source_header
+from mris.web.pictures import picture_of
 
 FRAME = struct.Struct("<QQ")
-"""In front of every message: bytes of its JSON, and of the pixels behind it."""
+"""In front of every message: bytes of its JSON, and of the pixels behind it: the image's, then the picture's."""
+
+_Answer = tuple[dict[str, Any], list[memoryview]]
 
 
 def main() -> None:
@@ -35,9 +38,10 @@ def main() -> None:
         _allow(seconds)
         facts, pixels = _answer(request)
         text = json.dumps(facts).encode()
-        answers.write(FRAME.pack(len(text), len(pixels)))
+        answers.write(FRAME.pack(len(text), sum(map(len, pixels))))
         answers.write(text)
-        answers.write(pixels)
+        for block in pixels:
+            answers.write(block)
         answers.flush()
 
 
@@ -56,15 +60,15 @@ def _allow(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
+def _answer(request: dict[str, Any]) -> _Answer:
     name = Path(request["name"])
     try:
         os.chdir(request["folder"])  # a message then names the file as its owner does
         image = read_image(name)
     except ImageError as error:
-        return {"problem": str(error)}, memoryview(b"")
+        return {"problem": str(error)}, []
     except (MemoryError, OSError) as error:
-        return {"problem": f"image {name}: cannot be read ({type(error).__name__})"}, memoryview(b"")
+        return {"problem": f"image {name}: cannot be read ({type(error).__name__})"}, []
     header: SourceHeader | None = None
     source_problem = f"image {name}: is no DICOM file, so DICOM results have no patient and study; give the original"
     if image.header.photometric:
@@ -80,8 +84,15 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         "source": None if header is None else _plain(header),
         "source_problem": source_problem,
         "sha256": _sha256(name),
+        "picture": None,
     }
-    return facts, image.pixels.data.cast("B")
+    pixels = [image.pixels.data.cast("B")]
+    if request["picture"]:
+        picture = picture_of(image)
+        plain = {name: value for name, value in vars(picture).items() if name != "pixels"}
+        facts["picture"] = plain | {"shape": picture.pixels.shape}
+        pixels.append(picture.pixels.data.cast("B"))
+    return facts, pixels
 
 
 def _plain(header: SourceHeader) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def zipped(result: HeldResult, formats: Sequence[str], settings: ServeSettings, 
             f"formats has {', '.join(unknown) or 'nothing'}; give some of {', '.join(FORMATS)}, {DICOM}"
         )
     with tempfile.TemporaryDirectory(prefix="mris-") as made:
-        folder, stem = Path(made), result.asked.query.stem
+        folder, stem = Path(made), result.asked.stem
         objects = dicom_objects(result, settings, deidentify=deidentify) if DICOM in formats else {}
         for name, content in objects.items():
             (folder / name).write_bytes(content)
@@ -78,9 +78,9 @@ def dicom_objects(result: HeldResult, settings: ServeSettings, *, deidentify: bo
         raise ImageError(asked.header_problem)
     mirrored = asked.mirrored
     return encoded_dicom_objects(
-        asked.query.stem,
+        asked.stem,
         result.synthesis,
-        DerivedFrom(asked.header, asked.query.facts.side, mirrored, KNEE),
+        DerivedFrom(asked.header, asked.facts.side, mirrored, KNEE),
         [maps[:N_PICTURED] for maps in result.neighbor_maps],
         asked.source,
         salt=random_salt() if deidentify else None,

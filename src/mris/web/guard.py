@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mris.errors import MrisError
-from mris.web.errors import SlowUploadError, TooLargeError
+from mris.web.errors import RequestError, SlowUploadError, TooLargeError
 from mris.web.metrics import Metrics
 from mris.web.security import SECURITY_HEADERS, Sessions, check_access, check_host, check_origin
 from mris.web.settings import Limits, ServeSettings
@@ -123,6 +123,8 @@ class _Bounded:
                 f"the upload came to a halt, or is slower than {self._limits.least_rate / 1024:.0f} kB a second; try "
                 "again"
             ) from None
+        if message["type"] == "http.disconnect":
+            raise RequestError("the upload was cut off; send it again")
         self._received += len(message.get("body", b""))
         if self._received > self._limits.file_bytes + _OVERHEAD:
             raise TooLargeError(_too_large(self._limits))

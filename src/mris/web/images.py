@@ -95,11 +95,16 @@ class ReadFile:
 
 @dataclass(frozen=True, eq=False)
 class HeldImage:
-    """A file that was read, and its picture."""
+    """A file that was read with its picture."""
 
     id: str
     file: ReadFile
-    picture: Picture
+
+    @property
+    def picture(self) -> Picture:
+        """To look at."""
+        assert self.file.decoded.picture is not None
+        return self.file.decoded.picture
 
     @property
     def n_bytes(self) -> int:

@@ -5,12 +5,14 @@ from typing import Any
 
 from fastapi import APIRouter
 from jinja2 import Environment, FileSystemLoader
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import mris
 from mris.errors import MrisError
 from mris.web.api import asked_in, reader_of, wish_of
+from mris.web.assets import ADDRESS
 from mris.web.card import card_of
 from mris.web.errors import RequestError, status_of
 from mris.web.people import PeopleFound, Sort, find_people, remove_person
@@ -25,10 +27,14 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.globals["assets"] = ADDRESS
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Fill a page; see the templates for what each shows."""
+    """Fill a page; see the templates for what each shows.
+
+    It may open a bundle that has changed, so threads call it: functions without ``async``, or `shown`.
+    """
     app, caller = request.app, request.state.caller
     session = caller.session
     opens = session is None and caller.known
@@ -57,6 +63,11 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     if opens and session is not None:
         set_session(request, answer, session)
     return answer
+
+
+async def shown(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """Fill a page without holding up others; see `page`."""
+    return await run_in_threadpool(page, request, template, status, **values)
 
 
 def error_page(request: Request, status: int, detail: str) -> Response:
@@ -88,7 +99,7 @@ async def log_in(request: Request) -> Response:
         goal = _own_path(form.fields.get("next", "/"))
         sessions = request.app.state.sessions
         if not sessions.is_token(form.fields.get("token", "")):
-            return page(request, "login.html", 401, next=goal, problem="the token is wrong")
+            return await shown(request, "login.html", 401, next=goal, problem="the token is wrong")
         answer = RedirectResponse(goal, 303)
         set_session(request, answer, sessions.new())
         return answer
@@ -114,8 +125,8 @@ async def synthesize(request: Request) -> Response:
             try:
                 results = await _synthesized(request, form, None)
             except MrisError as error:
-                return page(request, "result.html", status_of(error), results=[], problem=str(error))
-    return page(request, "result.html", results=results)
+                return await shown(request, "result.html", status_of(error), results=[], problem=str(error))
+    return await shown(request, "result.html", results=results)
 
 
 @router.get("/compare")
@@ -134,8 +145,8 @@ async def compare(request: Request) -> Response:
             try:
                 results = [await _synthesized(request, form, served.name) for served in reader.bundles]
             except MrisError as error:
-                return page(request, "compare.html", status_of(error), results=[], problem=str(error))
-    return page(request, "compare.html", results=results)
+                return await shown(request, "compare.html", status_of(error), results=[], problem=str(error))
+    return await shown(request, "compare.html", results=results)
 
 
 @router.get("/database")
@@ -153,11 +164,16 @@ async def remove(request: Request) -> Response:
     async with read_form(request, reader.settings.limits) as form:
         _require_proof(request, form)
         subject, confirmation = form.fields.get("subject", ""), form.fields.get("confirmation", "")
-    try:
-        removal = await reader.drawn(lambda: remove_person(reader.bundles[0], subject, confirmation))
-    except MrisError as error:
-        return _database(request, status_of(error), problem=str(error))
-    return _database(request, message=f"removed {', '.join(removal.subjects)}: {removal.n_entries} entries are gone")
+
+    def removed() -> Response:
+        try:
+            removal = remove_person(reader.bundles[0], subject, confirmation)
+        except MrisError as error:
+            return _database(request, status_of(error), problem=str(error))
+        told = f"removed {', '.join(removal.subjects)}: {removal.n_entries} entries are gone"
+        return _database(request, message=told)
+
+    return await reader.drawn(removed)
 
 
 def _database(

@@ -8,18 +8,16 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32
 
+from mris.cohort.names import normal_form
 from mris.database.changes import Removal
 from mris.errors import DatabaseError
 from mris.records import Record
 from mris.web.card import colors
 from mris.web.errors import NotFoundError, RequestError
-from mris.web.results import plain_labels
 from mris.web.served import Entry, ServedBundle
 
 Sort = str
 """Of people: "subject", "n_entries", or the name of a label."""
-
-_OUTSIDE = (216, 216, 216)
 
 
 class EntryRecord(Record):
@@ -89,7 +87,7 @@ def find_people(
     people: dict[str, list[Entry]] = {}
     for entry in state.entries.values():
         people.setdefault(entry.subject, []).append(entry)
-    words = search.casefold().split()
+    words = normal_form(search).casefold().split()
     found = [item for item in people.items() if all(word in _text(*item) for word in words)]
     found.sort(key=lambda item: _place(sort, *item), reverse=descending)
     first = max(0, offset)
@@ -109,7 +107,7 @@ def remove_person(served: ServedBundle, subject: str, confirmation: str) -> Remo
         DatabaseError: Nobody of that name is in the bundle.
         OutputError: The disk refuses, or another process is changing the bundle.
     """
-    if not subject or confirmation != subject:
+    if not subject or normal_form(confirmation) != normal_form(subject):
         raise RequestError(f"to remove {subject!r}, type that name; {confirmation!r} was typed, and nobody is removed")
     bundle = served.use().bundle
     try:
@@ -135,7 +133,7 @@ def maps_of(served: ServedBundle, key: str) -> Float32[np.ndarray, "r h w"]:
 
 
 def thumbnail(served: ServedBundle, key: str) -> bytes:
-    """A small picture of an entry's maps, side by side, in the colors of values; gray where there is none.
+    """A small picture of an entry's maps, side by side, in the colors of values; clear where there is none.
 
     Raises:
         NotFoundError: There is no such entry.
@@ -146,8 +144,8 @@ def thumbnail(served: ServedBundle, key: str) -> bytes:
     row = row[::step, ::step]
     least, largest = served.use().value_limits
     shades = np.clip(np.nan_to_num((row - least) / (largest - least)) * 255, 0, 255).astype(int)
-    pixels = np.array(colors().value, np.uint8)[shades]
-    pixels[np.isnan(row)] = _OUTSIDE
+    clear = np.where(np.isnan(row), 0, 255).astype(np.uint8)
+    pixels = np.dstack([np.array(colors().value, np.uint8)[shades], clear])
     with BytesIO() as file:
         PIL.Image.fromarray(pixels).save(file, "PNG")
         return file.getvalue()
@@ -160,7 +158,7 @@ def _record(served: ServedBundle, subject: str, entries: list[Entry]) -> Subject
             timepoint=entry.timepoint,
             side=entry.side,
             split=entry.split,
-            labels=plain_labels(entry.labels),
+            labels=dict(entry.labels),
             thumbnail=f"/api/v1/entries/thumbnail.png?bundle={quote(served.name)}&key={quote(entry.key, safe='')}",
         )
         for entry in entries
@@ -171,7 +169,7 @@ def _record(served: ServedBundle, subject: str, entries: list[Entry]) -> Subject
 def _text(subject: str, entries: list[Entry]) -> str:
     words = [subject]
     for entry in entries:
-        words += [entry.key, entry.split, *(f"{name}={value}" for name, value in plain_labels(entry.labels).items())]
+        words += [entry.key, entry.split, *(f"{name}={value}" for name, value in entry.labels.items())]
     return " ".join(words).casefold()
 
 

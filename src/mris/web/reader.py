@@ -16,7 +16,6 @@ from mris.web.errors import GoneError
 from mris.web.held import Held
 from mris.web.images import HeldImage, ReadFile, Wish, image_record
 from mris.web.metrics import Metrics
-from mris.web.pictures import picture_of
 from mris.web.records import ImageRecord
 from mris.web.results import Asked, HeldResult, held_result
 from mris.web.served import ServedBundle, bundle_of
@@ -27,6 +26,7 @@ from mris.web.work import Places, SynthesisThread
 T = TypeVar("T")
 
 _SHARE_OF_IMAGES = 0.5
+_CHANGED = "the bundle has changed since; ask for the synthesis again"
 
 
 class Read(NamedTuple):
@@ -83,12 +83,8 @@ class Reader:
         """Do something that takes a while in a thread for such."""
         return await asyncio.get_running_loop().run_in_executor(self._drawing, work)
 
-    async def read(self, upload: UploadFile, *, hold: bool) -> Read:
-        """Decode an upload.
-
-        Args:
-            upload: The file.
-            hold: Keep it in memory, for the page to come back to.
+    async def read(self, upload: UploadFile) -> Read:
+        """Decode an upload, and hold it for the page to come back to.
 
         Raises:
             ImageError: It cannot be decoded.
@@ -96,13 +92,13 @@ class Reader:
 
         def work() -> Read:
             with in_a_folder(upload) as (folder, name):
-                return self._read(folder, name, hold=hold)
+                return self._held(folder, name)
 
         return await self._in_reading(work)
 
     async def read_file(self, path: Path) -> Read:
         """Decode a file that lies on the disk, and hold it; see `read`."""
-        return await self._in_reading(lambda: self._read(path.parent, path.name, hold=True))
+        return await self._in_reading(lambda: self._held(path.parent, path.name))
 
     def held(self, image: str) -> Read:
         """Give an image that is held.
@@ -128,20 +124,42 @@ class Reader:
             DatabaseError: Its database cannot, or nobody is left.
         """
         served, started = self.bundle(bundle), time.perf_counter()
-        return await self._in_reading(lambda: self._synthesized(read, wish, served, started))
+
+        def work() -> list[HeldResult]:
+            with self.decoders.room_for(read.file.decoded.image.pixels.nbytes):
+                return self._synthesized(read, wish, served, started)
+
+        return await self._in_reading(work)
 
     async def synthesize_upload(self, upload: UploadFile, wish: Wish, bundle: str | None = None) -> list[HeldResult]:
         """Synthesize from an upload that is not held; see `read` and `synthesize`."""
         served, started = self.bundle(bundle), time.perf_counter()
 
         def work() -> list[HeldResult]:
-            with in_a_folder(upload) as (folder, name):
-                read = self._read(folder, name, hold=False)
-            return self._synthesized(read, wish, served, started)
+            with in_a_folder(upload) as (folder, name), self.decoders.decode(folder, name) as decoded:
+                return self._synthesized(Read(ReadFile(name, decoded), None), wish, served, started)
 
         return await self._in_reading(work)
 
     def _synthesized(self, read: Read, wish: Wish, served: ServedBundle, started: float) -> list[HeldResult]:
+        """Synthesize and hold the results; once anew where the bundle has changed meanwhile: somebody may be gone."""
+        results = self._from_one_state(read, wish, served, started)
+        if not self._are_current(results):
+            results = self._from_one_state(read, wish, served, started)
+            if not self._are_current(results):
+                raise GoneError(_CHANGED)
+        self.metrics.count("syntheses", len(results))
+        return results
+
+    def _are_current(self, results: list[HeldResult]) -> bool:
+        """Whether what results came from is what counts now; else they are dropped."""
+        current = all(one.served.use().number == one.state_number for one in results)
+        if not current:
+            for one in results:
+                self.results.drop(one.record.id)
+        return current
+
+    def _from_one_state(self, read: Read, wish: Wish, served: ServedBundle, started: float) -> list[HeldResult]:
         """Ask for the syntheses, wait for them, and hold the results."""
         asked, prepared = self._asked(read, wish, served), time.perf_counter()
         thread = self._synthesis[served.name]
@@ -151,7 +169,7 @@ class Reader:
             try:
                 answer = future.result()
             except ImageError as error:  # another number of channels than the encoder's
-                raise ImageError(f"image {one.query.path}: {error}") from error
+                raise ImageError(f"image {one.name}: {error}") from error
             timing = {
                 "prepare": round(1000 * (prepared - started), 1),
                 "synthesize": round(1000 * (time.perf_counter() - prepared), 1),
@@ -160,7 +178,6 @@ class Reader:
             result = held_result(name, one, answer, served, self.settings.edges, timing)
             self.results.put(result, result.n_bytes, name)
             results.append(result)
-        self.metrics.count("syntheses", len(results))
         return results
 
     def result(self, name: str) -> HeldResult:
@@ -170,17 +187,14 @@ class Reader:
             GoneError: It is not held, or the bundle has changed: somebody may have been removed.
         """
         result = self.results.get(name)
-        if result.served.use().number != result.state_number:
-            self.results.drop(name)
-            raise GoneError("the bundle has changed since; ask for the synthesis again")
+        if not self._are_current([result]):
+            raise GoneError(_CHANGED)
         return result
 
-    def _read(self, folder: Path, name: str, *, hold: bool) -> Read:
-        file = ReadFile(name, self.decoders.decode(folder, name))
-        if not hold:
-            return Read(file, None)
-        image = HeldImage(self.images.new_id(), file, picture_of(file.decoded.image))
-        return Read(file, self.images.put(image, image.n_bytes, image.id))
+    def _held(self, folder: Path, name: str) -> Read:
+        with self.decoders.decode(folder, name, picture=True) as decoded:
+            image = HeldImage(self.images.new_id(), ReadFile(name, decoded))
+        return Read(image.file, self.images.put(image, image.n_bytes, image.id))
 
     def _asked(self, read: Read, wish: Wish, served: ServedBundle) -> list[Asked]:
         synthesizer = served.use().synthesizer
@@ -190,7 +204,9 @@ class Reader:
             side = query.facts.side
             asked.append(
                 Asked(
-                    query,
+                    query.path.name,
+                    query.stem,
+                    query.facts,
                     synthesizer.prepare(query.image, side=side, center=query.center),
                     decoded.source,
                     decoded.source_problem,

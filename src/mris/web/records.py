@@ -1,5 +1,7 @@
 """What the interface answers: the names are those of the Python API."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -73,10 +75,12 @@ class ImageRecord(Record):
 
 
 class ImageSettings(Record):
-    """What a person tells of a picture."""
+    """What a person tells of a picture; see `SynthesizeRequest`."""
 
     spacing: float | None = Field(default=None, gt=0)
     side: Literal["left", "right"] | None = None
+    right: Center | None = None
+    left: Center | None = None
     find: Find = "auto"
     bundle: str | None = None
 
@@ -283,3 +287,13 @@ class ErrorRecord(Record):
     error: str
     detail: str
     request_id: str
+
+
+def plain_labels(labels: Mapping[str, object]) -> dict[str, object]:
+    """Labels as JSON can hold them: a table keeps grades as floats, but a grade is a whole number."""
+    plain: dict[str, object] = {}
+    for name, value in labels.items():
+        if isinstance(value, float):
+            value = None if not math.isfinite(value) else int(value) if value == int(value) else value
+        plain[name] = value
+    return plain

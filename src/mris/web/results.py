@@ -1,6 +1,5 @@
 """A result in memory: the synthesis, its arrays as they are sent, and all that its files need."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -13,7 +12,6 @@ from mris.serving.means import MeanRow, mean_rows
 from mris.serving.notes import notes_on
 from mris.serving.outputs import Query
 from mris.serving.pictures import N_PICTURED, most_values, value_limits
-from mris.serving.queries import FileQuery
 from mris.synthesis.synthesis import Contribution, Synthesis
 from mris.web.command import command_line
 from mris.web.images import Wish
@@ -29,7 +27,6 @@ from mris.web.records import (
     ResultRecord,
     Scale,
     StrangenessRecord,
-    Usual,
 )
 from mris.web.served import ServedBundle, State
 from mris.web.work import Answer
@@ -40,7 +37,9 @@ class Asked:
     """What a result was asked for.
 
     Attributes:
-        query: The image that is synthesized for.
+        name: Of the file.
+        stem: Beginning of the names of the results' files.
+        facts: What the provenance tells of the query, the checksum left out.
         source: What the encoder sees of it.
         header: Whom and what the file is of; None if it does not say.
         header_problem: Why not.
@@ -51,7 +50,9 @@ class Asked:
         image: Id of the image, where it is held.
     """
 
-    query: FileQuery
+    name: str
+    stem: str
+    facts: Query
     source: Float32[np.ndarray, "c h w"]
     header: SourceHeader | None
     header_problem: str
@@ -82,8 +83,8 @@ class HeldResult:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes in memory, about: of the arrays, and of the image that was cut out."""
-        return 4 * self.record.arrays.n_floats + self.asked.query.image.pixels.nbytes
+        """Bytes in memory, about: of the arrays."""
+        return 4 * self.record.arrays.n_floats
 
 
 def held_result(
@@ -107,7 +108,7 @@ def held_result(
     mirrored = asked.mirrored and answer.state.synthesizer.mirrors_targets
     synthesis = replace(answer.synthesis, mirrored=mirrored)
     notes = tuple(notes_on(synthesis))
-    facts = replace(asked.query.facts, sha256=asked.sha256, notes=(*asked.query.facts.notes, *notes))
+    facts = replace(asked.facts, sha256=asked.sha256, notes=(*asked.facts.notes, *notes))
     items, offset = [], 0
     for what, values in _arrays(synthesis, answer.neighbor_maps, asked.source):
         items.append(ArrayItem(name=what, offset=offset, shape=values.shape))
@@ -118,7 +119,7 @@ def held_result(
         image=asked.image,
         bundle=served.name,
         bundle_id=synthesis.bundle_id,
-        stem=asked.query.stem,
+        stem=asked.stem,
         query=QueryRecord(**asdict(facts)),
         notes=facts.notes,
         unusual=strange is not None and strange.unusual,
@@ -132,12 +133,12 @@ def held_result(
         edges={region: EdgesRecord(**asdict(edges[region])) for region in synthesis.regions if region in edges},
         arrays=Arrays(url=f"/api/v1/results/{name}/arrays", n_floats=offset, items=tuple(items)),
         scale=_scale(synthesis, answer.neighbor_maps),
-        means=tuple(_mean(row, answer.state) for row in mean_rows(asked.query.stem, synthesis, {})),
+        means=tuple(_mean(row, answer.state) for row in mean_rows(asked.stem, synthesis, {})),
         contributions=tuple(
             _contribution(part, len(maps), answer.state, synthesis)
             for part, maps in zip(synthesis.contributions, answer.neighbor_maps, strict=True)
         ),
-        command=command_line(served.path, asked.query.path.name, asked.wish, finds=asked.finds),
+        command=command_line(served.path, asked.name, asked.wish, finds=asked.finds),
         timing_ms=dict(timing_ms),
     )
     return HeldResult(record, asked, facts, synthesis, answer.neighbor_maps, served, answer.state.number)
@@ -171,7 +172,6 @@ def _scale(synthesis: Synthesis, neighbor_maps: tuple[np.ndarray, ...]) -> Scale
 
 
 def _mean(row: MeanRow, state: State) -> MeanRecord:
-    usual = state.usual.get((row.region, row.part), ())
     return MeanRecord(
         region=row.region,
         part=row.part,
@@ -180,7 +180,7 @@ def _mean(row: MeanRow, state: State) -> MeanRecord:
         upper=_number(row.upper),
         n_pixels=int(row.n_pixels),
         unit=row.unit,
-        usual=tuple(Usual(**asdict(one)) for one in usual),
+        usual=state.usual.get((row.region, row.part), ()),
     )
 
 
@@ -203,7 +203,7 @@ def _contribution(part: Contribution, count: int, state: State, synthesis: Synth
                 similarity=float(neighbors.similarities[0, rank]),
                 weight=float(part.weights[rank]),
                 weight_text=part.weight_text(rank),
-                labels=plain_labels(entry.labels) if entry else {},
+                labels=dict(entry.labels) if entry else {},
             )
         )
     intervals, strange = part.intervals, part.strangeness
@@ -226,13 +226,3 @@ def _contribution(part: Contribution, count: int, state: State, synthesis: Synth
             sentence=strange.sentence(simulated=synthesis.origin == "simulated") if strange.unusual else "",
         ),
     )
-
-
-def plain_labels(labels: Mapping[str, object]) -> dict[str, object]:
-    """Labels as JSON can hold them: a table keeps grades as floats, but a grade is a whole number."""
-    plain: dict[str, object] = {}
-    for name, value in labels.items():
-        if isinstance(value, float):
-            value = None if not math.isfinite(value) else int(value) if value == int(value) else value
-        plain[name] = value
-    return plain

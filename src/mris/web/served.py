@@ -13,12 +13,13 @@ from mris.database.commit import COMMIT_FILE
 from mris.errors import MrisError
 from mris.knee.anatomy import KNEE
 from mris.serving.pictures import most_values
-from mris.serving.usual import Usual, UsualMeans, usual_means
+from mris.serving.usual import UsualMeans, usual_means
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_header import HEADER_FILE
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.calibration import open_calibration
 from mris.web.errors import NotFoundError
+from mris.web.records import Usual, plain_labels
 
 _FEW = 16
 
@@ -55,7 +56,7 @@ class State:
         """The entries of the database by key, in its order."""
         database = self.bundle.members[0].database
         columns = (database.keys, database.subjects, database.timepoints, database.sides, database.splits)
-        rows = zip(*(column.tolist() for column in columns), database.labels, strict=True)
+        rows = zip(*(column.tolist() for column in columns), map(plain_labels, database.labels), strict=True)
         return {row[0]: Entry(*row) for row in rows}
 
     @cached_property
@@ -66,9 +67,9 @@ class State:
         return most_values(np.concatenate([database.read_targets(rows).ravel() for database in databases]))
 
     @cached_property
-    def usual(self) -> UsualMeans:
+    def usual(self) -> Mapping[tuple[str, str], tuple[Usual, ...]]:
         """What is usual for people of the database, for each region and its parts."""
-        found: dict[tuple[str, str], tuple[Usual, ...]] = {}
+        found: UsualMeans = {}
         for member, header in zip(self.bundle.members, self.bundle.header.members, strict=True):
             calibrated = open_calibration(self.bundle.path / "members" / member.name, header)
             parts: dict[str, dict[str, np.ndarray]] = {}
@@ -77,8 +78,8 @@ class State:
                     if part.name:
                         place = member.encoder.regions.index(part.region)
                         parts.setdefault(part.region, {})[part.name] = mask[place]
-            found |= usual_means(member.database, parts)
-        return found
+            found = {**found, **usual_means(member.database, parts)}
+        return {where: tuple(Usual(**vars(one)) for one in usual) for where, usual in found.items()}
 
 
 class ServedBundle:

@@ -6,6 +6,7 @@ Queries that wait are synthesized together: a batch costs little more than one o
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from mris.web.served import ServedBundle, State, warm
 
 MOST_TOGETHER = 32
 """Queries that are synthesized together."""
+
+_LULL = 0.35
+"""Where several ask, so much of a batch's time is waited after it, at most, for as many to ask again: they would else
+be in another batch than those who waited meanwhile, and each batch wait for the other."""
 
 N_SHOWN = N_NEIGHBORS
 """People whose maps come with a result."""
@@ -92,17 +97,26 @@ class SynthesisThread:
     def _work(self) -> None:
         with contextlib.suppress(Exception):  # who asks is told; the thread must live
             warm(self._served)
+        n_expected, until = 1, 0.0
         while (first := self._waiting.get()) is not None:
-            batch = [first]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < MOST_TOGETHER:
-                    query = self._waiting.get_nowait()
-                    if query is None:
-                        self._waiting.put(None)
-                        break
-                    batch.append(query)
+            batch, started = [first, *self._others(n_expected, until)], time.monotonic()
             for alike in _by_shape(batch):
                 self._answer(alike)
+            ended = time.monotonic()
+            n_expected, until = len(batch) + self._waiting.qsize(), ended + _LULL * (ended - started)
+
+    def _others(self, n_expected: int, until: float) -> Iterator[_Query]:
+        """Give what waits besides a first, in the order of arrival; until a time, wait for as many as are expected."""
+        for place in range(1, MOST_TOGETHER):
+            patience = max(0.0, until - time.monotonic()) if place < n_expected else 0.0
+            try:
+                query = self._waiting.get(timeout=patience)
+            except queue.Empty:
+                return
+            if query is None:
+                self._waiting.put(None)
+                return
+            yield query
 
     def _answer(self, batch: list[_Query]) -> None:
         try:

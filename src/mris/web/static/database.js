@@ -70,10 +70,12 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   remove(event.target);
 });
+// "é" may be one sign, or two as some keyboards write it.
+const plain = (name) => name.normalize("NFC").trim();
 // A removal can only be sent once the person's name is typed.
 document.addEventListener("input", (event) => {
   const form = event.target.closest(".removal form");
-  if (form) find("button", form).disabled = event.target.value !== form.elements.subject.value;
+  if (form) find("button", form).disabled = plain(event.target.value) !== plain(form.elements.subject.value);
 });
 document.addEventListener("toggle", (event) => {
   if (!event.target.matches?.(".removal[open]")) return;

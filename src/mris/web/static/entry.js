@@ -30,8 +30,8 @@ export class Entry {
     Object.assign(this, settings);
     if (settings.side && this.centers?.length === 1) this.centers = [{ ...this.centers[0], side: settings.side }];
     await this.#held(async () => {
-      const { spacing, side } = this;
-      this.take(await setImage(this.image.id, { spacing, side, find: this.#find() }));
+      const { spacing } = this;
+      this.take(await setImage(this.image.id, { spacing, find: this.#find(), ...this.#sideOrCenters() }));
     });
   }
 
@@ -69,9 +69,20 @@ export class Entry {
     const { image, mode, side, spacing, excluded } = this;
     const asked = { image: image.id, bundle, spacing, exclude_subject: excluded, find: this.#find() };
     if (mode !== "find") return { ...asked, side, center: this.centers?.[0]?.center ?? null };
-    if (this.ofOneSide) asked.side = side;
-    for (const { side: of, center } of this.centers ?? []) asked[of] = center;
-    return asked;
+    return { ...asked, ...this.#sideOrCenters() };
+  }
+
+  // The side of a picture of one, and the centers by hand of a plate.
+  #sideOrCenters() {
+    const told = this.ofOneSide ? { side: this.side } : {};
+    if (this.mode === "find") for (const { side, center } of this.centers ?? []) told[side] = center;
+    return told;
+  }
+
+  // The sides of a plate whose centers are not shown; a person can add them.
+  get missingSides() {
+    if (this.mode !== "find" || !this.image?.spacing) return [];
+    return SIDES.filter((side) => !this.shownCenters.some((one) => one.side === side));
   }
 
   // Synthesize from some bundles; the answer to an earlier wish never replaces that to a later one: null then.
@@ -114,4 +125,5 @@ export class Entry {
   }
 }
 
+const SIDES = ["right", "left"];
 const WORDS = { spacing: "size of a pixel", side: "side of the body" };

@@ -6,7 +6,7 @@ import { at } from "./layers.js";
 import { counted, percent, value } from "./numbers.js";
 
 const labelsOf = (person) =>
-  Object.entries(person.labels).map(([name, label]) => `${name} ${label}`).join(", ");
+  Object.entries(person.labels).map(([name, label]) => `${name}\u00a0${label}`).join(", ");
 
 export class People {
   // `onChoose(person)` is told of the person chosen, null for nobody; `onWithout(subject)` of a wish to do without.

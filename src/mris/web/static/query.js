@@ -8,7 +8,10 @@ export class Query {
   // `onSet(settings)` is told of a spacing, side or mode, `onPlace(changes)` of centers by hand.
   constructor(root, { onSet, onPlace }) {
     this.root = root;
-    this.radiograph = new Radiograph(root, { onMove: (centers) => onPlace({ centers }) });
+    this.radiograph = new Radiograph(root, {
+      onMove: (centers) => onPlace({ centers }),
+      onAdding: (side) => this.#drawAdding(side),
+    });
     for (const choice of findAll("input[name=mode]", root)) {
       choice.addEventListener("change", () => onSet({ mode: choice.value, centers: null }));
     }
@@ -18,7 +21,9 @@ export class Query {
     find(".enlarge", root).addEventListener("click", ({ currentTarget: button }) => {
       button.setAttribute("aria-pressed", String(root.closest(".reader").classList.toggle("large")));
     });
-    find("#place", root).addEventListener("click", () => onPlace({ centers: this.#guessed() }));
+    for (const button of findAll("#placing [data-side]", root)) {
+      button.addEventListener("click", () => this.radiograph.add(button.dataset.side));
+    }
     find("#detect", root).addEventListener("click", () => onPlace({ centers: null }));
     find("#spacing", root).addEventListener("submit", (event) => {
       event.preventDefault();
@@ -40,7 +45,10 @@ export class Query {
     for (const choice of findAll("input[name=mode]", this.root)) choice.checked = choice.value === mode;
     for (const choice of findAll("input[name=side]", this.root)) choice.checked = choice.value === entry.shownSide;
     show(find("#side", this.root), entry.ofOneSide);
-    show(find("#place", this.root), mode === "find" && entry.shownCenters.length === 0 && image.spacing !== null);
+    for (const button of findAll("#placing [data-side]", this.root)) {
+      show(button, entry.missingSides.includes(button.dataset.side));
+    }
+    find("#placing", this.root).classList.toggle("asked", mode === "find" && entry.missingSides.length === 2);
     show(find("#detect", this.root), mode === "find" && entry.centers !== null);
     find("#side", this.root).classList.toggle("asked", image.needs.includes("side"));
     find("#spacing", this.root).classList.toggle("asked", image.needs.includes("spacing"));
@@ -69,12 +77,13 @@ export class Query {
     );
   }
 
-  // Where the knees of a plate usually are: the right one is on the left of the picture.
-  #guessed() {
-    const { rows, columns } = this.entry.image;
-    return [
-      { side: "right", center: [rows / 2, columns / 4] },
-      { side: "left", center: [rows / 2, (3 * columns) / 4] },
-    ];
+  // Say how a center is added, while one is.
+  #drawAdding(side) {
+    for (const button of findAll("#placing [data-side]", this.root)) {
+      button.setAttribute("aria-pressed", String(button.dataset.side === side));
+    }
+    find("#adding", this.root).textContent = side
+      ? `Click on the middle of the ${side} joint, or move the mark by the arrow keys and press Enter; Escape gives up.`
+      : "";
   }
 }

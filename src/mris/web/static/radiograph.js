@@ -20,10 +20,15 @@ function windowed(values, { level, width }) {
 }
 
 export class Radiograph {
-  // `onMove(centers)` is told of centers by hand, `[{side, center}]`, once one has been moved.
-  constructor(root, { onMove = () => {} } = {}) {
+  // `onMove(centers)` is told of centers by hand, `[{side, center}]`, once one has been moved or added; `onAdding(side)`
+  // of the side whose center is being added, null when that is over.
+  constructor(root, { onMove = () => {}, onAdding = () => {} } = {}) {
     this.root = root;
     this.onMove = onMove;
+    this.onAdding = onAdding;
+    this.adding = null;
+    this.settling = null;
+    this.centers = [];
     this.stage = find(".stage", root);
     this.canvas = find("canvas", root);
     this.squares = find("svg", root);
@@ -35,6 +40,8 @@ export class Radiograph {
   // Show a picture with its centers; the window is the file's own, or that of the same picture before.
   async show(image, centers, options) {
     if (this.image?.picture.url !== image.picture.url) {
+      this.#endAdding();
+      this.#settle();
       this.values = await shorts(image.picture.url, options);
       this.image = image;
       this.canvas.width = image.picture.columns;
@@ -48,11 +55,67 @@ export class Radiograph {
     this.place(centers);
   }
 
-  // Put handles at centers.
+  // Put handles at centers, but not while the arrow keys move one: where that comes to is told soon.
   place(centers) {
+    if (this.settling) return;
     this.centers = centers.map((one) => ({ ...one }));
-    fill(this.handles, ...this.centers.map((one) => this.#handle(one)));
+    if (this.centers.some(({ side }) => side === this.adding?.side)) this.#endAdding();
+    this.#drawHandles();
+  }
+
+  // Let a person put the center of a side on the picture: by a click, or by the arrow keys and Enter.
+  add(side) {
+    if (this.adding?.side === side) {
+      this.#giveUp();
+      return;
+    }
+    this.adding = { side, center: this.#guessed(side) };
+    this.stage.classList.add("adding");
+    this.onAdding(side);
+    this.#drawHandles();
+    find(".handle.new", this.handles).focus();
+  }
+
+  // Where it probably is: opposite the other, or where the knees of a frontal plate usually are.
+  #guessed(side) {
+    const { rows, columns, mirrored } = this.image;
+    const [other] = this.centers;
+    if (other) return [other.center[0], columns - 1 - other.center[1]];
+    return [rows / 2, ((side === "right") !== mirrored ? 0.25 : 0.75) * columns];
+  }
+
+  #endAdding() {
+    if (!this.adding) return;
+    this.adding = null;
+    this.stage.classList.remove("adding");
+    this.onAdding(null);
+  }
+
+  #giveUp() {
+    this.#endAdding();
+    this.#drawHandles();
+  }
+
+  // The new center counts from now on.
+  #added() {
+    const { side, center } = this.adding;
+    this.#endAdding();
+    this.centers = [...this.centers, { side, center }].sort(({ side: of }) => (of === "right" ? -1 : 1));
+    this.#drawHandles();
+    this.#moved();
+  }
+
+  #drawHandles() {
+    const shown = this.adding ? [...this.centers, this.adding] : this.centers;
+    const focused = this.handles.contains(document.activeElement) ? document.activeElement.dataset.side : null;
+    fill(this.handles, ...shown.map((one) => this.#handle(one)));
+    if (focused !== null) find(`[data-side="${focused}"]`, this.handles)?.focus({ preventScroll: true });
     this.#drawSquares();
+  }
+
+  #settle(then = null) {
+    clearTimeout(this.settling);
+    this.settling = then && setTimeout(() => { this.settling = null; then(); }, SETTLED);
   }
 
   // The window that the server proposes.
@@ -79,22 +142,23 @@ export class Radiograph {
   }
 
   #handle(one) {
+    const isNew = one === this.adding;
+    const how = isNew ? "the arrow keys move it, Enter adds it" : "the arrow keys move it";
     const handle = make("button", {
       type: "button",
-      className: "handle",
+      className: isNew ? "handle new" : "handle",
+      dataset: { side: one.side ?? "" },
       textContent: one.side ? one.side[0].toUpperCase() : "",
       title: "Drag to the middle of the joint; the arrow keys move it too",
-      attributes: { "aria-label": `Center of the ${one.side ?? ""} joint: the arrow keys move it` },
+      attributes: { "aria-label": `Center of the ${one.side ?? ""} joint: ${how}` },
     });
     this.#position(handle, one.center);
     const moveTo = (row, column) => {
-      one.center = [
-        Math.min(this.image.rows - 1, Math.max(0, row)),
-        Math.min(this.image.columns - 1, Math.max(0, column)),
-      ];
+      one.center = this.#inside(row, column);
       this.#position(handle, one.center);
       this.#drawSquares();
     };
+    const done = () => (isNew ? this.#added() : this.#moved());
     handle.addEventListener("pointerdown", (event) => {
       event.stopPropagation();
       handle.setPointerCapture(event.pointerId);
@@ -102,27 +166,39 @@ export class Radiograph {
     });
     handle.addEventListener("pointermove", (event) => {
       if (!handle.hasPointerCapture(event.pointerId)) return;
-      const box = this.stage.getBoundingClientRect();
-      moveTo(
-        ((event.clientY - box.top) / box.height) * this.image.rows - 0.5,
-        ((event.clientX - box.left) / box.width) * this.image.columns - 0.5,
-      );
+      moveTo(...this.#pointed(event));
     });
     handle.addEventListener("pointerup", (event) => {
       handle.classList.remove("held");
-      if (handle.hasPointerCapture(event.pointerId)) this.#moved();
+      if (handle.hasPointerCapture(event.pointerId)) done();
     });
-    let settling;
     handle.addEventListener("keydown", (event) => {
+      if (isNew && ["Enter", " ", "Escape"].includes(event.key)) {
+        event.preventDefault();
+        if (event.key === "Escape") this.#giveUp();
+        else done();
+        return;
+      }
       const nudge = NUDGES[event.key];
       if (!nudge) return;
       event.preventDefault();
       const far = (event.shiftKey ? 10 : 1) * Math.max(1, Math.round(this.image.rows / 500));
       moveTo(one.center[0] + far * nudge[0], one.center[1] + far * nudge[1]);
-      clearTimeout(settling);
-      settling = setTimeout(() => this.#moved(), SETTLED);
+      if (!isNew) this.#settle(done);
     });
     return handle;
+  }
+
+  #inside(row, column) {
+    const { rows, columns } = this.image;
+    return [Math.min(rows - 1, Math.max(0, row)), Math.min(columns - 1, Math.max(0, column))];
+  }
+
+  // Row and column of the picture under the pointer.
+  #pointed({ clientX, clientY }) {
+    const box = this.stage.getBoundingClientRect();
+    const { rows, columns } = this.image;
+    return [((clientY - box.top) / box.height) * rows - 0.5, ((clientX - box.left) / box.width) * columns - 0.5];
   }
 
   #moved() {
@@ -138,7 +214,7 @@ export class Radiograph {
   #drawSquares() {
     const { rows, columns, region_mm: edge, spacing } = this.image;
     this.squares.setAttribute("viewBox", `0 0 ${columns} ${rows}`);
-    const known = edge && spacing ? this.centers : [];
+    const known = edge && spacing ? this.centers : []; // of an added one once it counts
     fill(
       this.squares,
       ...known.map(({ center: [row, column] }) => {
@@ -150,6 +226,12 @@ export class Radiograph {
 
   #listen() {
     this.canvas.addEventListener("pointerdown", (event) => {
+      if (this.adding) {
+        event.preventDefault();
+        this.adding.center = this.#inside(...this.#pointed(event));
+        this.#added();
+        return;
+      }
       this.canvas.setPointerCapture(event.pointerId);
       this.held = { x: event.clientX, y: event.clientY, ...this.window };
     });
