@@ -47,7 +47,7 @@ def test_a_factor_is_the_first_whose_corrected_miss_by_person_is_small_enough(se
         return (sum(sum(own) / len(own) for own in missed) + 1) / (len(missed) + 1)
 
     allowed = 1 - level + 1e-9
-    place = len(FACTORS) if found is None else int(np.flatnonzero(FACTORS == found)[0])
+    place = len(FACTORS) if found is None else int(np.flatnonzero(found == FACTORS)[0])
     assert found is None or corrected(found) <= allowed
     assert place == 0 or corrected(float(FACTORS[place - 1])) > allowed
 
