@@ -1,12 +1,14 @@
 """How well a calibrated bundle tells strange queries from the test people of its cohort: area under the ROC, and flags.
 
-Strange are test images upside down, inverted, rotated by 90 degrees and mirrored, noise, and the images of folders.
+Strange are test images upside down, inverted, rotated by 90 degrees and mirrored, noise, digital knees of people who
+have turned, and the images of folders.
 
 Run: python benchmarks/strange.py BUNDLE COHORT --data real=FOLDER
 """
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +20,7 @@ from mris.errors import ImageError
 from mris.images.image import Image
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
+from mris.knee.phantom.simulate import simulate_states, take_radiograph
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.strangeness import Reference, combined, strangeness
 from mris.types import Sources
@@ -36,6 +39,17 @@ def strange_sources(usual: Sources, rng: np.random.Generator) -> dict[str, Sourc
         "normal noise": np.clip(rng.normal(0.5, 0.2, usual.shape), 0, 1),
     }
     return {name: np.ascontiguousarray(sources, dtype=np.float32) for name, sources in made.items()}
+
+
+def turned_knees(degrees: float, preparation: SourcePreparation) -> Sources:
+    """Simulate left knees of people who have turned about the leg's axis; 90 degrees are a view from the side."""
+    found = []
+    for index in range(MOST):
+        state = simulate_states(1, index, max_visits=1)[0]
+        turned = replace(state, view=replace(state.view, rotation=degrees))
+        image = Image.from_array(take_radiograph(turned, 128, np.random.default_rng(index)))
+        found.append(prepare_source(image, preparation, side="left"))
+    return np.stack(found)
 
 
 def folder_sources(folder: Path, preparation: SourcePreparation) -> Sources:
@@ -58,10 +72,10 @@ def folder_sources(folder: Path, preparation: SourcePreparation) -> Sources:
 
 def print_table(bundle: Bundle, cohort: Cohort, folders: Mapping[str, Path]) -> None:
     test = cohort.split("test")
-    test = test.select(np.flatnonzero(test.is_baseline)[:MOST])
-    usual = test.read_sources()
+    usual = test.select(np.flatnonzero(test.is_baseline)).read_sources()
     preparation = bundle.members[0].encoder.preparation
-    sources = strange_sources(usual, np.random.default_rng(0))
+    sources = strange_sources(usual[:MOST], np.random.default_rng(0))
+    sources |= {f"digital knees turned by {angle} degrees": turned_knees(angle, preparation) for angle in (45, 90)}
     sources |= {name: folder_sources(folder, preparation) for name, folder in folders.items()}
     for member, header in zip(bundle.members, bundle.header.members, strict=True):
         scale = None if header.calibration is None else header.calibration.strangeness
