@@ -22,10 +22,10 @@ from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.strangeness import Reference, combined, strangeness
+from mris.synthesis.strangeness import Reference, Scores, combined, strangeness, strangeness_scale
 from mris.types import Sources
 
-MOST = 300
+MOST, DRAWS = 300, 200
 
 
 def strange_sources(usual: Sources, rng: np.random.Generator) -> dict[str, Sources]:
@@ -70,9 +70,21 @@ def folder_sources(folder: Path, preparation: SourcePreparation) -> Sources:
     return np.stack(found)
 
 
+def false_alarms(scores: Scores, subjects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How many of one half of usual people are called strange by the other half, for `DRAWS` draws of halves."""
+    people = np.unique(subjects)
+    shares = []
+    for _ in range(DRAWS):
+        half = np.isin(subjects, rng.choice(people, len(people) // 2, replace=False))
+        scale = strangeness_scale(scores[half], np.unique(subjects[half], return_inverse=True)[1])
+        shares.append(np.mean([one.unusual for one in strangeness(scores[~half], scale)]))
+    return np.array(shares)
+
+
 def print_table(bundle: Bundle, cohort: Cohort, folders: Mapping[str, Path]) -> None:
     test = cohort.split("test")
-    usual = test.select(np.flatnonzero(test.is_baseline)).read_sources()
+    test = test.select(np.flatnonzero(test.is_baseline))
+    usual = test.read_sources()
     preparation = bundle.members[0].encoder.preparation
     sources = strange_sources(usual[:MOST], np.random.default_rng(0))
     sources |= {f"digital knees turned by {angle} degrees": turned_knees(angle, preparation) for angle in (45, 90)}
@@ -91,6 +103,9 @@ def print_table(bundle: Bundle, cohort: Cohort, folders: Mapping[str, Path]) -> 
             flagged = np.mean([one.unusual for one in strangeness(scores, scale)])
             told = "" if name == "test people" else f"{area:.3f}"
             print(f"| {name} | {len(queries)} | {told} | {100 * flagged:.1f} % |")
+        shares = 100 * false_alarms(own, test.subjects, np.random.default_rng(0))
+        low, high = np.quantile(shares, (0.05, 0.95))
+        print(f"one half of the test people by the other, {DRAWS} draws: {shares.mean():.1f} % [{low:.1f}, {high:.1f}]")
 
 
 if __name__ == "__main__":
