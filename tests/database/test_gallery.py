@@ -46,6 +46,8 @@ def close(found, expected, tolerance=1e-5):
 def with_blocks_of(n_bytes, function, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mris.database.gallery._READ_BYTES", n_bytes)
+        patch.setattr("mris.database.average._PIECE", (4, 5))
+        patch.setattr("mris.database.average._IMAGES_PER_QUERY", 1)
         return function(*arguments)
 
 

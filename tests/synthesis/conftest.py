@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.faults.made_bundle import linear_graph
+from sklearn.dummy import DummyRegressor
 
 from mris.cohort.cohort import Cohort
 
@@ -50,3 +51,17 @@ def export_linear(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return export
+
+
+@pytest.fixture(scope="session")
+def conformal_half_width() -> Callable[[np.ndarray, float], float]:
+    """Half of the interval of split conformal prediction round a prediction of 0, by MAPIE."""
+    mapie = pytest.importorskip("mapie.regression", reason="mapie is not installed (extra 'test')")
+
+    def half_width(errors: np.ndarray, level: float) -> float:
+        nothing = np.zeros((len(errors), 1))
+        zero = DummyRegressor(strategy="constant", constant=0).fit(nothing, errors)
+        conformal = mapie.SplitConformalRegressor(zero, confidence_level=level, prefit=True)
+        return float(conformal.conformalize(nothing, errors).predict_interval(nothing[:1])[1][0, 1, 0])
+
+    return half_width

@@ -9,6 +9,7 @@ A pixel at which no image of positive weight has a value is NaN in both.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -17,6 +18,12 @@ from mris.types import Pixels
 
 _CHUNK = 8192
 """Pixels worked on at a time: 20 rows of them (640 kB) stay in the second-level cache through all passes."""
+
+_PIECE = (128, 1024)
+"""Images and pixels worked on at a time where all images take part: 512 kB stay in that cache through all passes."""
+
+_IMAGES_PER_QUERY = 4
+"""Images at a time for each query: with fewer, the sums are read and written too often."""
 
 
 def average_rows(
@@ -98,7 +105,7 @@ def average_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
     """
     known, first, second = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(3))
     center = np.zeros(n_pixels, dtype=np.float32)
-    for part, columns, values in _pieces(blocks, n_pixels):
+    for part, columns, values in _pieces(blocks, len(weights), n_pixels):
         if part.start == 0:
             # Any value near the others will do: squares of small differences keep their digits.
             center[columns] = _plain_mean(values)
@@ -127,7 +134,7 @@ def sum_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: in
         The sums of what is known and the weights of what is missing, (n, p) each.
     """
     missing, total = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(2))
-    for part, columns, values in _pieces(blocks, n_pixels):
+    for part, columns, values in _pieces(blocks, len(weights), n_pixels):
         shares, holes = weights[:, part], np.isnan(values)
         if holes.any():
             np.copyto(values, 0, where=holes)
@@ -156,12 +163,14 @@ def combine_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
     return combined
 
 
-def _pieces(blocks: Blocks, n_pixels: int) -> Iterator[tuple[slice, slice, Pixels]]:
+def _pieces(blocks: Blocks, n_queries: int, n_pixels: int) -> Iterator[tuple[slice, slice, Pixels]]:
     """Cut blocks into pieces that stay in the cache: which images, which pixels, and a copy to write over."""
+    n_images = max(_PIECE[0], _IMAGES_PER_QUERY * n_queries)
     for part, values in blocks:
-        for start in range(0, n_pixels, _CHUNK):
-            columns = slice(start, min(start + _CHUNK, n_pixels))
-            yield part, columns, values[:, columns].copy()
+        for start, column in product(range(0, len(values), n_images), range(0, n_pixels, _PIECE[1])):
+            columns = slice(column, min(column + _PIECE[1], n_pixels))
+            piece = values[start : start + n_images, columns].copy()
+            yield slice(part.start + start, part.start + start + len(piece)), columns, piece
 
 
 def _plain_mean(values: Pixels) -> Float32[np.ndarray, " p"]:

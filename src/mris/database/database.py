@@ -295,8 +295,10 @@ class EmbeddingDatabase(StoredEntries):
     def _codes_of(self, subjects: Sequence[str | None] | None) -> Int64[np.ndarray, " n"] | None:
         if subjects is None:
             return None
-        known = {name: code for code, name in enumerate(self._subject_names.tolist())}
-        return np.array([known.get(normal_form(name or ""), -1) for name in subjects], dtype=np.int64)
+        wanted = np.array([normal_form(name or "") for name in subjects], dtype=str)
+        codes = np.searchsorted(self._subject_names, wanted)  # which are in order
+        known = np.append(self._subject_names, "")[codes] == wanted
+        return np.where(known & (wanted != ""), codes, -1)
 
 
 def _taken(names: Shaped[np.ndarray, " N"], rows: Int64[np.ndarray, "n k"]) -> Shaped[np.ndarray, "n k"]:

@@ -33,6 +33,26 @@ def build_encoder(spec: EncoderSpec, settings: TrainSettings, seed: int) -> Dual
     return encoder
 
 
+def encoder_spec(cohort: Cohort, regions: Sequence[str], settings: TrainSettings) -> EncoderSpec:
+    """Say which encoders the settings mean for some regions of a cohort."""
+    of_components = settings.target_network == "components"
+    return EncoderSpec.for_cohort(
+        cohort.header,
+        regions=tuple(regions),
+        target_scale=settings.target_scale,
+        architecture=settings.architecture,
+        width=settings.width,
+        stem=settings.stem,
+        embedding_dim=settings.embedding_dim,
+        pooling=settings.pooling,
+        source_contrast=settings.source_contrast,
+        target_network=settings.target_network,
+        n_components=settings.n_components if of_components else 0,
+        source_components=settings.source_components,
+        temperature=settings.temperature if of_components else None,
+    )
+
+
 def train_encoders(
     cohort: Cohort,
     run: str | Path | None = None,
@@ -78,21 +98,7 @@ def train_encoders(
                 cohort, Path(folder) / "run", settings=settings, regions=regions, seed=seed, progress=progress
             )
     chosen = _check_regions(cohort, regions)
-    spec = EncoderSpec.for_cohort(
-        cohort.header,
-        regions=chosen,
-        target_scale=settings.target_scale,
-        architecture=settings.architecture,
-        width=settings.width,
-        stem=settings.stem,
-        embedding_dim=settings.embedding_dim,
-        pooling=settings.pooling,
-        source_contrast=settings.source_contrast,
-        target_network=settings.target_network,
-        n_components=settings.n_components if settings.target_network == "components" else 0,
-        source_components=settings.source_components,
-        temperature=settings.temperature if settings.target_network == "components" else None,
-    )
+    spec = encoder_spec(cohort, chosen, settings)
     card = run_card("metric", cohort, settings, chosen, seed)
     training = Run.open(run, card, result=_FINISHED, resume=resume)
     if training.finished:

@@ -63,6 +63,7 @@ class Reference:
         shares = np.where(alive, components * max(alive.sum(), 1), np.inf)
         self._scale = 1 / np.sqrt(np.concatenate([np.full(n_learned, max(learned.sum(), _TINY)), shares]))
         self._known = (known - self._center) * self._scale
+        self._squares = np.square(self._known).sum(axis=1)
         values, vectors = np.linalg.eigh(self._known.T @ self._known / len(known))
         held = np.cumsum(values[::-1]) / max(values.sum(), _TINY)
         kept = min(int(np.searchsorted(held, _SHARE)) + 1, len(values))
@@ -89,7 +90,7 @@ class Reference:
         """
         standard = (features.astype(np.float64) - self._center) * self._scale
         squares = np.square(standard).sum(axis=1)
-        apart = squares[:, None] + np.square(self._known).sum(axis=1) - 2 * standard @ self._known.T
+        apart = squares[:, None] + self._squares - 2 * standard @ self._known.T
         for line, subject in zip(apart, excluded, strict=True):
             if subject is not None:
                 line[self._subjects == normal_form(subject)] = np.inf

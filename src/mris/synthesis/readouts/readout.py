@@ -73,7 +73,11 @@ class Answer:
         """Make the answer of a readout that weighs everybody; at most `N_SHOWN` people are shown."""
         rows = np.flatnonzero(weights)
         kept = weights[rows]
-        first = np.argsort(-np.abs(kept), kind="stable")[:N_SHOWN]
+        sizes = np.abs(kept)
+        # Ties by row: all that weigh as much as the last one shown take part in the sort.
+        least = np.partition(sizes, -N_SHOWN)[-N_SHOWN] if len(sizes) > N_SHOWN else 0
+        candidates = np.flatnonzero(sizes >= least)
+        first = candidates[np.argsort(-sizes[candidates], kind="stable")[:N_SHOWN]]
         shown = database.neighbors_at(rows[first], query)
         return cls(pixels, spread, rows, kept, shown, kept[first])
 
