@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mris.synthesis.strangeness import LEVELS, SCORES, Reference, strangeness, strangeness_scale
@@ -59,13 +59,16 @@ def test_a_p_value_is_the_least_level_that_a_plain_count_reaches(seed, n_people)
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(20, 200))
+@example(seed=0, n=49)
+@example(seed=0, n=50)
 @settings(max_examples=8, deadline=None)
 def test_what_is_strange_at_a_level_lies_outside_of_the_interval_of_mapie(conformal_half_width, seed, n):
     scores = np.random.default_rng(seed).exponential(1, (n, len(SCORES)))
     scale = strangeness_scale(scores, np.arange(n))
     for level, threshold in zip(LEVELS, scale.thresholds[0], strict=True):
         assert (threshold is None) == (level * (n + 1) < 1)
-        assert threshold is None or threshold == pytest.approx(conformal_half_width(scores[:, 0], 1 - level))
+        if level * n > 1 + 1e-9:  # MAPIE answers from one more person on
+            assert threshold == pytest.approx(conformal_half_width(scores[:, 0], 1 - level))
 
 
 def test_people_like_the_known_ones_are_called_strange_as_often_as_stated(rng):
