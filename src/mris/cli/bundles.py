@@ -244,7 +244,10 @@ def make_digital(
     ] = None,
     people: Annotated[int, typer.Option(min=60, help="Digital people; each has two knees.")] = 1500,
     shown: Annotated[
-        int | None, typer.Option(min=2, help="People whose maps the database holds; all who train by default.")
+        int | None,
+        typer.Option(
+            min=2, help="People whose maps the database holds, one knee of each; by default both of all who train."
+        ),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Rows and columns of the images.")] = 80,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training; the preset's by default.")] = None,

@@ -37,7 +37,7 @@ class DigitalKnees:
 
     Attributes:
         people: Digital people, each with two knees.
-        shown: Of those who train, how many people the database holds; None for all.
+        shown: Of those who train, how many the database holds, with one knee of each; None for all people and knees.
         size: Rows and columns of sources and maps.
         epochs: Of the training; None for the preset's.
         seed: Of everything.
@@ -91,18 +91,20 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
 
 
 def shown_people(cohort: Cohort, n: int | None, rng: np.random.Generator) -> Cohort:
-    """Leave of a cohort's training people so many, drawn at random; all other splits stay.
+    """Leave of a cohort's training people so many, drawn at random, with one pair of each; all other splits stay.
 
     Raises:
         SettingsError: There are fewer.
     """
-    people = np.unique(cohort.split("train").subjects)
     if n is None:
         return cohort
-    if n > len(people):
-        raise SettingsError(f"people shown are {n}, and {len(people)} train; show at most as many, or simulate more")
-    chosen = rng.choice(people, n, replace=False)
-    return cohort.select((cohort.splits != "train") | np.isin(cohort.subjects, chosen))
+    training = rng.permutation(np.flatnonzero(cohort.splits == "train"))
+    first = training[np.unique(cohort.subjects[training], return_index=True)[1]]
+    if n > len(first):
+        raise SettingsError(f"people shown are {n}, and {len(first)} train; show at most as many, or simulate more")
+    kept = cohort.splits != "train"
+    kept[rng.choice(first, n, replace=False)] = True
+    return cohort.select(kept)
 
 
 def digital_parts(size: int) -> Parts:
