@@ -53,7 +53,8 @@ class Recipe:
 RECIPES = {
     "plain": Recipe(look="plain", preset="small", changes={"epochs": 30}),
     "varied": Recipe(),
-    "longer": Recipe(seed=1, after="varied"),
+    "longer": Recipe(seed=1, after="varied", changes={"epochs": 20}),
+    "longest": Recipe(seed=2, after="longer", changes={"epochs": 20}),
 }
 
 
