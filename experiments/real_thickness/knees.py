@@ -22,7 +22,7 @@ MEASURED = ("MT", "cMF", "MFTC", "LT", "cLF", "LFTC")
 
 @dataclass(frozen=True)
 class RealKnee:
-    """One knee at baseline; thickness in mm, None where nobody measured it."""
+    """One knee at baseline; thickness in mm, None where nobody measured it, NaN where a part is missing."""
 
     subject: str
     side: str
@@ -59,7 +59,7 @@ def read_knees(data: Path) -> RealKnees:
     readings = {(row["subject"], row["side"]): row for row in _rows(tables / "radiograph_readings.csv")}
     men = {row["subject"] for row in _rows(tables / "people.csv") if row["sex"] == "M"}
     thickness = {
-        (row["subject"], row["side"]): {name: float(row[f"{name}_ThCtAB_aMe"]) for name in MEASURED}
+        (row["subject"], row["side"]): {name: float(row[f"{name}_ThCtAB_aMe"] or "nan") for name in MEASURED}
         for row in _rows(tables / "regional_thickness.csv")
         if row["visit"] == "0"
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from knees import CROP_MM
+from safetensors.torch import save_file
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
@@ -12,6 +13,7 @@ from mris.images.transforms import SourcePreparation
 from mris.images.write import folder_beside
 from mris.knee.phantom.atlas import REGIONS, knee_atlas
 from mris.knee.phantom.cohort import write_phantom
+from mris.metric.encoders import DualEncoder
 from mris.metric.export import export_encoder
 from mris.metric.settings import PresetName, TrainSettings, preset
 from mris.metric.train import train_encoders
@@ -33,6 +35,8 @@ class Recipe:
         people: Digital people.
         pixels: Rows and columns of the phantom's pictures; they are wider than the region that is cut out.
         size: Rows and columns of sources.
+        seed: Of the digital people and the training.
+        after: Recipe whose source network this one goes on with.
         changes: Settings of the training other than the preset's.
     """
 
@@ -41,18 +45,23 @@ class Recipe:
     people: int = 1500
     pixels: int = 128
     size: int = 80
+    seed: int = 0
+    after: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 RECIPES = {
     "plain": Recipe(look="plain", preset="small", changes={"epochs": 30}),
     "varied": Recipe(),
+    "longer": Recipe(seed=1, after="varied", changes={"epochs": 20}),
+    "longest": Recipe(seed=2, after="longer", changes={"epochs": 20}),
 }
 
 
-def make_bundle(recipe: Recipe, work: Path, seed: int = 0) -> Bundle:
+def make_bundle(recipe: Recipe, work: Path) -> Bundle:
     """Simulate, prepare, train and index, or go on where an earlier call stopped."""
-    knees = work.parent / f"knees_{recipe.look}_{recipe.people}_{recipe.pixels}"
+    seed = recipe.seed
+    knees = work.parent / f"knees_{recipe.look}_{recipe.people}_{recipe.pixels}_{seed}"
     write_phantom(
         knees, n_subjects=recipe.people, size=recipe.pixels, seed=seed, enriched=True, max_visits=1, workers=1,
         look=recipe.look,
@@ -63,11 +72,9 @@ def make_bundle(recipe: Recipe, work: Path, seed: int = 0) -> Bundle:
     prepare_cohort(knees / "manifest.csv", work / "cohort", settings)
     cohort = Cohort.open(work / "cohort")
     run = work / "run"
-    train_encoders(cohort, run, settings=_settings(recipe), seed=seed, resume=(run / "run.json").is_file())
+    train_encoders(cohort, run, settings=_settings(recipe, work), seed=seed, resume=(run / "run.json").is_file())
     bundle = work / "digital.bundle"
     if not bundle.is_dir():
-        from mris.metric.encoders import DualEncoder
-
         with folder_beside(bundle) as temporary:
             exported = export_encoder(DualEncoder.load(run / "encoder"), temporary)
             build_bundle([exported], cohort, bundle, parts=parts(recipe.size), error="mae")
@@ -83,6 +90,11 @@ def parts(size: int) -> Parts:
     }
 
 
-def _settings(recipe: Recipe) -> TrainSettings:
-    fixed = {"accelerator": "cpu", "devices": 1} | recipe.changes
-    return TrainSettings.model_validate(preset(recipe.preset).model_dump() | fixed)
+def _settings(recipe: Recipe, work: Path) -> TrainSettings:
+    changes = {"accelerator": "cpu", "devices": 1} | recipe.changes
+    if recipe.after is not None:
+        trained = DualEncoder.load(work.parent / recipe.after / "run" / "encoder").source.state_dict()
+        start = work / "start.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in trained.items()}, start)
+        changes |= {"source_weights": start}
+    return TrainSettings.model_validate(preset(recipe.preset).model_dump() | changes)

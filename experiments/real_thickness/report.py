@@ -1,5 +1,6 @@
 """Pages of the study: what steers, and what a look at the measured knees shows."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,71 +65,106 @@ def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
     return "\n".join([*lines, *readouts, ""])
 
 
-def look_page(bundle: Bundle, knees: RealKnees, work: Path) -> str:
-    """All that is asked of the measured knees."""
+@dataclass(frozen=True)
+class Compared:
+    """One sub-region of the knees in which it was measured: what the bundle says, the truth, and what else there is."""
+
+    told: np.ndarray
+    half: np.ndarray
+    truth: np.ndarray
+    people: np.ndarray
+    rivals: dict[str, np.ndarray]
+
+    @property
+    def recalibrated(self) -> np.ndarray:
+        """One line through all other people."""
+        return recalibrated(self.told, self.truth, self.people)
+
+    def rho(self, rival: str | None = None) -> Interval:
+        """Spearman of the bundle, or of a rival."""
+        values = self.told if rival is None else self.rivals[rival]
+        return resampled(lambda rows: spearman(values[rows], self.truth[rows]), self.people)
+
+    def lead(self, rival: str) -> Interval:
+        """Spearman of the bundle less that of a rival, whichever way that one goes; paired."""
+        other = self.rivals[rival] * np.sign(spearman(self.rivals[rival], self.truth))
+
+        def gap(rows: np.ndarray) -> float:
+            truth = self.truth[rows]
+            return spearman(self.told[rows], truth) - spearman(other[rows], truth)
+
+        return resampled(gap, self.people)
+
+
+def compared(bundle: Bundle, knees: RealKnees, work: Path) -> tuple[dict[str, Compared], float]:
+    """What a bundle says of the measured knees beside the truth, and the share that it calls strange."""
     from rivals import graded
 
     chosen = knees.measured
-    told = Told(bundle, chosen)
+    told, network = Told(bundle, chosen), graded(knees, work)
     people = np.array([knee.subject for knee in chosen])
-    truths = {name: np.array([knee.thickness[name] for knee in chosen]) for name in MEASURED}
     read = {name: np.array([getattr(k, name) for k in chosen], float) for name in ("medial", "lateral", "klg", "male")}
-    network = graded(knees, work)
+    found = {}
+    for name in MEASURED:
+        truth = np.array([knee.thickness[name] for knee in chosen])
+        k = np.isfinite(truth)
+        rivals = {
+            "medial narrowing": read["medial"][k],
+            "lateral narrowing": read["lateral"][k],
+            "KL grade": read["klg"][k],
+            "sex": read["male"][k],
+            "KL grade and sex": fitted(np.column_stack([read["klg"], read["male"]])[k], truth[k]),
+            "network taught medial narrowing by real radiographs": network[0][k],
+            "network taught lateral narrowing by real radiographs": network[1][k],
+        }
+        found[name] = Compared(told.means[name][k], told.halves[name][k], truth[k], people[k], rivals)
+    return found, float(told.strange.mean())
+
+
+def look_page(bundle: Bundle, knees: RealKnees, work: Path) -> str:
+    """All that is asked of the measured knees."""
+    found, strange = compared(bundle, knees, work)
+    n, people = len(knees.measured), {knee.subject for knee in knees.measured}
     lines = [
-        f"Measured: {len(chosen)} knees of {len(set(people))} people, baseline; in brackets 95 % intervals by person.",
-        "",
+        f"Measured: {n} knees of {len(people)} people, baseline; in brackets 95 % intervals by person.",
         "Recalibrated: one line, fitted to all other people.",
         "",
         "| | Spearman | Pearson | bias (mm) | limits of agreement, recalibrated (mm) | ICC, recalibrated "
         "| MAE, recalibrated | MAE of the mean |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in MEASURED:
-        x, y = told.means[name], truths[name]
-        new = recalibrated(x, y, people)
-        mean = recalibrated(np.zeros(len(y)), y, people)
+    for name, one in found.items():
+        new, mean = one.recalibrated, recalibrated(np.zeros(len(one.truth)), one.truth, one.people)
+        gap = new - one.truth
+        linear = resampled(lambda rows, of=one: pearson(of.told[rows], of.truth[rows]), one.people)
         lines.append(
-            f"| {name} | {_rho(x, y, people)} | {resampled(lambda r: pearson(x[r], y[r]), people)} | "  # noqa: B023
-            f"{(x - y).mean():+.2f} | {(new - y).mean():+.2f} ± {1.96 * (new - y).std(ddof=1):.2f} | "
-            f"{agreement(new, y):.2f} | {np.abs(new - y).mean():.2f} | {np.abs(mean - y).mean():.2f} |"
+            f"| {name} | {one.rho()} | {linear} | {(one.told - one.truth).mean():+.2f} | {gap.mean():+.2f} ± "
+            f"{1.96 * gap.std(ddof=1):.2f} | {agreement(new, one.truth):.2f} | {np.abs(gap).mean():.2f} | "
+            f"{np.abs(mean - one.truth).mean():.2f} |"
         )
-    lines += ["", "Against what else there is, |Spearman| (KL grade and sex: fitted to these very knees):", ""]
-    rivals = {
-        "medial narrowing": lambda _: -read["medial"],
-        "lateral narrowing": lambda _: -read["lateral"],
-        "KL grade": lambda _: -read["klg"],
-        "sex": lambda _: read["male"],
-        "KL grade and sex": lambda y: fitted(np.column_stack([read["klg"], read["male"]]), y),
-        "network taught narrowing grades (real, medial)": lambda _: -network[0],
-        "network taught narrowing grades (real, lateral)": lambda _: -network[1],
-    }
-    lines += ["| rival | " + " | ".join(MEASURED) + " |", "|---|" + "---:|" * len(MEASURED)]
-    lines.append("| this bundle | " + " | ".join(f"{spearman(told.means[n], truths[n]):.2f}" for n in MEASURED) + " |")
-    for rival, of in rivals.items():
-        cells = [f"{abs(spearman(of(truths[name]), truths[name])):.2f}" for name in MEASURED]
-        lines.append(f"| {rival} | {' | '.join(cells)} |")
-    lines += ["", "Bundle less KL grade and sex, difference of Spearman, paired by person:", ""]
-    for name in ("MFTC", "LFTC", "MT", "LT"):
-        x, y = told.means[name], truths[name]
-        both = rivals["KL grade and sex"](y)
-        gap = resampled(lambda r: spearman(x[r], y[r]) - spearman(both[r], y[r]), people)  # noqa: B023
-        lines.append(f"- {name}: {gap}")
-    lines += ["", "Intervals of 90 %: share of knees inside, and half width (mm).", ""]
     lines += [
-        "| | the bundle's own | after recalibration, its own widths | after recalibration, conformal |",
-        "|---|---|---|---|",
+        "",
+        "Spearman without its sign, beside what else there is. KL grade and sex are fitted to these very knees.",
+        "",
     ]
-    for name in MEASURED:
-        x, y, half = told.means[name], truths[name], told.halves[name]
-        new = recalibrated(x, y, people)
-        own, moved = (np.abs(x - y) <= half).mean(), (np.abs(new - y) <= half).mean()
-        share, wide = cross_conformal(new, y, people)
-        lines.append(
-            f"| {name} | {own:.0%}, {half.mean():.2f} | {moved:.0%}, {half.mean():.2f} | {share:.0%}, {wide:.2f} |"
-        )
-    lines += ["", f"Called strange: {told.strange.mean():.0%} of {len(chosen)}.", ""]
+    lines += ["| | " + " | ".join(found) + " |", "|---|" + "---:|" * len(found)]
+    lines.append("| this bundle | " + " | ".join(f"{spearman(o.told, o.truth):.2f}" for o in found.values()) + " |")
+    for rival in found["MFTC"].rivals:
+        cells = [f"{abs(spearman(one.rivals[rival], one.truth)):.2f}" for one in found.values()]
+        lines.append(f"| {rival} | {' | '.join(cells)} |")
+    lines += ["", "Bundle less KL grade and sex, paired by person: " + _leads(found, "KL grade and sex") + ".", ""]
+    lines += ["Intervals of 90 %: share of knees inside, and half width (mm).", ""]
+    lines += ["| | the bundle's own | its own, after recalibration | conformal, after recalibration |"]
+    lines += ["|---|---|---|---|"]
+    for name, one in found.items():
+        new, truth, half = one.recalibrated, one.truth, one.half
+        own, moved = (np.abs(one.told - truth) <= half).mean(), (np.abs(new - truth) <= half).mean()
+        share, wide = cross_conformal(new, truth, one.people)
+        mean = half.mean()
+        lines.append(f"| {name} | {own:.0%}, {mean:.2f} | {moved:.0%}, {mean:.2f} | {share:.0%}, {wide:.2f} |")
+    lines += ["", f"Called strange: {strange:.0%} of {n}.", ""]
     return "\n".join(lines)
 
 
-def _rho(x: np.ndarray, y: np.ndarray, people: np.ndarray) -> Interval:
-    return resampled(lambda rows: spearman(x[rows], y[rows]), people)
+def _leads(found: dict[str, Compared], rival: str) -> str:
+    return "; ".join(f"{name} {found[name].lead(rival)}" for name in ("MFTC", "LFTC", "MT", "LT"))

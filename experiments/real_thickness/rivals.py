@@ -8,7 +8,7 @@ from knees import RealKnees, sources
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_npz
 
-SIZE, EPOCHS, BATCH = 80, 20, 64
+SIZE, EPOCHS, BATCH = 80, 12, 64
 
 
 def graded(knees: RealKnees, work: Path) -> np.ndarray:
@@ -43,7 +43,7 @@ def _trained(knees: RealKnees) -> np.ndarray:
         order = torch.from_numpy(rng.permutation(len(x)))
         for rows in order.split(BATCH)[:-1]:
             shown = apply_augmentation(x[rows], draw_augmentation((len(rows), 1, SIZE, SIZE), augmentation, generator))
-            loss = (network(shown.contiguous(memory_format=torch.channels_last)) - y[rows]).abs().mean()
+            loss = ((network(shown.contiguous(memory_format=torch.channels_last)) - y[rows]) ** 2).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -64,6 +64,7 @@ class BoneForm:
         subluxation_mm: How far the femur stands medial of the tibia's middle.
         grain: How coarse and how strong trabeculae are, relative to plain ones.
         patches: The same of the unevenness of the spongy bone.
+        scars: Strength of the lines that growth plates leave, relative to the spongy bone.
         sclerosis: Of a narrowed compartment's plate, medial and lateral, relative to the plain one.
         femoral_plate: Share of the tibia's sclerosis that the femur has.
         plate_mm: Added to the thickness of the subchondral plate.
@@ -81,6 +82,7 @@ class BoneForm:
     subluxation_mm: float = 0.0
     grain: tuple[float, float] = (1.0, 1.0)
     patches: float = 1.0
+    scars: float = 0.0
     sclerosis: tuple[float, float] = (1.0, 1.0)
     femoral_plate: float = 0.0
     plate_mm: float = 0.0

@@ -22,7 +22,7 @@ from mris.knee.phantom.bones import (
 )
 from mris.knee.phantom.contact import Placement
 from mris.knee.phantom.projection import Canvas, Plane
-from mris.knee.phantom.texture import smooth_noise, trabecular_texture
+from mris.knee.phantom.texture import growth_lines, smooth_noise, trabecular_texture
 from mris.knee.phantom.view import View
 
 MU_SOFT = 0.0195
@@ -75,6 +75,8 @@ def bone_attenuation(
     hollow = inside.total()
     density = MU_TRABECULAR * shape.trabecular_density
     texture = trabecular_texture(hollow.shape[0], inside.pitch, texture_seed, form.grain, form.patches)
+    if form.scars:
+        texture = texture + form.scars * growth_lines(hollow.shape[0], inside.pitch, texture_seed)
     return np.asarray(whole.total() - (MU_CORTICAL - density * texture) * hollow)
 
 

@@ -29,6 +29,19 @@ def trabecular_texture(
     return np.asarray(np.clip(1.0 + 0.17 * grain[1] * fine + 0.08 * patches * coarse, 0.2, 1.8), dtype=np.float64)
 
 
+def growth_lines(n: int, pitch_mm: float, seed: int) -> Float[np.ndarray, "n n"]:
+    """Where growth plates have left their lines above and below the joint, which lies in the middle; at most 1 each."""
+    rng = np.random.default_rng([seed, 1])
+    above = (n / 2 - np.arange(n)[:, None] - 0.5) * pitch_mm
+    across = (np.arange(n)[None, :] + 0.5 - n / 2) * pitch_mm
+    lines = np.zeros((n, n))
+    for side in (1.0, -1.0):
+        height = side * rng.uniform(14.0, 30.0)
+        wave = rng.uniform(0.5, 3.0) * np.sin(across / rng.uniform(6.0, 15.0) + rng.uniform(0.0, 6.3))
+        lines += np.exp(-0.5 * ((above - height - wave) / rng.uniform(0.4, 1.2)) ** 2)
+    return np.asarray(lines)
+
+
 def smooth_noise(rng: np.random.Generator, n: int, n_knots: int) -> Float[np.ndarray, "n n"]:
     """Smooth random field of mean 0 and standard deviation of about 1, free to about ``n_knots`` bumps a side."""
     weights = _knot_weights(n, n_knots)

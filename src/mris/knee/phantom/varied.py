@@ -97,19 +97,20 @@ def vary_shape(shape: BoneShape, rng: np.random.Generator) -> BoneShape:
     Condyles rest further outside than those of a plain knee and rise in a slope to a wide notch, and the tibia rises
     below it: on real radiographs both make the wings of a gull.
     """
-    outward = float(rng.uniform(0.0, 3.5))
+    outward = float(rng.uniform(0.5, 4.5))
     offset, width = shape.condyle_offset + outward, shape.medial_condyle_half_width - outward
     form = BoneForm(
-        inner_exponent=float(rng.uniform(1.1, 1.6)),
+        inner_exponent=float(rng.uniform(1.2, 2.1)),
         outer_exponent=float(rng.uniform(2.6, 4.5)),
         inner_width=float(offset / width * rng.uniform(0.92, 1.1)),
-        eminence_mm=float(rng.uniform(3.0, 7.0)),
-        eminence_width_mm=float(rng.uniform(9.0, 14.0)),
+        eminence_mm=float(rng.uniform(2.0, 7.0)),
+        eminence_width_mm=float(rng.uniform(8.0, 14.0)),
         rim_mm=float(rng.uniform(0.0, 3.5)),
         subluxation_mm=float(rng.normal(0.0, 1.5)),
         grain=(float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.1, 0.8))),
         patches=float(rng.uniform(0.1, 0.9)),
-        sclerosis=(float(np.exp(rng.normal(0.0, 0.6))), float(np.exp(rng.normal(0.0, 0.6)))),
+        sclerosis=(float(np.exp(rng.normal(0.3, 0.7))), float(np.exp(rng.normal(0.3, 0.7)))),
+        scars=float(rng.uniform(0.0, 0.25)),
         femoral_plate=float(rng.uniform(0.0, 0.8)),
         plate_mm=float(rng.uniform(0.0, 1.2)),
         spur_density=float(rng.uniform(0.2, 0.8)),
@@ -124,8 +125,8 @@ def vary_shape(shape: BoneShape, rng: np.random.Generator) -> BoneShape:
         lateral_condyle_half_width=shape.lateral_condyle_half_width - outward,
         medial_concavity=shape.medial_concavity + float(rng.normal(0.5, 0.8)),
         lateral_convexity=shape.lateral_convexity + float(rng.normal(0.0, 0.8)),
-        medial_condyle_drop=float(rng.uniform(11.0, 19.0)),
-        lateral_condyle_drop=float(rng.uniform(11.0, 19.0)),
+        medial_condyle_drop=float(rng.uniform(11.0, 22.0)),
+        lateral_condyle_drop=float(rng.uniform(11.0, 22.0)),
         medial_spine_height=shape.medial_spine_height * float(rng.uniform(0.15, 0.7)),
         lateral_spine_height=shape.lateral_spine_height * float(rng.uniform(0.15, 0.7)),
         femur_flare=shape.femur_flare * float(rng.uniform(0.75, 1.0)),
