@@ -22,6 +22,7 @@ _HOME = {
     "Neighbors": "mris.database.neighbors",
     "Synthesis": "mris.synthesis.synthesis",
     "Synthesizer": "mris.synthesis.synthesizer",
+    "digital_knees": "mris.digital.packaged",
     "evaluate": "mris.evaluation.evaluate",
     "prepare_cohort": "mris.cohort.prepare",
     "read_image": "mris.images.read",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mris.cohort.split import split_by_subject as split_by_subject
     from mris.database.database import EmbeddingDatabase as EmbeddingDatabase
     from mris.database.neighbors import Neighbors as Neighbors
+    from mris.digital.packaged import digital_knees as digital_knees
     from mris.errors import MrisError as MrisError
     from mris.evaluation.evaluate import evaluate as evaluate
     from mris.images.image import Image as Image

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, Prevalences, Quiet, ReadoutOptions, Strata, names_in, unfolded
+from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, unfolded
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.wording import counted
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    bundle: BundlePath,
+    bundle: UsedBundle,
     cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
     *,
     out: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from mris.defaults import WeightRule
+from mris.digital.packaged import bundle_folder
 from mris.errors import SettingsError
 from mris.images.header import Side
 from mris.wording import counted
@@ -47,6 +48,12 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
+UsedBundle = Annotated[
+    Path,
+    typer.Argument(
+        callback=bundle_folder, help="A bundle that mris index made; digital is one of simulated knees, of the package."
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import (
-    BundlePath,
     LeftCenter,
     OnError,
     PixelSpacing,
@@ -18,6 +17,7 @@ from mris.cli.options import (
     RightCenter,
     SourceFiles,
     SourceSide,
+    UsedBundle,
     joint_centers,
     names_in,
     parse_center,
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 def synthesize(
-    bundle: BundlePath,
+    bundle: UsedBundle,
     files: SourceFiles,
     *,
     out: Annotated[Path, typer.Option(help="Folder for maps, spread, provenance and pictures.")] = Path("synthesis"),

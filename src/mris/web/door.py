@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.digital.packaged import bundle_folder
+
 Edges = Literal["atlas", "phantom"]
 
 
@@ -15,7 +17,13 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that mris index made.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            callback=bundle_folder,
+            help="A bundle that mris index made; digital is one of simulated knees, of the package.",
+        ),
+    ],
     compare: Annotated[
         list[Path] | None, typer.Option(help="A further bundle, to compare on one query; may be repeated.")
     ] = None,
