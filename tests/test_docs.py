@@ -39,6 +39,7 @@ FILES = {
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
     "docs/how-to/segmentations-to-cohort.md": (),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
+    "docs/how-to/try-on-your-radiograph.md": ("knee.dcm",),
     "docs/how-to/use-from-python.md": ("knees", "cohort", "knees.bundle", "knee.dcm"),
     "docs/how-to/offline-and-without-torch.md": ("knees", "knees.bundle"),
     "README.md": ("knees", "pairs.csv", "knee.dcm"),
