@@ -35,14 +35,17 @@ def main() -> None:
     from dataclasses import replace
 
     from knees import read_knees
-    from recipes import RECIPES, make_bundle
+    from recipes import RECIPES, TEACHER, make_bundle
     from report import look_page, steering_page
+    from rivals import teacher
 
     recipe = RECIPES[given.recipe]
     if given.people:
         recipe = replace(recipe, people=given.people)
-    bundle = make_bundle(recipe, given.work / given.recipe)
     knees = read_knees(given.data)
+    if recipe.after == TEACHER:
+        teacher(knees, given.work)
+    bundle = make_bundle(recipe, given.work / given.recipe)
     page = steering_page(bundle, knees.steering(STEERING))
     print(page)
     if given.look is None:
