@@ -1,4 +1,4 @@
-"""Digital radiographs to look at: plain and varied; and, for your own eyes, beside real crops.
+"""Digital radiographs to look at, plain and varied; and, for your own eyes, beside real crops.
 
     python experiments/real_thickness/picture.py [--out FILE] [--beside FILE --data DIR]
 
@@ -20,11 +20,10 @@ PIXELS, COLUMNS, ROWS, SEED = 128, 7, 3, 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "radiographs.png")
+    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "docs" / "images" / "phantom-varied.png")
     parser.add_argument("--beside", type=Path)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MRIS_DATA", "../shared/data")))
     given = parser.parse_args()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     write_sheet(given.out, [digital("plain", 1), digital("varied", ROWS)])
     if given.beside:
         write_sheet(given.beside, [seen_alike(digital("varied", ROWS)), seen_alike(real(given.data))])

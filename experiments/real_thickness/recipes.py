@@ -36,7 +36,7 @@ class Recipe:
         pixels: Rows and columns of the phantom's pictures; they are wider than the region that is cut out.
         size: Rows and columns of sources.
         seed: Of the digital people and the training.
-        after: Recipe whose source network this one goes on with.
+        after: Recipe whose source network this one goes on with, or `TEACHER`.
         changes: Settings of the training other than the preset's.
     """
 
@@ -50,11 +50,16 @@ class Recipe:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
+TEACHER = "teacher"
+"""A network that narrowing grades of real radiographs taught, of people without measured thickness (`rivals.py`)."""
+
 RECIPES = {
     "plain": Recipe(look="plain", preset="small", changes={"epochs": 30}),
     "varied": Recipe(),
     "longer": Recipe(seed=1, after="varied", changes={"epochs": 20}),
     "longest": Recipe(seed=2, after="longer", changes={"epochs": 20}),
+    "again": Recipe(seed=2),
+    "taught": Recipe(seed=2, after=TEACHER),
 }
 
 
@@ -92,7 +97,9 @@ def parts(size: int) -> Parts:
 
 def _settings(recipe: Recipe, work: Path) -> TrainSettings:
     changes = {"accelerator": "cpu", "devices": 1} | recipe.changes
-    if recipe.after is not None:
+    if recipe.after == TEACHER:
+        changes |= {"source_weights": work.parent / f"{TEACHER}.safetensors"}
+    elif recipe.after is not None:
         trained = DualEncoder.load(work.parent / recipe.after / "run" / "encoder").source.state_dict()
         start = work / "start.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in trained.items()}, start)

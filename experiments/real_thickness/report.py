@@ -60,6 +60,10 @@ def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
         values = told.means[name]
         rhos = " | ".join(f"{spearman(values, of):.2f}" for of in (medial, lateral, klg, male))
         lines.append(f"| {name} | {rhos} | {values.mean():.2f} | {values.std():.2f} |")
+    for name, own, other in (("MFTC", medial, lateral), ("LFTC", lateral, medial)):
+        means = (told.means[name][(own == grade) & (other == 0)].mean() for grade in range(4))
+        shown = ", ".join(f"{mean:.2f}" for mean in means)
+        lines += ["", f"Mean {name} (mm) of grades 0 to 3 of its own narrowing, none on the other side: {shown}."]
     lines += ["", f"Called strange: {told.strange.mean():.0%}.", ""]
     readouts = [f"{member.name}: {member.readout.name}; {member.readout.reason}" for member in bundle.header.members]
     return "\n".join([*lines, *readouts, ""])

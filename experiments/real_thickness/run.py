@@ -22,7 +22,8 @@ STEERING = 600
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="one of recipes.py")
+    parser.add_argument("recipe", help="one of recipes.py; with --bundle any name")
+    parser.add_argument("--bundle", type=Path, help="a bundle that is there already, such as the packaged one")
     parser.add_argument("--work", type=Path, required=True, help="folder for phantoms, runs and bundles")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MRIS_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=HERE)
@@ -35,14 +36,22 @@ def main() -> None:
     from dataclasses import replace
 
     from knees import read_knees
-    from recipes import RECIPES, make_bundle
+    from recipes import RECIPES, TEACHER, make_bundle
     from report import look_page, steering_page
+    from rivals import teacher
 
-    recipe = RECIPES[given.recipe]
-    if given.people:
-        recipe = replace(recipe, people=given.people)
-    bundle = make_bundle(recipe, given.work / given.recipe)
+    from mris.synthesis.bundle import Bundle
+
     knees = read_knees(given.data)
+    if given.bundle:
+        bundle = Bundle.open(given.bundle)
+    else:
+        recipe = RECIPES[given.recipe]
+        if given.people:
+            recipe = replace(recipe, people=given.people)
+        if recipe.after == TEACHER:
+            teacher(knees, given.work)
+        bundle = make_bundle(recipe, given.work / given.recipe)
     page = steering_page(bundle, knees.steering(STEERING))
     print(page)
     if given.look is None:
