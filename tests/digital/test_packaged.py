@@ -12,7 +12,7 @@ import mris
 from mris.digital.packaged import FOLDER, bundle_folder
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 
-MADE = "@SHA@"
+MADE = "e0633de0976d44e1603576149986a13c8534ed0c38aa72e885c7f850dfe6350a"
 """SHA-256 of its files, as `mris bundle make-digital` made them."""
 
 
