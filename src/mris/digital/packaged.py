@@ -18,6 +18,12 @@ def digital_knees() -> "Bundle":
     `mris bundle make-digital` made it. What it knows of real knees was judged on 71 of them: see "try it on your
     radiograph" in the docs. Research use, not a medical device. Copy the folder before you add or remove people.
 
+    Returns:
+        The open bundle.
+
+    Raises:
+        BundleError: Its files are damaged, or not installed.
+
     Example:
         >>> import mris
         >>> bundle = mris.digital_knees()
