@@ -5,12 +5,12 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.augmentation``: `apply_augmentation`, `draw_augmentation`
 - ``mris.training.callbacks``: `MEAN_MAP`, `Row`, `read_metrics`
 - ``mris.training.card``: `Architecture`, `ENCODER_FILE`, `EncoderCard`, `EncoderSpec`, `NetworkCard`, `Pooling`,
-  `Stem`, `TargetNetwork`
+  `SourceContrast`, `Stem`, `TargetNetwork`
 - ``mris.training.checkpoints``: `write_tensors`
 - ``mris.training.export``: `export_network`
 - ``mris.training.lightning_library``: `lightning`
 - ``mris.training.networks``: `build_network`, `cover_strides`, `embed_with_features`, `imagenet_weights_file`,
-  `keep_places`, `last_layer`, `load_weights`
+  `keep_places`, `last_layer`, `load_weights`, `see_local_contrast`
 - ``mris.training.onnx_network``: `OnnxNetwork`, `RUNTIME_ERRORS`
 - ``mris.training.onnx_runtime``: `onnxruntime`
 - ``mris.training.pairs``: `Batch`, `PairReader`, `PrefetchedBatches`, `in_order`, `planned_batches`, `scale_targets`,
