@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mris.digital.knees import FIELD_MM
 from mris.images.image import Image
 from mris.images.read import read_image
 from mris.images.transforms import SourcePreparation, prepare_source
 
-CROP_MM = 88.0
+CROP_MM = FIELD_MM
 """Width of the real crops, about: their plateaus are some 190 of 224 pixels wide, and the digital ones 75 mm."""
 PIXELS = 224
 SIDES = {"L": "left", "R": "right"}

@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from knees import CROP_MM
 from safetensors.torch import save_file
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
+from mris.digital.knees import FIELD_MM, FRACTIONS, digital_parts
 from mris.images.transforms import SourcePreparation
 from mris.images.write import folder_beside
-from mris.knee.phantom.atlas import REGIONS, knee_atlas
 from mris.knee.phantom.cohort import write_phantom
 from mris.metric.encoders import DualEncoder
 from mris.metric.export import export_encoder
@@ -19,10 +18,6 @@ from mris.metric.settings import PresetName, TrainSettings, preset
 from mris.metric.train import train_encoders
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
-from mris.synthesis.parts import Parts
-
-FRACTIONS = {"train": 0.8, "val": 0.07, "calibration": 0.13}
-PARTS = ("medial_tibia", "medial_femur", "lateral_tibia", "lateral_femur")
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def make_bundle(recipe: Recipe, work: Path) -> Bundle:
         look=recipe.look,
     )  # fmt: skip
     size = (recipe.size, recipe.size)
-    source = SourcePreparation(size, mirror_sides=("right",), region_mm=CROP_MM)
+    source = SourcePreparation(size, mirror_sides=("right",), region_mm=FIELD_MM)
     settings = PrepareSettings(source, size, fractions=FRACTIONS, stratify="klg", workers=1)
     prepare_cohort(knees / "manifest.csv", work / "cohort", settings)
     cohort = Cohort.open(work / "cohort")
@@ -82,17 +77,8 @@ def make_bundle(recipe: Recipe, work: Path) -> Bundle:
     if not bundle.is_dir():
         with folder_beside(bundle) as temporary:
             exported = export_encoder(DualEncoder.load(run / "encoder"), temporary)
-            build_bundle([exported], cohort, bundle, parts=parts(recipe.size), error="mae")
+            build_bundle([exported], cohort, bundle, parts=digital_parts(recipe.size), error="mae")
     return Bundle.open(bundle)
-
-
-def parts(size: int) -> Parts:
-    """Sub-regions of the phantom's maps."""
-    atlas = knee_atlas(size)
-    return {
-        region: {name: atlas.compartments[name] for name in PARTS if REGIONS[atlas.region_of(name)] == region}
-        for region in REGIONS
-    }
 
 
 def _settings(recipe: Recipe, work: Path) -> TrainSettings:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from judge import Interval, agreement, cross_conformal, fitted, pearson, recalibrated, resampled, spearman
 from knees import MEASURED, RealKnee, RealKnees, sources
-from recipes import PARTS
 
+from mris.digital.knees import PARTS
 from mris.study.machine import machine
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.synthesis import Synthesis

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mris.errors import OutputError, TrainingError
-from mris.metric.settings import TrainSettings, preset
+from mris.metric.settings import TrainSettings
 from mris.training.run import Run
 from mris.training.run_folder import RunCard
 
@@ -36,14 +36,6 @@ def test_a_result_that_the_system_refuses_is_an_error_of_one_line(tmp_path: Path
     run = Run.open(tmp_path, _CARD, result="result.txt", resume=False)
     with pytest.raises(OutputError, match="cannot write encoder: No space left on device; make room"):
         run.finish(write)
-
-
-def test_a_run_says_nothing_of_later_settings_that_are_off() -> None:
-    later = {"scale", "stretch", "gamma", "equalization", "shading", "blur", "source_contrast"}
-    assert not later & set(preset("small").told())
-    told = preset("varied").told()
-    assert later <= set(told)
-    assert TrainSettings.model_validate(told) == preset("varied")
 
 
 def test_local_contrast_of_another_network_is_refused_before_the_training() -> None:
