@@ -12,7 +12,7 @@ import mris
 from mris.digital.packaged import FOLDER, bundle_folder
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 
-MADE = "e0633de0976d44e1603576149986a13c8534ed0c38aa72e885c7f850dfe6350a"
+MADE = "07eab983d1b1b3aaebe2f31f9ebfb8ed87fd90f9e7486051448b106e333df54a"
 """SHA-256 of its files, as `mris bundle make-digital` made them."""
 
 
@@ -38,6 +38,12 @@ def test_nobody_in_it_lived_and_it_knows_how_sure_it_is() -> None:
     assert len(set(bundle.subjects.tolist())) == len(bundle.keys) == 300
     assert bundle.header.members[0].calibration is not None
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 15 << 20
+
+
+def test_its_card_says_on_whom_it_was_judged_and_nothing_is_damaged() -> None:
+    bundle = mris.digital_knees()
+    assert "71 real knees" in (FOLDER / "model_card.md").read_text()
+    assert not bundle.verify().findings
 
 
 def test_a_folder_of_the_name_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

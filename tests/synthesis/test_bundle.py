@@ -238,6 +238,14 @@ def test_the_model_card_says_what_it_is_and_is_not(combined):
         assert words in card
 
 
+def test_what_is_known_of_a_bundle_stands_in_its_card_and_stays_there(tmp_path, cohort, export_linear):
+    told = "Judged on {71} knees: wrong by 0.6 mm."
+    made = build_bundle([export_linear(cohort)], cohort, tmp_path / "b", evaluation=told, progress=False)
+    made.remove([str(made.subjects[0])])
+    assert told in (made.path / "model_card.md").read_text()
+    assert not made.verify().findings
+
+
 @pytest.mark.parametrize("name", ["combined", "separate"])
 def test_the_model_card_tells_what_the_database_holds_now(request, cohort, name):
     bundle = request.getfixturevalue(name)

@@ -49,6 +49,9 @@ def index(
         ErrorName,
         typer.Option(help="What the readout is chosen by on validation people; rmse where large errors count more."),
     ] = ERROR,
+    evaluation: Annotated[
+        str, typer.Option(help="What is known of its error, in sentences for the model card.", show_default=False)
+    ] = "",
     quiet: Quiet = False,
 ) -> None:
     """Make a bundle: exported encoders, preprocessing and the database of target images, in one folder.
@@ -82,6 +85,7 @@ def index(
             parts=_sub_regions(parts, atlas, opened),
             level=level,
             error=error,
+            evaluation=evaluation,
             progress=not quiet,
         )
     subjects = counted(len(set(bundle.subjects)), "subject")

@@ -57,6 +57,7 @@ def build_bundle(
     parts: Parts | None = None,
     level: float = LEVEL,
     error: ErrorName = ERROR,
+    evaluation: str = "",
     batch_size: int = 64,
     progress: bool = True,
 ) -> Bundle:
@@ -70,6 +71,7 @@ def build_bundle(
         parts: Parts of regions whose means get intervals, as those of whole regions do.
         level: Share of a new person's pixels that intervals hold; see `mris.synthesis.calibrate`.
         error: Error of validation people that the readout is chosen by.
+        evaluation: What is known of its error, in sentences for the card, where it was judged before.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
 
@@ -124,6 +126,7 @@ def build_bundle(
             manifest_sha256=cohort.header.manifest_sha256,
             members=tuple(headers),
             origin=common_origin([cohort.header.origin, *(encoder.origin for encoder in encoders)]),
+            evaluation=evaluation,
         )
         write_json(temporary / HEADER_FILE, header)
         commit_first(temporary, tables, [HEADER_FILE])

@@ -293,4 +293,5 @@ def _card_text(bundle: Bundle) -> str:
         labels=first.database.labels,
         origin=header.origin,
         readouts=[member.readout for member in header.members],
+        evaluation=header.evaluation,
     )

@@ -49,6 +49,7 @@ class BundleHeader(Record):
         manifest_sha256: SHA-256 (hex) of the manifest of the cohort that it was made from.
         members: In the order of the regions.
         origin: Whether it was made from images of people or, in any part, simulated ones.
+        evaluation: What is known of its error, in sentences for the card; empty where nobody has said.
     """
 
     id: str
@@ -58,6 +59,7 @@ class BundleHeader(Record):
     manifest_sha256: str
     members: tuple[MemberHeader, ...] = Field(min_length=1)
     origin: Origin = "unknown"
+    evaluation: str = ""
     format_version: Literal[2] = 2
 
 

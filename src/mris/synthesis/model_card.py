@@ -93,7 +93,7 @@ def model_card(
     labels: Sequence[Mapping[str, Any]],
     readouts: Sequence[Readout | None],
     origin: Origin = "unknown",
-    evaluation: str = _NOT_EVALUATED,
+    evaluation: str = "",
 ) -> str:
     """Write the card in Markdown.
 
@@ -109,7 +109,7 @@ def model_card(
         labels: Labels of each entry.
         origin: Whether it was made from images of people or simulated ones.
         readouts: How people's images become one, one for each pair of encoders; None for the paper's way.
-        evaluation: What is known of its error.
+        evaluation: What is known of its error; the card says how to find out where this is empty.
     """
     preparation = cards[0].preparation
     if preparation.region_mm is not None:
@@ -134,7 +134,7 @@ def model_card(
         preparation=f"{region}, {preparation.size[0]} x {preparation.size[1]} pixels, {preparation.percentile:g}th "
         f"percentile scaled, mirrored sides: {', '.join(preparation.mirror_sides) or 'none'}",
         readouts="\n".join(map(_readout_line, cards, readouts)),
-        evaluation=evaluation,
+        evaluation=evaluation or _NOT_EVALUATED,
     )
 
 
