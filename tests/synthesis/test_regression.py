@@ -12,6 +12,10 @@ from mris.synthesis.readouts.ridge import fit_regression, predictions_by_penalty
 NOBODY = np.empty(0, dtype=np.int64)
 
 
+PENALTY = st.sampled_from([None, 1e-3, 0.1, 10.0])
+"""None leaves a group of features out."""
+
+
 def scaled_by_hand(features: np.ndarray, queries: np.ndarray, penalties: Penalties) -> list[np.ndarray]:
     """Entries and queries, centered, each group of features scaled so that one penalty does for all."""
     scaled = [np.empty((len(part), 0)) for part in (features, queries)]
@@ -53,8 +57,8 @@ def answer(
 @given(
     st.integers(0, 1000),
     st.integers(20, 40),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
+    PENALTY,
+    PENALTY,
     st.sampled_from([0.0, 0.3]),
 )
 def test_a_regression_without_some_entries_is_that_of_a_fit_to_the_others(
@@ -76,12 +80,7 @@ def test_a_regression_without_some_entries_is_that_of_a_fit_to_the_others(
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 1000),
-    st.integers(3, 30),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
-)
+@given(st.integers(0, 1000), st.integers(3, 30), PENALTY, PENALTY)
 def test_the_regression_is_that_of_scikit_learn(
     seed: int, n: int, learned: float | None, components: float | None
 ) -> None:
@@ -99,12 +98,7 @@ def test_the_regression_is_that_of_scikit_learn(
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 1000),
-    st.integers(3, 30),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
-    st.sampled_from([None, 1e-3, 0.1, 10.0]),
-)
+@given(st.integers(0, 1000), st.integers(3, 30), PENALTY, PENALTY)
 def test_the_weights_of_the_regression_are_those_of_the_dual_form(
     seed: int, n: int, learned: float | None, components: float | None
 ) -> None:
