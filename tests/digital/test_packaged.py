@@ -12,7 +12,7 @@ import mris
 from mris.digital.packaged import FOLDER, bundle_folder
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 
-MADE = "07eab983d1b1b3aaebe2f31f9ebfb8ed87fd90f9e7486051448b106e333df54a"
+MADE = "890096cf4734ab7e77d7c83cc8270f251c84cbdae50fc295caf941690e2406fd"
 """SHA-256 of its files, as `mris bundle make-digital` made them."""
 
 

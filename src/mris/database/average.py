@@ -1,4 +1,4 @@
-"""The weighted average of images, pixel by pixel, and how far they are apart; and linear combinations of them.
+"""The weighted average of images, pixel by pixel, and how far few of them are apart; and linear combinations.
 
 At pixel p, over the images that have a value there:
 
@@ -19,11 +19,8 @@ from mris.types import Pixels
 _CHUNK = 8192
 """Pixels worked on at a time: 20 rows of them (640 kB) stay in the second-level cache through all passes."""
 
-_PIECE = (128, 1024)
-"""Images and pixels worked on at a time where all images take part: 512 kB stay in that cache through all passes."""
-
-_IMAGES_PER_QUERY = 4
-"""Images at a time for each query: with fewer, the sums are read and written too often."""
+_PIECE = (256, 1024)
+"""Images and pixels worked on at a time where all images take part: 1 MB stays in that cache."""
 
 
 def average_rows(
@@ -92,7 +89,7 @@ Blocks = Iterable[tuple[slice, Pixels]]
 """All N images in turn: which ones, and their pixels."""
 
 
-def average_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int) -> tuple[Pixels, Pixels]:
+def average_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int) -> Pixels:
     """Average all images for each of n queries, by matrix products.
 
     Args:
@@ -101,25 +98,16 @@ def average_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
         n_pixels: p.
 
     Returns:
-        Mean and spread, (n, p) each.
+        (n, p) means.
     """
-    known, first, second = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(3))
-    center = np.zeros(n_pixels, dtype=np.float32)
-    for part, columns, values in _pieces(blocks, len(weights), n_pixels):
-        if part.start == 0:
-            # Any value near the others will do: squares of small differences keep their digits.
-            center[columns] = _plain_mean(values)
-        values -= center[columns]
-        shares, holes = weights[:, part], np.isnan(values)
-        np.copyto(values, 0, where=holes)
+    known, total = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(2))
+    for shares, columns, found, holes in _products(blocks, weights, n_pixels):
         # Never by taking away what is missing: where nothing is known, the sum must be 0 and not a rounding error.
-        known[:, columns] += shares @ (~holes).astype(np.float32) if holes.any() else shares.sum(axis=1, keepdims=True)
-        first[:, columns] += shares @ values
-        second[:, columns] += shares @ np.square(values, out=values)
+        known[:, columns] += shares.sum(axis=1, keepdims=True) if holes is None else shares @ (1 - holes)
+        total[:, columns] += found
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
-        first /= known
-        variance = second / known - first**2
-    return first + center, np.sqrt(np.maximum(variance, 0))
+        total /= known
+    return total
 
 
 def sum_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int) -> tuple[Pixels, Pixels]:
@@ -134,12 +122,10 @@ def sum_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: in
         The sums of what is known and the weights of what is missing, (n, p) each.
     """
     missing, total = (np.zeros((len(weights), n_pixels), dtype=np.float32) for _ in range(2))
-    for part, columns, values in _pieces(blocks, len(weights), n_pixels):
-        shares, holes = weights[:, part], np.isnan(values)
-        if holes.any():
-            np.copyto(values, 0, where=holes)
-            missing[:, columns] += shares @ holes.astype(np.float32)
-        total[:, columns] += shares @ values
+    for shares, columns, found, holes in _products(blocks, weights, n_pixels):
+        if holes is not None:
+            missing[:, columns] += shares @ holes
+        total[:, columns] += found
     return total, missing
 
 
@@ -163,17 +149,21 @@ def combine_blocks(blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels
     return combined
 
 
-def _pieces(blocks: Blocks, n_queries: int, n_pixels: int) -> Iterator[tuple[slice, slice, Pixels]]:
-    """Cut blocks into pieces that stay in the cache: which images, which pixels, and a copy to write over."""
-    n_images = max(_PIECE[0], _IMAGES_PER_QUERY * n_queries)
+def _products(
+    blocks: Blocks, weights: Float32[np.ndarray, "n N"], n_pixels: int
+) -> Iterator[tuple[Float32[np.ndarray, "n m"], slice, Pixels, Pixels | None]]:
+    """Multiply piece by piece: the weights of some images, some columns, their product, and 1 where a value is missing.
+
+    A missing value counts as 0. Where none is missing there are no holes, but None.
+    """
     for part, values in blocks:
-        for start, column in product(range(0, len(values), n_images), range(0, n_pixels, _PIECE[1])):
+        for start, column in product(range(0, len(values), _PIECE[0]), range(0, n_pixels, _PIECE[1])):
             columns = slice(column, min(column + _PIECE[1], n_pixels))
-            piece = values[start : start + n_images, columns].copy()
-            yield slice(part.start + start, part.start + start + len(piece)), columns, piece
-
-
-def _plain_mean(values: Pixels) -> Float32[np.ndarray, " p"]:
-    """Average the values that are not NaN; 0 where none is."""
-    count = (~np.isnan(values)).sum(axis=0)
-    return np.asarray(np.nansum(values, axis=0) / np.maximum(count, 1), dtype=np.float32)
+            piece = values[start : start + _PIECE[0], columns]
+            shares = weights[:, part.start + start : part.start + start + len(piece)]
+            found, holes = shares @ piece, None
+            if np.isnan(found.sum()):
+                # A NaN in any image shows in the product, so the common case pays nothing for the rare one.
+                missing = np.isnan(piece)
+                found, holes = shares @ np.where(missing, np.float32(0), piece), missing.astype(np.float32)
+            yield shares, columns, found, holes

@@ -158,14 +158,14 @@ class Gallery:
                 mean[query], spread[query] = average_rows(store, place, weights[query])
         return mean, spread
 
-    def average_all(self, weights: Float32[np.ndarray, "n N"]) -> tuple[Pixels, Pixels]:
+    def average_all(self, weights: Float32[np.ndarray, "n N"]) -> Pixels:
         """Average all rows for each of n queries, as `average` does, in one pass over blocks of rows.
 
         Args:
             weights: (n, N) weights of 0 and above.
 
         Returns:
-            Mean and spread, (n, p) each, NaN where no row of positive weight has a value.
+            (n, p) means, NaN where no row of positive weight has a value.
 
         Raises:
             SettingsError: The weights have another shape, are not finite, or negative.

@@ -255,7 +255,7 @@ def _measure(
     members = np.zeros((len(subsets), len(gallery)), dtype=np.float32)
     for s, subset in enumerate(subsets):
         members[s, subset.rows] = 1
-    stills, _ = gallery.average_all(members)
+    stills = gallery.average_all(members)
     n_parts = len(regions) + (len(regions) > 1)
     values = np.empty((len(retrievals) + 1, len(subsets), n_parts, len(queries), len(CURVE_METRICS)))
     with Progress(console=Console(stderr=True), disable=not progress) as bar:

@@ -6,6 +6,7 @@ from jaxtyping import Float32
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.errors import DatabaseError
+from mris.synthesis.readouts.everybody import answers_of_everybody
 from mris.synthesis.readouts.readout import Answer, Queries
 from mris.types import Embeddings
 
@@ -22,11 +23,7 @@ class Attention:
     def answer(self, queries: Queries) -> list[Answer]:
         """Average everybody for each query."""
         weights = self.weights(queries)
-        pixels, spread = self.gallery.average_all(weights)
-        return [
-            Answer.of_many(self.database, *of_query)
-            for of_query in zip(queries.embeddings, pixels, spread, weights, strict=True)
-        ]
+        return answers_of_everybody(queries, self.database, self.gallery, self.gallery.average_all(weights), weights)
 
     def weights(self, queries: Queries) -> Float32[np.ndarray, "n N"]:
         """Weigh everybody for each query.

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.errors import DatabaseError, SettingsError
-from mris.synthesis.readouts.neighbors import NearestNeighbors
+from mris.synthesis.readouts.everybody import answers_of_everybody
 from mris.synthesis.readouts.readout import Answer, Queries, Readout
 from mris.synthesis.readouts.ridge import Regression, fit_regression, trusted
 from mris.types import Pixels
@@ -24,17 +24,11 @@ class Linear:
     def __init__(self, readout: Readout, database: EmbeddingDatabase, gallery: Gallery) -> None:
         assert readout.penalties is not None
         self.penalties, self.database, self.gallery = readout.penalties, database, gallery
-        self.nearest = NearestNeighbors(readout, database, gallery)
         self.n_learned = database.header.n_features - database.header.n_components
 
     def answer(self, queries: Queries) -> list[Answer]:
-        """Regress each query; the spread is that of the nearest neighbors."""
-        pixels, weights = self.regressed(queries)
-        spread = [answer.spread for answer in self.nearest.answer(queries)]
-        return [
-            Answer.of_many(self.database, *of_query)
-            for of_query in zip(queries.embeddings, pixels, spread, weights, strict=True)
-        ]
+        """Regress each query."""
+        return answers_of_everybody(queries, self.database, self.gallery, *self.regressed(queries))
 
     def regressed(self, queries: Queries) -> tuple[Pixels, Float32[np.ndarray, "n N"]]:
         """Give the pixels of each query, (n, p), and the signed weights of all entries, (n, N)."""

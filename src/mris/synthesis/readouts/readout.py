@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
 
-from mris.database.database import EmbeddingDatabase
 from mris.database.neighbors import Neighbors
 from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
 from mris.errors import SettingsError
@@ -20,9 +19,6 @@ ReadoutName = Literal["neighbors", "attention", "linear", "blend"]
 
 READOUTS: tuple[ReadoutName, ...] = get_args(ReadoutName)
 """Names of all readouts."""
-
-N_SHOWN = 20
-"""People that an answer shows where it averages more."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,7 @@ class Answer:
 
     Attributes:
         pixels: (p,) the synthesis, NaN where there is no value.
-        spread: (p,) weighted standard deviation of the targets that were averaged; for a linear readout, which averages
-            nobody in particular, that of the nearest.
+        spread: (p,) weighted standard deviation of the targets of the nearest.
         rows: (m,) rows of the database that count.
         weights: (m,) their weights: signed, summing to 1.
         shown: The people who count most (n = 1), most first.
@@ -60,26 +55,6 @@ class Answer:
     weights: Float32[np.ndarray, " m"]
     shown: Neighbors
     shown_weights: Float32[np.ndarray, " k"]
-
-    @classmethod
-    def of_many(
-        cls,
-        database: EmbeddingDatabase,
-        query: Float32[np.ndarray, " d"],
-        pixels: Float32[np.ndarray, " p"],
-        spread: Float32[np.ndarray, " p"],
-        weights: Float32[np.ndarray, " N"],
-    ) -> "Answer":
-        """Make the answer of a readout that weighs everybody; at most `N_SHOWN` people are shown."""
-        rows = np.flatnonzero(weights)
-        kept = weights[rows]
-        sizes = np.abs(kept)
-        # Ties by row: all that weigh as much as the last one shown take part in the sort.
-        least = np.partition(sizes, -N_SHOWN)[-N_SHOWN] if len(sizes) > N_SHOWN else 0
-        candidates = np.flatnonzero(sizes >= least)
-        first = candidates[np.argsort(-sizes[candidates], kind="stable")[:N_SHOWN]]
-        shown = database.neighbors_at(rows[first], query)
-        return cls(pixels, spread, rows, kept, shown, kept[first])
 
 
 class OpenReadout(Protocol):
