@@ -17,17 +17,14 @@ from pathlib import Path
 import numpy as np
 from made_database import machine
 
+from mris.bench.training import random_cohort, train_an_epoch, trained_on
 from mris.cohort.cohort import Cohort
-from mris.metric.data import PairsData
-from mris.metric.module import MetricModule
-from mris.metric.settings import Objective, preset
-from mris.metric.train import build_encoder, encoder_spec
+from mris.metric.settings import Objective
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.calibrate import calibrate
 from mris.synthesis.readouts import SynthesisSettings
 from mris.synthesis.synthesizer import Synthesizer
 from mris.types import Sources
-from training import real_training, write_cohort
 
 OBJECTIVES: tuple[Objective, ...] = ("triplet", "synthesis", "both")
 SLOWEST_TRAINING, SLOWEST_QUERY = 1.3, 1.0
@@ -59,15 +56,11 @@ def ratio(taken: Mapping[str, list[float]], name: str, reference: str) -> float:
 
 def training_costs(folder: Path, people: int, size: int, rounds: int) -> None:
     """Print the time of an epoch by each objective, with the encoders of the preset "small"."""
-    cohort = write_cohort(folder, people + 4, size)
+    cohort = random_cohort(folder, people, size)
 
     def epoch(objective: Objective) -> Callable[[], float]:
-        settings = preset("small").model_copy(update={"objective": objective})
-        data = PairsData(cohort, cohort.regions, settings, seed=0)
-        encoder = build_encoder(encoder_spec(cohort, cohort.regions, settings), settings, 0)
-        data.fit_components(encoder)
-        module = MetricModule(encoder, settings, data.judged, 0, data.objective(encoder))
-        return lambda: real_training(module, data, folder)
+        module, data = trained_on(cohort, objective)
+        return lambda: train_an_epoch(module, data)
 
     taken = in_turns({name: epoch(name) for name in OBJECTIVES}, rounds)
     print(f"training: preset small, {people} people, {size} px, medians of {rounds} turns")

@@ -229,6 +229,7 @@ def steps(work: Path) -> Iterator[list[object]]:
     yield ["baseline", "remove", unet, _a_subject(cohort, "train")]
     yield ["evaluate", bundle, cohort, "--out", work / "report", "--bootstrap", 20, "--baseline", f"unet={unet}"]
     yield ["experiment", cohort, "--out", work / "experiment", "--preset", "smoke", "--dry-run"]
+    yield ["bench", bundle, "--rounds", 1, "--no-train"]
     yield ["phantom", work / "oai", "--layout", "oai", "--subjects", 1, "--size", 32, "--visits", 1, *few]
     places = [part for name in ("sheets", "radiographs", "thickness") for part in (f"--{name}", work / "oai" / name)]
     yield ["import", "oai", work / "imported", *places, "--val-fold", "none", "--quiet"]

@@ -14,6 +14,7 @@ from mris import __version__
 from mris.cli import (
     archive,
     baselines,
+    bench,
     bundles,
     cohorts,
     demo,
@@ -58,6 +59,7 @@ synthesis.register(app)
 evaluation.register(app)
 experiment.register(app)
 demo.register(app)
+bench.register(app)
 imports.register(app)
 radiographs.register(app)
 archive.register(app)

@@ -3,9 +3,11 @@
 What other rooms and users import from here; all else is private to the room:
 
 - ``mris.metric.encoders``: `DualEncoder`
+- ``mris.metric.data``: `PairsData`
 - ``mris.metric.export``: `export_encoder`
 - ``mris.metric.losses``: `CrossModalTripletLoss`
+- ``mris.metric.module``: `MetricModule`
 - ``mris.metric.outcome``: `Outcome`
-- ``mris.metric.settings``: `TrainSettings`, `preset`
-- ``mris.metric.train``: `train_encoders`
+- ``mris.metric.settings``: `Objective`, `TrainSettings`, `preset`
+- ``mris.metric.train``: `encoder_spec`, `train_encoders`, `trainable`
 """

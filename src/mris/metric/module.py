@@ -61,15 +61,16 @@ class MetricModule(lightning.LightningModule):
         draw = draw_augmentation(tuple(batch.sources.shape), self.settings.augmentation, generator)  # type: ignore[arg-type]
         sources = apply_augmentation(batch.sources, draw).contiguous(memory_format=torch.channels_last)
         embedded, features = embed_with_features(self.encoder.source, sources)
-        loss = self._loss(embedded.float(), features.float(), batch, batch_idx)
+        loss = self.loss(embedded.float(), features.float(), batch, batch_idx)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}")
         self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(sources))
         return loss
 
-    def _loss(
+    def loss(
         self, sources: Float[Tensor, "n d"], features: Float[Tensor, "n q"], batch: Batch, step: int
     ) -> Float[Tensor, ""]:
+        """Compare a batch of embedded sources, with what their last layer read, as the objective asks."""
         loss = sources.new_zeros(())
         if self.settings.objective != "synthesis":
             targets = self.encoder.target(batch.targets.contiguous(memory_format=torch.channels_last)).float()

@@ -104,16 +104,27 @@ def train_encoders(
     if training.finished:
         return DualEncoder.load(training.folder / ENCODER_FOLDER)
     check_devices(settings.accelerator, settings.devices, settings.num_nodes)
-    data = PairsData(cohort, chosen, settings, seed)
-    encoder = build_encoder(spec, settings, seed)
-    data.fit_components(encoder)
-    module = MetricModule(encoder, settings, data.judged, seed, data.objective(encoder))
+    module, data = trainable(cohort, spec, settings, seed)
+    encoder = module.encoder
     training.fit(module, data, settings, part="encoder", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
     if encoder.spec.temperature is not None:
         encoder.spec = encoder.spec.model_copy(update={"temperature": float(encoder.temperature.detach())})
     encoder.training_subjects = TrainingSubjects.of(cohort.split("train").subjects)
     training.finish(lambda: encoder.save(training.folder / ENCODER_FOLDER))
     return encoder
+
+
+def trainable(cohort: Cohort, spec: EncoderSpec, settings: TrainSettings, seed: int) -> tuple[MetricModule, PairsData]:
+    """Build what a trainer trains, new encoders and their loss, and what it trains them on.
+
+    Raises:
+        TrainingError: The cohort lacks a split or subjects.
+        SettingsError: Starting weights that do not fit.
+    """
+    data = PairsData(cohort, spec.regions, settings, seed)
+    encoder = build_encoder(spec, settings, seed)
+    data.fit_components(encoder)
+    return MetricModule(encoder, settings, data.judged, seed, data.objective(encoder)), data
 
 
 def _check_regions(cohort: Cohort, regions: Sequence[str] | None) -> tuple[str, ...]:

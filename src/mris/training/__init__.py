@@ -20,6 +20,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.run``: `Run`, `run_card`
 - ``mris.training.run_folder``: `LAST_CHECKPOINT`, `RUN_FILE`, `ReadMaps`, `RunCard`, `foreign_to_run`
 - ``mris.training.sampling``: `epoch_batches`, `one_pair_per_subject`
-- ``mris.training.trainer``: `check_devices`
+- ``mris.training.trainer``: `check_devices`, `quiet_lightning`
 - ``mris.training.versions``: `software_versions`
 """
