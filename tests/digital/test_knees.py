@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tests.evaluation.conftest import synthetic_cohort
 
+from mris.digital import knees
 from mris.digital.knees import PARTS, DigitalKnees, digital_parts, make_digital_knees, shown_people
 from mris.errors import BundleError, SettingsError
+from mris.training.run import Run, run_card
 
 TINY = DigitalKnees(people=60, shown=20, size=32, epochs=1)
 
@@ -29,6 +31,33 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match="people shown are 1: a database has at least 2"):
         make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(shown=1), progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.fixture
+def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the work, in which a cohort lies as if it had been simulated and prepared."""
+    monkeypatch.setattr(knees, "write_phantom", lambda *_, **__: None)
+    monkeypatch.setattr(knees, "prepare_cohort", lambda *_, **__: None)
+    synthetic_cohort(tmp_path / "work" / "cohort")
+    return tmp_path / "work"
+
+
+def test_stopped_in_its_first_epoch_the_same_call_goes_on(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(cohort, run, *, settings, seed, resume, progress) -> None:
+        card = run_card("metric", cohort, settings, cohort.regions, seed)
+        Run.open(run, card, result="encoder", resume=resume).begin()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(knees, "train_encoders", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            make_digital_knees(simulated.parent / "digital.bundle", simulated, DigitalKnees(), progress=False)
+
+
+def test_more_people_to_show_than_train_are_refused_before_the_training(simulated: Path) -> None:
+    with pytest.raises(SettingsError, match="people shown are 99, and 12 train"):
+        make_digital_knees(simulated.parent / "new", simulated, DigitalKnees(shown=99), progress=False)
+    assert not (simulated / "run").exists()
 
 
 def test_only_training_people_are_left_out_and_one_pair_of_each_stays(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mris.metric.train import train_encoders
 from mris.synthesis.build_bundle import build_bundle, check_new
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.parts import Parts
-from mris.training.run_folder import LAST_CHECKPOINT
+from mris.training.run_folder import RUN_FILE
 
 FIELD_MM = 88.0
 """Edge of the region that sources show: what crops of radiographs as they are passed around hold, too."""
@@ -79,14 +79,14 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
     settings = PrepareSettings(source, size, fractions=FRACTIONS, stratify="klg")
     prepare_cohort(work / "knees" / "manifest.csv", work / "cohort", settings, progress=progress)
     cohort, run = Cohort.open(work / "cohort"), work / "run"
+    shown = shown_people(cohort, recipe.shown, np.random.default_rng(recipe.seed))
     training = preset("varied")
     if recipe.epochs is not None:
         training = training.model_copy(update={"epochs": recipe.epochs})
-    resume = (run / LAST_CHECKPOINT).is_file()
+    resume = (run / RUN_FILE).is_file()
     train_encoders(cohort, run, settings=training, seed=recipe.seed, resume=resume, progress=progress)
     with folder_beside(out) as temporary:
         exported = export_encoder(DualEncoder.load(run / "encoder"), temporary / "encoder")
-        shown = shown_people(cohort, recipe.shown, np.random.default_rng(recipe.seed))
         return build_bundle([exported], shown, out, parts=digital_parts(recipe.size), progress=progress)
 
 
