@@ -1,5 +1,6 @@
 """The one door for sources: does a picture fit what the encoders were made for, and which side is it?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,7 @@ from mris.errors import ImageError
 from mris.images.anatomy import Anatomy
 from mris.images.extent import Extent, alike
 from mris.images.image import Image, side_name
-from mris.images.transforms import SourcePreparation
+from mris.images.transforms import MUCH_OUTSIDE, SourcePreparation, share_outside
 
 ANY = Anatomy()
 """Of a source of which no more is known."""
@@ -68,7 +69,8 @@ def admit(
     if preparation is None:
         return Admission(side, source, image.header.notes)
     check_extent(image, preparation, anatomy, side)
-    return Admission(side, source, (*image.header.notes, *_notes_on_extent(image, preparation)))
+    notes = *image.header.notes, *_notes_on_extent(image, preparation), *_notes_on_region(image, preparation, center)
+    return Admission(side, source, notes)
 
 
 def check_extent(image: Image, settings: SourcePreparation, anatomy: Anatomy = ANY, side: str | None = None) -> None:
@@ -131,6 +133,19 @@ def _notes_on_extent(image: Image, settings: SourcePreparation) -> tuple[str, ..
         f"its pixel spacing is unknown, so nothing tells whether it shows {_written(settings.extent_mm)} mm, as the "
         "pictures that the encoders were trained on; give the spacing",
     )
+
+
+def _notes_on_region(image: Image, settings: SourcePreparation, center: tuple[float, float] | None) -> Iterator[str]:
+    """Say where much of the region that is cut lies beyond the picture."""
+    shown = image.extent_mm
+    if settings.region_mm is None or shown is None:
+        return
+    outside = share_outside(image, settings.region_mm, center)
+    if outside > MUCH_OUTSIDE:
+        yield (
+            f"shows {_written(shown)} mm, and {outside:.0%} of the {settings.region_mm:g} mm that the encoders see lie "
+            f"outside; check its {'spacing' if center is None else 'spacing and the center'}"
+        )
 
 
 def _written(extent: Extent) -> str:
