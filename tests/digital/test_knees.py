@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.conftest import call
 from tests.evaluation.conftest import synthetic_cohort
 
 from mris.digital import knees
@@ -30,7 +31,17 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path) -> Non
         make_digital_knees(tmp_path / "taken", tmp_path / "work", TINY, progress=False)
     with pytest.raises(SettingsError, match="people shown are 1: a database has at least 2"):
         make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(shown=1), progress=False)
+    with pytest.raises(SettingsError, match="work .*new/work lies in .*new, which becomes the bundle"):
+        make_digital_knees(tmp_path / "new", tmp_path / "new" / "work", TINY, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_bundle_in_the_folder_one_stands_in_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("bundle", "make-digital", ".") == 2
+    assert capsys.readouterr().err.startswith("mris: work .work lies in .")
 
 
 @pytest.fixture

@@ -63,13 +63,17 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
         The open bundle.
 
     Raises:
-        SettingsError: A number is out of range, or `work` holds something else.
+        SettingsError: A number is out of range, or `work` holds something else or lies in `out`.
         BundleError: `out` exists.
         OutputError: The disk refuses.
     """
     if recipe.shown is not None and recipe.shown < 2:
         raise SettingsError(f"people shown are {recipe.shown}: a database has at least 2; leave it out for all")
     check_new(out)
+    if out.resolve() in (work.resolve(), *work.resolve().parents):
+        raise SettingsError(
+            f"work {work} lies in {out}, which becomes the bundle; choose another place for one of them"
+        )
     write_phantom(
         work / "knees", n_subjects=recipe.people, size=_PHANTOM_SIZE, seed=recipe.seed, enriched=True, max_visits=1,
         look="varied", progress=progress,
