@@ -31,6 +31,8 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path) -> Non
         make_digital_knees(tmp_path / "taken", tmp_path / "work", TINY, progress=False)
     with pytest.raises(SettingsError, match="people shown are 1: a database has at least 2"):
         make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(shown=1), progress=False)
+    with pytest.raises(SettingsError, match="size is 129: radiographs are simulated with 128 pixels a side"):
+        make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(size=129), progress=False)
     with pytest.raises(SettingsError, match=r"work .*new/work lies in .*new, which becomes the bundle"):
         make_digital_knees(tmp_path / "new", tmp_path / "new" / "work", TINY, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -38,7 +38,7 @@ class DigitalKnees:
     Attributes:
         people: Digital people, each with two knees.
         shown: Of those who train, how many the database holds, with one knee of each; None for all people and knees.
-        size: Rows and columns of sources and maps.
+        size: Rows and columns of sources and maps, 32 to 128.
         epochs: Of the training; None for the preset's.
         seed: Of everything.
     """
@@ -69,6 +69,10 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
     """
     if recipe.shown is not None and recipe.shown < 2:
         raise SettingsError(f"people shown are {recipe.shown}: a database has at least 2; leave it out for all")
+    if not 32 <= recipe.size <= _PHANTOM_SIZE:
+        raise SettingsError(
+            f"size is {recipe.size}: radiographs are simulated with {_PHANTOM_SIZE} pixels a side; give 32 to that"
+        )
     check_new(out)
     if out.resolve() in (work.resolve(), *work.resolve().parents):
         raise SettingsError(
