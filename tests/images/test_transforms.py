@@ -266,6 +266,13 @@ def test_a_picture_that_shows_little_of_the_region_is_noted():
     assert note.endswith("check its spacing and the center")
 
 
+def test_a_picture_whose_region_is_a_few_pixels_is_noted():
+    settings_ = SourcePreparation(size=(16, 16), region_mm=88.0)
+    (note,) = admit(Image(np.ones((1, 224, 224), np.float32), (39.0, 12.0)), settings_).notes
+    assert note == "has 2 x 7 pixels in the 88 mm that the encoders see with 16 x 16; check its spacing"
+    assert admit(Image(np.ones((1, 224, 224), np.float32), (11.0, 11.0)), settings_).notes == ()
+
+
 def test_the_default_center_is_the_middle_and_a_full_region_is_the_image():
     image = Image(np.arange(16, dtype=np.float32).reshape(1, 4, 4), (0.5, 0.5), "here", "left")
     region = crop_region_mm(image, 2.0)

@@ -136,10 +136,16 @@ def _notes_on_extent(image: Image, settings: SourcePreparation) -> tuple[str, ..
 
 
 def _notes_on_region(image: Image, settings: SourcePreparation, center: tuple[float, float] | None) -> Iterator[str]:
-    """Say where much of the region that is cut lies beyond the picture."""
+    """Say where the region that is cut lies beyond the picture for the most part, or is coarse."""
     shown = image.extent_mm
-    if settings.region_mm is None or shown is None:
+    if settings.region_mm is None or image.spacing is None or shown is None:
         return
+    cut = [round(settings.region_mm / mm) for mm in image.spacing]
+    if any(2 * found < wanted for found, wanted in zip(cut, settings.size, strict=True)):
+        yield (
+            f"has {cut[0]} x {cut[1]} pixels in the {settings.region_mm:g} mm that the encoders see with "
+            f"{settings.size[0]} x {settings.size[1]}; check its spacing"
+        )
     outside = share_outside(image, settings.region_mm, center)
     if outside > MUCH_OUTSIDE:
         yield (
