@@ -170,7 +170,7 @@ def _text(subject: str, entries: list[Entry]) -> str:
     words = [subject]
     for entry in entries:
         words += [entry.key, entry.split, *(f"{name}={value}" for name, value in entry.labels.items())]
-    return " ".join(words).casefold()
+    return normal_form(" ".join(words)).casefold()
 
 
 def _place(sort: str, subject: str, entries: list[Entry]) -> tuple[Any, ...]:
