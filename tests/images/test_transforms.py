@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from mris.errors import ImageError, SettingsError
 from mris.images.admission import admit, check_extent
+from mris.images.header import Header
 from mris.images.image import Image
 from mris.images.transforms import (
     SourcePreparation,
@@ -271,6 +272,15 @@ def test_a_picture_whose_region_is_a_few_pixels_is_noted():
     (note,) = admit(Image(np.ones((1, 224, 224), np.float32), (39.0, 12.0)), settings_).notes
     assert note == "has 2 x 7 pixels in the 88 mm that the encoders see with 16 x 16; check its spacing"
     assert admit(Image(np.ones((1, 224, 224), np.float32), (11.0, 11.0)), settings_).notes == ()
+
+
+def test_a_picture_of_another_part_of_the_body_is_noted_and_one_of_the_part_or_of_any_is_not():
+    def noted(part):
+        image = Image(np.ones((1, 8, 8), np.float32), header=Header(body_part=part))
+        return admit(image, None, anatomy=KNEE).notes
+
+    assert noted("PELVIS") == ("its header (BodyPartExamined) names PELVIS, which shows no knee",)
+    assert [noted(part) for part in ("KNEE", "LEG", "LOWER LIMB", "")] == [(), (), (), ()]
 
 
 def test_the_default_center_is_the_middle_and_a_full_region_is_the_image():

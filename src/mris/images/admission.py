@@ -66,10 +66,11 @@ def admit(
     _check_header(image, preparation, anatomy, side, center_given=center is not None)
     source: Literal["header", "given"] | None = "header" if image.laterality else "given" if side else None
     side = image.laterality or side
+    notes = *image.header.notes, *anatomy.notes_on_part(image.header.body_part)
     if preparation is None:
-        return Admission(side, source, image.header.notes)
+        return Admission(side, source, notes)
     check_extent(image, preparation, anatomy, side)
-    notes = *image.header.notes, *_notes_on_extent(image, preparation), *_notes_on_region(image, preparation, center)
+    notes = *notes, *_notes_on_extent(image, preparation), *_notes_on_region(image, preparation, center)
     return Admission(side, source, notes)
 
 

@@ -100,7 +100,7 @@ def notes_on_plate(plate: Image, knees: Sequence[KneeLocation], size_mm: float) 
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
     notes = list(_notes_on_view(plate.header.view, by_position=any(knee.side_source == "position" for knee in knees)))
-    notes += plate.header.notes
+    notes += [*plate.header.notes, *KNEE.notes_on_part(plate.header.body_part)]
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
     for knee in knees:
