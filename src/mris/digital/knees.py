@@ -63,7 +63,8 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
         The open bundle.
 
     Raises:
-        SettingsError: A number is out of range, or `work` holds something else or lies in `out`.
+        SettingsError: A number is out of range, `work` lies in `out`, or holds people of another recipe.
+        CohortError, TrainingError: `work` holds a cohort or a training of another recipe.
         BundleError: `out` exists.
         OutputError: The disk refuses.
     """
