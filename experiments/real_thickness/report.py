@@ -17,6 +17,10 @@ OF_PART = dict(zip(("MT", "cMF", "LT", "cLF"), PARTS, strict=True))
 SUMS = {"MFTC": ("MT", "cMF"), "LFTC": ("LT", "cLF")}
 
 
+N_STRANGE = 100
+"""Pictures of each strange kind."""
+
+
 class Told:
     """What a bundle says of some knees.
 
@@ -42,6 +46,27 @@ class Told:
         self.strange = np.array([each.strangeness.unusual for each in syntheses])
 
 
+def strange_shares(bundle: Bundle, knees: list[RealKnee]) -> dict[str, float]:
+    """Share that a bundle calls strange of pictures that show no knee as it should be seen."""
+    synthesizer = bundle.synthesizer()
+    crops = sources(knees, synthesizer.preparation)
+    shares = {}
+    for name, pictures in strange_pictures(crops).items():
+        told = synthesizer.synthesize(np.ascontiguousarray(pictures, dtype=np.float32))
+        shares[name] = float(np.mean([each.strangeness.unusual for each in told]))
+    return shares
+
+
+def strange_pictures(crops: np.ndarray) -> dict[str, np.ndarray]:
+    """What nobody should take for a radiograph of a knee, as many as there are crops, (n, 1, h, w) each."""
+    return {
+        "upside down": crops[:, :, ::-1],
+        "turned by 90 degrees": np.rot90(crops, axes=(2, 3)),
+        "inverted grays": 1.0 - crops,
+        "noise": np.random.default_rng(0).random(crops.shape),
+    }
+
+
 def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
     """Narrowing grades of knees without measured thickness against what the bundle says."""
     told = Told(bundle, knees)
@@ -65,6 +90,8 @@ def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
         shown = ", ".join(f"{mean:.2f}" for mean in means)
         lines += ["", f"Mean {name} (mm) of grades 0 to 3 of its own narrowing, none on the other side: {shown}."]
     lines += ["", f"Called strange: {told.strange.mean():.0%}.", ""]
+    odd = ", ".join(f"{name} {share:.0%}" for name, share in strange_shares(bundle, knees[:N_STRANGE]).items())
+    lines += [f"Called strange of {N_STRANGE} others made of them: {odd}.", ""]
     readouts = [f"{member.name}: {member.readout.name}; {member.readout.reason}" for member in bundle.header.members]
     return "\n".join([*lines, *readouts, ""])
 

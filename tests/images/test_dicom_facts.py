@@ -162,6 +162,11 @@ def test_the_view_and_the_direction_of_rows_are_told(tmp_path, elements, view, r
     assert (facts.view, facts.row_towards) == (view, row_towards)
 
 
+@pytest.mark.parametrize(("named", "told"), [("Pelvis", "PELVIS"), (None, "")])
+def test_the_part_of_the_body_is_told_in_capitals(tmp_path, named, told):
+    assert facts_with(tmp_path, BodyPartExamined=named).body_part == told
+
+
 def test_the_transforms_are_told_apart_by_what_is_applied_and_what_is_not(tmp_path):
     table = item(LUTDescriptor=[2, 0, 16], ModalityLUTType="US", LUTData=[1, 2])
     table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "US"

@@ -268,6 +268,6 @@ def make_digital(
     from mris.digital.knees import DigitalKnees, make_digital_knees
 
     recipe = DigitalKnees(people, shown, size, epochs, seed)
-    work = work or out.with_name(f"{out.name}.work")
+    work = work or out.parent / f"{out.name}.work"
     bundle = make_digital_knees(out, work, recipe, progress=not quiet)
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')}, {bundle.path}; {work} may be removed")

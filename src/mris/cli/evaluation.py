@@ -8,6 +8,7 @@ import typer
 
 from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, unfolded
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
+from mris.digital.packaged import FOLDER
 from mris.errors import SettingsError
 from mris.wording import counted
 
@@ -73,7 +74,7 @@ def evaluate(
     from mris.reporting.tables import markdown
     from mris.synthesis.bundle import Bundle
 
-    folder = bundle / "report" if out is None else named_folder(out)
+    folder = report_folder(bundle, out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
@@ -130,6 +131,19 @@ def evaluate(
     for sentence in verdict(evaluation.results):
         typer.echo(sentence)
     typer.echo(f"report: {report}")
+
+
+def report_folder(bundle: Path, out: str | None) -> Path:
+    """Give the folder of the report: in the bundle, unless another is named.
+
+    Raises:
+        SettingsError: The name is empty; or there is none, and the bundle is the package's own.
+    """
+    if out is not None:
+        return named_folder(out)
+    if bundle == FOLDER:
+        raise SettingsError("the bundle of the package takes no report; give a folder for it with --out")
+    return bundle / "report"
 
 
 def named_folder(out: str) -> Path:

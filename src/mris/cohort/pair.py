@@ -177,7 +177,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[Row
         findings.append(row.finding("source", str(error), "source does not fit"))
         return None
     findings += [
-        row.finding("source", f"image {image.origin}: {note}", "doubtful header", "note") for note in admitted.notes
+        row.finding("source", f"image {image.origin}: {note}", "doubtful source", "note") for note in admitted.notes
     ]
     try:
         pixels = prepare_source(image, settings.source, side=admitted.side, center=row.center)

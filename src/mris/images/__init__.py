@@ -17,8 +17,8 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.images.region``: `Region`
 - ``mris.images.result_names``: `result_stems`
 - ``mris.images.stream``: `read_promised`
-- ``mris.images.transforms``: `SourcePreparation`, `crop_region_mm`, `mirror`, `prepare_source`, `resize_source`,
-  `resize_target`, `resized_spacing`, `scale_intensity`
+- ``mris.images.transforms``: `MUCH_OUTSIDE`, `SourcePreparation`, `crop_region_mm`, `mirror`, `prepare_source`,
+  `resize_source`, `resize_target`, `resized_spacing`, `scale_intensity`, `share_outside`
 - ``mris.images.two_numbers``: `two_numbers`
 - ``mris.images.write``: `OWNER_ONLY`, `atomic_directory`, `atomic_write`, `check_writable_folder`,
   `clear_temporaries`, `folder_beside`, `share_alike`, `temporary_sibling`, `write_json`, `write_nifti`, `write_npz`,

@@ -21,6 +21,7 @@ class Anatomy:
         widest_mm: What is wider is taken for a picture of both sides; None if a width tells nothing.
         region_mm: Edge of the square region that is usual; None if nothing is.
         body_part: How BodyPartExamined names it; "" if no results are to name it.
+        other_parts: How BodyPartExamined names what shows none of it.
         code: Its code for results: value, scheme and meaning.
         plate_advice: How one of them is had from a picture of both.
         center_advice: How one of them is had from a picture whose header is wrong.
@@ -37,6 +38,7 @@ class Anatomy:
     widest_mm: float | None = None
     region_mm: float | None = None
     body_part: str = ""
+    other_parts: frozenset[str] = frozenset()
     code: tuple[str, str, str] = ("", "", "")
     plate_advice: str = "give a picture of one"
     center_advice: str = "give the center of the region"
@@ -60,3 +62,9 @@ class Anatomy:
         if self.is_frontal(view) is not False:
             return ()
         return (f"its header names the view {view!r}, but {self.plural} are seen on PA and AP views",)
+
+    def notes_on_part(self, part: str) -> tuple[str, ...]:
+        """Say that a picture is of another part of the body, as a header names it."""
+        if part not in self.other_parts:
+            return ()
+        return (f"its header (BodyPartExamined) names {part}, which shows no {self.name}",)

@@ -5,6 +5,12 @@ from mris.images.anatomy import Anatomy
 REGION_MM = 140.0
 """Edge of the square region round a knee's center that the paper's encoders see."""
 
+OTHER_PARTS = frozenset({
+    "ABDOMEN", "ANKLE", "BREAST", "CHEST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW", "FOOT", "HAND", "HEAD", "HIP",
+    "JAW", "LSPINE", "NECK", "PELVIS", "SACRUM", "SHOULDER", "SKULL", "SPINE", "SSPINE", "TSPINE", "WRIST",
+})  # fmt: skip
+"""DICOM's terms (PS3.16, annex L) for parts of the body whose radiographs show no knee."""
+
 KNEE = Anatomy(
     name="knee",
     plural="knees",
@@ -12,6 +18,7 @@ KNEE = Anatomy(
     widest_mm=300.0,  # cassettes for one knee are at most 24 x 30 cm
     region_mm=REGION_MM,
     body_part="KNEE",
+    other_parts=OTHER_PARTS,
     code=("72696002", "SCT", "Knee"),
     plate_advice="let mris synthesize find its knees (--knees detect, --right, --left), or cut them out by mris "
     "radiograph",

@@ -17,7 +17,7 @@ from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.read import file_of
 from mris.images.result_names import result_stems
-from mris.images.transforms import resize_source, resized_spacing
+from mris.images.transforms import resize_source, resized_spacing, share_outside
 from mris.images.write import write_png
 from mris.images.written import require_text_name
 from mris.knee.anatomy import REGION_MM
@@ -25,7 +25,7 @@ from mris.knee.center_sheet import CenterSheet
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import Center, KneeLocation, knee_region, outside_share, read_plate
+from mris.knee.radiograph import Center, KneeLocation, knee_region, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 from mris.reading import file_sha256
 
@@ -203,7 +203,7 @@ def _row(plate: Image, knee: KneeLocation, region: Image, size_mm: float) -> Kne
         modality=header.modality,
         display=header.display,
         region_mm=f"{size_mm:g}",
-        outside=f"{outside_share(plate, knee, size_mm):.4f}",
+        outside=f"{share_outside(plate, size_mm, knee.center):.4f}",
         value_slope="",
         value_intercept="",
     )

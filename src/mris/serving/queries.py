@@ -11,7 +11,7 @@ from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.region import Region
-from mris.images.transforms import SourcePreparation
+from mris.images.transforms import SourcePreparation, share_outside
 from mris.serving.outputs import Query
 
 MUCH_LARGER = 1.25
@@ -162,6 +162,7 @@ def _whole(
 ) -> FileQuery:
     admitted = admit(image, preparation, anatomy=anatomy, side=side, center=center)
     of_one_side = admitted.side is not None or (preparation is not None and preparation.shows_one_side)
+    edge = None if preparation is None or image.spacing is None else preparation.region_mm
     facts = Query(
         path.name,
         side=admitted.side,
@@ -169,6 +170,7 @@ def _whole(
         center=center,
         center_source=None if center is None else "given",
         spacing_source=None if image.spacing is None else image.header.spacing_source,
+        outside=None if edge is None else round(share_outside(image, edge, center), 4),
         region_mm=None if preparation is None else preparation.edge_mm,
         view=image.header.view or None,
         notes=(

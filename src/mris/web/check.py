@@ -43,8 +43,12 @@ def check_service(settings: ServeSettings) -> Iterator[str]:
             asked = time.perf_counter()
             results = _synthesized(address, picture, settings.token)
             yield f"{what}: {1000 * (time.perf_counter() - asked):.0f} ms"
-        regions = ", ".join(f"{mean['region']} {mean['mean']:.4g} {mean['unit']}" for mean in results[0]["means"])
-        yield f"ok: {regions}"
+        yield f"ok: {', '.join(map(_told, results[0]['means']))}"
+
+
+def _told(mean: dict[str, Any]) -> str:
+    name = f"{mean['region']} {mean['part']}".strip()
+    return f"{name} {mean['mean']:.4g} {mean['unit']}"
 
 
 def _phantom() -> bytes:
