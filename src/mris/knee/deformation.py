@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 from scipy import ndimage
 
-from mris.knee.interpolation import Cells, strides, uneven_cells
+from mris.knee.interpolation import Cells, strides
 
 Channels = Float32[np.ndarray, "c i j k"]
 Displacement = Float32[np.ndarray, "3 i j k"]
@@ -67,18 +67,14 @@ def deform(
         thin = (slice(None), *[slice(None, None, level.step)] * 3)
         mm = spacing_mm * level.step
         coarse = displacement[thin] / np.float32(mm)
-        channels = [_Channel.of(*channel) for channel in zip(fixed[thin], weights[thin], moving[thin], strict=True)]
+        channels = [
+            _Channel.of(*channel, coarse) for channel in zip(fixed[thin], weights[thin], moving[thin], strict=True)
+        ]
         fluid, elastic = (_Gaussian.of(coarse.shape[1:], width / mm) for width in (level.fluid_mm, level.elastic_mm))
         for _ in range(level.n_iterations):
             coarse = _step(coarse, channels, mm, level.tolerance_mm, fluid, elastic)
         displacement = _refined(coarse, fixed.shape[1:], level.step) * np.float32(mm)
     return displacement
-
-
-def warp(channels: Channels, displacement_voxels: Displacement) -> Channels:
-    """Sample channels at ``x + u(x)``, linearly; beyond the grid the nearest voxel counts."""
-    cells = _cells(displacement_voxels)
-    return np.stack([cells.sample(channel).reshape(channel.shape) for channel in channels])
 
 
 def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray, "i j k"]:
@@ -97,27 +93,38 @@ def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray,
 
 @dataclass(frozen=True, eq=False)
 class _Channel:
-    """One surface, and what does not change from step to step; arrays are of the grid.
+    """One surface, and what does not change from step to step.
+
+    Elsewhere than at its voxels the channel counts nothing, or both distances are clipped and so the same.
 
     Attributes:
-        fixed: Signed distance.
-        slope: Its gradient.
-        weight: How much the channel counts: far from the surface less.
-        moving: Signed distance of the other.
-        uneven: Cells of `moving` that must be interpolated: distances are clipped, so that most are even.
+        fixed: Signed distance, on the whole grid.
+        moving: Signed distance of the other, on the whole grid.
+        at: Flat indices of the voxels that lie near either surface and count, and of their neighbors.
+        places: Where these voxels are in the grid.
+        slope: Gradient of `fixed` there.
+        weight: How much the channel counts there: far from the surface less.
     """
 
     fixed: Float32[np.ndarray, "i j k"]
-    slope: Float32[np.ndarray, "3 i j k"]
-    weight: Float32[np.ndarray, "i j k"]
     moving: Float32[np.ndarray, "i j k"]
-    uneven: Bool[np.ndarray, "i j k"]
+    at: Int[np.ndarray, " n"]
+    places: Float32[np.ndarray, "3 n"]
+    slope: Float32[np.ndarray, "3 n"]
+    weight: Float32[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, fixed: np.ndarray, weight: np.ndarray, moving: np.ndarray) -> "_Channel":
-        near = weight / (1.0 + (fixed / 2.0) ** 2)
-        fixed, near, moving = (np.ascontiguousarray(array) for array in (fixed, near, moving))
-        return cls(fixed, np.stack(np.gradient(fixed)), near, moving, uneven_cells(moving))
+    def of(cls, fixed: np.ndarray, weight: np.ndarray, moving: np.ndarray, u: Displacement) -> "_Channel":
+        fixed, moving = np.ascontiguousarray(fixed), np.ascontiguousarray(moving)
+        farthest = max(np.abs(fixed).max(), np.abs(moving).max())
+        cells = Cells.of((np.indices(fixed.shape, dtype=np.float32) + u).reshape(3, -1), fixed.shape)
+        warped = cells.sample(moving).reshape(fixed.shape)
+        near = np.minimum(np.abs(fixed), np.abs(warped)) < farthest
+        near, counts = (ndimage.maximum_filter(mask, 3) for mask in (near, weight > 0))
+        at = np.flatnonzero(near & counts)
+        places = np.stack(np.unravel_index(at, fixed.shape)).astype(np.float32)
+        slope = np.stack([part.ravel()[at] for part in np.gradient(fixed)])
+        return cls(fixed, moving, at, places, slope, weight.ravel()[at] / (1.0 + (fixed.ravel()[at] / 2.0) ** 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,15 +149,18 @@ class _Gaussian:
 def _step(
     u: Displacement, channels: Sequence[_Channel], mm: float, tolerance_mm: float, fluid: _Gaussian, elastic: _Gaussian
 ) -> Displacement:
-    shape, cells = u.shape[1:], _cells(u)
-    pull = np.zeros((4, u[0].size), np.float32)  # along each axis, and the weight of all channels
+    shape, flat = u.shape[1:], u.reshape(3, -1)
+    pull = np.zeros((4, flat.shape[1]), np.float32)  # along each axis, and the weight of all channels
     for channel in channels:
-        warped = cells.sample_uneven(channel.moving, channel.uneven)
-        difference = warped - channel.fixed.ravel()
-        at = np.flatnonzero((difference != 0) & (channel.weight.ravel() > 0))
-        slope = (channel.slope.reshape(3, -1)[:, at] + _gradient_at(warped, at, shape)) * np.float32(0.5 / mm)
-        apart = difference[at]
-        weight = channel.weight.ravel()[at] / (1.0 + (apart / tolerance_mm) ** 2) ** 2
+        warped = channel.fixed.ravel().copy()
+        places = channel.places + flat.take(channel.at, axis=1)
+        here = Cells.of(places, shape).sample(channel.moving)
+        apart = here - warped.take(channel.at)
+        warped[channel.at] = here
+        differs = np.flatnonzero((apart != 0) & (channel.weight > 0))
+        at, apart = channel.at[differs], apart[differs]
+        slope = (channel.slope.take(differs, axis=1) + _gradient_at(warped, at, shape)) * np.float32(0.5 / mm)
+        weight = channel.weight[differs] / (1.0 + (apart / tolerance_mm) ** 2) ** 2
         pull[:3, at] -= weight * apart * slope
         pull[3, at] += weight * (slope**2).sum(axis=0)
     smoothed = fluid.smooth(pull.reshape(4, *shape))
@@ -158,7 +168,20 @@ def _step(
     step /= (total + 0.02 * total.max() + 1e-12) * np.float32(mm)
     length = np.sqrt(np.einsum("cijk,cijk->ijk", step, step))
     step *= 0.4 / np.maximum(length, 0.4)  # below half a voxel a step does not fold
-    return elastic.smooth(warp(u, step) + step)
+    return elastic.smooth(_composed(u, step))
+
+
+def _composed(u: Displacement, step: Displacement) -> Displacement:
+    """``u(x + step(x)) + step(x)`` for steps below a voxel, by the slopes of ``u`` to the neighbors that lie ahead."""
+    composed = u + step
+    for axis in range(3):
+        along = np.moveaxis(step[axis], axis, 0)
+        ahead, behind = np.maximum(along[:-1], 0), np.minimum(along[1:], 0)
+        for part, moved in zip(np.moveaxis(u, axis + 1, 1), np.moveaxis(composed, axis + 1, 1), strict=True):
+            rise = np.diff(part, axis=0)
+            moved[:-1] += ahead * rise
+            moved[1:] += behind * rise
+    return np.asarray(composed)
 
 
 def _refined(u: Displacement, shape: tuple[int, ...], step: int) -> Displacement:
@@ -167,12 +190,6 @@ def _refined(u: Displacement, shape: tuple[int, ...], step: int) -> Displacement
     places = np.indices(shape, dtype=np.float32).reshape(3, -1) / np.float32(step)
     cells = Cells.of(places, u.shape[1:])
     return np.stack([cells.sample(part).reshape(shape) for part in u])
-
-
-def _cells(u: Displacement) -> Cells:
-    """Where the voxels of the grid come to lie."""
-    places = np.indices(u.shape[1:], dtype=np.float32) + u
-    return Cells.of(places.reshape(3, -1), u.shape[1:])
 
 
 def _gradient_at(

@@ -6,7 +6,6 @@ points are mirrored back after. The atlas is fixed, so that its points are carri
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -15,9 +14,10 @@ from mris.finding import Finding
 from mris.knee.alignment import Alignment, align, apply, roughly_aligned
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.deformation import deform, jacobian
+from mris.knee.distance import signed_distance
 from mris.knee.interpolation import Cells
 from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, box_round, cropped
-from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, signed_distance, template_of
+from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, template_of
 
 LOWEST_DICE = 0.65
 """A registration whose mean overlap is below is flagged."""
@@ -87,11 +87,6 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation) -> Registration:
     Returns:
         The registration. A poor one is not an error but flagged: overlap below `LOWEST_DICE`, folds, a side doubtful.
     """
-    import SimpleITK
-
-    sitk: Any = SimpleITK  # its annotations are not usable
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the processes are as many as the cores
     template = template_of(atlas)
     knee = _as_left(cropped(segmentation, _CROP_MM))
     clouds = [cloud_of(knee.labels == tissue, knee.affine) for tissue in _CARTILAGES]
@@ -147,7 +142,7 @@ def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float
         to_box = to_voxel.copy()
         to_box[:3, 3] -= [part.start for part in box]
         few = tuple(slice(part.start, part.stop, step) for part, step in zip(box, every, strict=True))
-        distance = signed_distance(knee.labels[few] == tissue, knee.affine @ scale)
+        distance = signed_distance(knee.labels[few] == tissue, knee.affine @ scale, FARTHEST_MM)
         maps.append(sample(distance, np.linalg.inv(scale) @ to_box, shape))
     return np.asarray(np.clip(np.stack(maps), -FARTHEST_MM, FARTHEST_MM), np.float32)
 

@@ -7,7 +7,6 @@ along its normal through the cartilage until it leaves it.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -16,6 +15,7 @@ from scipy.spatial import KDTree
 
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
+from mris.knee.distance import signed_distance
 from mris.knee.interpolation import Cells
 from mris.knee.segmentation import box_round
 
@@ -67,7 +67,7 @@ def template_of(atlas: CartilageAtlas) -> Template:
     places = apply(grid, np.argwhere(np.ones(shape, bool)).astype(float))
     surfaces, weights, bones, bone_weights, bone_side = [], [], [], [], []
     for mask, region in zip(masks, (atlas.femoral, atlas.tibial), strict=True):
-        distance = signed_distance(mask, affine)
+        distance = signed_distance(mask, affine, FARTHEST_MM)
         points = _bone_side(region, distance, affine)
         cartilage = sample(distance, np.linalg.inv(affine) @ grid, shape)
         bone, known = _bone_distance(cartilage, places, points)
@@ -87,20 +87,6 @@ def template_of(atlas: CartilageAtlas) -> Template:
         sample_mm3=float(abs(np.linalg.det(affine[:3, :3]))) / 8,
         bone_side=(bone_side[0], bone_side[1]),
     )
-
-
-def signed_distance(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Grid:
-    """Signed distance (mm, negative inside) from each voxel to the surface of a mask, by Maurer's algorithm."""
-    import SimpleITK
-
-    sitk: Any = SimpleITK  # its annotations are not usable
-
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing([float(size) for size in spacing[::-1]])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    # Maurer's zero is the center of the outermost voxels, half a voxel inside of their faces.
-    return np.asarray(sitk.GetArrayFromImage(distance) - np.float32(spacing.mean() / 2), np.float32)
 
 
 def sample(volume: Grid, to_voxel: Affine, shape: tuple[int, ...]) -> Grid:
