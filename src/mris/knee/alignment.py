@@ -112,7 +112,7 @@ class _Closest:
         if not len(self._asked):
             n = len(points)
             self._asked, self._reach, self._found = np.full((n, 3), np.inf), np.zeros(n), np.zeros(n, np.intp)
-        gone = np.sqrt(((points - self._asked) ** 2).sum(axis=1))
+        gone = _lengths(points - self._asked)
         stale = np.flatnonzero(gone >= self._reach)
         if len(stale):
             distance, found = self._tree.query(points[stale], k=2)
@@ -159,7 +159,7 @@ def _iterate(looks: Sequence[tuple[_Look, _Look]], affine: Affine, n: int, *, ri
     residual = np.inf
     for _ in range(n):
         source, target = _closest_pairs(looks, affine)
-        distance = np.linalg.norm(apply(affine, source) - target, axis=1)
+        distance = _lengths(apply(affine, source) - target)
         n_kept = int(KEPT_SHARE * (len(distance) - 1))
         kept = distance <= np.partition(distance, n_kept)[n_kept]
         now = float(distance[kept].mean())
@@ -178,6 +178,10 @@ def _closest_pairs(looks: Sequence[tuple[_Look, _Look]], affine: Affine) -> tupl
         sources += [fixed.cloud, fixed.to(apply(back, moving.cloud))]
         targets += [moving.to(apply(affine, fixed.cloud)), moving.cloud]
     return np.concatenate(sources), np.concatenate(targets)
+
+
+def _lengths(vectors: Points) -> Float[np.ndarray, " n"]:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
 
 
 def _scaled_rotation(source: Points, target: Points) -> Affine:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
 
 from mris.knee.interpolation import Cells, strides
+from mris.knee.neighbors import dilated
 
 Channels = Float32[np.ndarray, "c i j k"]
 Displacement = Float32[np.ndarray, "3 i j k"]
@@ -67,9 +68,9 @@ def deform(
         thin = (slice(None), *[slice(None, None, level.step)] * 3)
         mm = spacing_mm * level.step
         coarse = displacement[thin] / np.float32(mm)
-        channels = [
-            _Channel.of(*channel, coarse) for channel in zip(fixed[thin], weights[thin], moving[thin], strict=True)
-        ]
+        cells = Cells.of((np.indices(coarse.shape[1:], dtype=np.float32) + coarse).reshape(3, -1), coarse.shape[1:])
+        parts = zip(fixed[thin], weights[thin], moving[thin], strict=True)
+        channels = [_Channel.of(*part, cells) for part in parts]
         fluid, elastic = (_Gaussian.of(coarse.shape[1:], width / mm) for width in (level.fluid_mm, level.elastic_mm))
         for _ in range(level.n_iterations):
             coarse = _step(coarse, channels, mm, level.tolerance_mm, fluid, elastic)
@@ -92,6 +93,39 @@ def jacobian(displacement: Displacement, spacing_mm: float) -> Float[np.ndarray,
 
 
 @dataclass(frozen=True, eq=False)
+class _Voxels:
+    """Some voxels of a grid and their neighbors along each axis; at the grid's faces a voxel is its own neighbor.
+
+    Attributes:
+        at: Flat indices.
+        places: Places in the grid.
+        before: Flat indices of the neighbors before each.
+        after: Flat indices of the neighbors after each.
+        shape: Of the grid.
+    """
+
+    at: Int[np.ndarray, " n"]
+    places: Float32[np.ndarray, "3 n"]
+    before: Int[np.ndarray, "3 n"]
+    after: Int[np.ndarray, "3 n"]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, mask: Bool[np.ndarray, "i j k"]) -> "_Voxels":
+        at = np.flatnonzero(mask)
+        places = np.stack(np.unravel_index(at, mask.shape))
+        size, stride = (np.array(along)[:, None] for along in (mask.shape, strides(mask.shape)))
+        before, after = at - (places > 0) * stride, at + (places < size - 1) * stride
+        return cls(at, places.astype(np.float32), before, after, mask.shape)
+
+    def gradient(self, flat: Float32[np.ndarray, " v"]) -> Float32[np.ndarray, "3 n"]:
+        """The gradient that ``np.gradient`` gives of a volume, per voxel."""
+        apart = (self.after - self.before) // np.array(strides(self.shape))[:, None]
+        rise = flat.take(self.after) - flat.take(self.before)
+        return np.asarray(rise / np.maximum(apart, 1).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
 class _Channel:
     """One surface, and what does not change from step to step.
 
@@ -100,31 +134,40 @@ class _Channel:
     Attributes:
         fixed: Signed distance, on the whole grid.
         moving: Signed distance of the other, on the whole grid.
-        at: Flat indices of the voxels that lie near either surface and count, and of their neighbors.
-        places: Where these voxels are in the grid.
+        voxels: Those that lie near either surface and count, and their neighbors.
         slope: Gradient of `fixed` there.
         weight: How much the channel counts there: far from the surface less.
     """
 
     fixed: Float32[np.ndarray, "i j k"]
     moving: Float32[np.ndarray, "i j k"]
-    at: Int[np.ndarray, " n"]
-    places: Float32[np.ndarray, "3 n"]
+    voxels: _Voxels
     slope: Float32[np.ndarray, "3 n"]
     weight: Float32[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, fixed: np.ndarray, weight: np.ndarray, moving: np.ndarray, u: Displacement) -> "_Channel":
+    def of(cls, fixed: np.ndarray, weight: np.ndarray, moving: np.ndarray, cells: Cells) -> "_Channel":
+        """Prepare a channel for steps that begin where voxels lie in `cells`."""
         fixed, moving = np.ascontiguousarray(fixed), np.ascontiguousarray(moving)
         farthest = max(np.abs(fixed).max(), np.abs(moving).max())
-        cells = Cells.of((np.indices(fixed.shape, dtype=np.float32) + u).reshape(3, -1), fixed.shape)
-        warped = cells.sample(moving).reshape(fixed.shape)
+        warped = moving.ravel().take(cells.lowest).reshape(fixed.shape)
         near = np.minimum(np.abs(fixed), np.abs(warped)) < farthest
-        near, counts = (ndimage.maximum_filter(mask, 3) for mask in (near, weight > 0))
-        at = np.flatnonzero(near & counts)
-        places = np.stack(np.unravel_index(at, fixed.shape)).astype(np.float32)
-        slope = np.stack([part.ravel()[at] for part in np.gradient(fixed)])
-        return cls(fixed, moving, at, places, slope, weight.ravel()[at] / (1.0 + (fixed.ravel()[at] / 2.0) ** 2))
+        voxels = _Voxels.of(dilated(near) & dilated(weight > 0))
+        distance = fixed.ravel().take(voxels.at)
+        counts = weight.ravel()[voxels.at] / (1.0 + (distance / 2.0) ** 2)
+        return cls(fixed, moving, voxels, voxels.gradient(fixed.ravel()), counts)
+
+    def add_pull(self, pull: Float32[np.ndarray, "4 v"], u: Displacement, mm: float, tolerance_mm: float) -> None:
+        """Add the pull along each axis, and its weight."""
+        at, warped = self.voxels.at, self.fixed.ravel().copy()
+        places = self.voxels.places + u.reshape(3, -1).take(at, axis=1)
+        here = Cells.of(places, self.fixed.shape).sample(self.moving)
+        apart = here - warped.take(at)
+        warped[at] = here
+        slope = (self.slope + self.voxels.gradient(warped)) * np.float32(0.5 / mm)
+        weight = np.where(apart == 0, 0, self.weight / (1.0 + (apart / tolerance_mm) ** 2) ** 2)
+        for total, part in zip(pull, (*(-weight * apart * slope), weight * (slope**2).sum(axis=0)), strict=True):
+            total[at] += part
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,21 +192,10 @@ class _Gaussian:
 def _step(
     u: Displacement, channels: Sequence[_Channel], mm: float, tolerance_mm: float, fluid: _Gaussian, elastic: _Gaussian
 ) -> Displacement:
-    shape, flat = u.shape[1:], u.reshape(3, -1)
-    pull = np.zeros((4, flat.shape[1]), np.float32)  # along each axis, and the weight of all channels
+    pull = np.zeros((4, u[0].size), np.float32)  # along each axis, and the weight of all channels
     for channel in channels:
-        warped = channel.fixed.ravel().copy()
-        places = channel.places + flat.take(channel.at, axis=1)
-        here = Cells.of(places, shape).sample(channel.moving)
-        apart = here - warped.take(channel.at)
-        warped[channel.at] = here
-        differs = np.flatnonzero((apart != 0) & (channel.weight > 0))
-        at, apart = channel.at[differs], apart[differs]
-        slope = (channel.slope.take(differs, axis=1) + _gradient_at(warped, at, shape)) * np.float32(0.5 / mm)
-        weight = channel.weight[differs] / (1.0 + (apart / tolerance_mm) ** 2) ** 2
-        pull[:3, at] -= weight * apart * slope
-        pull[3, at] += weight * (slope**2).sum(axis=0)
-    smoothed = fluid.smooth(pull.reshape(4, *shape))
+        channel.add_pull(pull, u, mm, tolerance_mm)
+    smoothed = fluid.smooth(pull.reshape(4, *u.shape[1:]))
     step, total = smoothed[:3], smoothed[3]
     step /= (total + 0.02 * total.max() + 1e-12) * np.float32(mm)
     length = np.sqrt(np.einsum("cijk,cijk->ijk", step, step))
@@ -190,15 +222,3 @@ def _refined(u: Displacement, shape: tuple[int, ...], step: int) -> Displacement
     places = np.indices(shape, dtype=np.float32).reshape(3, -1) / np.float32(step)
     cells = Cells.of(places, u.shape[1:])
     return np.stack([cells.sample(part).reshape(shape) for part in u])
-
-
-def _gradient_at(
-    flat: Float32[np.ndarray, " v"], at: Int[np.ndarray, " n"], shape: tuple[int, ...]
-) -> Float32[np.ndarray, "3 n"]:
-    """The gradient that ``np.gradient`` gives, at a few voxels."""
-    parts = []
-    for index, size, stride in zip(np.unravel_index(at, shape), shape, strides(shape), strict=True):
-        after, before = index < size - 1, index > 0
-        rise = flat[at + after * stride] - flat[at - before * stride]
-        parts.append(rise / np.maximum(after.astype(np.float32) + before, 1))
-    return np.stack(parts)

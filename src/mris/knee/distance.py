@@ -8,6 +8,8 @@ decomposition", PAMI 16, 1994): as many steps as the farthest distance has voxel
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt16
 
+from mris.knee.neighbors import dilated
+
 _LARGEST = int(np.iinfo(np.uint16).max) - 2  # costs are rounded
 _BLOCK = 1 << 16
 """Voxels that stay in the processor's cache."""
@@ -34,7 +36,7 @@ def signed_distance(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     reach = farthest_mm + 2 * float(np.linalg.norm(spacing))
     unit = _LARGEST / (reach + float(spacing.max())) ** 2  # of squared distances: a step beyond the reach is a number
-    squared = np.where(mask & ~_eroded(mask), np.uint16(0), np.uint16(unit * reach**2))
+    squared = np.where(mask & dilated(~mask), np.uint16(0), np.uint16(unit * reach**2))
     for axis, turned in ((1, squared), (2, squared.swapaxes(1, 2)), (0, squared.swapaxes(0, 1))):
         costs = _costs(float(spacing[axis]), reach, unit)
         n = max(_BLOCK // turned[0].size, 1)
@@ -46,16 +48,6 @@ def signed_distance(
     np.negative(distance, out=distance, where=mask)
     distance -= np.float32(spacing.mean() / 2)
     return distance
-
-
-def _eroded(mask: Bool[np.ndarray, "i j k"]) -> Bool[np.ndarray, "i j k"]:
-    """The voxels of a mask all of whose 26 neighbors in the volume belong to it."""
-    eroded = mask.copy()
-    for axis in range(3):
-        along, of = np.moveaxis(eroded, axis, 0), np.moveaxis(eroded.copy(), axis, 0)
-        along[1:] &= of[:-1]
-        along[:-1] &= of[1:]
-    return eroded
 
 
 def _costs(size: float, reach: float, unit: float) -> UInt16[np.ndarray, " n"]:

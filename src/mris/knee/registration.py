@@ -162,10 +162,12 @@ def _overlap(
 
 def _labels_at(knee: Segmentation, voxels: Points) -> np.ndarray:
     """The label of the nearest voxel, 0 beyond the volume."""
-    nearest = np.floor(voxels + 0.5).astype(np.intp)
-    inside = ((nearest >= 0) & (nearest < knee.labels.shape)).all(axis=1)
+    nearest = np.floor(voxels.T + 0.5).astype(np.intp)
+    inside = np.ones(len(voxels), bool)
+    for along, size in zip(nearest, knee.labels.shape, strict=True):
+        inside &= (along >= 0) & (along < size)
     labels = np.zeros(len(voxels), knee.labels.dtype)
-    labels[inside] = knee.labels[tuple(nearest[inside].T)]
+    labels[inside] = knee.labels[tuple(nearest[:, inside])]
     return labels
 
 

@@ -17,6 +17,7 @@ from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
 from mris.knee.distance import signed_distance
 from mris.knee.interpolation import Cells
+from mris.knee.neighbors import border
 from mris.knee.segmentation import box_round
 
 GRID_MM = 1.0
@@ -99,7 +100,7 @@ def sample(volume: Grid, to_voxel: Affine, shape: tuple[int, ...]) -> Grid:
 def cloud_of(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Points:
     """About `N_CLOUD` voxels of the surface of a mask, as points of the world."""
     box = box_round(mask)
-    surface = np.argwhere(mask[box] & ~ndimage.binary_erosion(mask[box])) + [part.start for part in box]
+    surface = np.argwhere(border(mask[box])) + [part.start for part in box]
     return apply(affine, surface[:: max(len(surface) // N_CLOUD, 1)].astype(float))
 
 
