@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from mris.knee.interpolation import Cells, strides
 from mris.knee.neighbors import dilated
+from mris.knee.separable import along_axes
 
 Channels = Float32[np.ndarray, "c i j k"]
 Displacement = Float32[np.ndarray, "3 i j k"]
@@ -71,7 +72,7 @@ def deform(
         cells = Cells.of((np.indices(coarse.shape[1:], dtype=np.float32) + coarse).reshape(3, -1), coarse.shape[1:])
         parts = zip(fixed[thin], weights[thin], moving[thin], strict=True)
         channels = [_Channel.of(*part, cells) for part in parts]
-        fluid, elastic = (_Gaussian.of(coarse.shape[1:], width / mm) for width in (level.fluid_mm, level.elastic_mm))
+        fluid, elastic = (_gaussian(coarse.shape[1:], width / mm) for width in (level.fluid_mm, level.elastic_mm))
         for _ in range(level.n_iterations):
             coarse = _step(coarse, channels, mm, level.tolerance_mm, fluid, elastic)
         displacement = _refined(coarse, fixed.shape[1:], level.step) * np.float32(mm)
@@ -170,37 +171,28 @@ class _Channel:
             total[at] += part
 
 
-@dataclass(frozen=True, eq=False)
-class _Gaussian:
+def _gaussian(shape: tuple[int, ...], sigma: float) -> list[Square]:
     """Smoothing of volumes of one shape, as a matrix for each axis: faster than a filter of scipy's, and the same."""
-
-    along: tuple[Square, Square, Square]
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], sigma: float) -> "_Gaussian":
-        first, second, third = (
-            ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, truncate=3.0).astype(np.float32) for n in shape
-        )
-        return cls((first, second, third))
-
-    def smooth(self, volumes: Channels) -> Channels:
-        first, second, third = self.along
-        smoothed = second @ (volumes @ third.T)
-        return np.asarray((first @ smoothed.reshape(len(volumes), len(first), -1)).reshape(volumes.shape))
+    return [ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, truncate=3.0).astype(np.float32) for n in shape]
 
 
 def _step(
-    u: Displacement, channels: Sequence[_Channel], mm: float, tolerance_mm: float, fluid: _Gaussian, elastic: _Gaussian
+    u: Displacement,
+    channels: Sequence[_Channel],
+    mm: float,
+    tolerance_mm: float,
+    fluid: list[Square],
+    elastic: list[Square],
 ) -> Displacement:
     pull = np.zeros((4, u[0].size), np.float32)  # along each axis, and the weight of all channels
     for channel in channels:
         channel.add_pull(pull, u, mm, tolerance_mm)
-    smoothed = fluid.smooth(pull.reshape(4, *u.shape[1:]))
+    smoothed = along_axes(pull.reshape(4, *u.shape[1:]), fluid)
     step, total = smoothed[:3], smoothed[3]
     step /= (total + 0.02 * total.max() + 1e-12) * np.float32(mm)
     length = np.sqrt(np.einsum("cijk,cijk->ijk", step, step))
     step *= 0.4 / np.maximum(length, 0.4)  # below half a voxel a step does not fold
-    return elastic.smooth(_composed(u, step))
+    return along_axes(_composed(u, step), elastic)
 
 
 def _composed(u: Displacement, step: Displacement) -> Displacement:

@@ -97,8 +97,9 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation) -> Registration:
     n = len(surfaces)
     displacement = deform(template.surfaces[:n], template.weights[:n], surfaces, GRID_MM)
     determinant = jacobian(displacement, GRID_MM)
-    moved = [samples + _displacement_at(displacement, template.affine, samples) for samples in template.samples]
-    sizes = [_at(determinant.astype(np.float32), template.affine, samples) for samples in template.samples]
+    cells = template.sample_cells
+    moved = [places + _sampled(displacement, of) for places, of in zip(template.samples, cells, strict=True)]
+    sizes = [of.sample(determinant.astype(np.float32)) for of in cells]
     dice = _overlap(template, knee, to_voxel, moved, sizes)
     return Registration(
         affine=alignment.affine,
@@ -171,12 +172,11 @@ def _labels_at(knee: Segmentation, voxels: Points) -> np.ndarray:
     return labels
 
 
-def _at(volume: Float32[np.ndarray, "i j k"], grid: Affine, points: Points) -> Float32[np.ndarray, " n"]:
-    return Cells.of(apply(np.linalg.inv(grid), points).T, volume.shape).sample(volume)
+def _displacement_at(displacement: Float32[np.ndarray, "3 i j k"], grid: Affine, points: Points) -> Points:
+    return _sampled(displacement, Cells.of(apply(np.linalg.inv(grid), points).T, displacement.shape[1:]))
 
 
-def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> Points:
-    cells = Cells.of(apply(np.linalg.inv(grid), points).T, displacement.shape[1:])
+def _sampled(displacement: Float32[np.ndarray, "3 i j k"], cells: Cells) -> Points:
     return np.stack([cells.sample(part) for part in displacement], axis=1).astype(float)
 
 

@@ -43,6 +43,7 @@ class Template:
         weights: Where a signed distance means something: everywhere for cartilage, beneath and in it for bone.
         clouds: Points on the surface of the femoral and of the tibial cartilage.
         samples: Centers of the eight eighths of every voxel of femoral and of tibial cartilage.
+        sample_cells: Where these lie in the grid.
         sample_mm3: Volume that a sample stands for.
         bone_side: For each vertex of the femoral and of the tibial mesh its point on the bone.
     """
@@ -52,6 +53,7 @@ class Template:
     weights: Float32[np.ndarray, "4 i j k"]
     clouds: tuple[Points, Points]
     samples: tuple[Points, Points]
+    sample_cells: tuple[Cells, Cells]
     sample_mm3: float
     bone_side: tuple[Points, Points]
 
@@ -78,6 +80,7 @@ def template_of(atlas: CartilageAtlas) -> Template:
         bone_weights.append(known.astype(np.float32))
         bone_side.append(points)
     samples = [apply(affine, _eighths(np.argwhere(mask))) for mask in masks]
+    cells = [Cells.of(apply(np.linalg.inv(grid), places).T, shape) for places in samples]
     clouds = [cloud_of(mask, affine) for mask in masks]
     return Template(
         affine=grid,
@@ -85,6 +88,7 @@ def template_of(atlas: CartilageAtlas) -> Template:
         weights=np.stack(weights + bone_weights),
         clouds=(clouds[0], clouds[1]),
         samples=(samples[0], samples[1]),
+        sample_cells=(cells[0], cells[1]),
         sample_mm3=float(abs(np.linalg.det(affine[:3, :3]))) / 8,
         bone_side=(bone_side[0], bone_side[1]),
     )

@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 
 from mris.errors import ImageError
 from mris.knee.interpolation import Cells, strides
+from mris.knee.separable import along_axes
 
 MAX_GAP_MM = 1.5
 """Bone farther than this from the cartilage's surface does not make the surface a bone side."""
@@ -194,10 +195,9 @@ class _Grid:
             away = (places[:, None] - centers[None, :]) / width[axis]
             half = self.spacing[axis] / 2 / width[axis]
             kernel = special.ndtr(away + half) - special.ndtr(away - half)
-            kernels.append((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32))
-        first, second, third = kernels
-        smoothed = second @ (voxels @ third.T)
-        return np.asarray((first @ smoothed.reshape(len(voxels), -1)).reshape(-1, *smoothed.shape[1:]))
+            kernel /= kernel.sum(axis=1, keepdims=True)
+            kernels.append(np.where(kernel > 1e-9, kernel, 0.0).astype(np.float32))
+        return np.asarray(along_axes(voxels[np.newaxis], kernels)[0])
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,10 @@ def _directions(level: Field, edges: _Edges, potential: Field) -> Float32[np.nda
     directions = np.zeros((3, level.size), dtype=np.float32)
     done = level.ravel() > 0.0
     known = np.flatnonzero(done)
-    directions[:, known] = _unit(_gradient(potential.ravel(), known, steps)).T
+    slopes = np.stack([potential.ravel()[known + stride] - potential.ravel()[known - stride] for stride in steps])
+    slopes /= np.maximum(np.sqrt(np.einsum("an,an->n", slopes, slopes)), np.float32(1e-12))
+    for along, slope in zip(directions, slopes, strict=True):
+        along[known] = slope
     ring = _each_once(edges.outside, level.size)
     for _ in range(2):
         around = np.stack([ring + s for stride in steps for s in (stride, -stride)])
