@@ -85,7 +85,7 @@ def read_label_volume(path: Path) -> LabelVolume:
     lowest, highest = float(voxels.min()), float(voxels.max())
     if lowest < 0 or highest > 65535:
         raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
-    return LabelVolume(voxels.astype(np.uint16), affine, str(path))
+    return LabelVolume(voxels.astype(np.uint16, copy=False), affine, str(path))
 
 
 def source_files(path: Path) -> tuple[Path, ...]:
