@@ -1,5 +1,8 @@
 """What the other rooms are told of knees: the size of the crop round one, views, names, and what to advise."""
 
+import numpy as np
+from jaxtyping import Float32
+
 from mris.images.anatomy import Anatomy
 
 REGION_MM = 140.0
@@ -10,6 +13,13 @@ OTHER_PARTS = frozenset({
     "JAW", "LSPINE", "NECK", "PELVIS", "SACRUM", "SHOULDER", "SKULL", "SPINE", "SSPINE", "TSPINE", "WRIST",
 })  # fmt: skip
 """DICOM's terms (PS3.16, annex L) for parts of the body whose radiographs show no knee."""
+
+
+def _sight(source: Float32[np.ndarray, "c h w"], edge_mm: float) -> tuple[str, ...]:
+    from mris.knee.sight import doubts_on_knee  # it loads a network's library
+
+    return doubts_on_knee(source, edge_mm)
+
 
 KNEE = Anatomy(
     name="knee",
@@ -25,5 +35,7 @@ KNEE = Anatomy(
     center_advice="cut the knee out by its center (--right, --left, in mris synthesize or mris radiograph)",
     mirrored_advice="cut its knees out by mris radiograph, or let mris synthesize find them (--knees detect, --right, "
     "--left): both mirror it back",
+    targets=frozenset({"femoral", "tibial"}),
+    sight=_sight,
 )
 """The doors pass it on: what knees are called, which views show them, how wide their pictures are."""

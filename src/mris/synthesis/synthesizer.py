@@ -130,12 +130,7 @@ class Synthesizer(BatchSynthesizer):
         """Whether targets of mirrored sides are stored mirrored."""
         return self.database.header.mirror_targets
 
-    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
-        """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`.
-
-        Raises:
-            DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
-        """
+    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
         embedded = self.embed(sources)
         return at_newest(
             self.database.root, lambda commit: self.synthesize_embedded(embedded, exclude_subjects, commit)
