@@ -7,9 +7,9 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
-from mris.defaults import CONFIDENCE, N_NEIGHBORS, N_RESAMPLES
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
-from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.coverage import Gauge, interval_coverage
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.people_shown import people_shown
@@ -126,12 +126,11 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
-    codes, n_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    resamples = Resamples.draw(queries.subjects, n_bootstrap, np.random.default_rng(seed))
     intervals = tuple(
         row
         for title, gauge in gauges.items()
-        for row in interval_coverage(title, gauge, groups_of(queries, by, merge), codes, counts, CONFIDENCE)
+        for row in interval_coverage(title, gauge, groups_of(queries, by, merge), resamples)
     )
     readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
     asked_for = synthesis != SynthesisSettings()

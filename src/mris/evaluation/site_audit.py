@@ -20,14 +20,7 @@ from mris.database.gallery import Gallery
 from mris.database.search import Groups, SearchResult, exact_search
 from mris.defaults import CONFIDENCE, N_NEIGHBORS
 from mris.errors import SettingsError
-from mris.evaluation.aggregate import MIN_SUBJECTS
-from mris.evaluation.bootstrap import (
-    ResampleCounts,
-    percentile_interval,
-    resample_counts,
-    resampled_means,
-    subject_codes,
-)
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.recall_table import embed_pairs
 from mris.evaluation.results import MISSING
 from mris.evaluation.site_classifier import N_FOLDS, named_rightly
@@ -56,8 +49,7 @@ class _Asked:
     cohort: Cohort
     sites: Names
     seed: int
-    counts: ResampleCounts
-    confidence: float
+    resamples: Resamples
 
     @property
     def subjects(self) -> Names:
@@ -67,14 +59,9 @@ class _Asked:
         self, values: Float64[np.ndarray, " m"], positions: Int64[np.ndarray, " m"]
     ) -> tuple[float, float, int]:
         """Ends of the interval of a mean over some of them, NaN for too few people; and how many people there are."""
-        codes, _ = subject_codes(self.subjects.tolist())
-        n_subjects = len(np.unique(codes[positions]))
-        if n_subjects < MIN_SUBJECTS:
-            return np.nan, np.nan, n_subjects
-        low, high = percentile_interval(
-            resampled_means(values[:, None], codes[positions], self.counts), self.confidence
-        )
-        return float(low[0]), float(high[0]), n_subjects
+        own = self.resamples.of(positions)
+        low, high = own.interval(values[:, None])
+        return float(low[0]), float(high[0]), own.n_subjects
 
     def share(
         self,
@@ -158,9 +145,9 @@ def audit_sites(
     check_sites(queries, label, {name: member.database for name, member in members.items()})
     sites = site_names(queries, label)
     known = np.flatnonzero(sites != MISSING)
-    cohort, n_subjects = queries.select(known), len(set(queries.subjects[known].tolist()))
-    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
-    asked = _Asked(cohort, sites[known], seed, counts, confidence)
+    cohort = queries.select(known)
+    resamples = Resamples.draw(cohort.subjects, n_bootstrap, np.random.default_rng(seed), confidence)
+    asked = _Asked(cohort, sites[known], seed, resamples)
     shares: list[SiteShare] = []
     recalls: list[SiteRecall] = []
     left_out: list[SiteLeftOut] = []
