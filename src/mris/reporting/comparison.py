@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mris.drawing import Figure, colormaps
+from mris.evaluation.image_error import bounding_box
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import MISSING
-from mris.reporting.grid import Grid, errors_map, values_map
+from mris.reporting.grid import Grid
 from mris.reporting.panels import Scales
 from mris.reporting.tables import error_digits
 
@@ -51,22 +52,21 @@ def comparison_figure(examples: Sequence[Example], region: int, unit: str, scale
         examples: The rows, at least one.
         region: Position of the region.
         unit: Unit of the targets.
-        scales: Ends of the color bar.
+        scales: The color bars.
     """
     box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
     grid = Grid(
         len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_panel(2 + len(methods))
     )
-    values = (values_map(), scales.low, scales.high)
     for column, text in enumerate(["source", "truth", *methods]):
         grid.heading(column, text, bold=column < 2)
     for row, example in enumerate(examples):
         grid.label_row(row, example.title)
         grid.image(row, 0, example.source[0], (colormaps["gray"], 0, 1))
-        grid.image(row, 1, example.truth[region][box], values)
+        grid.image(row, 1, example.truth[region][box], scales.values)
         for column, picture in enumerate(example.pictures, start=2):
-            grid.image(row, column, picture.image[region][box], values)
-    grid.bar(1, 1, values, unit)
+            grid.image(row, column, picture.image[region][box], scales.values)
+    grid.bar(1, 1, scales.values, unit)
     return grid.figure
 
 
@@ -77,12 +77,11 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         examples: The rows, at least one.
         region: Position of the region.
         unit: Unit of the targets.
-        scales: Ends of the color bar.
+        scales: The color bars.
     """
     box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
     n = len(examples)
     grid = Grid(n, [len(methods)], _aspect(box), titled_rows=n, headed=True, panel=_panel(len(methods)))
-    errors = (errors_map(), 0.0, scales.error)
     for column, text in enumerate(methods):
         grid.heading(column, text)
     digits = error_digits([[picture.region_errors[region] for row in examples for picture in row.pictures]])
@@ -91,8 +90,8 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         for column, picture in enumerate(example.pictures):
             median = picture.region_errors[region]
             title = f"{median:.{digits}f} {unit}" if np.isfinite(median) else "no pixel"
-            grid.image(row, column, picture.error[region][box], errors, title)
-    grid.bar(0, 0, errors, f"absolute error ({unit})")
+            grid.image(row, column, picture.error[region][box], scales.errors, title)
+    grid.bar(0, 0, scales.errors, f"absolute error ({unit})")
     return grid.figure
 
 
@@ -103,13 +102,7 @@ def _panel(n_columns: int) -> float:
 def _box(examples: Sequence[Example], region: int) -> tuple[slice, slice]:
     """Bound the pixels that have a truth in any of the examples."""
     known = np.any([np.isfinite(example.truth[region]) for example in examples], axis=0)
-    if not known.any():
-        return slice(0, known.shape[0]), slice(0, known.shape[1])
-    bounds = []
-    for axis in (1, 0):
-        hit = np.flatnonzero(known.any(axis=axis))
-        bounds.append(slice(max(int(hit[0]) - _BORDER, 0), min(int(hit[-1]) + 1 + _BORDER, known.shape[1 - axis])))
-    return bounds[0], bounds[1]
+    return bounding_box(known, _BORDER)
 
 
 def _aspect(box: tuple[slice, slice]) -> float:

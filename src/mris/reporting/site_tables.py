@@ -2,7 +2,7 @@
 
 from mris.evaluation.results import Results
 from mris.evaluation.site_results import PIXELS, SiteAudit, SiteShare
-from mris.reporting.tables import MISSING_NUMBER, Cell, Table, confidence_of, number, percent, unit_digits
+from mris.reporting.tables import Cell, Table, confidence_of, ends, number, percent, unit_digits
 
 
 def site_tables(results: Results) -> tuple[Table, ...]:
@@ -41,7 +41,7 @@ def _seen_table(audit: SiteAudit, results: Results) -> Table:
 def _beside_chance(row: SiteShare | None) -> tuple[Cell, Cell]:
     if row is None:
         return Cell(percent(float("nan"))), Cell(percent(float("nan")))
-    found = Cell(percent(row.value), _ends(percent(row.low), percent(row.high)), row.low > row.expected)
+    found = Cell(percent(row.value), ends(row.low, row.high, percent), row.low > row.expected)
     return found, Cell(percent(row.expected))
 
 
@@ -49,7 +49,7 @@ def _recall_table(audit: SiteAudit, results: Results) -> Table:
     rows = tuple(
         (
             Cell(f"{row.encoder}, R@{row.k}"),
-            Cell(percent(row.value), _ends(percent(row.low), percent(row.high))),
+            Cell(percent(row.value), ends(row.low, row.high, percent)),
             Cell(percent(row.any_site)),
             Cell(percent(row.chance)),
         )
@@ -72,7 +72,7 @@ def _left_out_table(audit: SiteAudit, results: Results) -> Table:
             Cell(number(row.left_out, digits)),
             Cell(
                 percent((row.left_out - row.error) / row.error),
-                _ends(*(percent(end / row.error) for end in (row.low, row.high))),
+                ends(row.low / row.error, row.high / row.error, percent),
                 row.low > 0 or row.high < 0,
             ),
         )
@@ -86,9 +86,3 @@ def _left_out_table(audit: SiteAudit, results: Results) -> Table:
         ("queries", "whole", "without", "difference"),
         rows,
     )
-
-
-def _ends(low: str, high: str) -> str:
-    if low == MISSING_NUMBER:
-        return ""
-    return f"[{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
