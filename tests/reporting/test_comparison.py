@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from mris.evaluation.evaluate import Evaluation
 from mris.evaluation.pictures import Example, MethodPicture
 from mris.reporting.comparison import comparison_error_figure, comparison_figure, one_a_stratum
+from mris.reporting.grid import errors_map, values_map
 from mris.reporting.panels import Scales
 
-SCALES = Scales(0.5, 3.0, 0.8)
+SCALES = Scales((values_map(), 0.5, 3.0), (errors_map(), 0.0, 0.8))
 
 
 def _example(title: str, values: Sequence[float], *, methods: Sequence[str] = ("MRIS", "U-Net")) -> Example:
