@@ -20,7 +20,7 @@ from mris.knee.radiograph import read_plate
 from mris.serving import files as serving_files
 from mris.serving import outputs
 from mris.serving.files import FileOptions, result_names, synthesize_files
-from mris.serving.queries import read_queries
+from mris.serving.queries import queries_of
 from mris.synthesis.synthesizer import Synthesizer
 
 RIGHT, LEFT = (150.0, 95.0), (160.0, 290.0)
@@ -32,6 +32,10 @@ class Found:
 
     center: tuple[float, float]
     confidence: float
+
+
+def read_queries(path, stem, spacing=None, **said):
+    return queries_of(read_image(path, spacing=spacing), path, stem, **said)
 
 
 def both(image: Image) -> tuple[Found, ...]:
