@@ -56,6 +56,11 @@ UsedBundle = Annotated[
 ]
 
 
+def note(text: str) -> None:
+    """Say on stderr what deserves a look."""
+    typer.echo(f"note: {text}", err=True)
+
+
 @dataclass(frozen=True)
 class ReadoutOptions:
     """How the maps of a bundle become the synthesis of a query; by default as the bundle says."""
@@ -97,9 +102,7 @@ class ReadoutOptions:
         if 0 < most < self.n_neighbors:  # with none, synthesis is refused
             held = counted(most, "subject" if self.one_per_subject else "entry")
             others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
-            typer.echo(
-                f"note: k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True
-            )
+            note(f"k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}")
 
 
 # Of commands that read images without a manifest.
