@@ -101,12 +101,8 @@ def query_studies(
     # One question a modality: not every archive understands a list.
     for modality in modalities or (None,):
         conditions = given | ({} if modality is None else {"ModalitiesInStudy": modality})
-        for record in _pages(
-            archive,
-            partial(archive.client.search_for_studies, search_filters=conditions, fields=_STUDY_FIELDS),
-            _STUDY["uid"],
-            most,
-        ):
+        ask = partial(archive.client.search_for_studies, search_filters=conditions, fields=_STUDY_FIELDS)
+        for record in _pages(archive, ask, _STUDY["uid"], most):
             study = _study(record)
             found.setdefault(study.uid, study)
     return tuple(found.values())[:most]
@@ -128,23 +124,13 @@ def query_instances(
         SettingsError: The UID is none.
     """
     study = checked_uid(study_uid)
-    series = _pages(
-        archive,
-        partial(archive.client.search_for_series, study),
-        "0020000E",
-        most,
-    )
+    series = _pages(archive, partial(archive.client.search_for_series, study), "0020000E", most)
     found: list[InstanceRecord] = []
     for record in series:
         uid, modality = _uid(archive, record, "0020000E"), _text(record, "00080060")
         if modalities and modality not in modalities:
             continue
-        instances = _pages(
-            archive,
-            partial(archive.client.search_for_instances, study, uid),
-            "00080018",
-            most,
-        )
+        instances = _pages(archive, partial(archive.client.search_for_instances, study, uid), "00080018", most)
         found += [
             InstanceRecord(study, uid, _uid(archive, item, "00080018"), modality, _class_name(item))
             for item in instances
@@ -200,7 +186,7 @@ def _page(
 
 def _study(record: Mapping[str, Any]) -> StudyRecord:
     texts = {name: _text(record, tag) for name, tag in _STUDY.items()}
-    return StudyRecord(modalities=tuple(_values(record, "00080061")), **texts)
+    return StudyRecord(modalities=tuple(_texts(record, "00080061")), **texts)
 
 
 def _class_name(record: Mapping[str, Any]) -> str:
@@ -215,13 +201,18 @@ def _uid(archive: Archive, record: Mapping[str, Any], tag: str) -> str:
 
 
 def _text(record: Mapping[str, Any], tag: str) -> str:
-    return next(iter(_values(record, tag)), "")
+    return next(iter(_texts(record, tag)), "")
 
 
-def _values(record: Mapping[str, Any], tag: str) -> list[str]:
+def _texts(record: Mapping[str, Any], tag: str) -> list[str]:
+    return [str(value) for value in values_of(record, tag) if value is not None]
+
+
+def values_of(record: Any, tag: str) -> list[Any]:
+    """Give the values of a tag of DICOM JSON; none where the answer is no such record."""
     element = record.get(tag) if isinstance(record, Mapping) else None
     values = element.get("Value") if isinstance(element, Mapping) else None
-    return [str(value) for value in values if value is not None] if isinstance(values, list) else []
+    return values if isinstance(values, list) else []
 
 
 def _checked_date(text: str) -> str:
