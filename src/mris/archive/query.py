@@ -16,6 +16,8 @@ from mris.errors import ArchiveError, SettingsError
 PAGE = 200
 """Records asked for at a time."""
 
+_MOST = 100_000
+
 _NO_SUCH_PAGE = (404, 416)
 _WRONG_BEYOND_THE_END = (400, 500, 501)
 """Statuses that mean "no more" beyond the last page: always, and after a page that was not full."""
@@ -108,34 +110,31 @@ def query_studies(
     return tuple(found.values())[:most]
 
 
-def query_instances(
-    archive: Archive, study_uid: str, *, modalities: Sequence[str] = (), most: int = 100_000
-) -> tuple[InstanceRecord, ...]:
-    """Ask for the instances of a study.
+def query_instances(archive: Archive, study_uid: str, *, modalities: Sequence[str] = ()) -> tuple[InstanceRecord, ...]:
+    """Ask for the instances of a study, at most 100,000.
 
     Args:
         archive: See `connect`.
         study_uid: StudyInstanceUID.
         modalities: Of the series that are wanted; all if empty.
-        most: So many are returned at most.
 
     Raises:
         ArchiveError: The archive cannot be reached, refuses, or answers no DICOM JSON.
         SettingsError: The UID is none.
     """
     study = checked_uid(study_uid)
-    series = _pages(archive, partial(archive.client.search_for_series, study), "0020000E", most)
+    series = _pages(archive, partial(archive.client.search_for_series, study), "0020000E", _MOST)
     found: list[InstanceRecord] = []
     for record in series:
         uid, modality = _uid(archive, record, "0020000E"), _text(record, "00080060")
         if modalities and modality not in modalities:
             continue
-        instances = _pages(archive, partial(archive.client.search_for_instances, study, uid), "00080018", most)
+        instances = _pages(archive, partial(archive.client.search_for_instances, study, uid), "00080018", _MOST)
         found += [
             InstanceRecord(study, uid, _uid(archive, item, "00080018"), modality, _class_name(item))
             for item in instances
         ]
-    return tuple(found[:most])
+    return tuple(found[:_MOST])
 
 
 def _pages(

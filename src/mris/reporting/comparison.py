@@ -12,7 +12,7 @@ from mris.drawing import Figure, colormaps
 from mris.evaluation.image_error import bounding_box
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import MISSING
-from mris.reporting.grid import Grid
+from mris.reporting.grid import Grid, aspect_of
 from mris.reporting.panels import Scales
 from mris.reporting.tables import error_digits
 
@@ -54,10 +54,8 @@ def comparison_figure(examples: Sequence[Example], region: int, unit: str, scale
         unit: Unit of the targets.
         scales: The color bars.
     """
-    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    grid = Grid(
-        len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_panel(2 + len(methods))
-    )
+    methods = [picture.method for picture in examples[0].pictures]
+    grid, box = _opened(examples, region, [1, 1 + len(methods)], titled_rows=0)
     for column, text in enumerate(["source", "truth", *methods]):
         grid.heading(column, text, bold=column < 2)
     for row, example in enumerate(examples):
@@ -79,9 +77,8 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         unit: Unit of the targets.
         scales: The color bars.
     """
-    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    n = len(examples)
-    grid = Grid(n, [len(methods)], _aspect(box), titled_rows=n, headed=True, panel=_panel(len(methods)))
+    methods = [picture.method for picture in examples[0].pictures]
+    grid, box = _opened(examples, region, [len(methods)], titled_rows=len(examples))
     for column, text in enumerate(methods):
         grid.heading(column, text)
     digits = error_digits([[picture.region_errors[region] for row in examples for picture in row.pictures]])
@@ -95,16 +92,12 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
     return grid.figure
 
 
-def _panel(n_columns: int) -> float:
-    return min(max(_WIDTH / n_columns, _SMALLEST), _LARGEST)
-
-
-def _box(examples: Sequence[Example], region: int) -> tuple[slice, slice]:
-    """Bound the pixels that have a truth in any of the examples."""
-    known = np.any([np.isfinite(example.truth[region]) for example in examples], axis=0)
-    return bounding_box(known, _BORDER)
-
-
-def _aspect(box: tuple[slice, slice]) -> float:
-    height, width = (part.stop - part.start for part in box)
-    return float(min(max(height / width, 0.5), 1.6))
+def _opened(
+    examples: Sequence[Example], region: int, groups: Sequence[int], titled_rows: int
+) -> tuple[Grid, tuple[slice, slice]]:
+    """A grid of a row an example, and the box of the pixels that have a truth in any of them."""
+    truths = np.array([example.truth[region] for example in examples])
+    box = bounding_box(np.isfinite(truths).any(axis=0), _BORDER)
+    panel = min(max(_WIDTH / sum(groups), _SMALLEST), _LARGEST)
+    aspect = aspect_of(truths[:, *box], 0.5, 1.6)
+    return Grid(len(examples), groups, aspect, titled_rows=titled_rows, headed=True, panel=panel), box

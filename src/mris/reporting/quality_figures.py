@@ -60,11 +60,9 @@ def flagged_sheet(rows: Sequence[SheetRow], shades: Shades, unit: str) -> Figure
     return grid.figure
 
 
-def sample_sheet(
-    maps: Float32[np.ndarray, "n h w"], titles: Sequence[str], shades: Shades, unit: str, columns: int = 6
-) -> Figure:
+def sample_sheet(maps: Float32[np.ndarray, "n h w"], titles: Sequence[str], shades: Shades, unit: str) -> Figure:
     """Show maps in rows of six."""
-    columns = min(columns, len(maps))
+    columns = min(6, len(maps))
     n_rows = -(-len(maps) // columns)
     grid = Grid(n_rows, [columns], aspect_of(maps[0]), titled_rows=n_rows)
     for place, (image, title) in enumerate(zip(maps, titles, strict=True)):
@@ -73,11 +71,12 @@ def sample_sheet(
     return grid.figure
 
 
-def histograms(quality: MapQuality, region: int, columns: int = 5) -> Figure:
+def histograms(quality: MapQuality, region: int) -> Figure:
     """Show how each score of a region is distributed; triangles are maps that this score flags.
 
     The axis covers the middle of the cohort; what lies beyond is counted at its ends.
     """
+    columns = 5
     n_rows = -(-len(SCORES) // columns)
     figure = Figure(figsize=(2.0 * columns, 1.75 * n_rows + 0.1))
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel()
