@@ -10,10 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.command import TINY
 
 from mris.cli import entry
-
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 
 # Each child of this program dies in the middle of a command. It forks before a child has started a thread of Lance's or
 # torch's, which costs a tenth of starting Python anew.
