@@ -13,7 +13,7 @@ from mris.errors import DatabaseError
 from mris.types import AtlasMask, Embeddings, Encoder, FeatureEncoder, Features, Sources
 
 _FRAGMENT_BYTES = 64 << 20
-_NORM_TOLERANCE = 1e-3
+NORM_TOLERANCE = 1e-3
 
 
 def embedded_entries(
@@ -78,7 +78,7 @@ def n_features_of(encoder: Encoder) -> int:
 def check_unit_norm(embeddings: Embeddings, what: str) -> None:
     """Raise DatabaseError, naming the first offender, unless every embedding has norm 1."""
     norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))
     if len(wrong):
         raise DatabaseError(
             f"{what} {wrong[0]} has an embedding of norm {norms[wrong[0]]:.4g}, not 1 (its image may be empty, or the "
