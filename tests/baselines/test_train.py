@@ -138,10 +138,7 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(
 
 
 def test_a_finished_run_is_not_trained_again_and_not_taken_for_another(
-    cohort: Cohort,
-    tiny_settings: dict[Method, BaselineSettings],
-    trained: Callable[[Method], Trained],
-    tmp_path: Path,
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], trained: Callable[[Method], Trained], tmp_path: Path
 ) -> None:
     settings, (first, run) = tiny_settings["autoencoder"], trained("autoencoder")
     shutil.copytree(run, tmp_path / "run")

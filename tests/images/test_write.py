@@ -13,14 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mris.errors import OutputError
-from mris.images.write import (
-    atomic_directory,
-    atomic_write,
-    write_json,
-    write_nifti,
-    write_npz,
-    write_png,
-)
+from mris.images.write import atomic_directory, atomic_write, write_json, write_nifti, write_npz, write_png
 
 WRITERS = {
     "a.nii.gz": lambda path: write_nifti(path, np.ones((3, 4)), (1.0, 1.0)),

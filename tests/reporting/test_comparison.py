@@ -60,7 +60,7 @@ def test_rows_are_severities_and_columns_source_truth_and_every_method(examples)
 def test_errors_have_one_scale_and_say_their_median_in_the_region(examples) -> None:
     figure = comparison_error_figure(examples, 1, "mm", SCALES)
     assert _texts(figure) == [
-        *("MRIS", "U-Net", "klg = 0-1", "1.100 mm", "1.200 mm", "klg = 4", "1.300 mm", "1.400 mm"),
+        *("MRIS", "U-Net", "klg = 0-1", "1.100 mm", "1.200 mm", "klg = 4", "1.300 mm", "1.400 mm")
     ]
     images = figure.axes[0].images
     shown = [float(np.nanmean(image.get_array().filled(np.nan))) for image in images]

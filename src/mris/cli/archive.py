@@ -96,12 +96,7 @@ def query(
         typer.echo(counted(len(instances), "instance"), err=True)
         return
     studies = query_studies(
-        archive,
-        patient_id=patient,
-        modalities=_names(modality),
-        date=date,
-        accession=accession,
-        most=MOST_STUDIES,
+        archive, patient_id=patient, modalities=_names(modality), date=date, accession=accession, most=MOST_STUDIES
     )
     for record in studies:
         _print_line(record.patient_id, record.date, ",".join(record.modalities), record.description, record.uid)

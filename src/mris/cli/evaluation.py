@@ -31,8 +31,7 @@ def evaluate(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle in the tables.")] = "MRIS",
     also: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=BUNDLE", help="Judge one more bundle beside it; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME=BUNDLE", help="Judge one more bundle beside it; may be repeated.")
     ] = None,
     baseline: Annotated[
         list[str] | None,

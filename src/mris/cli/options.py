@@ -69,7 +69,7 @@ class ReadoutOptions:
         Literal["neighbors", "attention", "linear", "blend"] | None,
         typer.Option(
             help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
-            "weights), or the last two together; by default the one that mris index chose on validation people.",
+            "weights), or the last two together; by default the one that mris index chose on validation people."
         ),
     ] = None
     n_neighbors: Annotated[

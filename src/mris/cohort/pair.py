@@ -16,12 +16,7 @@ from mris.images.extent import Extent
 from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.images.transforms import (
-    mirror,
-    prepare_source,
-    resize_target,
-    resized_spacing,
-)
+from mris.images.transforms import mirror, prepare_source, resize_target, resized_spacing
 
 LARGEST_VALUE = float(np.finfo(np.float16).max)
 """Largest value that a cohort can store: 65504."""

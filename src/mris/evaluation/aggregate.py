@@ -37,10 +37,7 @@ class _Part:
 
 
 def summarize(
-    per_image: PerImage,
-    groups: Sequence[Group],
-    resamples: Resamples,
-    prevalences: Sequence[Prevalence] = (),
+    per_image: PerImage, groups: Sequence[Group], resamples: Resamples, prevalences: Sequence[Prevalence] = ()
 ) -> tuple[tuple[Estimate, ...], tuple[Difference, ...]]:
     """Average over the images of each group, and compare each pair of methods on the same resamples.
 

@@ -44,12 +44,7 @@ def fill_missing(prediction: TargetMap, mask: AtlasMask, filler: TargetMap) -> t
 
 
 def image_errors(
-    truth: TargetMap,
-    prediction: TargetMap,
-    mask: AtlasMask,
-    own: AtlasMask,
-    *,
-    data_range: float,
+    truth: TargetMap, prediction: TargetMap, mask: AtlasMask, own: AtlasMask, *, data_range: float
 ) -> Float[np.ndarray, "regions_and_combined metrics"]:
     """Measure one synthesized image, region by region and over all regions together.
 
@@ -76,9 +71,7 @@ def image_errors(
     if not data_range > 0:
         raise SettingsError(f"data range {data_range}: PSNR and SSIM need a range above 0, in the unit of the target")
     error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
-    similarity = np.stack(
-        [ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)],
-    )
+    similarity = np.stack([ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)])
     rows = [
         _summary(Compared(error[part][mask[part]], similarity[part][mask[part]], own[part][mask[part]], data_range))
         for part in [*range(len(truth)), slice(None)]

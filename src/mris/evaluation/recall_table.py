@@ -73,12 +73,7 @@ def embed_pairs(
 
 
 def _recalls(
-    name: str,
-    encoder: Encoder,
-    group: Group,
-    ranks: Int64[np.ndarray, " q"],
-    gallery_size: int,
-    resamples: Resamples,
+    name: str, encoder: Encoder, group: Group, ranks: Int64[np.ndarray, " q"], gallery_size: int, resamples: Resamples
 ) -> list[Recall]:
     ks = usable_ks(gallery_size)
     hits = recall_hits(ranks, ks).astype(np.float64)

@@ -44,10 +44,7 @@ def read_npz(path: Path, key: str | None = None) -> Image:
     Raises:
         ImageError: If the file is damaged, the key unknown or needed, or the array as in `read_npy`.
     """
-    with (
-        library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError),
-        _opened(path) as archive,
-    ):
+    with library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError), _opened(path) as archive:
         key, entry = _chosen(archive, key, path)
         origin = f"{path}::{key}"
         with archive.open(entry) as file:
@@ -73,10 +70,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bool[np.ndarray, "..."]:
     except OSError as error:
         raise ImageError(f"mask {path}: cannot be read: {error.strerror or error}") from error
     check_pixel_count(math.prod(shape), str(path))
-    with (
-        library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError),
-        _opened(path) as archive,
-    ):
+    with library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError), _opened(path) as archive:
         key, entry = _chosen(archive, "mask", path)
         with archive.open(entry) as file:
             found, fortran_order, dtype = _read_header(file, str(path))

@@ -9,14 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mris.colors import BIAS_COLORS, ERROR_COLORS, VALUE_COLORS
-from mris.drawing import (
-    Colormap,
-    Figure,
-    Normalize,
-    ScalarMappable,
-    colormaps,
-    drawable,
-)
+from mris.drawing import Colormap, Figure, Normalize, ScalarMappable, colormaps, drawable
 
 INK = "#222222"
 _OUTSIDE = "#ececef"

@@ -19,10 +19,7 @@ def site_tables(results: Results) -> tuple[Table, ...]:
 def _seen_table(audit: SiteAudit, results: Results) -> Table:
     shares = {(row.encoder, row.what): row for row in audit.shares}
     rows = tuple(
-        (
-            Cell(name),
-            *(cell for what in ("neighbors", "told") for cell in _beside_chance(shares.get((name, what)))),
-        )
+        (Cell(name), *(cell for what in ("neighbors", "told") for cell in _beside_chance(shares.get((name, what)))))
         for name in (*audit.encoders, PIXELS)
     )
     without = f"; {audit.n_without} more images have none" if audit.n_without else ""

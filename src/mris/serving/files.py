@@ -299,13 +299,7 @@ def _write(
 
         objects = write_dicom_objects(out_dir, encoded)
     written = write_synthesis(
-        synthesis,
-        out_dir,
-        query.stem,
-        options.formats,
-        query=query.facts,
-        look=options.look,
-        beside=list(encoded),
+        synthesis, out_dir, query.stem, options.formats, query=query.facts, look=options.look, beside=list(encoded)
     )
     if options.pictures:
         picture = out_dir / f"{query.stem}_neighbors.png"

@@ -16,13 +16,7 @@ from mris.errors import SettingsError
 from mris.evaluation.bootstrap import MIN_SUBJECTS, ResampleCounts, percentile_interval, subject_codes
 from mris.study import class_metrics
 from mris.study.class_predictions import ClassPredictions, check_same_images
-from mris.study.class_results import (
-    BINARY_METRICS,
-    MULTICLASS_METRICS,
-    OVERALL_METRICS,
-    ClassEstimate,
-    SeedSpread,
-)
+from mris.study.class_results import BINARY_METRICS, MULTICLASS_METRICS, OVERALL_METRICS, ClassEstimate, SeedSpread
 from mris.wording import counted
 
 __all__ = [

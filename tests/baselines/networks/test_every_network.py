@@ -70,12 +70,7 @@ def test_a_target_has_its_own_regions_and_size(asked, channels, regions, size, t
 
 @pytest.mark.parametrize(
     "asked",
-    [
-        UNET,
-        PIX2PIX,
-        pytest.param(TRANSUNET, marks=pytest.mark.slow),
-        pytest.param(AUTOENCODER, marks=pytest.mark.slow),
-    ],
+    [UNET, PIX2PIX, pytest.param(TRANSUNET, marks=pytest.mark.slow), pytest.param(AUTOENCODER, marks=pytest.mark.slow)],
     ids=["unet", "pix2pix", "transunet", "autoencoder"],
 )
 def test_it_learns_four_pairs_by_heart_in_150_steps(asked) -> None:
