@@ -60,7 +60,7 @@ def test_each_method_trains_and_predicts_maps_of_the_cohort_nan_outside_the_atla
     np.testing.assert_allclose(predictions[:2], one_by_one, atol=1e-4)
     rows = read_metrics(run / "metrics.csv")
     assert len(rows) == 3
-    assert baseline.n_parameters > 1000
+    assert baseline.card.n_parameters > 1000
     assert baseline.training_subjects is not None
     assert baseline.training_subjects.among(cohort.subjects) == sorted(set(cohort.split("train").subjects))
     assert baseline.card.training_seconds == pytest.approx(sum(row["seconds"] for row in rows))

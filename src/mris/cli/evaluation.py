@@ -212,7 +212,7 @@ def open_baselines(runs: list[tuple[str, Path]], cohort: "Cohort") -> tuple[dict
                 "it again to have that checked"
             )
     costs = {
-        name: Cost(n_parameters=baseline.n_parameters, training_seconds=baseline.card.training_seconds)
+        name: Cost(n_parameters=baseline.card.n_parameters, training_seconds=baseline.card.training_seconds)
         for name, baseline in opened.items()
     }
     return dict(opened), costs

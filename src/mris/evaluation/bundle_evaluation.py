@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from mris.cohort.cohort import Cohort
-from mris.database.database import EmbeddingDatabase
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import Resamples
@@ -22,7 +21,7 @@ from mris.evaluation.strata import Merge, groups_of
 from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.readouts import Readout, SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 from mris.wording import counted, first_of
 
 METHOD_NAME = "MRIS"
@@ -132,9 +131,10 @@ def evaluate_bundle(
         for title, gauge in gauges.items()
         for row in interval_coverage(title, gauge, groups_of(queries, by, merge), resamples)
     )
-    readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
+    used = {title: opened.readouts(synthesis) for title, opened in named.items()}
+    readouts = {title: _joined(one.describe() for one in found) for title, found in used.items()}
     asked_for = synthesis != SynthesisSettings()
-    reasons = {} if asked_for else {title: _reasons(opened) for title, opened in named.items()}
+    reasons = {} if asked_for else {title: _joined(one.reason for one in found) for title, found in used.items()}
     settings = replace(results.settings, synthesis=synthesis, readouts=readouts, reasons=reasons)
     audit = None
     if site is not None:
@@ -154,14 +154,9 @@ def evaluate_bundle(
     )
 
 
-def _reasons(bundle: Bundle) -> str:
-    """Say why the members of a bundle use their readouts; once, where it is the same of all."""
-    return "; ".join(dict.fromkeys(readout.reason for readout in bundle.readouts(SynthesisSettings())))
-
-
-def _described(readouts: Iterable[Readout]) -> str:
-    """Say how the members of a bundle choose and weigh people; once, where all do it alike."""
-    return "; ".join(dict.fromkeys(readout.describe() for readout in readouts))
+def _joined(sentences: Iterable[str]) -> str:
+    """Join what the members of a bundle say; once, where all say the same."""
+    return "; ".join(dict.fromkeys(sentences))
 
 
 def members_of(name: str, bundle: Bundle) -> dict[str, Member]:
@@ -197,7 +192,7 @@ def queried_subjects(bundle: Bundle, queries: Cohort) -> frozenset[str]:
     database as it was before they were added.
     """
     added = frozenset().union(
-        *(database.subjects[database.splits != "train"].tolist() for database in _databases(bundle))
+        *(one.database.subjects[one.database.splits != "train"].tolist() for one in bundle.members)
     )
     return added.intersection(queries.subjects.tolist())
 
@@ -213,10 +208,6 @@ def trained_on(bundle: Bundle, subjects: Iterable[str]) -> set[str]:
         found |= asked.intersection(database.subjects[database.splits == "train"].tolist())
         found |= set() if record is None else set(record.among(asked))
     return found
-
-
-def _databases(bundle: Bundle) -> list[EmbeddingDatabase]:
-    return [member.database for member in bundle.members]
 
 
 def _check_unseen(what: str, trained_on: set[str]) -> None:
