@@ -102,8 +102,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                     if file.is_file():
                         _flush(file)
                 _check_replaceable(path)
-                temporary.replace(path)
-                _flush_folder(path.parent)
+                _put_in_place(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -364,6 +363,11 @@ def _check_replaceable(path: Path) -> None:
             raise OutputError(f"cannot write {path}: the folder is not empty; choose another")
     elif path.exists() or path.is_symlink():
         raise OutputError(f"cannot write {path}: a file of that name is in the way")
+
+
+def _put_in_place(folder: Path, path: Path) -> None:
+    folder.replace(path)
+    _flush_folder(path.parent)
 
 
 def _flush(path: Path) -> None:
