@@ -132,18 +132,12 @@ def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, 
         ({"ViewPosition": None, "PatientOrientation": ["L", "F"]}, "", "left"),
         ({"PatientOrientation": ""}, "PA", None),
         (
-            {
-                "ViewPosition": None,
-                "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.PosteroAnterior.value)]),
-            },
+            {"ViewPosition": None, "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.PosteroAnterior.value)])},
             "PA",
             None,
         ),
         (
-            {
-                "ViewPosition": None,
-                "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.AnteroPosterior.value)]),
-            },
+            {"ViewPosition": None, "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.AnteroPosterior.value)])},
             "AP",
             None,
         ),

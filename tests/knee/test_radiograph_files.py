@@ -215,11 +215,7 @@ def test_a_row_of_a_sheet_is_chosen_by_patient_and_month(tmp_path, plate_file):
 
 @pytest.mark.parametrize(
     ("rows", "match"),
-    [
-        (['9,00_MONTH,"[-3, 200]",'], "negative"),
-        (["9,00_MONTH"], "2 cells under 4 columns"),
-        ([], "no rows"),
-    ],
+    [(['9,00_MONTH,"[-3, 200]",'], "negative"), (["9,00_MONTH"], "2 cells under 4 columns"), ([], "no rows")],
 )
 def test_a_sheet_with_a_negative_or_missing_center_is_refused(tmp_path, rows, match):
     with pytest.raises(ManifestError, match=match):

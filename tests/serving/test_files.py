@@ -20,7 +20,7 @@ from mris.knee.radiograph import read_plate
 from mris.serving import files as serving_files
 from mris.serving import outputs
 from mris.serving.files import FileOptions, result_names, synthesize_files
-from mris.serving.queries import read_queries
+from mris.serving.queries import queries_of
 from mris.synthesis.synthesizer import Synthesizer
 
 RIGHT, LEFT = (150.0, 95.0), (160.0, 290.0)
@@ -32,6 +32,10 @@ class Found:
 
     center: tuple[float, float]
     confidence: float
+
+
+def read_queries(path, stem, spacing=None, **said):
+    return queries_of(read_image(path, spacing=spacing), path, stem, **said)
 
 
 def both(image: Image) -> tuple[Found, ...]:
@@ -356,10 +360,7 @@ def test_a_sheet_gives_the_centers_of_the_header_s_patient(tmp_path, rng):
 
 
 def test_the_sheet_of_visits_tells_the_plates_of_a_patient_apart_by_their_folders(tmp_path, rng):
-    rows = [
-        '9000798,00_MONTH,"[95, 150]","[290, 160]"',
-        '9000798,12_MONTH,"[100, 140]","[280, 150]"',
-    ]
+    rows = ['9000798,00_MONTH,"[95, 150]","[290, 160]"', '9000798,12_MONTH,"[100, 140]","[280, 150]"']
     visits = ["9000798,00_MONTH,a/1,a/2,0.C.2/9000798/20040802/001", "9000798,12_MONTH,b/1,b/2,1.C.2/9000798/2005/002"]
     sheet = read_center_sheet(sheet_of(tmp_path, rows, visits))
     folder = tmp_path / "plates" / "1.C.2" / "9000798" / "2005" / "002"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.conftest import call
+from tests.command import call
 from tests.web.conftest import API, client_of, settings_for
 
 from mris.errors import SettingsError

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, Quiet, QuietTraining, names_in
+from mris.cli.options import BundlePath, Quiet, QuietTraining, names_in, note
 from mris.defaults import ERROR, ErrorName
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
@@ -97,7 +97,7 @@ def index(
     calibrations = [member.calibration for member in bundle.header.members]
     calibration = calibrations[0]
     if calibration is None or None in calibrations:
-        typer.echo("note: too few people to calibrate on: its syntheses have no intervals", err=True)
+        note("too few people to calibrate on: its syntheses have no intervals")
     else:
         typer.echo(f"calibrated: {calibration.sentence()}")
 

@@ -56,6 +56,11 @@ UsedBundle = Annotated[
 ]
 
 
+def note(text: str) -> None:
+    """Say on stderr what deserves a look."""
+    typer.echo(f"note: {text}", err=True)
+
+
 @dataclass(frozen=True)
 class ReadoutOptions:
     """How the maps of a bundle become the synthesis of a query; by default as the bundle says."""
@@ -64,7 +69,7 @@ class ReadoutOptions:
         Literal["neighbors", "attention", "linear", "blend"] | None,
         typer.Option(
             help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
-            "weights), or the last two together; by default the one that mris index chose on validation people.",
+            "weights), or the last two together; by default the one that mris index chose on validation people."
         ),
     ] = None
     n_neighbors: Annotated[
@@ -97,9 +102,7 @@ class ReadoutOptions:
         if 0 < most < self.n_neighbors:  # with none, synthesis is refused
             held = counted(most, "subject" if self.one_per_subject else "entry")
             others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
-            typer.echo(
-                f"note: k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True
-            )
+            note(f"k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}")
 
 
 # Of commands that read images without a manifest.

@@ -2,19 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from mris.cohort.cohort import Cohort, PairBatch
+from mris.cohort.workers import shown
 from mris.database.table import METADATA, Entries, EntryWriter
 from mris.errors import DatabaseError
 from mris.types import AtlasMask, Embeddings, Encoder, FeatureEncoder, Features, Sources
 
 _FRAGMENT_BYTES = 64 << 20
-_NORM_TOLERANCE = 1e-3
+NORM_TOLERANCE = 1e-3
 
 
 def embedded_entries(
@@ -38,13 +37,10 @@ def embedded_entries(
     """
     channels = cohort.region_channels(encoder.regions)
     metadata = stored_metadata(cohort)
-    with _progress_bar(len(cohort)) if progress else nullcontext() as bar:
-        for batch in cohort.batches(batch_size):
-            sources = batch.sources if cohort.header.has_sources else None
-            features = _features(encoder, sources, (len(batch.positions), n_features))
-            yield _embedded_batch(encoder, batch, channels, metadata, features)
-            if bar is not None:
-                bar.advance(bar.task_ids[0], len(batch.positions))
+    for batch in shown(cohort.batches(batch_size), "embedding targets", -(-len(cohort) // batch_size), progress):
+        sources = batch.sources if cohort.header.has_sources else None
+        features = _features(encoder, sources, (len(batch.positions), n_features))
+        yield _embedded_batch(encoder, batch, channels, metadata, features)
 
 
 def _embedded_batch(
@@ -82,7 +78,7 @@ def n_features_of(encoder: Encoder) -> int:
 def check_unit_norm(embeddings: Embeddings, what: str) -> None:
     """Raise DatabaseError, naming the first offender, unless every embedding has norm 1."""
     norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))
     if len(wrong):
         raise DatabaseError(
             f"{what} {wrong[0]} has an embedding of norm {norms[wrong[0]]:.4g}, not 1 (its image may be empty, or the "
@@ -135,12 +131,3 @@ def _joined(parts: list[Entries]) -> Entries:
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.targets for part in parts]),
     )
-
-
-def _progress_bar(total: int) -> Any:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True)
-    bar.add_task("embedding targets", total=total)
-    return bar

@@ -95,11 +95,7 @@ class SourcePreparation:
 
 
 def prepare_source(
-    image: Image,
-    settings: SourcePreparation,
-    *,
-    side: str | None = None,
-    center: tuple[float, float] | None = None,
+    image: Image, settings: SourcePreparation, *, side: str | None = None, center: tuple[float, float] | None = None
 ) -> Float32[np.ndarray, "c h w"]:
     """Prepare a source: region, then size, then intensities, then mirroring.
 

@@ -160,10 +160,12 @@ def _import_plate(
         stored, slope, intercept = png_values(region.pixels[0])
         if not options.dry_run:
             write_png(out / name, stored)
-        row = _row(plate, knee, region, options.size_mm)
         rows.append(
-            replace(
-                row,
+            _row(
+                plate,
+                knee,
+                region,
+                options.size_mm,
                 subject=subject,
                 timepoint=timepoint,
                 source=name,
@@ -178,34 +180,28 @@ def _import_plate(
     return PlateOutcome(path, tuple(rows), notes_on_plate(plate, knees, options.size_mm))
 
 
-def _row(plate: Image, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:
-    """Write down where a region comes from; what is only known outside stays empty."""
-    header, spacing = plate.header, region.spacing or (0.0, 0.0)
+def _row(image: Image, knee: KneeLocation, region: Image, size_mm: float, **told: str) -> KneeRow:
+    """Write down where a region comes from, beside what is told of it."""
+    header, spacing = image.header, region.spacing or (0.0, 0.0)
     return KneeRow(
-        subject="",
-        timepoint="",
+        **told,
         side=knee.side,
-        source="",
         spacing=f"{spacing[0]:.9g} x {spacing[1]:.9g}",
-        plate="",
-        plate_sha256="",
         plate_row=f"{knee.center[0]:.9g}",
         plate_col=f"{knee.center[1]:.9g}",
         center_source=knee.center_source,
         confidence="" if knee.confidence is None else f"{knee.confidence:.4f}",
         side_source=knee.side_source,
-        view=plate.header.view,
-        mirrored_back=str(int(plate.header.mirrored)),
-        spacing_source=plate.header.spacing_source,
+        view=header.view,
+        mirrored_back=str(int(header.mirrored)),
+        spacing_source=header.spacing_source,
         calibration=header.calibration,
         photometric=header.photometric,
         bits_stored=str(header.bits_stored or ""),
         modality=header.modality,
         display=header.display,
         region_mm=f"{size_mm:g}",
-        outside=f"{share_outside(plate, size_mm, knee.center):.4f}",
-        value_slope="",
-        value_intercept="",
+        outside=f"{share_outside(image, size_mm, knee.center):.4f}",
     )
 
 

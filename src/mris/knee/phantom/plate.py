@@ -209,9 +209,7 @@ def _extended_leg(
     leg = _with_shafts(wide, (reach[0], reach[1]), reach[2] + size / 2, lateral, pitch, air, rng)
     matrices = [
         _triangle_weights(
-            ((np.arange(n) - c) * spacing_mm + region_mm / 2) / pitch - 0.5 + before,
-            spacing_mm / pitch,
-            extent,
+            ((np.arange(n) - c) * spacing_mm + region_mm / 2) / pitch - 0.5 + before, spacing_mm / pitch, extent
         )
         for n, c, before, extent in zip(shape, centers[side], (reach[0], reach[2]), leg.shape, strict=True)
     ]
