@@ -13,7 +13,7 @@ import mris
 from mris.digital.packaged import FOLDER, bundle_folder
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 
-MADE = "890096cf4734ab7e77d7c83cc8270f251c84cbdae50fc295caf941690e2406fd"
+MADE = "922f5c3499dc8d9c7c2a195bcada2825ed6ed1baa7c339470f419d675aa7fe64"
 """SHA-256 of its files, as `mris bundle make-digital` made them."""
 
 
