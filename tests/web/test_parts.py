@@ -19,7 +19,7 @@ from mris.errors import ImageError
 from mris.images.image import Image
 from mris.images.read import read_image
 from mris.knee import joint_detector
-from mris.serving.usual import usual_means
+from mris.serving.usual_means import usual_means
 from mris.web.command import command_line
 from mris.web.decoding import Decoded
 from mris.web.errors import BusyError, GoneError, RequestError

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.choices import Method
 from mris.cli.options import (
     OnError,
     PixelSpacing,
@@ -41,7 +42,7 @@ def train(
     run: Annotated[Path, typer.Argument(help="New folder for the run.")],
     *,
     method: Annotated[
-        Literal["unet", "pix2pix", "transunet", "autoencoder", "embedding-ridge"],
+        Literal[Method, "embedding-ridge"],
         typer.Option(help="The method; embedding-ridge also needs --encoder."),
     ] = "unet",
     encoder: Annotated[

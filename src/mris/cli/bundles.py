@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mris.choices import ErrorName
 from mris.cli.options import BundlePath, Quiet, QuietTraining, names_in, note
-from mris.defaults import ERROR, ErrorName
+from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from mris.defaults import WeightRule
+from mris.choices import ReadoutName, WeightRule
 from mris.digital.packaged import bundle_folder
 from mris.errors import SettingsError
 from mris.images.header import Side
@@ -66,7 +66,7 @@ class ReadoutOptions:
     """How the maps of a bundle become the synthesis of a query; by default as the bundle says."""
 
     readout: Annotated[
-        Literal["neighbors", "attention", "linear", "blend"] | None,
+        ReadoutName | None,
         typer.Option(
             help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
             "weights), or the last two together; by default the one that mris index chose on validation people."

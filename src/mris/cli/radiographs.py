@@ -8,7 +8,7 @@ import typer
 from mris.cli.options import LeftCenter, OnError, PixelSpacing, Quiet, RightCenter, joint_centers
 from mris.errors import ImageError, SettingsError
 from mris.images.header import Side
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.wording import counted
 
 if TYPE_CHECKING:

@@ -118,7 +118,8 @@ def synthesize(
 
     from mris.cohort.names import normal_form
     from mris.cohort.origin import SIMULATED_NOTE
-    from mris.knee.anatomy import KNEE, REGION_MM
+    from mris.knee.anatomy import KNEE
+    from mris.knee.crop import REGION_MM
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look

@@ -7,7 +7,8 @@ What other rooms and users import from here; all else is private to the room:
   `resample_counts`, `subject_codes`
 - ``mris.evaluation.bundle_evaluation``: `METHOD_NAME`, `check_names`, `evaluate_bundle`, `queried_subjects`
 - ``mris.evaluation.evaluate``: `Evaluation`, `check_views`, `evaluate`
-- ``mris.evaluation.image_error``: `METRIC`, `METRICS`, `bounding_box`, `error_numbers`, `evaluation_mask`
+- ``mris.evaluation.image_error``: `METRIC`, `METRICS`, `bounding_box`, `error_numbers`
+- ``mris.evaluation.mask``: `evaluation_mask`
 - ``mris.evaluation.pictures``: `ErrorMaps`, `Example`
 - ``mris.evaluation.predictor``: `Predictor`, `SynthesizerPredictor`
 - ``mris.evaluation.prevalence``: `check_prevalences`, `describe_prevalences`

@@ -18,7 +18,8 @@ from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import Resamples
-from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
+from mris.evaluation.image_error import METRICS, image_errors
+from mris.evaluation.mask import evaluation_mask, fill_missing
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
 from mris.evaluation.predictor import Judging, Originated, Predictor, Reading, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences

@@ -18,7 +18,7 @@ from mris.cohort.few_people import values_of_few
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.database.search import Groups, SearchResult, exact_search
-from mris.defaults import N_NEIGHBORS
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
 from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.recall_table import embed_pairs
@@ -121,7 +121,7 @@ def audit_sites(
     label: str,
     *,
     ranked: Bool[np.ndarray, " n"],
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = N_RESAMPLES,
     seed: int = 0,
 ) -> SiteAudit:
     """Measure how far retrieval and embeddings tell the site of an image; see `SiteAudit` and its parts.

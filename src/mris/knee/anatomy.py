@@ -4,9 +4,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.images.anatomy import Anatomy
-
-REGION_MM = 140.0
-"""Edge of the square region round a knee's center that the paper's encoders see."""
+from mris.knee.crop import REGION_MM
 
 OTHER_PARTS = frozenset({
     "ABDOMEN", "ANKLE", "BREAST", "CHEST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW", "FOOT", "HAND", "HEAD", "HIP",

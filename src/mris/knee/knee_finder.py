@@ -9,8 +9,8 @@ from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.region import Region
 from mris.images.transforms import share_outside
-from mris.knee.anatomy import REGION_MM
 from mris.knee.center_sheet import CenterSheet
+from mris.knee.crop import REGION_MM
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.radiograph import Center, check_plate, knee_region
 

@@ -1,6 +1,6 @@
 """A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee.
 
-How large the region is, `mris.knee.anatomy.REGION_MM` says.
+How large the region is, `mris.knee.crop.REGION_MM` says.
 """
 
 import os
@@ -12,7 +12,7 @@ from mris.images.header import Header, Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 
 Center = tuple[float, float]
 """Row and column in pixels of the plate, 0 = center of the first pixel."""

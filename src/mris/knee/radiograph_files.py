@@ -20,8 +20,8 @@ from mris.images.result_names import result_stems
 from mris.images.transforms import resize_source, resized_spacing, share_outside
 from mris.images.write import write_png
 from mris.images.written import require_text_name
-from mris.knee.anatomy import REGION_MM
 from mris.knee.center_sheet import CenterSheet
+from mris.knee.crop import REGION_MM
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations

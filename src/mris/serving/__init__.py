@@ -12,5 +12,5 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.serving.pictures``: `Look`, `N_PICTURED`, `common_look`, `most_values`, `value_limits`, `write_maps_picture`,
   `write_neighbors_picture`
 - ``mris.serving.queries``: `FileQuery`, `MUCH_LARGER`, `queries_of`
-- ``mris.serving.usual``: `Usual`, `UsualMeans`, `usual_means`
+- ``mris.serving.usual_means``: `Usual`, `UsualMeans`, `usual_means`
 """

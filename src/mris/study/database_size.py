@@ -25,7 +25,8 @@ from mris.errors import SettingsError
 from mris.evaluation.bootstrap import Resamples, subject_codes
 from mris.evaluation.bundle_evaluation import check_names
 from mris.evaluation.evaluate import check_views
-from mris.evaluation.image_error import error_numbers, evaluation_mask
+from mris.evaluation.image_error import error_numbers
+from mris.evaluation.mask import evaluation_mask
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
 from mris.synthesis.bundle import Bundle

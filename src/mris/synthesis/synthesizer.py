@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from mris.choices import ReadoutName, WeightRule
 from mris.database.checks import check_excluded, checked_queries
 from mris.database.commit import Commit, TableState, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT, Gallery
-from mris.defaults import WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
@@ -23,7 +23,6 @@ from mris.synthesis.readouts import (
     OpenReadout,
     Queries,
     Readout,
-    ReadoutName,
     SynthesisSettings,
     check_readout,
     open_readout,

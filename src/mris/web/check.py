@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mris.errors import BundleError
 from mris.images.write import write_png
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.knee.phantom.simulate import simulate_subject
 from mris.reading import parse_json
 from mris.web.run import running

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mris.errors import SettingsError
 from mris.images.image import Image
 from mris.images.transforms import crop_region_mm, resize_source
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.knee.phantom.plate import DETECTORS, PlateLayout, compose_plate, sample_plate_layout
 from mris.knee.phantom.simulate import simulate_subject
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from mris.errors import SettingsError
 from mris.images.image import Spacing
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 
 Side = Literal["right", "left"]
 """Of the body; in a view from the back the right knee stands at the left of the picture."""
