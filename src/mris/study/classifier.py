@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from mris.errors import TrainingError
 from mris.study.settings import ClassifierSettings
-from mris.training.checkpoints import write_tensors
+from mris.training.checkpoint_file import write_tensors
 from mris.training.lightning_library import lightning
 from mris.training.networks import build_network
 from mris.training.pairs import PrefetchedBatches, in_order, scale_targets

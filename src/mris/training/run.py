@@ -12,7 +12,7 @@ from mris.errors import MrisError, OutputError, SettingsError, TrainingError, re
 from mris.images.write import check_writable_folder, write_json
 from mris.records import read_record
 from mris.training.callbacks import MetricsLog
-from mris.training.checkpoints import load_checkpoint
+from mris.training.checkpoint_file import load_checkpoint
 from mris.training.lightning_library import lightning
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE, ReadCohort, RunCard
