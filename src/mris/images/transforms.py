@@ -197,7 +197,7 @@ def share_outside(image: Image, size_mm: float, center: tuple[float, float] | No
     Example:
         >>> image = Image(np.ones((1, 60, 120), np.float32), spacing=(1.0, 1.0))
         >>> share_outside(image, 80.0), share_outside(image, 80.0, (0.0, 59.5))
-        (0.25, 0.61875)
+        (0.25, 0.49375)
     """
     inside = 1.0
     middle = [(length - 1) / 2 for length in image.size]
