@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import (
+    EngineOptions,
     LeftCenter,
     OnError,
     PixelSpacing,
@@ -96,6 +97,7 @@ def synthesize(
         Literal["note", "skip", "stop"],
         typer.Option(help="At an image that is unlike anything the bundle was calibrated on."),
     ] = "note",
+    engine: EngineOptions,
     quiet: Quiet = False,
 ) -> None:
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
@@ -156,18 +158,19 @@ def synthesize(
             err=True,
         )
     synthesizer = opened.synthesizer(**asdict(choice.settings()), anatomy=KNEE)
-    outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
-    bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
-    for outcome in bar:
-        if outcome.finding is None:
-            n_done += 1
-            n_queries += outcome.n_queries
-        else:
-            console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
-        for note in outcome.notes:
-            console.out(f"note: {note}", highlight=False)
+    with engine.start() as started:
+        outcomes = synthesize_files(synthesizer, files, out, options, engine=started)
+        bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
+        for outcome in bar:
+            if outcome.finding is None:
+                n_done += 1
+                n_queries += outcome.n_queries
+            else:
+                console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
+            for note in outcome.notes:
+                console.out(f"note: {note}", highlight=False)
     found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:
