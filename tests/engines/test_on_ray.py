@@ -18,7 +18,10 @@ import pytest
 from tests import ray_work
 
 import mris
+from mris.cohort.cohort import Cohort
+from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.database.database import EmbeddingDatabase
+from mris.database.embed import embedded_entries, n_features_of
 from mris.engines.engine import Engine
 from mris.engines.on_ray import _Worker, on_ray
 from mris.errors import ImageError, OutputError, SettingsError
@@ -96,6 +99,33 @@ def test_two_workers_one_of_them_killed_write_the_same_bytes_in_order(
     assert [one.path for one in found if one.finding] == [files[9]]
     assert contents(there) == contents(plain)
     assert (there / "q00.npz").stat().st_mode == (plain / "q00.npz").stat().st_mode
+
+
+@pytest.mark.slow
+def test_a_cohort_prepared_and_embedded_on_ray_is_the_same(ray_engine, tiny_manifest, export_linear, tmp_path):
+    manifest = tiny_manifest(tmp_path)
+    (tmp_path / "S003_0_left.npy").write_bytes(b"")
+    source = SourcePreparation((16, 16))
+    settings = PrepareSettings(source, (16, 16), workers=1, target_spacing=(0.5, 0.5), on_error="skip")
+    for name, engine in (("plain", None), ("there", ray_engine)):
+        prepare_cohort(manifest, tmp_path / name, settings, progress=False, engine=engine)
+    plain, there = (Cohort.open(tmp_path / name) for name in ("plain", "there"))
+    assert there.keys.tolist() == plain.keys.tolist() and len(plain) == 71
+    np.testing.assert_array_equal(there.read_sources(), plain.read_sources())
+    np.testing.assert_array_equal(there.read_targets(), plain.read_targets())
+    for name in ("cohort.json", "report.json", "atlas_mask.npz"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    encoder = OnnxEncoder(export_linear(plain), threads=2)
+    asked = {"n_features": n_features_of(encoder)}
+    expected = list(embedded_entries(plain, encoder, 8, False, **asked))
+    found = list(embedded_entries(there, encoder, 8, False, **asked, engine=ray_engine))
+    assert len(found) == len(expected) == 9
+    for theirs, ours in zip(found, expected, strict=True):
+        for name in ("embeddings", "features", "targets"):
+            np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name))
+        assert {name: column.tolist() for name, column in theirs.metadata.items()} == {
+            name: column.tolist() for name, column in ours.metadata.items()
+        }
 
 
 @pytest.mark.slow

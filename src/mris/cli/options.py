@@ -74,17 +74,15 @@ class EngineOptions:
         ),
     ] = None
 
-    def start(self) -> "AbstractContextManager[Engine]":
-        """Give the engine; a cluster that it starts ends with the context."""
-        from mris.engines.engine import in_this_process
-
+    def start(self) -> "AbstractContextManager[Engine | None]":
+        """Give the engine, or None for this machine; a cluster that it starts ends with the context."""
         if self.engine == "ray":
             from mris.engines.on_ray import on_ray
 
             return on_ray(self.address)
         if self.address is not None:
             raise SettingsError(f"--address is {self.address!r}, and it is of Ray alone; give --engine ray, too")
-        return nullcontext(in_this_process)
+        return nullcontext()
 
 
 @dataclass(frozen=True)

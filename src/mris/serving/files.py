@@ -69,7 +69,7 @@ def synthesize_files(
     out_dir: str | Path,
     options: FileOptions,
     *,
-    engine: Engine = in_this_process,
+    engine: Engine | None = None,
 ) -> Iterator[FileOutcome]:
     """Synthesize the target of each file, a batch at a time; memory does not grow with their number.
 
@@ -81,8 +81,8 @@ def synthesize_files(
         files: Source images; ``file.npz::key`` names an array of an archive.
         out_dir: Folder for the results, each named after its file, and after the side where a file is a plate.
         options: See `FileOptions`.
-        engine: Where the work is done. One that works ahead can have written results of later files when a file stops
-            the work.
+        engine: What does the work; this process if None. One that works ahead can have written results of later files
+            when a file stops the work.
 
     Yields:
         One outcome a file, in order, once its files are complete.
@@ -113,7 +113,7 @@ def _outcomes(
     named: Sequence[tuple[Path, str]],
     out_dir: Path,
     options: FileOptions,
-    engine: Engine,
+    engine: Engine | None,
 ) -> Iterator[_Done]:
     batches = [named[start : start + BATCH_SIZE] for start in range(0, len(named), BATCH_SIZE)]
     n_done = 0
@@ -122,7 +122,7 @@ def _outcomes(
         synthesized, unusable = _synthesized(synthesizer, batch, options)
         options = replace(options, look=_common_look(synthesizer, synthesized, options))
         yield from _written(synthesizer, batch, synthesized, unusable, out_dir, options)
-    yield from engine(partial(_of_batch, synthesizer, out_dir, options), batches[n_done:])
+    yield from (engine or in_this_process)(partial(_of_batch, synthesizer, out_dir, options), batches[n_done:])
 
 
 def _of_batch(
