@@ -210,6 +210,15 @@ def test_an_address_without_ray_is_refused(refused, tmp_path):
     assert "give --engine ray" in refused("synthesize", "digital", tmp_path / "x.npy", "--address", "auto")
 
 
+def test_without_ray_the_command_names_the_extra_and_leaves_nothing(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    np.save(tmp_path / "x.npy", np.eye(8))
+    arguments = ["--out", tmp_path / "out", "--engine", "ray"]
+    assert "pip install 'mris[ray]'" in refused("synthesize", "digital", tmp_path / "x.npy", *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
 @pytest.mark.slow
 def test_a_command_on_ray_says_nothing_else_and_leaves_nothing_behind(tmp_path, rng):
     knees = []
