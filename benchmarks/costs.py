@@ -18,8 +18,8 @@ import numpy as np
 from made_database import machine
 
 from mris.bench.training import random_cohort, train_an_epoch, trained_on
+from mris.choices import Objective
 from mris.cohort.cohort import Cohort
-from mris.metric.settings import Objective
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.calibrate import calibrate
 from mris.synthesis.readouts import SynthesisSettings

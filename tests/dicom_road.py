@@ -16,12 +16,13 @@ from tests.validators import dciodvfy_errors
 
 from mris.errors import ImageError
 from mris.images.image import Image
+from mris.images.read import read_image
 from mris.knee.anatomy import KNEE
 from mris.knee.joint_detector import JointDetection
 from mris.knee.knee_finder import KneeFinder
 from mris.serving.dicom_files import encoded_dicom_objects, write_dicom_objects
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, read_source_header
-from mris.serving.queries import FileQuery, read_queries
+from mris.serving.queries import FileQuery, queries_of
 
 SALT = b"a salt of 16 bytes or more"
 
@@ -54,11 +55,12 @@ def objects_of(path: Path, folder: Path) -> str:
 
 def _query(path: Path) -> FileQuery:
     """The last knee of a plate, else the whole file."""
+    image = read_image(path)
     try:
-        return read_queries(path, "knee", finder=KneeFinder(detector=_two_where_there_is_room))[-1]
+        return queries_of(image, path, "knee", finder=KneeFinder(detector=_two_where_there_is_room))[-1]
     except ImageError as error:
         assert str(path) in str(error) and str(error).isprintable(), f"an unclear line: {error}"
-        return read_queries(path, "knee")[0]
+        return queries_of(image, path, "knee")[0]
 
 
 def _two_where_there_is_room(plate: Image) -> list[JointDetection]:

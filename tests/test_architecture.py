@@ -121,7 +121,7 @@ def test_generic_rooms_speak_of_no_body_part(path: Path) -> None:
 
 PARSERS = {
     "reading.py",  # the one
-    "checkpoints.py",  # bounds of their own: text inside the header of a tensor file
+    "checkpoint_file.py",  # bounds of their own: text inside the header of a tensor file
     "thickness_folder.py",  # what it has just written itself
 }
 

@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -17,9 +16,8 @@ import numpy as np
 import pydicom
 import pytest
 from tests.archive_server import running_orthanc
+from tests.command import call
 from tests.dicom_sources import radiograph
-
-from mris.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -123,19 +121,6 @@ def arguments_of(command: str) -> list[str]:
     return [*expanded[:n], *FIRST.get(name, "").split(), *expanded[n:], *LAST.get(name, "").split()]
 
 
-def call(arguments: list[str]) -> int:
-    """Run a command in this process; its exit code."""
-    before = sys.argv
-    sys.argv = ["mris", *arguments]
-    try:
-        main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    finally:
-        sys.argv = before
-    return 0
-
-
 def masked(line: str) -> str:
     """A line without numbers, plurals after them, checksums and emphasis, which depend on the size of a cohort."""
     line = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b", "#", line)
@@ -156,7 +141,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that pages may start from: knees, tables, a cohort, a bundle, some files, on 24 digital people."""
     folder = tmp_path_factory.mktemp("world")
     knees, cohort = folder / "knees", folder / "cohort"
-    assert call(["phantom", str(knees), "--subjects=24", "--size=32", "--visits=1", "--workers=1", "--quiet"]) == 0
+    assert call("phantom", knees, "--subjects=24", "--size=32", "--visits=1", "--workers=1", "--quiet") == 0
     rows = [line.split(",") for line in (knees / "manifest.csv").read_text().splitlines()]
     rows = [rows[0], *([*row[:3], *(f"knees/{path}" for path in row[3:6]), *row[6:]] for row in rows[1:])]
     write_table(folder / "pairs.csv", rows)
@@ -166,9 +151,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken[9][4] = "cut.npy"
     write_table(folder / "broken.csv", broken)
     prepare = ["prepare", str(folder / "pairs.csv"), str(cohort), "--size=32", "--mirror=right", "--stratify=klg"]
-    assert call([*prepare, "--workers=1", "--quiet"]) == 0
-    assert call(["train", str(cohort), str(folder / "run"), *TINY]) == 0
-    assert call(["index", str(folder / "run"), str(cohort), str(folder / "knees.bundle"), "--quiet"]) == 0
+    assert call(*prepare, "--workers=1", "--quiet") == 0
+    assert call("train", cohort, folder / "run", *TINY) == 0
+    assert call("index", folder / "run", cohort, folder / "knees.bundle", "--quiet") == 0
     pixels = np.add.outer(np.arange(64), np.arange(64) ** 2).astype(np.uint16)
     knee = radiograph(pixels, ImageLaterality="L", PixelSpacing=[2.2, 2.2])
     knee.save_as(folder / "knee.dcm", enforce_file_format=True)
@@ -279,7 +264,7 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
         if step.kind == "python":
             exec(compile(step.text, page, "exec"), names)
             continue
-        code = call(arguments_of(step.text.replace(ARCHIVE, archive)))
+        code = call(*arguments_of(step.text.replace(ARCHIVE, archive)))
         printed = capsys.readouterr()
         fails = any(line.startswith("mris: ") for line in step.shown)
         assert code == (2 if fails else 0), f"{step.text!r} left with {code}:\n{printed.err}"
@@ -347,11 +332,11 @@ def test_no_page_names_a_folder_of_its_author() -> None:
 def test_every_field_of_a_file_is_in_the_reference(world: Path, tmp_path: Path) -> None:
     bundle, source = world / "knees.bundle", world / "knees" / "P00000" / "00_left.png"
     maps, report = tmp_path / "maps", tmp_path / "report"
-    assert call(["synthesize", str(bundle), str(source), "--side=left", f"--out={maps}", "--quiet"]) == 0
+    assert call("synthesize", bundle, source, "--side=left", f"--out={maps}", "--quiet") == 0
     evaluate = ["evaluate", str(bundle), str(world / "cohort"), "--by=klg", f"--out={report}", "--bootstrap=20"]
-    assert call([*evaluate, "--quiet"]) == 0
+    assert call(*evaluate, "--quiet") == 0
     ridge = ["baseline", "train", str(world / "cohort"), str(tmp_path / "ridge"), "--method=embedding-ridge"]
-    assert call([*ridge, f"--encoder={world / 'run'}"]) == 0
+    assert call(*ridge, f"--encoder={world / 'run'}") == 0
     member = next((bundle / "members").iterdir())
     files = {
         "cohort.json": world / "cohort" / "cohort.json",

@@ -9,21 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-
-from mris.cli.main import main
-
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
+from tests.command import TINY, call
 
 
 def mris(*arguments: object) -> None:
-    before = sys.argv
-    sys.argv = ["mris", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as leaving:
-        assert not leaving.code, arguments
-    finally:
-        sys.argv = before
+    assert call(*arguments) == 0, arguments
 
 
 @pytest.fixture(scope="module")

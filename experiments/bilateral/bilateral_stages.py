@@ -90,7 +90,7 @@ def train(work: Work, plan: BilateralPlan, cohort: Cohort, cohort_key: str, plac
 
     def export(out: Path, _: bool) -> None:
         from mris.metric.encoders import DualEncoder
-        from mris.training.checkpoints import write_tensors
+        from mris.training.checkpoint_file import write_tensors
 
         encoder = DualEncoder.load(work.folder / place / "metric" / "encoder")
         out.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ from run import EPOCHS, SHARED, make_cohort, mris, settings, train
 from mris.baselines.predictor import open_baseline
 from mris.cohort.cohort import Cohort
 from mris.evaluation.aggregate import summarize
-from mris.evaluation.bootstrap import resample_counts, subject_codes
-from mris.evaluation.evaluate import CONFIDENCE, evaluate
+from mris.evaluation.bootstrap import Resamples
+from mris.evaluation.evaluate import evaluate
 from mris.evaluation.references import reference_predictors
 from mris.evaluation.results import Results
 from mris.evaluation.strata import groups_of
@@ -157,10 +157,9 @@ def judge(seeds: Sequence[Sequence[Run]], folder: Path) -> str:
         evaluations.append(evaluate(methods, queries, training=training))
     first = evaluations[0]
     values = np.mean([one.per_image.values for one in evaluations], axis=0)
-    codes, n_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_subjects, first.results.settings.n_bootstrap, np.random.default_rng(0))
+    resamples = Resamples.draw(queries.subjects, first.results.settings.n_bootstrap, np.random.default_rng(0))
     mean_of_seeds, groups = replace(first.per_image, values=values), groups_of(queries, (), None)
-    estimates, differences = summarize(mean_of_seeds, groups, codes, counts, CONFIDENCE, ())
+    estimates, differences = summarize(mean_of_seeds, groups, resamples)
     mean: Results = replace(first.results, estimates=estimates, differences=differences)
     region = mean.regions[-1]
     tables = [error_table(mean, region), difference_table(mean, region)]

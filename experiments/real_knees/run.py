@@ -121,7 +121,7 @@ def digital_start(work: Path, *, smoke: bool) -> Start:
     from mris.cohort.prepare import PrepareSettings, prepare_cohort
     from mris.images.transforms import SourcePreparation
     from mris.images.write import write_png
-    from mris.knee.anatomy import REGION_MM
+    from mris.knee.crop import REGION_MM
     from mris.knee.phantom.cohort import write_phantom
 
     place = work / "digital"

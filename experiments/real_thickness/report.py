@@ -1,5 +1,6 @@
 """Pages of the study: what steers, and what a look at the measured knees shows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +10,17 @@ from judge import Interval, agreement, cross_conformal, fitted, pearson, recalib
 from knees import MEASURED, RealKnee, RealKnees, sources
 
 from mris.digital.knees import PARTS
+from mris.knee.anatomy import KNEE
 from mris.study.machine import machine
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.synthesis import Synthesis
 
 OF_PART = dict(zip(("MT", "cMF", "LT", "cLF"), PARTS, strict=True))
 SUMS = {"MFTC": ("MT", "cMF"), "LFTC": ("LT", "cLF")}
+
+
+N_STRANGE = 100
+"""Pictures of each strange kind."""
 
 
 class Told:
@@ -24,10 +30,11 @@ class Told:
         means: Of each of `MEASURED`, (n,) mm.
         halves: Half widths of their intervals; that of a sum is the sum of both.
         strange: (n,) whether the bundle calls the radiograph strange.
+        doubted: (n,) whether the joint detector sees something else in it than an upright knee.
     """
 
     def __init__(self, bundle: Bundle, knees: list[RealKnee]) -> None:
-        synthesizer = bundle.synthesizer()
+        synthesizer = bundle.synthesizer(anatomy=KNEE)
         syntheses: list[Synthesis] = []
         for first in range(0, len(knees), 32):
             syntheses += synthesizer.synthesize(sources(knees[first : first + 32], synthesizer.preparation))
@@ -40,6 +47,31 @@ class Told:
             self.means[name] = self.means[first] + self.means[second]
             self.halves[name] = self.halves[first] + self.halves[second]
         self.strange = np.array([each.strangeness.unusual for each in syntheses])
+        self.doubted = np.array([bool(each.doubts) for each in syntheses])
+
+
+def strange_shares(bundle: Bundle, knees: list[RealKnee]) -> Iterator[str]:
+    """Of pictures that show no knee as it should be seen, the share that a bundle calls strange, and that is told."""
+    synthesizer = bundle.synthesizer(anatomy=KNEE)
+    crops = sources(knees, synthesizer.preparation)
+    for name, pictures in strange_pictures(crops).items():
+        found = synthesizer.synthesize(np.ascontiguousarray(pictures, dtype=np.float32))
+        strange, doubted = (np.array(one) for one in zip(*map(_told, found), strict=True))
+        yield f"{name} {strange.mean():.0%}, {(strange | doubted).mean():.0%} with what the joint detector sees"
+
+
+def _told(synthesis: Synthesis) -> tuple[bool, bool]:
+    return synthesis.strangeness.unusual, bool(synthesis.doubts)
+
+
+def strange_pictures(crops: np.ndarray) -> dict[str, np.ndarray]:
+    """What nobody should take for a radiograph of a knee, as many as there are crops, (n, 1, h, w) each."""
+    return {
+        "upside down": crops[:, :, ::-1],
+        "turned by 90 degrees": np.rot90(crops, axes=(2, 3)),
+        "inverted grays": 1.0 - crops,
+        "noise": np.random.default_rng(0).random(crops.shape),
+    }
 
 
 def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
@@ -64,7 +96,10 @@ def steering_page(bundle: Bundle, knees: list[RealKnee]) -> str:
         means = (told.means[name][(own == grade) & (other == 0)].mean() for grade in range(4))
         shown = ", ".join(f"{mean:.2f}" for mean in means)
         lines += ["", f"Mean {name} (mm) of grades 0 to 3 of its own narrowing, none on the other side: {shown}."]
-    lines += ["", f"Called strange: {told.strange.mean():.0%}.", ""]
+    both = (told.strange | told.doubted).mean()
+    lines += ["", f"Called strange: {told.strange.mean():.0%}, {both:.0%} with what the joint detector sees.", ""]
+    odd = "; ".join(strange_shares(bundle, knees[:N_STRANGE]))
+    lines += [f"Called strange of {N_STRANGE} others made of them: {odd}.", ""]
     readouts = [f"{member.name}: {member.readout.name}; {member.readout.reason}" for member in bundle.header.members]
     return "\n".join([*lines, *readouts, ""])
 

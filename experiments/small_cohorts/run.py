@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import mris
-from mris.defaults import ErrorName
+from mris.choices import ErrorName
 from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.evaluation.image_error import METRICS

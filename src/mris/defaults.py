@@ -1,11 +1,9 @@
 """What is done unless something else is asked for. Imports nothing heavy: the command line states these numbers."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
 
-WeightRule = Literal["similarity", "softmax", "uniform"]
-
-ErrorName = Literal["mae", "rmse"]
-"""Error of an image: mean absolute, or root of mean square."""
+from mris.choices import ErrorName, WeightRule
 
 ERROR: ErrorName = "mae"
 """What readouts are chosen by."""
@@ -27,3 +25,6 @@ CONFIDENCE = 0.95
 
 QC_THRESHOLD = 6.0
 """A target map is flagged from so many robust standard deviations from its cohort's median on."""
+
+FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
+"""Share of the subjects of each split."""

@@ -60,7 +60,7 @@ def test_each_method_trains_and_predicts_maps_of_the_cohort_nan_outside_the_atla
     np.testing.assert_allclose(predictions[:2], one_by_one, atol=1e-4)
     rows = read_metrics(run / "metrics.csv")
     assert len(rows) == 3
-    assert baseline.n_parameters > 1000
+    assert baseline.card.n_parameters > 1000
     assert baseline.training_subjects is not None
     assert baseline.training_subjects.among(cohort.subjects) == sorted(set(cohort.split("train").subjects))
     assert baseline.card.training_seconds == pytest.approx(sum(row["seconds"] for row in rows))
@@ -138,10 +138,7 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(
 
 
 def test_a_finished_run_is_not_trained_again_and_not_taken_for_another(
-    cohort: Cohort,
-    tiny_settings: dict[Method, BaselineSettings],
-    trained: Callable[[Method], Trained],
-    tmp_path: Path,
+    cohort: Cohort, tiny_settings: dict[Method, BaselineSettings], trained: Callable[[Method], Trained], tmp_path: Path
 ) -> None:
     settings, (first, run) = tiny_settings["autoencoder"], trained("autoencoder")
     shutil.copytree(run, tmp_path / "run")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from tests.command import TINY
 
 from mris.cohort.cohort import Cohort
 from mris.synthesis.bundle import Bundle
 from mris.training.callbacks import read_metrics
 
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 COMMANDS = ("phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo", "bundle")
 
 

@@ -181,10 +181,7 @@ def test_a_regression_on_embeddings_knows_whom_its_encoder_was_trained_on(
         ("[]", "is damaged"),
         ('{"format_version": 2}', "is damaged"),
         ('{"format_version": 2, "salt": "a", "subjects": "S000", "before": []}', "subjects is 'S000': input should be"),
-        (
-            '{"format_version": 2, "salt": "a", "subjects": [17], "before": []}',
-            "subjects.0 is 17: input should be",
-        ),
+        ('{"format_version": 2, "salt": "a", "subjects": [17], "before": []}', "subjects.0 is 17: input should be"),
         ('{"format_version": 99, "subjects": []}', "format_version 99; this software reads 2"),
     ],
 )

@@ -10,10 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.command import TINY
 
 from mris.cli import entry
-
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 
 # Each child of this program dies in the middle of a command. It forks before a child has started a thread of Lance's or
 # torch's, which costs a tenth of starting Python anew.
@@ -46,7 +45,7 @@ def test_a_killed_index_or_evaluation_leaves_no_half_result_and_runs_again(
     evaluate = ["evaluate", tiny_bundle, tiny_cohort_path, "--bootstrap", 10, "--no-references", "--quiet", "--out"]
     deaths = [
         ("mris.synthesis.build_bundle", "write_json", [*index, header, "--quiet"]),
-        ("mris.images.write", "_swap_in", [*index, folder, "--quiet"]),
+        ("mris.images.write", "_put_in_place", [*index, folder, "--quiet"]),
         ("mris.reporting.html", "write_per_image", [*evaluate, report]),
     ]
     killer = [sys.executable, "-c", _KILLER, json.dumps(deaths, default=str)]

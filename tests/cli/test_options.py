@@ -8,11 +8,11 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from tests.command import TINY
 
 from mris.cli.options import Quiet, ReadoutOptions, unfolded
 from mris.cohort.header import label_column
 
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 PREPARE = ["--size", "16", "--workers", "1", "--quiet"]
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.command import TINY
 
 from mris.cohort.cohort import Cohort
 from mris.images.read import read_image
 
-TINY = ["--set", "width=8", "--set", "embedding_dim=8", "--set", "batch_size=8", "--epochs", "1", "--quiet"]
 FEW_FIGURES = ["--bootstrap", 10, "--no-references", "--quiet"]
 WRITERS = ("phantom", "prepare", "train", "index", "synthesize", "evaluate", "demo")
 

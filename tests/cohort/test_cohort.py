@@ -239,7 +239,7 @@ def test_a_lost_or_torn_table_is_a_clear_error(copied: Path) -> None:
     with pytest.raises(CohortError, match=r"pairs\.lance cannot be read"):
         Cohort.open(copied).read_sources()
     shutil.rmtree(copied / "pairs.lance")
-    with pytest.raises(CohortError, match=r"pairs\.lance cannot be opened"):
+    with pytest.raises(CohortError, match=r"pairs\.lance cannot be read"):
         Cohort.open(copied)
 
 

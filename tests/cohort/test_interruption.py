@@ -194,9 +194,7 @@ def test_a_resumed_preparation_reads_no_pair_twice(
     read: list[int] = []
     original = workers.read_pairs
     monkeypatch.setattr(
-        workers,
-        "read_pairs",
-        lambda rows, **rest: read.extend(r.row for r in rows) or original(rows, **rest),
+        workers, "read_pairs", lambda rows, **rest: read.extend(r.row for r in rows) or original(rows, **rest)
     )
     prepare_cohort(study.manifest, study.out, skipping, progress=False)
     assert read == [21], "only the row after the last one in the table, whose file cannot be used"
@@ -373,10 +371,7 @@ def test_the_parent_of_workers_hears_ctrl_c() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see the workers")
 def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_worker(
-    make_study: MakeStudy,
-    skipping: PrepareSettings,
-    rng: np.random.Generator,
-    wait_until_gone: Callable[[int], None],
+    make_study: MakeStudy, skipping: PrepareSettings, rng: np.random.Generator, wait_until_gone: Callable[[int], None]
 ) -> None:
     study = make_study(n_subjects=150)
     whole = _uninterrupted(study, skipping)

@@ -18,11 +18,7 @@ from mris.errors import ManifestError, SubjectLeakError
 from mris.evaluation.results import COMBINED
 
 HEADER = "subject,timepoint,side,source,target,klg,split"
-GOOD = [
-    "007,V00,L,x.npy,y.npy,2,train",
-    "007,V00,R,x.npy,y.npy,3,train",
-    "008,V00,right,x.npy,y.npy,,test",
-]
+GOOD = ["007,V00,L,x.npy,y.npy,2,train", "007,V00,R,x.npy,y.npy,3,train", "008,V00,right,x.npy,y.npy,,test"]
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def test_a_doubtful_header_is_noted_and_its_row_is_kept(make_study: MakeStudy, s
     write_plate(study.folder / "raw.dcm", pixels_of((40, 60)), PresentationIntentType="FOR PROCESSING")
     report = _prepared(study, replace(settings, **SKIP))
     (note,) = report.findings
-    assert (note.rule, note.severity) == ("doubtful header", "note") and "FOR PROCESSING" in note.reason
+    assert (note.rule, note.severity) == ("doubtful source", "note") and "FOR PROCESSING" in note.reason
     assert report.n_kept == 20
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mris.cohort.split import DEFAULT_FRACTIONS, check_disjoint, leaking_subjects, split_by_subject
+from mris.cohort.split import check_disjoint, leaking_subjects, split_by_subject
+from mris.defaults import FRACTIONS
 from mris.errors import SettingsError, SubjectLeakError
 
 HALVES = {"train": 0.5, "test": 0.5}
@@ -71,7 +72,7 @@ def test_a_thousand_subjects_in_tiny_strata_still_keep_the_fractions_of_the_whol
     for size in (1, 2, 3, 7):
         strata = [f"{number // size:04d}" for number in range(1000)]
         counts = Counter(split_by_subject(subjects, stratify=strata, seed=3).tolist())
-        for name, share in DEFAULT_FRACTIONS.items():
+        for name, share in FRACTIONS.items():
             assert abs(counts[name] - 1000 * share) <= 3, (size, counts)
 
 

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.conftest import call
 from tests.evaluation.conftest import synthetic_cohort
 
+from mris.digital import knees
 from mris.digital.knees import PARTS, DigitalKnees, digital_parts, make_digital_knees, shown_people
 from mris.errors import BundleError, SettingsError
+from mris.training.run import Run, run_card
 
 TINY = DigitalKnees(people=60, shown=20, size=32, epochs=1)
 
@@ -28,7 +31,46 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path) -> Non
         make_digital_knees(tmp_path / "taken", tmp_path / "work", TINY, progress=False)
     with pytest.raises(SettingsError, match="people shown are 1: a database has at least 2"):
         make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(shown=1), progress=False)
+    with pytest.raises(SettingsError, match="size is 129: radiographs are simulated with 128 pixels a side"):
+        make_digital_knees(tmp_path / "new", tmp_path / "work", DigitalKnees(size=129), progress=False)
+    with pytest.raises(SettingsError, match=r"work .*new/work lies in .*new, which becomes the bundle"):
+        make_digital_knees(tmp_path / "new", tmp_path / "new" / "work", TINY, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_bundle_in_the_folder_one_stands_in_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("bundle", "make-digital", ".") == 2
+    assert capsys.readouterr().err.startswith("mris: work .work lies in .")
+
+
+@pytest.fixture
+def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the work, in which a cohort lies as if it had been simulated and prepared."""
+    monkeypatch.setattr(knees, "write_phantom", lambda *_, **__: None)
+    monkeypatch.setattr(knees, "prepare_cohort", lambda *_, **__: None)
+    synthetic_cohort(tmp_path / "work" / "cohort")
+    return tmp_path / "work"
+
+
+def test_stopped_in_its_first_epoch_the_same_call_goes_on(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(cohort, run, *, settings, seed, resume, progress) -> None:
+        card = run_card("metric", cohort, settings, cohort.regions, seed)
+        Run.open(run, card, result="encoder", resume=resume).begin()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(knees, "train_encoders", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            make_digital_knees(simulated.parent / "digital.bundle", simulated, DigitalKnees(), progress=False)
+
+
+def test_more_people_to_show_than_train_are_refused_before_the_training(simulated: Path) -> None:
+    with pytest.raises(SettingsError, match="people shown are 99, and 12 train"):
+        make_digital_knees(simulated.parent / "new", simulated, DigitalKnees(shown=99), progress=False)
+    assert not (simulated / "run").exists()
 
 
 def test_only_training_people_are_left_out_and_one_pair_of_each_stays(tmp_path: Path) -> None:

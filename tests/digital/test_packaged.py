@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.conftest import call
 
 import mris
 from mris.digital.packaged import FOLDER, bundle_folder
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 
-MADE = "890096cf4734ab7e77d7c83cc8270f251c84cbdae50fc295caf941690e2406fd"
+MADE = "922f5c3499dc8d9c7c2a195bcada2825ed6ed1baa7c339470f419d675aa7fe64"
 """SHA-256 of its files, as `mris bundle make-digital` made them."""
 
 
@@ -51,6 +52,12 @@ def test_a_folder_of_the_name_goes_before_the_package(tmp_path: Path, monkeypatc
     assert bundle_folder(Path("digital")) == FOLDER
     Path("digital").mkdir()
     assert bundle_folder(Path("digital")) == Path("digital")
+
+
+def test_no_report_is_written_into_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", "digital", tmp_path / "cohort") == 2
+    assert "the bundle of the package takes no report; give a folder for it with --out" in capsys.readouterr().err
+    assert not (FOLDER / "report").exists()
 
 
 def test_a_command_uses_it_without_torch_and_leaves_it_as_it_was(plate: Path, tmp_path: Path) -> None:

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mris.errors import SettingsError
-from mris.evaluation.bootstrap import percentile_interval, resample_counts, resampled_means, subject_codes
+from mris.evaluation.bootstrap import (
+    MIN_SUBJECTS,
+    Resamples,
+    percentile_interval,
+    resample_counts,
+    resampled_means,
+    subject_codes,
+)
 
 
 def _clustered(rng: np.random.Generator, n_subjects: int, mean: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -104,3 +111,13 @@ def test_no_subject_or_no_resample_is_refused(n_subjects: int, n_resamples: int,
 def test_a_confidence_in_percent_is_refused() -> None:
     with pytest.raises(SettingsError, match="confidence 95: give a share"):
         percentile_interval(np.zeros((2, 1)), confidence=95)
+
+
+def test_a_mean_over_fewer_than_six_people_has_no_interval() -> None:
+    people = [f"S{i}" for i in range(MIN_SUBJECTS) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    values, resamples = rng.normal(size=(len(people), 1)), Resamples.draw(people, 50, rng)
+    low, high = resamples.interval(values)
+    assert low < values.mean() < high
+    fewer = np.arange(len(people)) < 2 * (MIN_SUBJECTS - 1)
+    assert np.isnan(resamples.of(fewer).interval(values[fewer])).all()

@@ -290,10 +290,7 @@ def test_an_image_without_one_region_counts_for_the_others(cohort_of, rng: np.ra
     targets = rng.gamma(4, 0.5, size=(8, 2, 9, 9)).astype(np.float16).astype(np.float32)
     targets[5, 1] = np.nan
     cohort = cohort_of(
-        rng.random((8, 1, 9, 9)),
-        targets,
-        subjects=list("abcdefgh"),
-        splits=["train"] * 4 + ["test"] * 4,
+        rng.random((8, 1, 9, 9)), targets, subjects=list("abcdefgh"), splits=["train"] * 4 + ["test"] * 4
     )
     view, training = cohort.split("test"), cohort.split("train")
     evaluation = evaluate({"mean": MeanMap.fit(training)}, view, training=training, n_bootstrap=20, progress=False)

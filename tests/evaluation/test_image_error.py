@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mris.errors import SettingsError
-from mris.evaluation.image_error import METRICS, PSNR_CEILING, evaluation_mask, fill_missing, image_errors, ssim_map
+from mris.evaluation.image_error import METRICS, PSNR_CEILING, image_errors, ssim_map
+from mris.evaluation.mask import evaluation_mask, fill_missing
 
 
 def _image(rng: np.random.Generator, shape: tuple[int, ...] = (2, 12, 14)) -> np.ndarray:

@@ -14,7 +14,7 @@ from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.errors import CohortError, SettingsError
 from mris.evaluation.evaluate import evaluate
-from mris.evaluation.image_error import evaluation_mask
+from mris.evaluation.mask import evaluation_mask
 from mris.evaluation.results import Results, read_results, write_results
 from mris.evaluation.site_audit import audit_sites, check_sites
 from mris.evaluation.site_classifier import named_rightly

@@ -27,12 +27,7 @@ def results(knees: Cohort, encoder, synthesizer: Synthesizer) -> Results:
     training = knees.split("train")
     methods = {"MRIS": synthesizer, **reference_predictors(training, np.random.default_rng(0))}
     return evaluate(
-        methods,
-        knees.split("test"),
-        training=training,
-        retrieval={"MRIS": encoder},
-        n_bootstrap=50,
-        progress=False,
+        methods, knees.split("test"), training=training, retrieval={"MRIS": encoder}, n_bootstrap=50, progress=False
     ).results
 
 

@@ -4,12 +4,12 @@ import importlib
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.command import Outcome
 
 from mris.cohort.cohort import Cohort
 from mris.study.plan import Plan, make_plan
@@ -49,13 +49,6 @@ label = "klg"
 def plan_of(path: Path) -> Plan:
     """The plan that settings make, laid over the preset that run.py takes without another being named."""
     return make_plan(Plan, "small", file=path)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")

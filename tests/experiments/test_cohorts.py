@@ -39,9 +39,7 @@ def test_settings_that_we_ship_are_read_and_printed_in_full_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_encoders_and_baselines_of_a_preset_train_on_the_same_batches_and_augmentation(
-    name: PresetName,
-) -> None:
+def test_encoders_and_baselines_of_a_preset_train_on_the_same_batches_and_augmentation(name: PresetName) -> None:
     plan = make_plan(Plan, name)
     recipes = [plan.metric_settings, *(plan.baseline_settings(method) for method in plan.methods)]
     for setting in ("sampler", "epochs", "batch_size", "validate_every", "rotation", "contrast", "noise"):

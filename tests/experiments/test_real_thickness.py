@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "real_thickness"
-MODULES = ("judge", "knees")
+MODULES = ("judge", "knees", "report")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,15 @@ def test_conformal_intervals_hold_their_share_of_new_people(study: SimpleNamespa
     share, half = study.judge.cross_conformal(truth + rng.normal(size=400), truth, np.arange(400))
     assert share == pytest.approx(0.9, abs=0.02)
     assert half == pytest.approx(stats.norm.ppf(0.95), abs=0.2)
+
+
+def test_each_strange_picture_differs_from_its_crop_and_nothing_else_is_lost(study: SimpleNamespace) -> None:
+    crops = np.random.default_rng(3).random((2, 1, 8, 8))
+    made = study.report.strange_pictures(crops)
+    assert all(pictures.shape == crops.shape and not np.allclose(pictures, crops) for pictures in made.values())
+    for name in ("upside down", "turned by 90 degrees"):
+        np.testing.assert_array_equal(np.sort(made[name], axis=None), np.sort(crops, axis=None))
+    np.testing.assert_allclose(made["inverted grays"] + crops, 1.0)
 
 
 def test_nobody_who_is_judged_steers(study: SimpleNamespace, tmp_path: Path) -> None:

@@ -211,8 +211,7 @@ def test_compressing_a_signed_rescaled_file_changes_nothing(make_dicom, tmp_path
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize(
-    ("syntax", "plugin"),
-    [(RLELossless, "pydicom"), (JPEG2000Lossless, "pylibjpeg"), (JPEGLSLossless, "pyjpegls")],
+    ("syntax", "plugin"), [(RLELossless, "pydicom"), (JPEG2000Lossless, "pylibjpeg"), (JPEGLSLossless, "pyjpegls")]
 )
 def test_compressed_pixels_are_cut_to_the_stored_bits_and_their_sign(make_dicom, tmp_path, syntax, plugin, signed):
     values = np.random.default_rng(0).integers(*((-2048, 2048) if signed else (0, 4096)), (40, 50))

@@ -132,18 +132,12 @@ def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, 
         ({"ViewPosition": None, "PatientOrientation": ["L", "F"]}, "", "left"),
         ({"PatientOrientation": ""}, "PA", None),
         (
-            {
-                "ViewPosition": None,
-                "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.PosteroAnterior.value)]),
-            },
+            {"ViewPosition": None, "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.PosteroAnterior.value)])},
             "PA",
             None,
         ),
         (
-            {
-                "ViewPosition": None,
-                "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.AnteroPosterior.value)]),
-            },
+            {"ViewPosition": None, "ViewCodeSequence": Sequence([item(CodeValue=codes.SCT.AnteroPosterior.value)])},
             "AP",
             None,
         ),
@@ -160,6 +154,11 @@ def test_sides_come_from_the_element_nearest_to_the_picture(tmp_path, elements, 
 def test_the_view_and_the_direction_of_rows_are_told(tmp_path, elements, view, row_towards):
     facts = facts_with(tmp_path, **elements)
     assert (facts.view, facts.row_towards) == (view, row_towards)
+
+
+@pytest.mark.parametrize(("named", "told"), [("Pelvis", "PELVIS"), (None, "")])
+def test_the_part_of_the_body_is_told_in_capitals(tmp_path, named, told):
+    assert facts_with(tmp_path, BodyPartExamined=named).body_part == told
 
 
 def test_the_transforms_are_told_apart_by_what_is_applied_and_what_is_not(tmp_path):

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter
 
 from mris.errors import ImageError, SettingsError
-from mris.images.admission import check_extent
+from mris.images.admission import admit, check_extent
+from mris.images.header import Header
 from mris.images.image import Image
 from mris.images.transforms import (
     SourcePreparation,
@@ -21,6 +22,7 @@ from mris.images.transforms import (
     resize_target,
     resized_spacing,
     scale_intensity,
+    share_outside,
 )
 from mris.knee.anatomy import KNEE
 
@@ -238,6 +240,47 @@ def test_a_region_holds_the_image_where_there_is_one_and_its_minimum_elsewhere(h
             inside = 0 <= y < h and 0 <= x < w
             assert region.pixels[0, i, j] == (pixels[0, y, x] if inside else 5)
     assert abs(top + (rows - 1) / 2 - row) <= 0.5 + 1e-9
+
+
+@FEWER
+@given(
+    size=st.tuples(SIDES, SIDES),
+    center=st.tuples(st.floats(-3, 12), st.floats(-3, 12)),
+    edge=st.floats(1, 20),
+    spacing=st.sampled_from([(1.0, 1.0), (0.5, 1.0), (1.0, 0.25)]),
+)
+def test_the_share_outside_is_that_of_points_that_are_spread_over_the_region(size, center, edge, spacing):
+    points = (np.arange(500) + 0.5) / 500 - 0.5
+    rows, columns = (middle + edge / mm * points for middle, mm in zip(center, spacing, strict=True))
+    inside = [(places > -0.5) & (places < length - 0.5) for places, length in zip((rows, columns), size, strict=True)]
+    share = share_outside(Image(np.ones((1, *size), np.float32), spacing), edge, center)
+    assert share == pytest.approx(1 - inside[0].mean() * inside[1].mean(), abs=0.01)
+
+
+def test_a_picture_that_shows_little_of_the_region_is_noted():
+    settings_ = SourcePreparation(size=(16, 16), region_mm=88.0)
+    small, large = (Image(np.ones((1, edge, edge), np.float32), (0.5, 0.5)) for edge in (90, 160))
+    (note,) = admit(small, settings_).notes
+    assert note == ("shows 45 x 45 mm, and 74% of the 88 mm that the encoders see lie outside; check its spacing")
+    assert admit(large, settings_).notes == ()
+    (note,) = admit(large, settings_, center=(10, 80)).notes
+    assert note.endswith("check its spacing and the center")
+
+
+def test_a_picture_whose_region_is_a_few_pixels_is_noted():
+    settings_ = SourcePreparation(size=(16, 16), region_mm=88.0)
+    (note,) = admit(Image(np.ones((1, 224, 224), np.float32), (39.0, 12.0)), settings_).notes
+    assert note == "has 2 x 7 pixels in the 88 mm that the encoders see with 16 x 16; check its spacing"
+    assert admit(Image(np.ones((1, 224, 224), np.float32), (11.0, 11.0)), settings_).notes == ()
+
+
+def test_a_picture_of_another_part_of_the_body_is_noted_and_one_of_the_part_or_of_any_is_not():
+    def noted(part):
+        image = Image(np.ones((1, 8, 8), np.float32), header=Header(body_part=part))
+        return admit(image, None, anatomy=KNEE).notes
+
+    assert noted("PELVIS") == ("its header (BodyPartExamined) names PELVIS, which shows no knee",)
+    assert [noted(part) for part in ("KNEE", "LEG", "LOWER LIMB", "")] == [(), (), (), ()]
 
 
 def test_the_default_center_is_the_middle_and_a_full_region_is_the_image():

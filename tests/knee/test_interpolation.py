@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mris.knee.interpolation import Cells, uneven_cells
+from mris.knee.interpolation import Cells
 
 
 @pytest.mark.parametrize("shape", [(7, 5, 6), (2, 9, 2), (1, 4, 5), (3, 1, 1)])
@@ -14,12 +14,3 @@ def test_volumes_are_sampled_as_scipy_samples_them_and_held_at_the_border(shape:
     places = rng.uniform(-2, np.array(shape)[:, None] + 1, size=(3, 70_000))
     expected = ndimage.map_coordinates(volume.astype(float), places, order=1, mode="nearest")
     assert np.abs(Cells.of(places, shape).sample(volume) - expected).max() < 1e-5
-
-
-def test_even_cells_need_no_interpolation() -> None:
-    rng = np.random.default_rng(1)
-    volume = np.clip(ndimage.gaussian_filter(rng.normal(size=(20, 18, 16)), 2) * 40, -1, 1).astype(np.float32)
-    cells = Cells.of(rng.uniform(-1, 20, size=(3, 5000)), volume.shape)
-    uneven = uneven_cells(volume)
-    assert 0.1 < uneven.mean() < 0.9
-    assert np.array_equal(cells.sample_uneven(volume, uneven), cells.sample(volume))

@@ -209,12 +209,7 @@ def test_heat_beyond_the_plate_is_no_peak() -> None:
     assert [round(v) for v in heat_peaks(heat, (50, 50), 1)[0][:2]] == [5, 5]
 
 
-@given(
-    rows=st.integers(20, 90),
-    columns=st.integers(20, 90),
-    gain=st.floats(1e-3, 1e3),
-    level=st.floats(-10.0, 10.0),
-)
+@given(rows=st.integers(20, 90), columns=st.integers(20, 90), gain=st.floats(1e-3, 1e3), level=st.floats(-10.0, 10.0))
 @settings(deadline=None, max_examples=30)
 def test_the_networks_input_depends_on_no_gain_and_no_level(rows: int, columns: int, gain: float, level: float) -> None:
     pixels = np.random.default_rng(rows).normal(size=(rows, columns)).astype(np.float32)

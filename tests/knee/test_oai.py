@@ -193,11 +193,7 @@ LEFT_AT_BOTH_VISITS = ["0901/0/left", "0901/12/left"]
     ],
 )
 def test_a_pair_of_which_something_is_missing_is_left_out_counted_and_listed(
-    layout: Path,
-    spoil: Callable[[Path], None],
-    reasons: dict[str, int],
-    keys: list[str],
-    column: str | None,
+    layout: Path, spoil: Callable[[Path], None], reasons: dict[str, int], keys: list[str], column: str | None
 ) -> None:
     spoil(layout)
     found = survey(layout)

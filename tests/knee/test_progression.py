@@ -240,8 +240,8 @@ def test_arrays_of_different_lengths_are_refused() -> None:
     ("choices", "message"),
     [
         ({"horizon": 0}, "horizon is 0 months; choose at least 1"),
-        ({"definition": "ever"}, "definition is 'ever'; choose 'at-horizon' or 'any-read'"),
-        ({"at_ceiling": "drop"}, "at_ceiling is 'drop'; choose 'stays' or 'excluded'"),
+        ({"definition": "ever"}, "definition is 'ever'; choose one of at-horizon, any-read"),
+        ({"at_ceiling": "drop"}, "at_ceiling is 'drop'; choose one of stays, excluded"),
     ],
 )
 def test_choices_that_do_not_exist_are_refused(choices: dict[str, Any], message: str) -> None:

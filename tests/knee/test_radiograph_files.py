@@ -14,12 +14,12 @@ from mris.cohort.manifest import read_manifest
 from mris.errors import ImageError, ManifestError, OutputError, SettingsError
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.images.transforms import SourcePreparation, prepare_source
+from mris.images.transforms import SourcePreparation, prepare_source, share_outside
 from mris.images.write import write_png
 from mris.knee.center_sheet import read_center_sheet
 from mris.knee.joint_detector import JointDetection
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import KneeLocation, outside_share, read_plate
+from mris.knee.radiograph import KneeLocation, read_plate
 from mris.knee.radiograph_files import PlateOptions, import_plates, png_values
 from mris.knee.region_table import COLUMNS, TABLE_FILE, read_table, write_table
 
@@ -109,7 +109,7 @@ def test_a_region_within_its_plate_has_no_share_outside():
     # Sums of pixels are rounded: the share of some of these was -2e-16, and written as -0.0000.
     plate = Image(np.ones((1, 1500, 3000), np.float32), spacing=(0.1, 0.1))
     for column in np.random.default_rng(0).uniform(710, 2280, 1000):
-        share = outside_share(plate, KneeLocation("left", (750.0, column), "given", "given"), 140.0)
+        share = share_outside(plate, 140.0, (750.0, column))
         assert f"{share:.4f}" == "0.0000"
 
 
@@ -215,11 +215,7 @@ def test_a_row_of_a_sheet_is_chosen_by_patient_and_month(tmp_path, plate_file):
 
 @pytest.mark.parametrize(
     ("rows", "match"),
-    [
-        (['9,00_MONTH,"[-3, 200]",'], "negative"),
-        (["9,00_MONTH"], "2 cells under 4 columns"),
-        ([], "no rows"),
-    ],
+    [(['9,00_MONTH,"[-3, 200]",'], "negative"), (["9,00_MONTH"], "2 cells under 4 columns"), ([], "no rows")],
 )
 def test_a_sheet_with_a_negative_or_missing_center_is_refused(tmp_path, rows, match):
     with pytest.raises(ManifestError, match=match):

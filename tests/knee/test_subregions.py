@@ -57,9 +57,7 @@ def test_a_condyle_that_bears_weight_is_cut_into_thirds_of_its_width() -> None:
         assert (outward * x[inner]).max() < (outward * x[middle]).min() < (outward * x[outer]).min()
 
 
-def test_every_place_on_a_femur_lies_in_one_part_and_a_place_without_a_number_in_none(
-    rng: np.random.Generator,
-) -> None:
+def test_every_place_on_a_femur_lies_in_one_part_and_a_place_without_a_number_in_none(rng: np.random.Generator) -> None:
     region = atlas_of_solids().femoral
     parts = subregions(rng.uniform([10, -110, -95], [90, -35, -45], (500, 3)), region)
     whole = ("medial_femur", "lateral_femur", "posterior_medial_femur", "posterior_lateral_femur", "trochlea")

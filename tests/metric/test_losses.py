@@ -32,9 +32,7 @@ def plain_loop(sources: np.ndarray, targets: np.ndarray, subjects: list[int], ma
 
 
 @given(
-    subjects=st.lists(st.integers(0, 4), min_size=2, max_size=9),
-    seed=st.integers(0, 1000),
-    margin=st.floats(0.01, 1.0),
+    subjects=st.lists(st.integers(0, 4), min_size=2, max_size=9), seed=st.integers(0, 1000), margin=st.floats(0.01, 1.0)
 )
 @settings(max_examples=60, deadline=None)
 def test_the_loss_is_the_plain_triple_loop(subjects: list[int], seed: int, margin: float) -> None:

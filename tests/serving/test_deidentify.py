@@ -13,16 +13,7 @@ from tests.tiny_synthesis import tiny_synthesis
 
 from mris.errors import SettingsError
 from mris.knee.anatomy import KNEE
-from mris.serving.deidentify import (
-    DUMMIES,
-    EMPTIED,
-    KEPT,
-    REMOVED,
-    REPLACED,
-    deidentified,
-    keyed_uid,
-    random_salt,
-)
+from mris.serving.deidentify import DUMMIES, EMPTIED, KEPT, REMOVED, REPLACED, deidentified, keyed_uid, random_salt
 from mris.serving.dicom_objects import parametric_map, secondary_capture
 from mris.serving.dicom_source import DerivedFrom, read_source_header
 

@@ -319,10 +319,7 @@ def test_a_region_without_any_value_is_stored_as_such(synthesis, derived):
 def test_names_in_any_script_come_through(tmp_path, synthesis, neighbor_maps, rng):
     pixels = rng.integers(0, 9, (5, 5))
     path = write_radiograph(
-        tmp_path / "jp.dcm",
-        pixels,
-        SpecificCharacterSet=["", "ISO 2022 IR 87"],
-        PatientName="Yamada^Tarou=山田^太郎",
+        tmp_path / "jp.dcm", pixels, SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎"
     )
     made = parametric_map(synthesis, DerivedFrom(read_source_header(path), anatomy=KNEE))
     made.save_as(tmp_path / "map.dcm", enforce_file_format=True)

@@ -21,7 +21,7 @@ from mris.serving import files as serving_files
 from mris.serving import outputs
 from mris.serving.file_options import result_names
 from mris.serving.files import FileOptions, synthesize_files
-from mris.serving.queries import read_queries
+from mris.serving.queries import queries_of
 from mris.synthesis.synthesizer import Synthesizer
 
 RIGHT, LEFT = (150.0, 95.0), (160.0, 290.0)
@@ -33,6 +33,10 @@ class Found:
 
     center: tuple[float, float]
     confidence: float
+
+
+def read_queries(path, stem, spacing=None, **said):
+    return queries_of(read_image(path, spacing=spacing), path, stem, **said)
 
 
 def both(image: Image) -> tuple[Found, ...]:
@@ -53,7 +57,7 @@ def make_synthesizer(make_cohort, projection_encoder, tmp_path, rng):
         encoder = projection_encoder.of(cohort)
         database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort, encoder, progress=False)
         preparation = SourcePreparation(size=(8, 8), **{"mirror_sides": ("right",), **fields})
-        return Synthesizer(encoder, database, 4, preparation=preparation, anatomy=KNEE)
+        return Synthesizer(encoder, database, 4, preparation=preparation, anatomy=replace(KNEE, sight=None))
 
     return make
 
@@ -115,7 +119,7 @@ def test_a_file_whose_header_says_that_it_is_another_picture_is_no_query(
     # also where whole images of one side are seen: a plate would be one knee on the wrong scale
     path = write_radiograph(tmp_path / "knee.dcm", rng.integers(0, 4000, (40, 30)), **header)
     with pytest.raises(ImageError, match=match):
-        read_queries(path, "knee", side=said, preparation=preparation, anatomy=KNEE)
+        read_queries(path, "knee", side=said, preparation=preparation, anatomy=replace(KNEE, sight=None))
 
 
 @pytest.mark.parametrize(
@@ -357,10 +361,7 @@ def test_a_sheet_gives_the_centers_of_the_header_s_patient(tmp_path, rng):
 
 
 def test_the_sheet_of_visits_tells_the_plates_of_a_patient_apart_by_their_folders(tmp_path, rng):
-    rows = [
-        '9000798,00_MONTH,"[95, 150]","[290, 160]"',
-        '9000798,12_MONTH,"[100, 140]","[280, 150]"',
-    ]
+    rows = ['9000798,00_MONTH,"[95, 150]","[290, 160]"', '9000798,12_MONTH,"[100, 140]","[280, 150]"']
     visits = ["9000798,00_MONTH,a/1,a/2,0.C.2/9000798/20040802/001", "9000798,12_MONTH,b/1,b/2,1.C.2/9000798/2005/002"]
     sheet = read_center_sheet(sheet_of(tmp_path, rows, visits))
     folder = tmp_path / "plates" / "1.C.2" / "9000798" / "2005" / "002"

@@ -18,12 +18,7 @@ from mris.evaluation.bootstrap import percentile_interval, resample_counts, resa
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.image_error import METRICS
 from mris.study.database_size import MEAN_MAP, database_size_curve, draw_subsets
-from mris.study.database_size_results import (
-    CURVE_METRICS,
-    DatabaseSizeCurve,
-    read_size_curve,
-    write_size_curve,
-)
+from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, read_size_curve, write_size_curve
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.synthesizer import Synthesizer
 
@@ -202,11 +197,7 @@ def test_where_a_small_database_is_silent_the_mean_of_all_speaks_and_coverage_sa
         targets[i] = np.nan
         targets[i, 0, 2 * i : 2 * i + 2] = i  # each person of the database knows two rows of pixels
     cohort = cohort_of(
-        rng.random((6, 1, 8, 8)),
-        targets,
-        subjects=list("abcdef"),
-        splits=["train"] * 4 + ["test"] * 2,
-        regions=["map"],
+        rng.random((6, 1, 8, 8)), targets, subjects=list("abcdef"), splits=["train"] * 4 + ["test"] * 2, regions=["map"]
     )
     views = cohort.split("train"), cohort.split("test")
     curve = _curve([_Constant(("map",))], views, shares=(0.25, 0.5, 1.0), n_draws=4)

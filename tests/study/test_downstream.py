@@ -18,12 +18,7 @@ from mris.study.class_results import (
     class_names_of,
     find_estimate,
 )
-from mris.study.downstream import (
-    ClassPredictions,
-    compare_seeds,
-    measure_classification,
-    measure_seeds,
-)
+from mris.study.downstream import ClassPredictions, compare_seeds, measure_classification, measure_seeds
 
 GRADES = ("0-1", "2", "3", "4")
 RISE = ("stays", "rises")

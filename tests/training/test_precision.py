@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mris.training.precision import choose_numerics
+from mris.training.precision import choose_precision
 
 
 @pytest.mark.parametrize(("major", "precision"), [(7, "16-mixed"), (9, "bf16-mixed")])
@@ -14,4 +14,4 @@ def test_a_gpu_that_only_emulates_bfloat16_trains_in_float16(
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or major >= 8
     )
-    assert choose_numerics().precision == precision
+    assert choose_precision() == precision

@@ -3,8 +3,10 @@
 import shlex
 import threading
 import time
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,20 +14,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mris.database.database import EmbeddingDatabase
+from mris.digital.packaged import FOLDER
 from mris.errors import ImageError
 from mris.images.image import Image
 from mris.images.read import read_image
 from mris.knee import joint_detector
-from mris.serving.usual import usual_means
+from mris.serving.usual_means import usual_means
 from mris.web.command import command_line
 from mris.web.decoding import Decoded
-from mris.web.errors import BusyError, GoneError
+from mris.web.errors import BusyError, GoneError, RequestError
 from mris.web.held import Held
 from mris.web.images import ReadFile, Wish
+from mris.web.people import find_people, remove_person
 from mris.web.pictures import picture_of
-from mris.web.served import ServedBundle, bundle_of
+from mris.web.served import Entry, ServedBundle, bundle_of
 from mris.web.uploads import plain_name
 from mris.web.work import MOST_TOGETHER, Places, SynthesisThread
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_a_label_is_found_however_table_and_keyboard_write_its_accents(form, typed):
+    label, word = unicodedata.normalize(form, "Zürich"), unicodedata.normalize(typed, "zürich")
+    entry = Entry("P1/0", "P1", "0", "", "train", {"site": label})
+    served = SimpleNamespace(name="a", use=lambda: SimpleNamespace(entries={entry.key: entry}))
+    assert find_people(served, search=word).n_found == 1
+
+
+def test_nobody_is_removed_from_the_bundle_of_the_package():
+    with pytest.raises(RequestError, match="the bundle of the package stays as it is; copy its folder"):
+        remove_person(ServedBundle("digital", FOLDER), "P00001", "P00001")
 
 
 @given(st.lists(st.integers(1, 40), max_size=30))

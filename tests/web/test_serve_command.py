@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.conftest import call
+from tests.command import call
 from tests.web.conftest import API, client_of, settings_for
 
 from mris.errors import SettingsError
@@ -203,6 +203,7 @@ def test_the_container_s_health_check_works_where_nothing_can_be_written(knees, 
     ran = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=120, env=environment, cwd=locked)
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"started in [\d.]+ s\nfirst query: \d+ ms\nnext query: \d+ ms\nok: femoral", ran.stdout)
+    assert re.search(r"ok: femoral [\d.]+ mm, femoral anterior [\d.]+ mm, femoral posterior", ran.stdout)
     assert list(locked.iterdir()) == list(temporary.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from tests.cli.conftest import call
+from tests.command import call
 from tests.web.browser_world import write_half_plate
 from tests.web.conftest import API, client_of
 

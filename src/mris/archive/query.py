@@ -16,6 +16,8 @@ from mris.errors import ArchiveError, SettingsError
 PAGE = 200
 """Records asked for at a time."""
 
+_MOST = 100_000
+
 _NO_SUCH_PAGE = (404, 416)
 _WRONG_BEYOND_THE_END = (400, 500, 501)
 """Statuses that mean "no more" beyond the last page: always, and after a page that was not full."""
@@ -101,55 +103,38 @@ def query_studies(
     # One question a modality: not every archive understands a list.
     for modality in modalities or (None,):
         conditions = given | ({} if modality is None else {"ModalitiesInStudy": modality})
-        for record in _pages(
-            archive,
-            partial(archive.client.search_for_studies, search_filters=conditions, fields=_STUDY_FIELDS),
-            _STUDY["uid"],
-            most,
-        ):
+        ask = partial(archive.client.search_for_studies, search_filters=conditions, fields=_STUDY_FIELDS)
+        for record in _pages(archive, ask, _STUDY["uid"], most):
             study = _study(record)
             found.setdefault(study.uid, study)
     return tuple(found.values())[:most]
 
 
-def query_instances(
-    archive: Archive, study_uid: str, *, modalities: Sequence[str] = (), most: int = 100_000
-) -> tuple[InstanceRecord, ...]:
-    """Ask for the instances of a study.
+def query_instances(archive: Archive, study_uid: str, *, modalities: Sequence[str] = ()) -> tuple[InstanceRecord, ...]:
+    """Ask for the instances of a study, at most 100,000.
 
     Args:
         archive: See `connect`.
         study_uid: StudyInstanceUID.
         modalities: Of the series that are wanted; all if empty.
-        most: So many are returned at most.
 
     Raises:
         ArchiveError: The archive cannot be reached, refuses, or answers no DICOM JSON.
         SettingsError: The UID is none.
     """
     study = checked_uid(study_uid)
-    series = _pages(
-        archive,
-        partial(archive.client.search_for_series, study),
-        "0020000E",
-        most,
-    )
+    series = _pages(archive, partial(archive.client.search_for_series, study), "0020000E", _MOST)
     found: list[InstanceRecord] = []
     for record in series:
         uid, modality = _uid(archive, record, "0020000E"), _text(record, "00080060")
         if modalities and modality not in modalities:
             continue
-        instances = _pages(
-            archive,
-            partial(archive.client.search_for_instances, study, uid),
-            "00080018",
-            most,
-        )
+        instances = _pages(archive, partial(archive.client.search_for_instances, study, uid), "00080018", _MOST)
         found += [
             InstanceRecord(study, uid, _uid(archive, item, "00080018"), modality, _class_name(item))
             for item in instances
         ]
-    return tuple(found[:most])
+    return tuple(found[:_MOST])
 
 
 def _pages(
@@ -200,7 +185,7 @@ def _page(
 
 def _study(record: Mapping[str, Any]) -> StudyRecord:
     texts = {name: _text(record, tag) for name, tag in _STUDY.items()}
-    return StudyRecord(modalities=tuple(_values(record, "00080061")), **texts)
+    return StudyRecord(modalities=tuple(_texts(record, "00080061")), **texts)
 
 
 def _class_name(record: Mapping[str, Any]) -> str:
@@ -215,13 +200,18 @@ def _uid(archive: Archive, record: Mapping[str, Any], tag: str) -> str:
 
 
 def _text(record: Mapping[str, Any], tag: str) -> str:
-    return next(iter(_values(record, tag)), "")
+    return next(iter(_texts(record, tag)), "")
 
 
-def _values(record: Mapping[str, Any], tag: str) -> list[str]:
+def _texts(record: Mapping[str, Any], tag: str) -> list[str]:
+    return [str(value) for value in values_of(record, tag) if value is not None]
+
+
+def values_of(record: Any, tag: str) -> list[Any]:
+    """Give the values of a tag of DICOM JSON; none where the answer is no such record."""
     element = record.get(tag) if isinstance(record, Mapping) else None
     values = element.get("Value") if isinstance(element, Mapping) else None
-    return [str(value) for value in values if value is not None] if isinstance(values, list) else []
+    return values if isinstance(values, list) else []
 
 
 def _checked_date(text: str) -> str:

@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from mris.archive.connection import Archive, archive_faults, explained
-from mris.archive.query import InstanceRecord
+from mris.archive.query import InstanceRecord, values_of
 from mris.errors import ArchiveError, ImageError
 from mris.finding import Finding
 from mris.images.faults import library_faults_as_image_error
@@ -234,15 +234,11 @@ def _json(response: Any) -> dict[str, Any]:
 
 
 def _items(answer: dict[str, Any], tag: str) -> list[dict[str, Any]]:
-    element = answer.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    return [item for item in values if isinstance(item, dict)] if isinstance(values, list) else []
+    return [item for item in values_of(answer, tag) if isinstance(item, dict)]
 
 
 def _reason(item: dict[str, Any], tag: str) -> str:
-    element = item.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    code = values[0] if isinstance(values, list) and values else None
+    code = next(iter(values_of(item, tag)), None)
     if not isinstance(code, int):
         return "it gives no reason"
     known = _FAILURES.get(code)

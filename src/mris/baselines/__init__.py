@@ -7,6 +7,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.baselines.mean_map``: `BATCH`, `MeanMap`, `check_not_empty`, `check_subjects`, `evenly_spaced`
 - ``mris.baselines.predictor``: `Baseline`, `baseline_folder`, `open_baseline`
 - ``mris.baselines.ridge``: `MapRegression`, `fit_map_regression`
-- ``mris.baselines.settings``: `BaselineSettings`, `METHODS`, `Method`, `preset`
+- ``mris.baselines.settings``: `BaselineSettings`, `METHODS`, `preset`
 - ``mris.baselines.train``: `build_network`, `train_baseline`
 """

@@ -67,7 +67,7 @@ def predict_files(
     for stem in stems:
         if (out / f"{stem}.nii.gz").resolve() in queries:
             raise SettingsError(f"the result {out / stem}.nii.gz would replace a query; choose another folder")
-    card, preparation = baseline.card, baseline.preparation
+    card, preparation = baseline.card, baseline.card.preparation
     for path, stem in zip(files, stems, strict=True):
         try:
             image = read_image(path, spacing=spacing)

@@ -12,7 +12,6 @@ from mris.cohort.training_subjects import TrainingSubjects, read_training_subjec
 from mris.errors import BundleError, CohortError, ImageError
 from mris.images.arrays import read_mask
 from mris.images.extent import alike
-from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
 from mris.records import read_record
 from mris.training.card import NetworkCard
@@ -62,11 +61,6 @@ class Baseline:
         self.training_subjects = training_subjects
 
     @property
-    def name(self) -> str:
-        """The method's name."""
-        return self.card.method
-
-    @property
     def regions(self) -> tuple[str, ...]:
         """Target regions, in the order of the answer's channels."""
         return self.card.regions
@@ -75,16 +69,6 @@ class Baseline:
     def origin(self) -> Origin:
         """Whether it was trained on images of people or simulated ones."""
         return self.card.origin
-
-    @property
-    def n_parameters(self) -> int:
-        """Trained numbers of the network."""
-        return self.card.n_parameters
-
-    @property
-    def preparation(self) -> SourcePreparation:
-        """How an image becomes a prepared source."""
-        return self.card.preparation
 
     def predict(self, sources: Sources, *, subjects: Sequence[str] = ()) -> Targets:  # noqa: ARG002
         """Predict one target a source, (n, r, h, w) in the unit, NaN outside the atlas mask.
@@ -113,9 +97,9 @@ class Baseline:
             ("source size", card.source_shape, header.source_shape),
             ("target size", card.target_shape, header.target_shape),
             ("unit", card.unit, header.unit),
-            ("preparation", self.preparation, header.source),
+            ("preparation", self.card.preparation, header.source),
         ]
-        extents = self.preparation.extent_mm, header.source.extent_mm
+        extents = self.card.preparation.extent_mm, header.source.extent_mm
         if not alike(*extents):
             pairs.append(("sources that show (mm)", *extents))
         for what, ours, theirs in pairs:

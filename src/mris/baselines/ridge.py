@@ -88,10 +88,7 @@ def fit_map_regression(
 
 
 def penalty_for_others(
-    training: Cohort,
-    scores: Float[np.ndarray, "N d"],
-    validation: Cohort,
-    validation_scores: Float[np.ndarray, "V d"],
+    training: Cohort, scores: Float[np.ndarray, "N d"], validation: Cohort, validation_scores: Float[np.ndarray, "V d"]
 ) -> float:
     """Choose the penalty of `RIDGE_LADDER` with the least squared error on people of another split.
 

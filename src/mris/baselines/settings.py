@@ -1,13 +1,13 @@
 """Settings of the baselines, and the presets that have names."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
+from mris.choices import Method
 from mris.training.recipe import Recipe
 
-Method = Literal["unet", "pix2pix", "transunet", "autoencoder"]
-METHODS: tuple[Method, ...] = ("unet", "pix2pix", "transunet", "autoencoder")
+METHODS: tuple[Method, ...] = get_args(Method)
 PresetName = Literal["paper", "small"]
 
 

@@ -29,27 +29,22 @@ def build_network(cohort: Cohort, settings: BaselineSettings, seed: int) -> nn.M
         SettingsError: the method cannot work on images of this size.
     """
     channels, regions = cohort.header.source_shape[0], len(cohort.regions)
-    source_size, target_size = cohort.header.source_shape[1:], cohort.header.target_shape[1:]
+    source, target = cohort.header.source_shape[1:], cohort.header.target_shape[1:]
     width = settings.width
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if settings.method == "unet":
-            network = build_unet(channels, regions, source_size=source_size, target_size=target_size, width=width)
+            network = build_unet(channels, regions, source_size=source, target_size=target, width=width)
         elif settings.method == "pix2pix":
             network = build_generator(
-                channels,
-                regions,
-                source_size=source_size,
-                target_size=target_size,
-                width=width,
-                dropout=settings.dropout,
+                channels, regions, source_size=source, target_size=target, width=width, dropout=settings.dropout
             )
         elif settings.method == "transunet":
             network = build_transunet(
                 channels,
                 regions,
-                source_size=source_size,
-                target_size=target_size,
+                source_size=source,
+                target_size=target,
                 width=width,
                 hidden=settings.hidden,
                 layers=settings.layers,
@@ -59,12 +54,7 @@ def build_network(cohort: Cohort, settings: BaselineSettings, seed: int) -> nn.M
             )
         else:
             network = build_autoencoder(
-                channels,
-                regions,
-                source_size=source_size,
-                target_size=target_size,
-                width=width,
-                bottleneck=settings.bottleneck,
+                channels, regions, source_size=source, target_size=target, width=width, bottleneck=settings.bottleneck
             )
     cover_strides(network)
     return network

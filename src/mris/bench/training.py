@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from mris.bench.measured import Measured, beside
+from mris.choices import Objective
 from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.images.transforms import SourcePreparation
 from mris.metric.data import PairsData
 from mris.metric.module import MetricModule
-from mris.metric.settings import Objective, preset
+from mris.metric.settings import preset
 from mris.metric.train import encoder_spec, trainable
 from mris.training.lightning_library import lightning
 from mris.training.networks import embed_with_features

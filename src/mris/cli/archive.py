@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import Quiet, names_in, unfolded
+from mris.cli.options import Quiet, names_in, note, unfolded
 from mris.errors import ArchiveError, SettingsError
 from mris.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mris.archive.connection import Archive
 
 archive_app = typer.Typer(
@@ -56,7 +54,7 @@ class ConnectionOptions:
         password = os.environ.get("MRIS_ARCHIVE_PASSWORD")
         token = os.environ.get("MRIS_ARCHIVE_TOKEN") or None
         if self.insecure:
-            typer.echo("note: certificates are not checked (--insecure)", err=True)
+            note("certificates are not checked (--insecure)")
         return connect(
             ArchiveSettings(url, self.user, password, token, self.ca_file, self.insecure, self.timeout, self.retries)
         )
@@ -98,12 +96,7 @@ def query(
         typer.echo(counted(len(instances), "instance"), err=True)
         return
     studies = query_studies(
-        archive,
-        patient_id=patient,
-        modalities=_names(modality),
-        date=date,
-        accession=accession,
-        most=MOST_STUDIES,
+        archive, patient_id=patient, modalities=_names(modality), date=date, accession=accession, most=MOST_STUDIES
     )
     for record in studies:
         _print_line(record.patient_id, record.date, ",".join(record.modalities), record.description, record.uid)
@@ -129,10 +122,9 @@ def fetch(
 
     Example: mris archive fetch https://host/dicom-web --study 1.2.826.0.1.3680043 --modality DX,CR --out plates
     """
-    from rich.progress import track
-
     from mris.archive.query import query_instances
     from mris.archive.transfer import fetch_instances
+    from mris.cohort.workers import shown
 
     archive = connection.connected(url)
     instances = query_instances(archive, study, modalities=_names(modality))
@@ -141,8 +133,7 @@ def fetch(
         raise ArchiveError(f"archive {archive.url}: has no instance{kinds} in study {study}; look with archive query")
     n_new = n_there = n_failed = 0
     outcomes = fetch_instances(archive, instances, out)
-    bar = track(outcomes, "Fetching", total=len(instances), console=_console(), disable=quiet, transient=True)
-    for outcome in bar:
+    for outcome in shown(outcomes, "Fetching", len(instances), not quiet):
         if outcome.finding is not None:
             n_failed += 1
             typer.echo(f"not fetched: {outcome.finding}", err=True)
@@ -170,29 +161,20 @@ def store(
 
     Example: mris archive store https://host/dicom-web maps/knee_capture.dcm maps/knee_map.dcm
     """
-    from rich.progress import track
-
     from mris.archive.transfer import store_files
+    from mris.cohort.workers import shown
 
     archive = connection.connected(url)
     n_stored = 0
-    outcomes = store_files(archive, files)
-    bar = track(outcomes, "Storing", total=len(files), console=_console(), disable=quiet, transient=True)
-    for outcome in bar:
+    for outcome in shown(store_files(archive, files), "Storing", len(files), not quiet):
         n_stored += outcome.finding is None
         if outcome.finding is not None:
             typer.echo(f"not stored: {outcome.finding}", err=True)
         elif outcome.warning is not None:
-            typer.echo(f"note: {outcome.path} is stored, but {outcome.warning}", err=True)
+            note(f"{outcome.path} is stored, but {outcome.warning}")
     typer.echo(f"{n_stored} of {counted(len(files), 'file')} stored in {archive.url}")
     if n_stored < len(files):
         raise ArchiveError(f"{counted(len(files) - n_stored, 'file')} not stored; the reasons stand above")
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def _names(text: str | None) -> list[str]:

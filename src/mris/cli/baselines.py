@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mris.choices import Method
 from mris.cli.options import (
     OnError,
     PixelSpacing,
@@ -17,6 +18,7 @@ from mris.cli.options import (
     TrainingCohort,
     TrainingDryRun,
     TrainingSeed,
+    note,
     unfolded,
 )
 from mris.errors import BundleError, SettingsError
@@ -40,7 +42,7 @@ def train(
     run: Annotated[Path, typer.Argument(help="New folder for the run.")],
     *,
     method: Annotated[
-        Literal["unet", "pix2pix", "transunet", "autoencoder", "embedding-ridge"],
+        Literal[Method, "embedding-ridge"],
         typer.Option(help="The method; embedding-ridge also needs --encoder."),
     ] = "unet",
     encoder: Annotated[
@@ -119,17 +121,15 @@ def synthesize(
 
     Example: mris baseline synthesize unet knee.dcm --out maps --side left
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from mris.baselines.files import predict_files
     from mris.baselines.predictor import open_baseline
     from mris.cohort.origin import SIMULATED_NOTE
+    from mris.cohort.workers import shown
     from mris.knee.anatomy import KNEE
 
     baseline = open_baseline(run)
     if baseline.origin == "simulated":
-        typer.echo(f"note: baseline {run} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
+        note(f"baseline {run} was {SIMULATED_NOTE}; its maps say nothing about a person")
     outcomes = predict_files(
         baseline,
         files,
@@ -140,13 +140,13 @@ def synthesize(
         on_error=on_error,
     )
     n_done = 0
-    for outcome in track(outcomes, "Predicting", total=len(files), console=Console(stderr=True), disable=quiet):
+    for outcome in shown(outcomes, "Predicting", len(files), not quiet):
         if outcome.finding is None:
             n_done += 1
         else:
             typer.echo(f"skipped: {outcome.finding}", err=True)
-        for note in outcome.notes:
-            typer.echo(f"note: {outcome.path.name}: {note}", err=True)
+        for text in outcome.notes:
+            note(f"{outcome.path.name}: {text}")
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')} predicted into {out}")
     if n_done == 0:
         raise SettingsError("no file could be used; the reasons stand above")

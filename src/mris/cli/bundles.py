@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, names_in, unfolded
-from mris.defaults import ERROR, ErrorName
+from mris.choices import ErrorName
+from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, names_in, note, unfolded
+from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
 
@@ -101,7 +102,7 @@ def index(
     calibrations = [member.calibration for member in bundle.header.members]
     calibration = calibrations[0]
     if calibration is None or None in calibrations:
-        typer.echo("note: too few people to calibrate on: its syntheses have no intervals", err=True)
+        note("too few people to calibrate on: its syntheses have no intervals")
     else:
         typer.echo(f"calibrated: {calibration.sentence()}")
 
@@ -272,6 +273,6 @@ def make_digital(
     from mris.digital.knees import DigitalKnees, make_digital_knees
 
     recipe = DigitalKnees(people, shown, size, epochs, seed)
-    work = work or out.with_name(f"{out.name}.work")
+    work = work or out.parent / f"{out.name}.work"
     bundle = make_digital_knees(out, work, recipe, progress=not quiet)
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')}, {bundle.path}; {work} may be removed")

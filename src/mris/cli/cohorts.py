@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import EngineOptions, Quiet, Workers, unfolded
-from mris.defaults import QC_THRESHOLD
+from mris.defaults import FRACTIONS, QC_THRESHOLD
 from mris.errors import CohortError, SettingsError
 from mris.images.two_numbers import two_numbers
+from mris.knee.crop import REGION_MM
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ class PreparationOptions:
         False
     )
     region_mm: Annotated[
-        float | None, typer.Option(help="Cut a square of so many mm round center_row, center_col (140 for a knee).")
+        float | None,
+        typer.Option(help=f"Cut a square of so many mm round center_row, center_col ({REGION_MM:g} for a knee)."),
     ] = None
     fractions: Annotated[
         str, typer.Option(help="Share of the subjects of each split; not used with a column 'split'.")
-    ] = "train=0.7,val=0.1,test=0.2"
+    ] = ",".join(f"{name}={share:g}" for name, share in FRACTIONS.items())
     stratify: Annotated[str | None, typer.Option(help="Label that every split shall hold in equal shares.")] = None
     seed: Annotated[int, typer.Option(help="Another seed divides the subjects otherwise.")] = 0
     exclude: Annotated[

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, unfolded
+from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, note, unfolded
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
+from mris.digital.packaged import FOLDER
 from mris.errors import SettingsError
 from mris.wording import counted
 
@@ -31,8 +32,7 @@ def evaluate(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle in the tables.")] = "MRIS",
     also: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=BUNDLE", help="Judge one more bundle beside it; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME=BUNDLE", help="Judge one more bundle beside it; may be repeated.")
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -73,7 +73,7 @@ def evaluate(
     from mris.reporting.tables import markdown
     from mris.synthesis.bundle import Bundle
 
-    folder = bundle / "report" if out is None else named_folder(out)
+    folder = report_folder(bundle, out)
     paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
@@ -85,23 +85,18 @@ def evaluate(
         choice.note_few_neighbors(judged)
     k = choice.n_neighbors or N_NEIGHBORS
     if references and (n_training := int((pairs.splits == "train").sum())) < k:
-        typer.echo(
-            f"note: k is {k:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
-            f"{counted(n_training, 'pair')}",
-            err=True,
+        note(
+            f"k is {k:,}, cut to {n_training:,} for PCA k-NN: split train of the cohort holds "
+            f"{counted(n_training, 'pair')}"
         )
     check_report_folder(folder)
     for title, judged in {name: opened, **more}.items():
         if any(one.calibration is not None and one.calibration.split == split for one in judged.header.members):
-            typer.echo(
-                f"note: the intervals of {title!r} were calibrated on split {split!r}; their coverage is no test there",
-                err=True,
-            )
+            note(f"the intervals of {title!r} were calibrated on split {split!r}; their coverage is no test there")
         if held := queried_subjects(judged, pairs.split(split)):
-            typer.echo(
-                f"note: the database of {title!r} holds maps of {counted(len(held), 'subject')} of the queries; each "
-                "query is answered without its own person, but with maps of the others",
-                err=True,
+            note(
+                f"the database of {title!r} holds maps of {counted(len(held), 'subject')} of the queries; each "
+                "query is answered without its own person, but with maps of the others"
             )
     evaluation = evaluate_bundle(
         opened,
@@ -122,14 +117,25 @@ def evaluate(
         progress=not quiet,
     )
     if not evaluation.results.recalls:
-        typer.echo(
-            "note: retrieval is not measured: no query is a baseline visit with a target in every region", err=True
-        )
+        note("retrieval is not measured: no query is a baseline visit with a target in every region")
     report = write_evaluation(evaluation, folder)
     typer.echo("\n".join(markdown(table) for table in all_tables(evaluation.results)))
     for sentence in verdict(evaluation.results):
         typer.echo(sentence)
     typer.echo(f"report: {report}")
+
+
+def report_folder(bundle: Path, out: str | None) -> Path:
+    """Give the folder of the report: in the bundle, unless another is named.
+
+    Raises:
+        SettingsError: The name is empty; or there is none, and the bundle is the package's own.
+    """
+    if out is not None:
+        return named_folder(out)
+    if bundle == FOLDER:
+        raise SettingsError("the bundle of the package takes no report; give a folder for it with --out")
+    return bundle / "report"
 
 
 def named_folder(out: str) -> Path:
@@ -215,13 +221,12 @@ def open_baselines(runs: list[tuple[str, Path]], cohort: "Cohort") -> tuple[dict
     for name, baseline in opened.items():
         baseline.check_fits(cohort)
         if baseline.training_subjects is None:
-            typer.echo(
-                f"note: the training people of baseline {name!r} are unknown, and the queries may be among them; train "
-                "it again to have that checked",
-                err=True,
+            note(
+                f"the training people of baseline {name!r} are unknown, and the queries may be among them; train "
+                "it again to have that checked"
             )
     costs = {
-        name: Cost(n_parameters=baseline.n_parameters, training_seconds=baseline.card.training_seconds)
+        name: Cost(n_parameters=baseline.card.n_parameters, training_seconds=baseline.card.training_seconds)
         for name, baseline in opened.items()
     }
     return dict(opened), costs

@@ -8,6 +8,7 @@ import typer
 
 from mris.cli.options import Quiet
 from mris.errors import SettingsError
+from mris.knee.crop import REGION_MM
 from mris.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="Turn the files of a public study into a manifest for mris prepare.")
@@ -67,4 +68,6 @@ def import_oai(
         return
     manifest = write_oai_manifest(survey, out)
     typer.echo(f"{len(survey.kept):,} of {counted(len(survey.pairs), 'pair')}: {manifest}")
-    typer.echo(f"next: mris prepare {shlex.quote(str(manifest))} cohort --size 256 --region-mm 140 --mirror right")
+    typer.echo(
+        f"next: mris prepare {shlex.quote(str(manifest))} cohort --size 256 --region-mm {REGION_MM:g} --mirror right"
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from mris.defaults import WeightRule
+from mris.choices import ReadoutName, WeightRule
 from mris.digital.packaged import bundle_folder
 from mris.errors import SettingsError
 from mris.images.header import Side
@@ -58,6 +58,11 @@ UsedBundle = Annotated[
 ]
 
 
+def note(text: str) -> None:
+    """Say on stderr what deserves a look."""
+    typer.echo(f"note: {text}", err=True)
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """Where a command works on many images."""
@@ -90,10 +95,10 @@ class ReadoutOptions:
     """How the maps of a bundle become the synthesis of a query; by default as the bundle says."""
 
     readout: Annotated[
-        Literal["neighbors", "attention", "linear", "blend"] | None,
+        ReadoutName | None,
         typer.Option(
             help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
-            "weights), or the last two together; by default the one that mris index chose on validation people.",
+            "weights), or the last two together; by default the one that mris index chose on validation people."
         ),
     ] = None
     n_neighbors: Annotated[
@@ -126,9 +131,7 @@ class ReadoutOptions:
         if 0 < most < self.n_neighbors:  # with none, synthesis is refused
             held = counted(most, "subject" if self.one_per_subject else "entry")
             others = "" if exclude_subject is None else f" without subject {exclude_subject!r}"
-            typer.echo(
-                f"note: k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}", err=True
-            )
+            note(f"k is {self.n_neighbors:,}, cut to {most:,}: bundle {bundle.path} holds {held}{others}")
 
 
 # Of commands that read images without a manifest.

@@ -8,7 +8,7 @@ import typer
 from mris.cli.options import LeftCenter, OnError, PixelSpacing, Quiet, RightCenter, joint_centers
 from mris.errors import ImageError, SettingsError
 from mris.images.header import Side
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def radiograph(
 
     Example: mris radiograph plate.dcm --out knees --overlay
     """
-    from rich.console import Console
-    from rich.progress import track
-
+    from mris.cohort.workers import shown
     from mris.images.write import check_writable_folder
     from mris.knee.center_sheet import read_center_sheet
     from mris.knee.radiograph_files import PlateOptions, import_plates
@@ -95,10 +93,7 @@ def radiograph(
     if not dry_run:
         check_writable_folder(out)
     outcomes: list[PlateOutcome] = []
-    console = Console(stderr=True)
-    found = import_plates(plates, out, options)
-    progress = track(found, "Locating", len(plates), console=console, disable=quiet, transient=True)
-    for outcome in progress:
+    for outcome in shown(import_plates(plates, out, options), "Locating", len(plates), not quiet):
         outcomes.append(outcome)
         typer.echo(_line(outcome), err=outcome.finding is not None)
     rows = [row for outcome in outcomes for row in outcome.knees]

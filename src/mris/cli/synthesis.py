@@ -21,6 +21,7 @@ from mris.cli.options import (
     UsedBundle,
     joint_centers,
     names_in,
+    note,
     parse_center,
     unfolded,
 )
@@ -119,7 +120,8 @@ def synthesize(
 
     from mris.cohort.names import normal_form
     from mris.cohort.origin import SIMULATED_NOTE
-    from mris.knee.anatomy import KNEE, REGION_MM
+    from mris.knee.anatomy import KNEE
+    from mris.knee.crop import REGION_MM
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
     from mris.serving.files import FileOptions, synthesize_files
     from mris.serving.pictures import Look
@@ -146,16 +148,15 @@ def synthesize(
     if atlas is not None:
         options = replace(options, parts=_parts(atlas, opened))
     if exclude_subject is not None and normal_form(exclude_subject) not in opened.subjects:
-        typer.echo(f"note: the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out", err=True)
+        note(f"the bundle holds nothing of subject {exclude_subject!r}; nothing to keep out")
     choice.note_few_neighbors(opened, exclude_subject=exclude_subject)
     if opened.header.origin == "simulated":
-        typer.echo(f"note: bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person", err=True)
+        note(f"bundle {bundle} was {SIMULATED_NOTE}; its maps say nothing about a person")
     preparation = opened.members[0].encoder.card.preparation
     if options.finder is not None and preparation.region_mm is None and preparation.extent_mm is None:
-        typer.echo(
-            f"note: the bundle does not tell how many mm its sources show; regions of {REGION_MM:g} mm are cut, and "
-            "their scale is wrong if it was made of others",
-            err=True,
+        note(
+            f"the bundle does not tell how many mm its sources show; regions of {REGION_MM:g} mm are cut, and "
+            "their scale is wrong if it was made of others"
         )
     synthesizer = opened.synthesizer(**asdict(choice.settings()), anatomy=KNEE)
     n_done = n_queries = 0
@@ -169,8 +170,8 @@ def synthesize(
                 n_queries += outcome.n_queries
             else:
                 console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
-            for note in outcome.notes:
-                console.out(f"note: {note}", highlight=False)
+            for text in outcome.notes:
+                console.out(f"note: {text}", highlight=False)
     found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mris.choices import Objective
 from mris.cli.options import (
     QuietTraining,
     Resume,
@@ -40,7 +41,7 @@ def train(
         ),
     ] = "small",
     objective: Annotated[
-        Literal["both", "synthesis", "triplet"] | None,
+        Objective | None,
         typer.Option(
             help="What is asked of the encoders: that the average of other people's maps be near the truth "
             "(synthesis), that the own map be nearer than others' (triplet, the paper's), or both; the preset's by "

@@ -235,9 +235,7 @@ class Cohort:
         return pixels.reshape(len(rows), *self.header.source_shape)
 
     def read_targets(
-        self,
-        positions: Int64[np.ndarray, " n"] | Sequence[int] | None = None,
-        regions: Sequence[str] | None = None,
+        self, positions: Int64[np.ndarray, " n"] | Sequence[int] | None = None, regions: Sequence[str] | None = None
     ) -> Targets:
         """Read targets.
 
@@ -359,10 +357,7 @@ class Cohort:
 
 
 def _check_agreement(folder: Path, header: CohortHeader, schema: pa.Schema, metadata: pa.Table) -> None:
-    asked = {
-        "source": int(np.prod(header.source_shape)),
-        "target": int(np.prod(header.target_shape)),
-    }
+    asked = {"source": int(np.prod(header.source_shape)), "target": int(np.prod(header.target_shape))}
     for name, size in asked.items():
         kind = schema.field(name).type if name in schema.names else None
         if kind != pa.list_(pa.float16(), size):

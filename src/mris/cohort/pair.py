@@ -16,12 +16,7 @@ from mris.images.extent import Extent
 from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.images.transforms import (
-    mirror,
-    prepare_source,
-    resize_target,
-    resized_spacing,
-)
+from mris.images.transforms import mirror, prepare_source, resize_target, resized_spacing
 
 LARGEST_VALUE = float(np.finfo(np.float16).max)
 """Largest value that a cohort can store: 65504."""
@@ -56,11 +51,6 @@ class PreparedPair:
     constant: tuple[bool, ...] = ()
     synthetic: bool = False
 
-    @property
-    def failed(self) -> bool:
-        """Whether the row cannot be kept."""
-        return any(finding.severity == "error" for finding in self.findings)
-
 
 def read_pairs(
     rows: Sequence[ManifestRow], regions: Sequence[str], settings: PrepareSettings, keep_pixels: bool
@@ -92,7 +82,7 @@ def read_pair(row: ManifestRow, regions: Sequence[str], settings: PrepareSetting
         Pixels and findings.
     """
     findings: list[RowFinding] = []
-    source = _read_source(row, settings, findings) if settings.sources else _no_source()
+    source = _read_source(row, settings, findings) if settings.sources else _NO_SOURCE
     targets = _read_targets(row, regions, settings, findings)
     if source is None or any(target is None for target in targets):
         return PreparedPair(row, None, None, _NO_SPACING, tuple(findings))
@@ -154,6 +144,9 @@ class _Source(NamedTuple):
     synthetic: bool
 
 
+_NO_SOURCE = _Source(np.full((1, 1, 1), np.nan, dtype=np.float32), None, synthetic=False)
+
+
 class _Target(NamedTuple):
     """A target as it is stored, rows and columns of its file, and whether that says that no patient is shown."""
 
@@ -177,7 +170,7 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[Row
         findings.append(row.finding("source", str(error), "source does not fit"))
         return None
     findings += [
-        row.finding("source", f"image {image.origin}: {note}", "doubtful header", "note") for note in admitted.notes
+        row.finding("source", f"image {image.origin}: {note}", "doubtful source", "note") for note in admitted.notes
     ]
     try:
         pixels = prepare_source(image, settings.source, side=admitted.side, center=row.center)
@@ -185,10 +178,6 @@ def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[Row
         findings.append(row.finding("source", str(error), "source cannot be prepared"))
         return None
     return _Source(pixels, image.extent_mm, image.header.synthetic)
-
-
-def _no_source() -> _Source:
-    return _Source(np.full((1, 1, 1), np.nan, dtype=np.float32), None, synthetic=False)
 
 
 def _read_targets(

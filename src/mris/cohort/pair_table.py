@@ -1,7 +1,8 @@
 """The Lance table of a cohort: one row a pair, images as fixed-size lists of float16."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -55,22 +56,14 @@ class PairTable:
         Raises:
             CohortError: The table is absent or damaged.
         """
-        try:
+        with self._readable():
             return lance.dataset(lance_path(self.path))
-        except (OSError, ValueError) as error:
-            raise CohortError(
-                f"the table {self.path} cannot be opened ({reason_of(error)}); prepare again with --overwrite"
-            ) from error
 
     def metadata(self) -> pa.Table:
         """Read every column but the images, in the order of the rows."""
         columns = [name for name in self.dataset.schema.names if name not in IMAGE_COLUMNS]
-        try:
+        with self._readable():
             return self.dataset.to_table(columns=columns, scan_in_order=True).combine_chunks()
-        except (OSError, ValueError) as error:
-            raise CohortError(
-                f"the table {self.path} cannot be read ({reason_of(error)}); prepare again with --overwrite"
-            ) from error
 
     def read(self, columns: Sequence[str], rows: Int64[np.ndarray, " n"]) -> list[Float32[np.ndarray, "n p"]]:
         """Read images of the given rows, in the order asked; a row may be asked twice.
@@ -92,13 +85,18 @@ class PairTable:
             )
         # Lance wants sorted positions to read neighbors together; equal ones are read once.
         distinct, places = np.unique(rows, return_inverse=True)
-        try:
+        with self._readable():
             taken = self.dataset.take(distinct.tolist(), columns=list(columns))
+        return [_gathered(pixels_of(taken[name]), places) for name in columns]
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise CohortError(
                 f"the table {self.path} cannot be read ({reason_of(error)}); prepare again with --overwrite"
             ) from error
-        return [_gathered(pixels_of(taken[name]), places) for name in columns]
 
 
 def _gathered(chunks: list[Float16[np.ndarray, "_ p"]], places: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n p"]:

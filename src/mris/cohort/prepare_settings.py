@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from mris.cohort.exclusion import canonical_names, fingerprint
 from mris.cohort.origin import Origin
-from mris.cohort.split import DEFAULT_FRACTIONS
+from mris.defaults import FRACTIONS
 from mris.errors import SettingsError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
@@ -44,7 +44,7 @@ class PrepareSettings:
     target_size: tuple[int, int]
     unit: str = "mm"
     mirror_targets: bool = False
-    fractions: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_FRACTIONS))
+    fractions: dict[str, float] = field(default_factory=lambda: dict(FRACTIONS))
     stratify: str | None = None
     seed: int = 0
     on_error: Literal["stop", "skip"] = "stop"

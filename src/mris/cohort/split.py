@@ -5,22 +5,21 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
-from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Shaped
 
+from mris.defaults import FRACTIONS
 from mris.errors import SettingsError, SubjectLeakError, TooFewSubjectsError
 from mris.wording import counted
 
-DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 """Shares of the subjects when nothing else is asked."""
 
 
 def split_by_subject(
     subjects: Sequence[str],
     *,
-    fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+    fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
     stratify: Sequence[Hashable] | None = None,
 ) -> Shaped[np.ndarray, " n"]:

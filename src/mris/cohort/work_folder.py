@@ -17,6 +17,7 @@ from mris.cohort.header import ATLAS_MASK_FILE, HEADER_FILE, PROGRESS_FILE, REPO
 from mris.cohort.prepare_settings import PrepareSettings
 from mris.cohort.report import RowFinding
 from mris.errors import CohortError, OutputError
+from mris.images.lock import lock_descriptor
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
 from mris.reading import LARGEST_LIST, parse_json, read_bytes
 from mris.records import Record, read_record
@@ -89,19 +90,8 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another OUT") from error
     try:
-        try:
-            import fcntl
-        except ImportError:  # no such locks on Windows; there two preparations into one folder are the user's care
-            yield
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(
-                f"another process is preparing {folder} right now; wait for it, or choose another OUT"
-            ) from error
-        except OSError:  # a network file system without locks
-            pass
+        if not lock_descriptor(descriptor, blocking=False):
+            raise OutputError(f"another process is preparing {folder} right now; wait for it, or choose another OUT")
         yield
     finally:
         os.close(descriptor)

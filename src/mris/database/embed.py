@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Shaped
 
 from mris.cohort.cohort import Cohort
+from mris.cohort.workers import shown
 from mris.database.table import METADATA, Entries, EntryWriter
 from mris.engines.engine import Engine, in_this_process
 from mris.errors import CohortError, DatabaseError
 from mris.types import AtlasMask, Embeddings, Encoder, FeatureEncoder, Features, Sources
 
 _FRAGMENT_BYTES = 64 << 20
-_NORM_TOLERANCE = 1e-3
+NORM_TOLERANCE = 1e-3
 
 
 def embedded_entries(
@@ -51,11 +50,9 @@ def embedded_entries(
     metadata = stored_metadata(cohort)
     parts = [range(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)]
     embedded = (engine or in_this_process)(partial(_embedded, cohort, encoder, channels, n_features), parts)
-    with _progress_bar(len(cohort)) if progress else nullcontext() as bar:
-        for part, (embeddings, features, targets) in zip(parts, embedded, strict=True):
-            yield Entries({name: column[part] for name, column in metadata.items()}, embeddings, features, targets)
-            if bar is not None:
-                bar.advance(bar.task_ids[0], len(part))
+    done = shown(zip(parts, embedded, strict=True), "embedding targets", len(parts), progress)
+    for part, (embeddings, features, targets) in done:
+        yield Entries({name: column[part] for name, column in metadata.items()}, embeddings, features, targets)
 
 
 def _embedded(
@@ -90,7 +87,7 @@ def n_features_of(encoder: Encoder) -> int:
 def check_unit_norm(embeddings: Embeddings, what: str) -> None:
     """Raise DatabaseError, naming the first offender, unless every embedding has norm 1."""
     norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))
     if len(wrong):
         raise DatabaseError(
             f"{what} {wrong[0]} has an embedding of norm {norms[wrong[0]]:.4g}, not 1 (its image may be empty, or the "
@@ -143,12 +140,3 @@ def _joined(parts: list[Entries]) -> Entries:
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.targets for part in parts]),
     )
-
-
-def _progress_bar(total: int) -> Any:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True)
-    bar.add_task("embedding targets", total=total)
-    return bar

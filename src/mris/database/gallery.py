@@ -99,7 +99,7 @@ class Gallery:
         Raises:
             DatabaseError: A row is out of range.
         """
-        self._check_rows(rows)
+        check_rows(rows, len(self))
         return replace(self, rows=self.rows[rows])
 
     def of_regions(self, channels: Sequence[int]) -> "Gallery":
@@ -125,7 +125,7 @@ class Gallery:
         Raises:
             DatabaseError: A row is out of range, or the database is damaged (CohortError: the cohort is).
         """
-        self._check_rows(rows)
+        check_rows(rows, len(self))
         places = self.rows[rows]
         return self.store[places] if isinstance(self.store, np.ndarray) else self.store(places)
 
@@ -151,7 +151,7 @@ class Gallery:
         Raises:
             DatabaseError: A row is out of range, or the database is damaged (CohortError: the cohort is).
         """
-        self._check_rows(rows[rows >= 0])
+        check_rows(rows[rows >= 0], len(self))
         mean, spread = (np.empty((len(rows), self.n_pixels), dtype=np.float32) for _ in range(2))
         for start, store, places in self._stores(rows):
             for query, place in enumerate(places, start=start):
@@ -244,9 +244,11 @@ class Gallery:
             distinct = np.unique(part[part >= 0])
             yield start, self.pixels(distinct), np.where(part >= 0, np.searchsorted(distinct, part), -1)
 
-    def _check_rows(self, rows: Int64[np.ndarray, "..."]) -> None:
-        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
-            raise DatabaseError(f"rows {rows.min()} to {rows.max()} are asked for; rows lie in [0, {len(self)})")
+
+def check_rows(rows: Int64[np.ndarray, "..."], n: int) -> None:
+    """Raise DatabaseError if one of the rows is none of n."""
+    if rows.size and not (rows.min() >= 0 and rows.max() < n):
+        raise DatabaseError(f"rows {rows.min()} to {rows.max()} are asked for; rows lie in [0, {n})")
 
 
 def _side_by_side(places: Int64[np.ndarray, " m"]) -> bool:

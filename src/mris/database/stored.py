@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float16, Int64, Shaped
 
 from mris.cohort.names import normal_form
 from mris.database.commit import Commit, TableState
-from mris.database.gallery import MEMORY_LIMIT, Gallery
+from mris.database.gallery import MEMORY_LIMIT, Gallery, check_rows
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.search import Groups
 from mris.database.table import (
@@ -236,8 +236,7 @@ class StoredEntries:
 
     def _stored_targets(self, rows: Int64[np.ndarray, " m"] | Sequence[int]) -> Float16[np.ndarray, "m q"]:
         rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
-            raise DatabaseError(f"rows {rows.min()} to {rows.max()} are asked for; rows lie in [0, {len(self)})")
+        check_rows(rows, len(self))
         targets = take_vectors(self._table, "target", rows, self._table_path)
         self._compare(rows.tolist(), vector_checksums(self.keys[rows], targets), "target_checksum")
         return targets

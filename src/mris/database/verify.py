@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mris.database.commit import COMMIT_FILE, Commit, TableState, file_findings
+from mris.database.embed import NORM_TOLERANCE
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import entries_sha256, read_database_mask
 from mris.database.table import (
@@ -26,8 +27,6 @@ from mris.errors import DatabaseError
 from mris.reading import file_sha256
 from mris.types import AtlasMask
 from mris.wording import counted
-
-_NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _findings_of(batch: pa.RecordBatch, mask: AtlasMask) -> list[str]:
     for row, key in enumerate(keys.tolist()):
         if damaged := [name for name in CHECKSUMS if found[name][row] != stored[name][row]]:
             findings.append(f"entry {key!r}: its {damaged[0].replace('_', ' ')} does not match: the file was damaged")
-        elif not abs(norms[row] - 1) < _NORM_TOLERANCE:
+        elif not abs(norms[row] - 1) < NORM_TOLERANCE:
             findings.append(f"entry {key!r}: the norm of its embedding is {norms[row]:.4g}, not 1")
         elif outside[row]:
             findings.append(f"entry {key!r}: its target has values outside the atlas mask")

@@ -3,5 +3,5 @@
 What other rooms and users import from here; all else is private to the room:
 
 - ``mris.digital.knees``: `DigitalKnees`, `make_digital_knees`
-- ``mris.digital.packaged``: `bundle_folder`, `digital_knees`
+- ``mris.digital.packaged``: `FOLDER`, `bundle_folder`, `digital_knees`
 """

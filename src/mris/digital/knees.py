@@ -19,7 +19,7 @@ from mris.metric.train import train_encoders
 from mris.synthesis.build_bundle import build_bundle, check_new
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.parts import Parts
-from mris.training.run_folder import LAST_CHECKPOINT
+from mris.training.run_folder import RUN_FILE
 
 FIELD_MM = 88.0
 """Edge of the region that sources show: what crops of radiographs as they are passed around hold, too."""
@@ -38,7 +38,7 @@ class DigitalKnees:
     Attributes:
         people: Digital people, each with two knees.
         shown: Of those who train, how many the database holds, with one knee of each; None for all people and knees.
-        size: Rows and columns of sources and maps.
+        size: Rows and columns of sources and maps, 32 to 128.
         epochs: Of the training; None for the preset's.
         seed: Of everything.
     """
@@ -63,13 +63,22 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
         The open bundle.
 
     Raises:
-        SettingsError: A number is out of range, or `work` holds something else.
+        SettingsError: A number is out of range, `work` lies in `out`, or holds people of another recipe.
+        CohortError, TrainingError: `work` holds a cohort or a training of another recipe.
         BundleError: `out` exists.
         OutputError: The disk refuses.
     """
     if recipe.shown is not None and recipe.shown < 2:
         raise SettingsError(f"people shown are {recipe.shown}: a database has at least 2; leave it out for all")
+    if not 32 <= recipe.size <= _PHANTOM_SIZE:
+        raise SettingsError(
+            f"size is {recipe.size}: radiographs are simulated with {_PHANTOM_SIZE} pixels a side; give 32 to that"
+        )
     check_new(out)
+    if out.resolve() in (work.resolve(), *work.resolve().parents):
+        raise SettingsError(
+            f"work {work} lies in {out}, which becomes the bundle; choose another place for one of them"
+        )
     write_phantom(
         work / "knees", n_subjects=recipe.people, size=_PHANTOM_SIZE, seed=recipe.seed, enriched=True, max_visits=1,
         look="varied", progress=progress,
@@ -79,14 +88,14 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
     settings = PrepareSettings(source, size, fractions=FRACTIONS, stratify="klg")
     prepare_cohort(work / "knees" / "manifest.csv", work / "cohort", settings, progress=progress)
     cohort, run = Cohort.open(work / "cohort"), work / "run"
+    shown = shown_people(cohort, recipe.shown, np.random.default_rng(recipe.seed))
     training = preset("varied")
     if recipe.epochs is not None:
         training = training.model_copy(update={"epochs": recipe.epochs})
-    resume = (run / LAST_CHECKPOINT).is_file()
+    resume = (run / RUN_FILE).is_file()
     train_encoders(cohort, run, settings=training, seed=recipe.seed, resume=resume, progress=progress)
     with folder_beside(out) as temporary:
         exported = export_encoder(DualEncoder.load(run / "encoder"), temporary / "encoder")
-        shown = shown_people(cohort, recipe.shown, np.random.default_rng(recipe.seed))
         return build_bundle([exported], shown, out, parts=digital_parts(recipe.size), progress=progress)
 
 

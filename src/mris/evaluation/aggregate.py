@@ -7,20 +7,13 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.bootstrap import MIN_SUBJECTS, Resamples, percentile_interval
 from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import WEIGHTED, Difference, Estimate, PerImage, Prevalence, Stratum
 from mris.evaluation.strata import Group
 
 DIFFERENCE_METRICS = tuple(name for name, metric in METRIC.items() if metric.compared)
 """Metrics that methods are compared by."""
-
-MIN_SUBJECTS = 6
-"""People without whom there is no 95 % interval.
-
-Even the widest that n people allow, from their least to their greatest value, misses the population's median with
-probability 2 / 2^n: 6.2 % for 5, 3.1 % for 6. (Resamples of 2 or 3 people give just that range, of one a range of 0.)
-"""
 
 
 def describe_groups(groups: Sequence[Group], codes: Int64[np.ndarray, " n"]) -> tuple[Stratum, ...]:
@@ -44,21 +37,14 @@ class _Part:
 
 
 def summarize(
-    per_image: PerImage,
-    groups: Sequence[Group],
-    codes: Int64[np.ndarray, " n"],
-    counts: ResampleCounts,
-    confidence: float,
-    prevalences: Sequence[Prevalence] = (),
+    per_image: PerImage, groups: Sequence[Group], resamples: Resamples, prevalences: Sequence[Prevalence] = ()
 ) -> tuple[tuple[Estimate, ...], tuple[Difference, ...]]:
     """Average over the images of each group, and compare each pair of methods on the same resamples.
 
     Args:
         per_image: The numbers of single images.
         groups: Strata, all images among them.
-        codes: (n,) number of each image's subject.
-        counts: (resamples, subjects) how often each subject was drawn.
-        confidence: Share of resamples inside an interval.
+        resamples: Of the images' subjects.
         prevalences: Weights of strata; each adds the stratum `WEIGHTED` of its label, whose mean is
             sum_s w_s mean_s / sum_s w_s over the strata s with images.
 
@@ -67,19 +53,19 @@ def summarize(
         are NaN for fewer than `MIN_SUBJECTS` people (in any stratum of a weighted mean). A resample without an image
         of a weighted stratum is left out of the interval of the weighted mean.
     """
-    parts = [_part(per_image, group, codes, counts) for group in groups]
-    parts += [_weighted(per_image, parts, groups, codes, prevalence) for prevalence in prevalences]
-    estimates = [row for part in parts for row in _estimates(per_image, part, confidence)]
-    differences = [row for part in parts for row in _differences(per_image, part, confidence)]
+    parts = [_part(per_image, group, resamples) for group in groups]
+    parts += [_weighted(per_image, parts, groups, resamples.codes, prevalence) for prevalence in prevalences]
+    estimates = [row for part in parts for row in _estimates(per_image, part, resamples.confidence)]
+    differences = [row for part in parts for row in _differences(per_image, part, resamples.confidence)]
     return tuple(estimates), tuple(differences)
 
 
-def _part(per_image: PerImage, group: Group, codes: Int64[np.ndarray, " n"], counts: ResampleCounts) -> _Part:
+def _part(per_image: PerImage, group: Group, resamples: Resamples) -> _Part:
     values = per_image.values[:, :, group.member]
     columns = values.transpose(2, 0, 1, 3).reshape(values.shape[2], -1)
     shape = (values.shape[0], values.shape[1], values.shape[3])
-    resampled = resampled_means(columns, codes[group.member], counts).reshape(len(counts), *shape)
-    n_images, n_subjects = _sizes(per_image, group.member, codes)
+    resampled = resamples.of(group.member).means(columns).reshape(-1, *shape)
+    n_images, n_subjects = _sizes(per_image, group.member, resamples.codes)
     resampled[:, :, n_subjects < MIN_SUBJECTS] = np.nan
     return _Part(group.label, group.name, _means(columns).reshape(shape), resampled, n_images, n_subjects)
 

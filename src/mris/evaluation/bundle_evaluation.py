@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from mris.cohort.cohort import Cohort
-from mris.database.database import EmbeddingDatabase
-from mris.defaults import CONFIDENCE, N_NEIGHBORS, N_RESAMPLES
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError, SubjectLeakError
-from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.coverage import Gauge, interval_coverage
 from mris.evaluation.evaluate import Evaluation, evaluate
 from mris.evaluation.people_shown import people_shown
@@ -22,7 +21,7 @@ from mris.evaluation.strata import Merge, groups_of
 from mris.synthesis.batch_synthesizer import BatchSynthesizer
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits
-from mris.synthesis.readouts import Readout, SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 from mris.wording import counted, first_of
 
 METHOD_NAME = "MRIS"
@@ -126,16 +125,16 @@ def evaluate_bundle(
         progress=progress,
     )
     results = evaluation.results
-    codes, n_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    resamples = Resamples.draw(queries.subjects, n_bootstrap, np.random.default_rng(seed))
     intervals = tuple(
         row
         for title, gauge in gauges.items()
-        for row in interval_coverage(title, gauge, groups_of(queries, by, merge), codes, counts, CONFIDENCE)
+        for row in interval_coverage(title, gauge, groups_of(queries, by, merge), resamples)
     )
-    readouts = {title: _described(opened.readouts(synthesis)) for title, opened in named.items()}
+    used = {title: opened.readouts(synthesis) for title, opened in named.items()}
+    readouts = {title: _joined(one.describe() for one in found) for title, found in used.items()}
     asked_for = synthesis != SynthesisSettings()
-    reasons = {} if asked_for else {title: _reasons(opened) for title, opened in named.items()}
+    reasons = {} if asked_for else {title: _joined(one.reason for one in found) for title, found in used.items()}
     settings = replace(results.settings, synthesis=synthesis, readouts=readouts, reasons=reasons)
     audit = None
     if site is not None:
@@ -155,14 +154,9 @@ def evaluate_bundle(
     )
 
 
-def _reasons(bundle: Bundle) -> str:
-    """Say why the members of a bundle use their readouts; once, where it is the same of all."""
-    return "; ".join(dict.fromkeys(readout.reason for readout in bundle.readouts(SynthesisSettings())))
-
-
-def _described(readouts: Iterable[Readout]) -> str:
-    """Say how the members of a bundle choose and weigh people; once, where all do it alike."""
-    return "; ".join(dict.fromkeys(readout.describe() for readout in readouts))
+def _joined(sentences: Iterable[str]) -> str:
+    """Join what the members of a bundle say; once, where all say the same."""
+    return "; ".join(dict.fromkeys(sentences))
 
 
 def members_of(name: str, bundle: Bundle) -> dict[str, Member]:
@@ -198,7 +192,7 @@ def queried_subjects(bundle: Bundle, queries: Cohort) -> frozenset[str]:
     database as it was before they were added.
     """
     added = frozenset().union(
-        *(database.subjects[database.splits != "train"].tolist() for database in _databases(bundle))
+        *(one.database.subjects[one.database.splits != "train"].tolist() for one in bundle.members)
     )
     return added.intersection(queries.subjects.tolist())
 
@@ -214,10 +208,6 @@ def trained_on(bundle: Bundle, subjects: Iterable[str]) -> set[str]:
         found |= asked.intersection(database.subjects[database.splits == "train"].tolist())
         found |= set() if record is None else set(record.among(asked))
     return found
-
-
-def _databases(bundle: Bundle) -> list[EmbeddingDatabase]:
-    return [member.database for member in bundle.members]
 
 
 def _check_unseen(what: str, trained_on: set[str]) -> None:

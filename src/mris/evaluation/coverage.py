@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from mris.cohort.few_people import FEWEST_SUBJECTS
-from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.bootstrap import Resamples, percentile_interval
 from mris.evaluation.predictor import SynthesizerPredictor
 from mris.evaluation.results import COMBINED, IntervalCoverage, Stratum
 from mris.evaluation.strata import Group
@@ -53,12 +53,7 @@ class Gauge(SynthesizerPredictor):
 
 
 def interval_coverage(
-    name: str,
-    gauge: Gauge,
-    groups: Sequence[Group],
-    codes: Int64[np.ndarray, " n"],
-    counts: ResampleCounts,
-    confidence: float,
+    name: str, gauge: Gauge, groups: Sequence[Group], resamples: Resamples
 ) -> tuple[IntervalCoverage, ...]:
     """Sum up the intervals of one method; nothing where it gives none.
 
@@ -66,9 +61,7 @@ def interval_coverage(
         name: The method's.
         gauge: What it has seen in an evaluation of all images.
         groups: Strata of the images.
-        codes: (n,) the number of each image's subject.
-        counts: Resamples of subjects.
-        confidence: Share of resamples between the ends of an interval.
+        resamples: Of the images' subjects.
     """
     level = gauge.levels[0]
     if level is None:
@@ -80,14 +73,14 @@ def interval_coverage(
     predicted = [Group(PREDICTED, name, by_prediction == name) for name in sorted(set(strata))]
     rows = []
     for group in [*groups, *(predicted if len(predicted) > 1 else [])]:
-        values, own = columns[group.member], codes[group.member]
-        if group.label == PREDICTED and len(np.unique(own)) < FEWEST_SUBJECTS:  # it would tell of each of them
+        values, own = columns[group.member], resamples.of(group.member)
+        if group.label == PREDICTED and own.n_subjects < FEWEST_SUBJECTS:  # it would tell of each of them
             continue
-        low, high = percentile_interval(resampled_means(values, own, counts), confidence)
+        low, high = percentile_interval(own.means(values), own.confidence)
         inside, width, of_means = (
             _means(values[:, start : start + len(names)]) for start in range(0, 3 * len(names), len(names))
         )
-        stratum = Stratum(group.label, group.name, len(values), len(np.unique(own)))
+        stratum = Stratum(group.label, group.name, len(values), own.n_subjects)
         strange = float(values[:, -1].mean())
         rows += [
             IntervalCoverage(name, region, stratum, level, value, lowest, highest, extent, mean, strange)

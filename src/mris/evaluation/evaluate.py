@@ -8,18 +8,18 @@ from importlib.metadata import version
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from rich.console import Console
-from rich.progress import Progress
 
 import mris
 from mris.baselines.mean_map import MeanMap, evenly_spaced
 from mris.cohort.cohort import Cohort, PairBatch
 from mris.cohort.origin import common_origin
+from mris.cohort.workers import shown
 from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
-from mris.evaluation.bootstrap import resample_counts, subject_codes
-from mris.evaluation.image_error import METRICS, evaluation_mask, fill_missing, image_errors
+from mris.evaluation.bootstrap import Resamples
+from mris.evaluation.image_error import METRICS, image_errors
+from mris.evaluation.mask import evaluation_mask, fill_missing
 from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
 from mris.evaluation.predictor import Judging, Originated, Predictor, Reading, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
@@ -129,8 +129,7 @@ def evaluate(
     if prevalence:
         known = values_by_label(groups_of(training, by, merge))
         check_prevalences(prevalence, groups, known)
-    codes, n_subjects = subject_codes(list(cohort.subjects))
-    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
+    resamples = Resamples.draw(cohort.subjects, n_bootstrap, np.random.default_rng(seed))
     mean_map = MeanMap.fit(training).without_gaps()
     data_range = target_range(training)
     measured = _measure(methods, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
@@ -140,16 +139,14 @@ def evaluate(
             "have values, these have none; evaluate a split that has some"
         )
     has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
-    recalls, ranks = measure_recall(
-        retrieval or {}, cohort, has_target, groups, codes, counts, confidence=CONFIDENCE, batch_size=batch_size
-    )
+    recalls, ranks = measure_recall(retrieval or {}, cohort, has_target, groups, resamples, batch_size)
     names = tuple(methods)
     regions = cohort.regions if len(cohort.regions) == 1 else (*cohort.regions, COMBINED)
     per_image = PerImage(
         tuple(str(key) for key in cohort.keys), names, regions, METRICS, measured.values, measured.n_pixels, ranks
     )
     prevalences = describe_prevalences(prevalence or {}, groups, per_image)
-    estimates, differences = summarize(per_image, groups, codes, counts, CONFIDENCE, prevalences)
+    estimates, differences = summarize(per_image, groups, resamples, prevalences)
     results = Results(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"mris": mris.__version__} | {name: version(name) for name in _PACKAGES},
@@ -164,7 +161,7 @@ def evaluate(
             )
             for (name, method), seconds in zip(methods.items(), measured.seconds, strict=True)
         ),
-        strata=describe_groups(groups, codes),
+        strata=describe_groups(groups, resamples.codes),
         estimates=estimates,
         differences=differences,
         recalls=recalls,
@@ -217,32 +214,27 @@ def _measure(
     seconds = np.zeros(len(predictors))
     sums = ErrorSums(len(predictors), cohort.header.target_shape)
     n_finite = 0
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("evaluate", total=len(cohort))
-        for predictor in predictors.values():
-            if isinstance(predictor, Reading):
-                predictor.read(cohort.read_sources([0])[0])
-        for batch in cohort.batches(batch_size):
-            masks = [evaluation_mask(truth, atlas_mask) for truth in batch.targets]
-            n_finite += int(np.isfinite(batch.targets).sum())
-            for position, mask in zip(batch.positions, masks, strict=True):
-                counts = mask.sum(axis=(1, 2))
-                n_pixels[:, position] = [*counts, counts.sum()][:n_rows]
-                sums.count(mask)
-            for m, (name, predictor) in enumerate(predictors.items()):
-                start = time.perf_counter()
-                predictions = _predict(name, predictor, batch, cohort)
-                seconds[m] += time.perf_counter() - start
-                for position, truth, image, mask in zip(
-                    batch.positions, batch.targets, predictions, masks, strict=True
-                ):
-                    filled, own = fill_missing(image, mask, filler)
-                    errors = image_errors(truth, filled, mask, own, data_range=data_range)
-                    values[m, :, position] = errors[:n_rows]
-                    sums.add(m, truth, filled, mask)
-                if isinstance(predictor, Judging):
-                    predictor.judge(batch.targets, masks)
-            bar.advance(task, len(batch.positions))
+    for predictor in predictors.values():
+        if isinstance(predictor, Reading):
+            predictor.read(cohort.read_sources([0])[0])
+    for batch in shown(cohort.batches(batch_size), "evaluate", -(-len(cohort) // batch_size), progress):
+        masks = [evaluation_mask(truth, atlas_mask) for truth in batch.targets]
+        n_finite += int(np.isfinite(batch.targets).sum())
+        for position, mask in zip(batch.positions, masks, strict=True):
+            counts = mask.sum(axis=(1, 2))
+            n_pixels[:, position] = [*counts, counts.sum()][:n_rows]
+            sums.count(mask)
+        for m, (name, predictor) in enumerate(predictors.items()):
+            start = time.perf_counter()
+            predictions = _predict(name, predictor, batch, cohort)
+            seconds[m] += time.perf_counter() - start
+            for position, truth, image, mask in zip(batch.positions, batch.targets, predictions, masks, strict=True):
+                filled, own = fill_missing(image, mask, filler)
+                errors = image_errors(truth, filled, mask, own, data_range=data_range)
+                values[m, :, position] = errors[:n_rows]
+                sums.add(m, truth, filled, mask)
+            if isinstance(predictor, Judging):
+                predictor.judge(batch.targets, masks)
     compared = int(n_pixels[: len(cohort.regions)].sum())
     outside = 1 - compared / n_finite if n_finite else 0.0
     return _Measured(values, n_pixels, seconds, outside, sums.maps(tuple(predictors), cohort.regions))

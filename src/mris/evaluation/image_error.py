@@ -21,35 +21,8 @@ PSNR_CEILING = 100.0
 _SSIM_WINDOW = 7
 
 
-def evaluation_mask(truth: TargetMap, atlas_mask: AtlasMask) -> AtlasMask:
-    """Return the pixels that count: where the truth has a value and the atlas allows one."""
-    mask: AtlasMask = np.isfinite(truth) & atlas_mask
-    return mask
-
-
-def fill_missing(prediction: TargetMap, mask: AtlasMask, filler: TargetMap) -> tuple[TargetMap, AtlasMask]:
-    """Give every pixel of the mask a value, so that no method can better its error by silence.
-
-    Args:
-        prediction: (r, h, w) a method's image, NaN where it says nothing.
-        mask: (r, h, w) the evaluation mask.
-        filler: (r, h, w) what stands in, finite inside the mask (the mean map of the training set).
-
-    Returns:
-        The image, NaN outside the mask and finite inside; and where in the mask the method itself had a value.
-    """
-    own = np.isfinite(prediction) & mask
-    filled = np.where(own, prediction, np.where(mask, filler, np.nan)).astype(np.float32)
-    return filled, own
-
-
 def image_errors(
-    truth: TargetMap,
-    prediction: TargetMap,
-    mask: AtlasMask,
-    own: AtlasMask,
-    *,
-    data_range: float,
+    truth: TargetMap, prediction: TargetMap, mask: AtlasMask, own: AtlasMask, *, data_range: float
 ) -> Float[np.ndarray, "regions_and_combined metrics"]:
     """Measure one synthesized image, region by region and over all regions together.
 
@@ -76,9 +49,7 @@ def image_errors(
     if not data_range > 0:
         raise SettingsError(f"data range {data_range}: PSNR and SSIM need a range above 0, in the unit of the target")
     error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
-    similarity = np.stack(
-        [ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)],
-    )
+    similarity = np.stack([ssim_map(t, p, m, data_range) for t, p, m in zip(truth, prediction, mask, strict=True)])
     rows = [
         _summary(Compared(error[part][mask[part]], similarity[part][mask[part]], own[part][mask[part]], data_range))
         for part in [*range(len(truth)), slice(None)]
@@ -112,7 +83,7 @@ def ssim_map(
     if smaller_side < 3 or not mask.any():
         return result
     window = min(_SSIM_WINDOW, smaller_side - (smaller_side + 1) % 2)
-    box = _bounding_box(mask, window)
+    box = bounding_box(mask, window)
     inside = mask[box]
     _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
         np.where(inside, truth[box], np.float32(0)),
@@ -125,12 +96,12 @@ def ssim_map(
     return result
 
 
-def _bounding_box(mask: Bool[np.ndarray, "h w"], window: int) -> tuple[slice, slice]:
-    """Bound a mask with a margin: the reach of the window, and never less than one window."""
+def bounding_box(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
+    """Bound the pixels of a mask with a margin inside the image; an empty mask is bounded by the whole image."""
     bounds = []
     for axis in (1, 0):
-        hit = np.flatnonzero(mask.any(axis=axis))
-        start, stop = max(int(hit[0]) - window, 0), min(int(hit[-1]) + 1 + window, mask.shape[1 - axis])
+        hit = np.flatnonzero(mask.any(axis=axis) if mask.any() else np.ones(mask.shape[1 - axis]))
+        start, stop = max(int(hit[0]) - margin, 0), min(int(hit[-1]) + 1 + margin, mask.shape[1 - axis])
         bounds.append(slice(start, stop))
     return bounds[0], bounds[1]
 

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.image_error import error_numbers, evaluation_mask, fill_missing
+from mris.evaluation.image_error import error_numbers
+from mris.evaluation.mask import evaluation_mask, fill_missing
 from mris.evaluation.predictor import Explainer, Explanation, Predictor
 from mris.evaluation.strata import Group
 from mris.types import AtlasMask, TargetMap

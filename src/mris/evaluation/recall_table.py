@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from mris.cohort.cohort import Cohort
-from mris.evaluation.aggregate import MIN_SUBJECTS
-from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, resampled_means
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.results import Recall
 from mris.evaluation.strata import Group
 from mris.retrieval import chance_recall, median_rank, own_ranks, recall_hits, usable_ks
@@ -19,10 +18,7 @@ def measure_recall(
     cohort: Cohort,
     has_target: Bool[np.ndarray, " n"],
     groups: Sequence[Group],
-    codes: Int64[np.ndarray, " n"],
-    counts: ResampleCounts,
-    *,
-    confidence: float,
+    resamples: Resamples,
     batch_size: int,
 ) -> tuple[tuple[Recall, ...], dict[str, Int64[np.ndarray, " n"]]]:
     """Rank each baseline query's own target among the targets of all baseline visits of the cohort.
@@ -36,9 +32,7 @@ def measure_recall(
         cohort: The test cohort.
         has_target: (n,) images with at least one pixel to compare in every region.
         groups: Strata of the images.
-        codes: (n,) number of each image's subject.
-        counts: (resamples, subjects) how often each subject was drawn.
-        confidence: Share of resamples inside an interval.
+        resamples: Of the images' subjects.
         batch_size: Images embedded at once.
 
     Returns:
@@ -55,15 +49,12 @@ def measure_recall(
     ranks: dict[str, Int64[np.ndarray, " n"]] = {}
     for name, encoder in encoders.items():
         queries, gallery = embed_pairs(encoder, cohort, positions, batch_size)
-        own = own_ranks(queries, gallery, np.arange(len(positions), dtype=np.int64))
         ranks[name] = np.zeros(len(cohort), dtype=np.int64)
-        ranks[name][positions] = own
+        ranks[name][positions] = own_ranks(queries, gallery, np.arange(len(positions), dtype=np.int64))
         for group in groups:
-            inside = group.member[positions]
-            if inside.any():
-                recalls += _recalls(
-                    name, encoder, group, own[inside], codes[positions][inside], counts, len(positions), confidence
-                )
+            asked = positions[group.member[positions]]
+            if len(asked):
+                recalls += _recalls(name, encoder, group, ranks[name][asked], len(positions), resamples.of(asked))
     return tuple(recalls), ranks
 
 
@@ -82,21 +73,11 @@ def embed_pairs(
 
 
 def _recalls(
-    name: str,
-    encoder: Encoder,
-    group: Group,
-    ranks: Int64[np.ndarray, " q"],
-    codes: Int64[np.ndarray, " q"],
-    counts: ResampleCounts,
-    gallery_size: int,
-    confidence: float,
+    name: str, encoder: Encoder, group: Group, ranks: Int64[np.ndarray, " q"], gallery_size: int, resamples: Resamples
 ) -> list[Recall]:
     ks = usable_ks(gallery_size)
     hits = recall_hits(ranks, ks).astype(np.float64)
-    resampled = resampled_means(hits, codes, counts)
-    if len(np.unique(codes)) < MIN_SUBJECTS:
-        resampled[:] = np.nan
-    low, high = percentile_interval(resampled, confidence)
+    low, high = resamples.interval(hits)
     return [
         Recall(
             encoder=name,

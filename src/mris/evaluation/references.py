@@ -7,7 +7,6 @@ training cohort; everything else uses all of it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -19,6 +18,7 @@ from mris.cohort.cohort import Cohort
 from mris.database.gallery import Gallery
 from mris.defaults import N_NEIGHBORS
 from mris.errors import SettingsError
+from mris.evaluation.predictor import Predictor
 from mris.types import Sources, Targets
 
 MAX_PCA_ROWS = 5000
@@ -181,16 +181,9 @@ class PcaRidge:
         return self.regression.predict(self.components.scores(sources))
 
 
-class Reference(Protocol):
-    """One of the predictors of this module."""
-
-    def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
-        """Synthesize one target a source, (n, r, h, w)."""
-
-
 def reference_predictors(
     training: Cohort, rng: np.random.Generator, *, n_neighbors: int = N_NEIGHBORS
-) -> dict[str, Reference]:
+) -> dict[str, Predictor]:
     """Fit the three references on a training cohort, by the names the tables show.
 
     A training cohort with fewer than `n_neighbors` targets gives all it has, as a database does.
@@ -198,7 +191,7 @@ def reference_predictors(
     Raises:
         CohortError: The cohort is empty.
     """
-    fitted: tuple[Reference, ...] = (
+    fitted: tuple[Predictor, ...] = (
         MeanMap.fit(training),
         PcaNeighbors.fit(training, rng, n_neighbors=min(n_neighbors, len(training))),
         PcaRidge.fit(training, rng),

@@ -18,16 +18,9 @@ from mris.cohort.few_people import values_of_few
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.database.search import Groups, SearchResult, exact_search
-from mris.defaults import CONFIDENCE, N_NEIGHBORS
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
-from mris.evaluation.aggregate import MIN_SUBJECTS
-from mris.evaluation.bootstrap import (
-    ResampleCounts,
-    percentile_interval,
-    resample_counts,
-    resampled_means,
-    subject_codes,
-)
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.recall_table import embed_pairs
 from mris.evaluation.results import MISSING
 from mris.evaluation.site_classifier import N_FOLDS, named_rightly
@@ -46,6 +39,8 @@ MAX_TOLD = 3000
 MAX_THUMBNAILS = 5000
 """Training sources, spread evenly, among which the pixels look for neighbors."""
 
+_BATCH = 64
+
 Names = Shaped[np.ndarray, " n"]
 
 
@@ -56,8 +51,7 @@ class _Asked:
     cohort: Cohort
     sites: Names
     seed: int
-    counts: ResampleCounts
-    confidence: float
+    resamples: Resamples
 
     @property
     def subjects(self) -> Names:
@@ -67,14 +61,9 @@ class _Asked:
         self, values: Float64[np.ndarray, " m"], positions: Int64[np.ndarray, " m"]
     ) -> tuple[float, float, int]:
         """Ends of the interval of a mean over some of them, NaN for too few people; and how many people there are."""
-        codes, _ = subject_codes(self.subjects.tolist())
-        n_subjects = len(np.unique(codes[positions]))
-        if n_subjects < MIN_SUBJECTS:
-            return np.nan, np.nan, n_subjects
-        low, high = percentile_interval(
-            resampled_means(values[:, None], codes[positions], self.counts), self.confidence
-        )
-        return float(low[0]), float(high[0]), n_subjects
+        own = self.resamples.of(positions)
+        low, high = own.interval(values[:, None])
+        return float(low[0]), float(high[0]), own.n_subjects
 
     def share(
         self,
@@ -132,10 +121,8 @@ def audit_sites(
     label: str,
     *,
     ranked: Bool[np.ndarray, " n"],
-    n_bootstrap: int = 1000,
-    confidence: float = CONFIDENCE,
+    n_bootstrap: int = N_RESAMPLES,
     seed: int = 0,
-    batch_size: int = 64,
 ) -> SiteAudit:
     """Measure how far retrieval and embeddings tell the site of an image; see `SiteAudit` and its parts.
 
@@ -148,9 +135,7 @@ def audit_sites(
         label: The label that names the sites.
         ranked: (n,) queries that recall is measured of.
         n_bootstrap: Resamples of subjects.
-        confidence: Share of resamples inside an interval.
         seed: Of resamples and folds.
-        batch_size: Images embedded at once.
 
     Raises:
         CohortError, SettingsError: See `check_sites`.
@@ -158,18 +143,18 @@ def audit_sites(
     check_sites(queries, label, {name: member.database for name, member in members.items()})
     sites = site_names(queries, label)
     known = np.flatnonzero(sites != MISSING)
-    cohort, n_subjects = queries.select(known), len(set(queries.subjects[known].tolist()))
-    counts = resample_counts(n_subjects, n_bootstrap, np.random.default_rng(seed))
-    asked = _Asked(cohort, sites[known], seed, counts, confidence)
+    cohort = queries.select(known)
+    resamples = Resamples.draw(cohort.subjects, n_bootstrap, np.random.default_rng(seed))
+    asked = _Asked(cohort, sites[known], seed, resamples)
     shares: list[SiteShare] = []
     recalls: list[SiteRecall] = []
     left_out: list[SiteLeftOut] = []
     for name, member in members.items():
-        sources, targets = embed_pairs(member.encoder, cohort, np.arange(len(cohort)), batch_size)
+        sources, targets = embed_pairs(member.encoder, cohort, np.arange(len(cohort)), _BATCH)
         entries = _Entries.of(member.database, label)
         shares += [entries.shared(asked, name, sources), _told(asked, name, sources)]
         recalls += _recalls(asked, name, sources, targets, np.flatnonzero(ranked[known]))
-        left_out += _left_out(asked, name, entries, sources, batch_size)
+        left_out += _left_out(asked, name, entries, sources)
     shares += _of_pixels(asked, training, label)
     n_sites = len(set(asked.sites.tolist()))
     return SiteAudit(
@@ -295,15 +280,13 @@ def _recalls(
     return rows
 
 
-def _left_out(
-    asked: _Asked, name: str, entries: _Entries, sources: Embeddings, batch_size: int
-) -> Iterator[SiteLeftOut]:
+def _left_out(asked: _Asked, name: str, entries: _Entries, sources: Embeddings) -> Iterator[SiteLeftOut]:
     errors = np.full((len(sources), 2), np.nan)
     for site in sorted(set(asked.sites.tolist())):
         databases = (entries, entries.without(site))
         rows = np.flatnonzero(asked.sites == site)
-        for start in range(0, len(rows), batch_size):
-            part = rows[start : start + batch_size]
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
             errors[part] = _errors(asked.cohort, databases, sources, part)
     judged = np.isfinite(errors).all(axis=1)
     few = values_of_few(asked.sites.tolist(), asked.subjects.tolist())

@@ -69,7 +69,8 @@ def _found(rows: list[Difference]) -> tuple[str, Tone]:
 def _retrieves(results: Results) -> Iterator[Answered]:
     name = results.methods[0].name
     own = [row for row in results.recalls if row.label == "" and _method_of(row.encoder, results) == name]
-    shown = [shown_recall([row for row in own if row.encoder == encoder]) for encoder in _encoders(own)]
+    encoders = dict.fromkeys(row.encoder for row in own)
+    shown = [shown_recall([row for row in own if row.encoder == encoder]) for encoder in encoders]
     if shown:
         lost = tuple(at_chance(own, results.settings.confidence))
         found = tuple(_recalled(row) for row in shown if row is not None and row.low > row.chance)
@@ -82,10 +83,6 @@ def _method_of(encoder: str, results: Results) -> str:
     """Find whose an encoder is: it has its method's name, followed by that of a member where there are several."""
     named = any(method.name == encoder for method in results.methods)
     return encoder if named else encoder.rpartition(" ")[0]
-
-
-def _encoders(recalls: list[Recall]) -> list[str]:
-    return list(dict.fromkeys(row.encoder for row in recalls))
 
 
 def _recalled(row: Recall) -> str:

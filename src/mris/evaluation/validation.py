@@ -6,7 +6,7 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.defaults import CONFIDENCE
-from mris.evaluation.bootstrap import resample_counts, subject_codes
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.bundle_evaluation import METHOD_NAME, members_of
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.strata import groups_of
@@ -34,15 +34,12 @@ def retrieval_at_chance(bundle: Bundle, cohort: Cohort) -> Iterator[str]:
         return
     spread = np.linspace(0, len(rows) - 1, min(len(rows), MAX_PAIRS)).astype(int)
     validation = cohort.select(rows[spread])
-    codes, n_subjects = subject_codes(validation.subjects.tolist())
     recalls, _ = measure_recall(
         {name: member.encoder for name, member in members_of(METHOD_NAME, bundle).items()},
         validation,
         np.ones(len(validation), dtype=np.bool_),
         groups_of(validation, ()),
-        codes,
-        resample_counts(n_subjects, N_BOOTSTRAP, np.random.default_rng(0)),
-        confidence=CONFIDENCE,
+        Resamples.draw(validation.subjects, N_BOOTSTRAP, np.random.default_rng(0)),
         batch_size=64,
     )
     yield from at_chance(recalls, CONFIDENCE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, nan
 
 from mris.cohort.origin import SIMULATED_NOTE
 from mris.evaluation.references import REFERENCE_NAMES
@@ -80,10 +80,22 @@ def differences(results: Results, method: str, reference: str, region: str) -> I
         if (row.method, row.reference) == (method, reference):
             yield row
         elif (row.method, row.reference) == (reference, method):
-            # The other way round the sign is known, but not the share of the reference's error.
-            none = float("nan")
-            turned = replace(row, method=method, reference=reference, value=-row.value, low=-row.high, high=-row.low)
-            yield replace(turned, relative=none, relative_low=none, relative_high=none)
+            yield turned(row)
+
+
+def turned(row: Difference, relative: float = nan) -> Difference:
+    """Give reference minus method; its share of the error has no interval, and is unknown unless it is given."""
+    return replace(
+        row,
+        method=row.reference,
+        reference=row.method,
+        value=-row.value,
+        low=-row.high,
+        high=-row.low,
+        relative=relative,
+        relative_low=nan,
+        relative_high=nan,
+    )
 
 
 def _listed(rows: Sequence[Difference], results: Results) -> str:

@@ -1,5 +1,6 @@
 """The one door for sources: does a picture fit what the encoders were made for, and which side is it?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,7 @@ from mris.errors import ImageError
 from mris.images.anatomy import Anatomy
 from mris.images.extent import Extent, alike
 from mris.images.image import Image, side_name
-from mris.images.transforms import SourcePreparation
+from mris.images.transforms import MUCH_OUTSIDE, SourcePreparation, share_outside
 
 ANY = Anatomy()
 """Of a source of which no more is known."""
@@ -65,10 +66,12 @@ def admit(
     _check_header(image, preparation, anatomy, side, center_given=center is not None)
     source: Literal["header", "given"] | None = "header" if image.laterality else "given" if side else None
     side = image.laterality or side
+    notes = *image.header.notes, *anatomy.notes_on_part(image.header.body_part)
     if preparation is None:
-        return Admission(side, source, image.header.notes)
+        return Admission(side, source, notes)
     check_extent(image, preparation, anatomy, side)
-    return Admission(side, source, (*image.header.notes, *_notes_on_extent(image, preparation)))
+    notes = *notes, *_notes_on_extent(image, preparation), *_notes_on_region(image, preparation, center)
+    return Admission(side, source, notes)
 
 
 def check_extent(image: Image, settings: SourcePreparation, anatomy: Anatomy = ANY, side: str | None = None) -> None:
@@ -131,6 +134,25 @@ def _notes_on_extent(image: Image, settings: SourcePreparation) -> tuple[str, ..
         f"its pixel spacing is unknown, so nothing tells whether it shows {_written(settings.extent_mm)} mm, as the "
         "pictures that the encoders were trained on; give the spacing",
     )
+
+
+def _notes_on_region(image: Image, settings: SourcePreparation, center: tuple[float, float] | None) -> Iterator[str]:
+    """Say where the region that is cut lies beyond the picture for the most part, or is coarse."""
+    shown = image.extent_mm
+    if settings.region_mm is None or image.spacing is None or shown is None:
+        return
+    cut = [round(settings.region_mm / mm) for mm in image.spacing]
+    if any(2 * found < wanted for found, wanted in zip(cut, settings.size, strict=True)):
+        yield (
+            f"has {cut[0]} x {cut[1]} pixels in the {settings.region_mm:g} mm that the encoders see with "
+            f"{settings.size[0]} x {settings.size[1]}; check its spacing"
+        )
+    outside = share_outside(image, settings.region_mm, center)
+    if outside > MUCH_OUTSIDE:
+        yield (
+            f"shows {_written(shown)} mm, and {outside:.0%} of the {settings.region_mm:g} mm that the encoders see lie "
+            f"outside; check its {'spacing' if center is None else 'spacing and the center'}"
+        )
 
 
 def _written(extent: Extent) -> str:

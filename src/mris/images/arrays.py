@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
 from mris.images.image import Image, check_array_shape, check_pixel_count
-from mris.images.stream import read_promised
+from mris.images.stream import read_promised, truncated
 from mris.reading import regular_size
 
 _LARGEST_HEADER = 4096
@@ -28,7 +28,7 @@ def read_npy(path: Path) -> Image:
             ``(h, w)`` or ``(c, h, w)``.
     """
     with library_faults_as_image_error(path, "NPY", tokenize.TokenError), path.open("rb") as file:
-        array = _read_array(file, path.stat().st_size, str(path))
+        array = _read_array(file, str(path))
     return Image.from_array(array, origin=str(path))
 
 
@@ -44,14 +44,11 @@ def read_npz(path: Path, key: str | None = None) -> Image:
     Raises:
         ImageError: If the file is damaged, the key unknown or needed, or the array as in `read_npy`.
     """
-    with (
-        library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError),
-        _opened(path) as archive,
-    ):
+    with library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError), _opened(path) as archive:
         key, entry = _chosen(archive, key, path)
         origin = f"{path}::{key}"
         with archive.open(entry) as file:
-            array = _read_array(file, entry.file_size, origin)
+            array = _read_array(file, origin)
     return Image.from_array(array, origin=origin)
 
 
@@ -73,16 +70,13 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bool[np.ndarray, "..."]:
     except OSError as error:
         raise ImageError(f"mask {path}: cannot be read: {error.strerror or error}") from error
     check_pixel_count(math.prod(shape), str(path))
-    with (
-        library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError),
-        _opened(path) as archive,
-    ):
+    with library_faults_as_image_error(path, "NPZ", zipfile.BadZipFile, tokenize.TokenError), _opened(path) as archive:
         key, entry = _chosen(archive, "mask", path)
         with archive.open(entry) as file:
             found, fortran_order, dtype = _read_header(file, str(path))
             if found != shape or dtype != np.bool_:
                 raise ImageError(f"mask {path}: holds {dtype} {found}, but bool {shape} is asked for")
-            return _read_body(file, entry.file_size, found, fortran_order, dtype, f"{path}::{key}")
+            return _read_body(file, found, fortran_order, dtype, f"{path}::{key}")
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
@@ -115,15 +109,14 @@ def _chosen(archive: zipfile.ZipFile, key: str | None, path: Path) -> tuple[str,
     return key, entries[key]
 
 
-def _read_array(file: IO[bytes], n_bytes: int, origin: str) -> np.ndarray:
-    """Read an array of a stream that is said to hold `n_bytes`; nothing larger than that is ever allocated."""
+def _read_array(file: IO[bytes], origin: str) -> np.ndarray:
     shape, fortran_order, dtype = _read_header(file, origin)
     if dtype.hasobject:
         raise ImageError(f"image {origin}: holds Python objects, which are never loaded; save an array of numbers")
     if dtype.kind not in "biuf":
         raise ImageError(f"image {origin}: its type is {dtype}, but pixels are boolean, integer or float numbers")
     check_array_shape(shape, origin)
-    return _read_body(file, n_bytes, shape, fortran_order, dtype, origin)
+    return _read_body(file, shape, fortran_order, dtype, origin)
 
 
 def _read_header(file: IO[bytes], origin: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -136,19 +129,11 @@ def _read_header(file: IO[bytes], origin: str) -> tuple[tuple[int, ...], bool, n
 
 
 def _read_body(
-    file: IO[bytes], n_bytes: int, shape: tuple[int, ...], fortran_order: bool, dtype: np.dtype[Any], origin: str
+    file: IO[bytes], shape: tuple[int, ...], fortran_order: bool, dtype: np.dtype[Any], origin: str
 ) -> np.ndarray:
     expected = math.prod(shape) * dtype.itemsize
-    if n_bytes < expected:
-        raise ImageError(
-            f"image {origin}: shape {shape} of {dtype} needs {expected:,} bytes, but only {n_bytes:,} are there; "
-            "the file is truncated: copy or save it again"
-        )
     data = read_promised(file, expected)
     if len(data) < expected:
-        raise ImageError(
-            f"image {origin}: shape {shape} of {dtype} needs {expected:,} bytes, but only {len(data):,} are there; "
-            "the file is truncated: copy or save it again"
-        )
+        raise truncated(f"image {origin}", shape, dtype, expected, len(data))
     array = np.frombuffer(data, dtype)
     return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)

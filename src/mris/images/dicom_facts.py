@@ -64,6 +64,7 @@ def facts_of(dataset: Dataset) -> Header:
         sides_source=sides_source,
         view=_view(dataset),
         row_towards=_row_towards(dataset),
+        body_part=_text(dataset, "BodyPartExamined").upper(),
         synthetic=_text(dataset, "SyntheticData").upper() == "YES",
         patient_id=_text(dataset, "PatientID"),
     )

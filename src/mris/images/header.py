@@ -40,6 +40,7 @@ class Header:
             "AXIAL" where rows or columns run between front and back by PatientOrientation; else "".
         row_towards: Side of the patient that lies towards the end of a row (the picture's right edge) by
             PatientOrientation; None where absent or neither left nor right.
+        body_part: BodyPartExamined in capitals, "" where absent.
         synthetic: Whether it says that no patient is shown (SyntheticData).
         patient_id: PatientID; for those who ask for it, never for messages.
     """
@@ -61,6 +62,7 @@ class Header:
     sides_source: str = ""
     view: str = ""
     row_towards: Side | None = None
+    body_part: str = ""
     synthetic: bool = False
     patient_id: str = field(default="", repr=False)
 

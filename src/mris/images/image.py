@@ -71,12 +71,7 @@ class Image:
 
     @classmethod
     def from_array(
-        cls,
-        array: np.ndarray,
-        *,
-        spacing: Spacing | None = None,
-        origin: str = "array",
-        laterality: Side | None = None,
+        cls, array: np.ndarray, *, spacing: Spacing | None = None, origin: str = "array", laterality: Side | None = None
     ) -> "Image":
         """Make an image from a real array ``(h, w)`` or ``(c, h, w)`` of any boolean, integer or float type.
 

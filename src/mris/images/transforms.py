@@ -26,6 +26,9 @@ from mris.images.extent import alike
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
 from mris.records import broken_rule
 
+MUCH_OUTSIDE = 0.25
+"""Share of a region outside its image beyond which that is noted, as where center or spacing are wrong."""
+
 _LEAST_VALID_WEIGHT = 0.5
 _ROUNDING = 1e-6  # sums of weights that are exactly one half in exact arithmetic count as one half
 
@@ -92,11 +95,7 @@ class SourcePreparation:
 
 
 def prepare_source(
-    image: Image,
-    settings: SourcePreparation,
-    *,
-    side: str | None = None,
-    center: tuple[float, float] | None = None,
+    image: Image, settings: SourcePreparation, *, side: str | None = None, center: tuple[float, float] | None = None
 ) -> Float32[np.ndarray, "c h w"]:
     """Prepare a source: region, then size, then intensities, then mirroring.
 
@@ -188,6 +187,24 @@ def resize_target(target: Float[np.ndarray, "*r h w"], size: tuple[int, int]) ->
     resized = np.full(total.shape, np.nan, np.float32)
     resized[enough] = total[enough] / weight[enough]
     return resized
+
+
+def share_outside(image: Image, size_mm: float, center: tuple[float, float] | None = None) -> float:
+    """Give the share of a square region's area that lies beyond an image, 0 to 1; see `crop_region_mm`.
+
+    Pixels are taken for 1 x 1 mm where the spacing is unknown.
+
+    Example:
+        >>> image = Image(np.ones((1, 60, 120), np.float32), spacing=(1.0, 1.0))
+        >>> share_outside(image, 80.0), share_outside(image, 80.0, (0.0, 59.5))
+        (0.25, 0.49375)
+    """
+    inside = 1.0
+    middle = [(length - 1) / 2 for length in image.size]
+    for place, length, mm in zip(center or middle, image.size, image.spacing or (1.0, 1.0), strict=True):
+        half = size_mm / mm / 2
+        inside *= max(0.0, min(place + half, length - 0.5) - max(place - half, -0.5)) / (2 * half)
+    return max(0.0, 1.0 - inside)  # not -1e-16
 
 
 def crop_region_mm(image: Image, size_mm: float, center: tuple[float, float] | None = None) -> Image:

@@ -75,7 +75,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` if the block succeeds and vanishes if it fails.
 
     The folder is its owner's alone. Its name while it is made depends on `path` alone: what a killed process left there
@@ -83,31 +83,26 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
 
     Args:
         path: The folder to make. An empty folder of that name is replaced.
-        overwrite: Replace a folder that holds something: it is moved aside first and removed after the new one is in
-            place.
 
     Yields:
         An existing, empty folder.
 
     Raises:
-        OutputError: If `path` exists and may not be replaced, another process is making it, or the system refuses.
+        OutputError: If `path` is a file or holds something, another process is making it, or the system refuses.
     """
     path = Path(path)
     with _as_output_error(path):
         path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
-        temporary, aside = temporary_sibling(path), temporary_sibling(path, "old")
+        temporary = temporary_sibling(path)
         with _claimed_folder(temporary, path):
-            if not path.exists() and aside.is_dir():
-                aside.rename(path)  # a process was killed between the two renames of `_swap_in`
-            shutil.rmtree(aside, ignore_errors=True)
             try:
-                _check_replaceable(path, overwrite)
+                _check_replaceable(path)
                 yield temporary
                 for file in temporary.rglob("*"):
                     if file.is_file():
                         _flush(file)
-                _check_replaceable(path, overwrite)
-                _swap_in(temporary, path, aside)
+                _check_replaceable(path)
+                _put_in_place(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -362,27 +357,17 @@ def _is_still(path: Path, descriptor: int) -> bool:
     return False
 
 
-def _check_replaceable(path: Path, overwrite: bool) -> None:
+def _check_replaceable(path: Path) -> None:
     if path.is_dir():
-        if not overwrite and any(path.iterdir()):
-            raise OutputError(f"cannot write {path}: the folder is not empty; choose another, or ask to overwrite it")
+        if any(path.iterdir()):
+            raise OutputError(f"cannot write {path}: the folder is not empty; choose another")
     elif path.exists() or path.is_symlink():
         raise OutputError(f"cannot write {path}: a file of that name is in the way")
 
 
-def _swap_in(temporary: Path, path: Path, aside: Path) -> None:
-    replaced = path.is_dir() and any(path.iterdir())
-    if replaced:
-        path.rename(aside)
-    try:
-        temporary.replace(path)
-    except OSError:
-        if replaced:
-            aside.rename(path)
-        raise
+def _put_in_place(folder: Path, path: Path) -> None:
+    folder.replace(path)
     _flush_folder(path.parent)
-    if replaced:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -2,9 +2,10 @@
 
 What other rooms and users import from here; all else is private to the room:
 
-- ``mris.knee.anatomy``: `KNEE`, `REGION_MM`
+- ``mris.knee.anatomy``: `KNEE`
 - ``mris.knee.cartilage_atlas``: `CHECKSUMS`, `open_atlas`
 - ``mris.knee.center_sheet``: `read_center_sheet`
+- ``mris.knee.crop``: `REGION_MM`
 - ``mris.knee.knee_finder``: `KneeFinder`
 - ``mris.knee.label_map``: `label_map`
 - ``mris.knee.map_edges``: `ATLAS_EDGES`, `PHANTOM_EDGES`

@@ -19,7 +19,7 @@ Affine = Float[np.ndarray, "4 4"]
 KEPT_SHARE = 0.8
 """Share of the closest pairs that an iteration fits."""
 _STARTS_DEGREES = (-40.0, 0.0, 40.0)
-_N_COARSE_POINTS, _N_ROUGH_POINTS = 300, 500
+_N_COARSE_POINTS, _N_ROUGH_POINTS = 300, 600
 _N_TRIED, _N_KEPT, _N_COARSE = 3, 5, 5
 _SETTLED_MM = 1e-4
 
@@ -59,16 +59,16 @@ def align(fixed: Sequence[Points], moving: Sequence[Points], n_rigid: int = 60, 
         >>> np.allclose(found.affine[:3, :3], np.eye(3) * 1.1, atol=1e-3)
         True
     """
-    few = _trees(_thinned(fixed, _N_COARSE_POINTS), _thinned(moving, _N_COARSE_POINTS))
+    few = _looks(_ClosestOfFew, _thinned(fixed, _N_COARSE_POINTS), _thinned(moving, _N_COARSE_POINTS))
     tilts = np.stack(np.meshgrid(*[_STARTS_DEGREES] * 3), axis=-1).reshape(-1, 3)
     starts = [_start(fixed, moving, Rotation.from_euler("xyz", tilt, degrees=True).as_matrix()) for tilt in tilts]
     tried = [_iterate(few, start, _N_TRIED, rigid=True) for start in starts]
     kept = sorted(tried, key=lambda alignment: alignment.residual_mm)[:_N_KEPT]
     coarse = [_iterate(few, alignment.affine, _N_COARSE, rigid=True) for alignment in kept]
     best = min(coarse, key=lambda alignment: alignment.residual_mm)
-    trees = _trees(fixed, moving)
-    rigid = _iterate(trees, best.affine, n_rigid, rigid=True)
-    return _iterate(trees, rigid.affine, n_affine, rigid=False)
+    looks = _looks(_Closest, fixed, moving)
+    rigid = _iterate(looks, best.affine, n_rigid, rigid=True)
+    return _iterate(looks, rigid.affine, n_affine, rigid=False)
 
 
 def roughly_aligned(fixed: Sequence[Points], moving: Sequence[Points], n_last: int = 20) -> Alignment:
@@ -80,7 +80,7 @@ def roughly_aligned(fixed: Sequence[Points], moving: Sequence[Points], n_last: i
         n_last: Iterations with all points.
     """
     rough = align(_thinned(fixed, _N_ROUGH_POINTS), _thinned(moving, _N_ROUGH_POINTS))
-    return _iterate(_trees(fixed, moving), rough.affine, n_last, rigid=False)
+    return _iterate(_looks(_Closest, fixed, moving), rough.affine, n_last, rigid=False)
 
 
 def apply(affine: Affine, points: Points) -> Points:
@@ -93,8 +93,53 @@ def apply(affine: Affine, points: Points) -> Points:
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
 
 
-def _trees(fixed: Sequence[Points], moving: Sequence[Points]) -> list[tuple[KDTree, KDTree]]:
-    return [(KDTree(f), KDTree(m)) for f, m in zip(fixed, moving, strict=True)]
+class _Closest:
+    """Looks up which points of a cloud are closest to those of another, which moves little from look to look.
+
+    A point keeps its closest one until it has gone half as far as the second closest was farther off: before, no other
+    can be closer. So few are looked up again as an alignment settles, and the answers are those of a full search.
+    """
+
+    def __init__(self, cloud: Points) -> None:
+        self.cloud = cloud
+        self._tree = KDTree(cloud)
+        self._asked = np.zeros((0, 3))
+        self._reach = np.zeros(0)
+        self._found = np.zeros(0, np.intp)
+
+    def to(self, points: Points) -> Points:
+        """The closest point of the cloud to each; always as many points, in one order."""
+        if not len(self._asked):
+            n = len(points)
+            self._asked, self._reach, self._found = np.full((n, 3), np.inf), np.zeros(n), np.zeros(n, np.intp)
+        gone = _lengths(points - self._asked)
+        stale = np.flatnonzero(gone >= self._reach)
+        if len(stale):
+            distance, found = self._tree.query(points[stale], k=2)
+            self._asked[stale], self._found[stale] = points[stale], found[:, 0]
+            self._reach[stale] = (distance[:, 1] - distance[:, 0]) / 2
+        return np.asarray(self.cloud[self._found])
+
+
+class _ClosestOfFew:
+    """The same for so few points that all distances are sooner reckoned than searched."""
+
+    def __init__(self, cloud: Points) -> None:
+        self.cloud = cloud
+        self._squares = (cloud**2).sum(axis=1)
+
+    def to(self, points: Points) -> Points:
+        """The closest point of the cloud to each."""
+        return np.asarray(self.cloud[(self._squares - 2 * points @ self.cloud.T).argmin(axis=1)])
+
+
+_Look = _Closest | _ClosestOfFew
+
+
+def _looks(
+    kind: type[_Closest] | type[_ClosestOfFew], fixed: Sequence[Points], moving: Sequence[Points]
+) -> list[tuple[_Look, _Look]]:
+    return [(kind(f), kind(m)) for f, m in zip(fixed, moving, strict=True)]
 
 
 def _thinned(clouds: Sequence[Points], n_points: int) -> list[Points]:
@@ -110,12 +155,13 @@ def _start(fixed: Sequence[Points], moving: Sequence[Points], rotation: np.ndarr
     return affine
 
 
-def _iterate(trees: Sequence[tuple[KDTree, KDTree]], affine: Affine, n: int, *, rigid: bool) -> Alignment:
+def _iterate(looks: Sequence[tuple[_Look, _Look]], affine: Affine, n: int, *, rigid: bool) -> Alignment:
     residual = np.inf
     for _ in range(n):
-        source, target = _closest_pairs(trees, affine)
-        distance = np.linalg.norm(apply(affine, source) - target, axis=1)
-        kept = distance <= np.quantile(distance, KEPT_SHARE)
+        source, target = _closest_pairs(looks, affine)
+        distance = _lengths(apply(affine, source) - target)
+        n_kept = int(KEPT_SHARE * (len(distance) - 1))
+        kept = distance <= np.partition(distance, n_kept)[n_kept]
         now = float(distance[kept].mean())
         if now > residual - _SETTLED_MM:
             break
@@ -125,13 +171,17 @@ def _iterate(trees: Sequence[tuple[KDTree, KDTree]], affine: Affine, n: int, *, 
     return Alignment(affine, residual)
 
 
-def _closest_pairs(trees: Sequence[tuple[KDTree, KDTree]], affine: Affine) -> tuple[Points, Points]:
+def _closest_pairs(looks: Sequence[tuple[_Look, _Look]], affine: Affine) -> tuple[Points, Points]:
     sources, targets = [], []
     back = np.linalg.inv(affine)
-    for fixed, moving in trees:
-        sources += [fixed.data, fixed.data[fixed.query(apply(back, moving.data))[1]]]
-        targets += [moving.data[moving.query(apply(affine, fixed.data))[1]], moving.data]
+    for fixed, moving in looks:
+        sources += [fixed.cloud, fixed.to(apply(back, moving.cloud))]
+        targets += [moving.to(apply(affine, fixed.cloud)), moving.cloud]
     return np.concatenate(sources), np.concatenate(targets)
+
+
+def _lengths(vectors: Points) -> Float[np.ndarray, " n"]:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
 
 
 def _scaled_rotation(source: Points, target: Points) -> Affine:

@@ -11,14 +11,7 @@ from mris.finding import Finding
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.registration import Registration
-from mris.knee.segmentation import (
-    FEMORAL_CARTILAGE,
-    FEMUR,
-    TIBIA,
-    TIBIAL_CARTILAGE,
-    Segmentation,
-    box_round,
-)
+from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, box_round
 from mris.knee.template import template_of
 
 DEPTH_MM = 6.0

@@ -7,7 +7,7 @@ volume is then read at the eight corners of it, in pieces that stay in the proce
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 
 _PIECE = 1 << 15
 
@@ -52,33 +52,6 @@ class Cells:
             x, y, z = (along[piece] for along in self.fraction)
             out[piece] = _blend(flat, self.lowest[piece], (x, y, z), strides(self.shape))
         return out
-
-    def sample_uneven(
-        self, volume: Float32[np.ndarray, "i j k"], uneven: Bool[np.ndarray, "i j k"]
-    ) -> Float32[np.ndarray, " n"]:
-        """The same where a cell is uneven (`uneven_cells`); its lowest corner elsewhere, which is as good there."""
-        out = volume.ravel().take(self.lowest)
-        at = np.flatnonzero(uneven.ravel().take(self.lowest))
-        x, y, z = (along[at] for along in self.fraction)
-        out[at] = Cells(self.lowest[at], (x, y, z), self.shape).sample(volume)
-        return out
-
-
-def uneven_cells(volume: Float32[np.ndarray, "i j k"]) -> Bool[np.ndarray, "i j k"]:
-    """Which cells, named by their lowest corner, have corners of different values.
-
-    Example:
-        >>> uneven_cells(np.eye(3, dtype=np.float32)[None].repeat(2, axis=0))[0].astype(int).tolist()
-        [[1, 1, 0], [1, 1, 1], [0, 1, 0]]
-    """
-    high, low = volume, volume
-    for axis in range(3):
-        # a cell without a neighbor is at the end of its axis: it has no extent along it
-        beyond = [(0, int(a == axis)) for a in range(3)]
-        after = (slice(None),) * axis + (slice(1, None),)
-        high = np.maximum(high, np.pad(high, beyond, mode="edge")[after])
-        low = np.minimum(low, np.pad(low, beyond, mode="edge")[after])
-    return np.asarray(high != low)
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, int, int]:

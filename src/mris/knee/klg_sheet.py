@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
-from mris.cohort.manifest_file import ManifestCells, read_cells
 from mris.cohort.names import normal_form, subject_findings
-from mris.cohort.report import RowFinding, listed
-from mris.errors import ManifestError, SettingsError
+from mris.cohort.report import RowFinding
+from mris.knee.choices import check_choice
+from mris.knee.sheets import read_sheet, refuse_bad_rows
 
 WORST_GRADE = 4
 """The highest grade, above which none can rise."""
@@ -70,17 +70,8 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
         >>> progression_labels(*visits).base_rate              # doctest: +SKIP
         0.20936...
     """
-    if reading not in get_args(Reading):
-        raise SettingsError(f"reading is {reading!r}; choose one of {', '.join(get_args(Reading))}")
-    file = Path(path)
-    cells = read_cells(file, "sheet")
-    absent = [name for name in _SHEET_COLUMNS if name not in cells.columns]
-    if absent:
-        raise ManifestError(
-            f"{file} lacks the columns {absent} of a sheet of grades; it has {list(cells.columns)}; "
-            f"it needs {list(_SHEET_COLUMNS)}"
-        )
-    sheet = _sheet_reads(file, cells)
+    check_choice("reading", reading, Reading)
+    sheet = _sheet_reads(Path(path))
     first, rule = reading.split("-")
     wanted = (first, *(other for other in _PROJECTS if other != first and rule == "first"))
     knees = list(dict.fromkeys(knee for knee, project in sheet if project in wanted))
@@ -96,8 +87,9 @@ def read_klg_sheet(path: str | Path, reading: Reading = "15-first") -> GradedVis
     )
 
 
-def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
+def _sheet_reads(file: Path) -> _Reads:
     """Grades by knee and project; all bad rows are named at once."""
+    cells = read_sheet(file, _SHEET_COLUMNS)
     columns = {name: cells.text(name) for name in _SHEET_COLUMNS}
     columns["ID"] = tuple(map(normal_form, columns["ID"]))
     faults = subject_findings(columns["ID"])
@@ -115,10 +107,7 @@ def _sheet_reads(file: Path, cells: ManifestCells) -> _Reads:
         if not found:
             grades = [_GRADE_CODES[text[name]] for name in _SHEET_COLUMNS[3:]]
             sheet[knee, text["READPRJ"]] = np.array(grades)
-    if findings:
-        count = len({finding.row for finding in findings})
-        head = f"{file}: {count} of {len(cells)} rows cannot be used; mend them, or fetch the sheet again"
-        raise ManifestError("\n  ".join([head, *listed(findings)]))
+    refuse_bad_rows(file, len(cells), findings)
     return sheet
 
 

@@ -8,10 +8,11 @@ from mris.errors import ImageError, ManifestError
 from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.region import Region
-from mris.knee.anatomy import REGION_MM
+from mris.images.transforms import share_outside
 from mris.knee.center_sheet import CenterSheet
+from mris.knee.crop import REGION_MM
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
-from mris.knee.radiograph import Center, check_plate, knee_region, outside_share
+from mris.knee.radiograph import Center, check_plate, knee_region
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class KneeFinder:
                 knee.center,
                 knee.center_source,
                 edge_mm=edge,
-                outside=outside_share(image, knee, edge),
+                outside=share_outside(image, edge, knee.center),
                 confidence=knee.confidence,
                 notes=notes,
             )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from mris.errors import ImageError
 from mris.images.header import Side
 from mris.images.image import Image
+from mris.images.transforms import MUCH_OUTSIDE, share_outside
 from mris.knee.anatomy import KNEE
-from mris.knee.radiograph import MUCH_OUTSIDE, Center, KneeLocation, outside_share
+from mris.knee.radiograph import Center, KneeLocation
 
 if TYPE_CHECKING:
     from mris.knee.joint_detector import JointDetection
@@ -99,11 +100,11 @@ def notes_on_plate(plate: Image, knees: Sequence[KneeLocation], size_mm: float) 
         ('50% of the region of the right knee lies outside the plate; check its center',)
     """
     notes = list(_notes_on_view(plate.header.view, by_position=any(knee.side_source == "position" for knee in knees)))
-    notes += plate.header.notes
+    notes += [*plate.header.notes, *KNEE.notes_on_part(plate.header.body_part)]
     if plate.laterality is not None and len(knees) == 2:
         notes.append(f"its header ({_sides_source(plate)}) says {plate.laterality} alone; both are taken as given")
     for knee in knees:
-        outside = outside_share(plate, knee, size_mm)
+        outside = share_outside(plate, size_mm, knee.center)
         if outside > MUCH_OUTSIDE:
             share = f"{outside:.0%} of the region of the {knee.side} knee"
             notes.append(f"{share} lies outside the plate; check its center")

@@ -3,25 +3,20 @@
 Two probability maps, as OAI_analysis writes them (``FC_probmap.nii.gz``, ``TC_probmap.nii.gz``), are one label volume.
 """
 
-import gzip
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-import nibabel as nib
 import nibabel.orientations
 import numpy as np
 from jaxtyping import Float, Shaped, UInt16
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from mris.errors import ImageError
 from mris.images.faults import library_faults_as_image_error
-from mris.images.nifti import truncated
-from mris.images.stream import read_promised
+from mris.images.nifti_file import MM, NIFTI_FAULTS, open_nifti, read_header, read_voxels, unit_of
+from mris.images.stream import truncated
 
 MAX_VOXELS = 300_000_000
 """Largest volume that is read; a knee at 0.36 x 0.36 x 0.7 mm has 24 million voxels."""
@@ -33,22 +28,17 @@ MAP_NUMBERS = (2, 4)
 
 Voxels = Shaped[np.ndarray, "i j k"]
 
-_FARTHEST_BODY = 64 << 20
 _DETACHED = re.compile(rb"^(data ?file\s*:|ElementDataFile\s*=(?!\s*LOCAL\s*$))", re.IGNORECASE | re.MULTILINE)
 _LONGEST_HEADER = 1 << 16
 _MOST_COMPRESSED = 1100
 """No gzip or deflate stream holds more than 1,032 times its own bytes."""
-_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _VOXEL_MM = (0.02, 10.0)
 _LONGEST_TEXT = 1 << 16
 """Bytes in which the header of an NRRD or MHA ends."""
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 """Spaces of NRRD whose axes have names in a body; ITK turns all of them to left, posterior, superior."""
 _DIRECTIONS_OF_MHA = ("transformmatrix", "rotation", "orientation")
-_NIFTI_FAULTS = (HeaderDataError, ImageFileError, WrapStructError)
 _ORIENTATIONS: Any = nibabel.orientations  # nibabel does not annotate these
-_NIFTI1: Any = nib.Nifti1Header
-_NIFTI2: Any = nib.Nifti2Header
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +75,7 @@ def read_label_volume(path: Path) -> LabelVolume:
     lowest, highest = float(voxels.min()), float(voxels.max())
     if lowest < 0 or highest > 65535:
         raise ImageError(f"segmentation {path}: holds {lowest:g} to {highest:g}; labels are whole numbers, 0 to 65535")
-    return LabelVolume(voxels.astype(np.uint16), affine, str(path))
+    return LabelVolume(voxels.astype(np.uint16, copy=False), affine, str(path))
 
 
 def source_files(path: Path) -> tuple[Path, ...]:
@@ -129,29 +119,19 @@ def _read(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
             return _read_itk(path)
     if not name.endswith((".nii", ".nii.gz")):
         raise ImageError(f"segmentation {path}: is no .nii, .nii.gz, .nrrd or .mha; save it as one of those")
-    with library_faults_as_image_error(path, "NIfTI", *_NIFTI_FAULTS):
+    with library_faults_as_image_error(path, "NIfTI", *NIFTI_FAULTS):
         return _read_nifti(path)
 
 
 def _read_nifti(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
-    with path.open("rb") as raw:
-        compressed = raw.read(2) == b"\x1f\x8b"
-    with cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb") as file:
-        header = _nifti_header(file, path)
+    with open_nifti(path) as file:
+        header = read_header(file, f"segmentation {path}")
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype: np.dtype[Any] = header.get_data_dtype()
         _check_promise(path, shape, dtype)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
-        offset = int(header["vox_offset"])
-        if not 0 <= offset <= _FARTHEST_BODY:
-            raise ImageError(f"segmentation {path}: its header puts the voxels at byte {offset:,}; export it again")
-        file.seek(max(offset, int(header["sizeof_hdr"])))
-        expected = math.prod(shape) * dtype.itemsize
-        data = read_promised(file, expected)
-    if len(data) < expected:
-        raise truncated(f"segmentation {path}", shape, dtype, expected, len(data))
-    voxels = np.frombuffer(data, dtype).reshape(shape, order="F")
+        voxels = read_voxels(file, header, shape, dtype, f"segmentation {path}").reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1.0, 0.0):
         voxels = voxels * float(slope) + float(intercept)
@@ -161,22 +141,8 @@ def _read_nifti(path: Path) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
             "write the affine of the MR volume into it"
         )
     _check_agreement(path, header)
-    try:
-        unit = _MM.get(header.get_xyzt_units()[0], 1.0)
-    except KeyError:  # a code that the standard does not name
-        unit = 1.0
+    unit = MM.get(unit_of(header), 1.0)
     return voxels, _checked(path, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine())
-
-
-def _nifti_header(file: IO[bytes], path: Path) -> Any:
-    start = file.read(348)
-    if len(start) < 348:
-        raise ImageError(f"segmentation {path}: ends inside its header ({len(start)} bytes); copy or export it again")
-    if start[4:8] == b"n+2\0":
-        return _NIFTI2(start + file.read(540 - 348), check=False)
-    if start[344:348] != b"n+1\0":
-        raise ImageError(f"segmentation {path}: is not NIfTI in one file (no 'n+1' in its header); export it again")
-    return _NIFTI1(start, check=False)
 
 
 def _check_attached(path: Path) -> None:

@@ -8,16 +8,13 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import track
 
 import mris
 from mris.cohort.origin import ORIGIN_COLUMN
+from mris.cohort.workers import shown
 from mris.errors import ManifestError, OutputError, SettingsError
 from mris.images.write import atomic_write, write_json
 from mris.knee.klg_sheet import Reading, read_klg_sheet
@@ -40,7 +37,6 @@ _TOLD = ("grade_rule", "val_fold", "counts", "left_out_by_reason")
 """What two accounts of one import agree in; folders may be spelled otherwise, and the software be newer."""
 
 _SHOWN = 8
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -211,11 +207,12 @@ def survey_oai(
     pairs = pairs_of_folds(folds, read_klg_sheet(top / GRADES_SHEET, reading), val_fold)
     xrays = [] if plates_in is None else list(dict.fromkeys(pair.xray for pair in pairs))
     plates = {
-        xray: find_plate(plate_file(plates_in or Path(), xray)) for xray in _tracked(xrays, "Reading headers", progress)
+        xray: find_plate(plate_file(plates_in or Path(), xray))
+        for xray in shown(xrays, "Reading headers", len(xrays), progress and bool(xrays))
     }
     lacking = {
         pair.key: missing_of(pair, plates.get(pair.xray), maps_in)
-        for pair in _tracked(pairs, "Looking for maps", progress and maps_in is not None)
+        for pair in shown(pairs, "Looking for maps", len(pairs), progress and maps_in is not None)
     }
     missing = {key: reasons for key, reasons in lacking.items() if reasons}
     by_split = {name: [pair for pair in pairs if pair.split == name] for name in ("train", "val", "test")}
@@ -296,10 +293,6 @@ def _check_folder(folder: Path, report: ImportRecord, manifest: bytes) -> None:
             f"{folder} holds an import with another result (other files, sheets, grades or validation fold); choose "
             "another folder, or remove this one"
         )
-
-
-def _tracked(items: Sequence[_Item], title: str, shown: bool) -> Iterable[_Item]:
-    return track(items, title, console=Console(stderr=True)) if shown and items else items
 
 
 def _folder(name: str, place: str | os.PathLike[str] | None) -> Path | None:

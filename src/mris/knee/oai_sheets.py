@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from mris.cohort.manifest_file import ManifestCells, read_cells
+from mris.cohort.manifest_file import ManifestCells
 from mris.cohort.names import normal_form, subject_findings
-from mris.cohort.report import RowFinding, listed
+from mris.cohort.report import RowFinding
 from mris.errors import ManifestError
+from mris.knee.sheets import read_sheet, refuse_bad_rows
 
 VISITS_SHEET = "mri_xray.csv"
 KEYPOINTS_SHEET = "xray_keypoints.csv"
@@ -198,12 +199,7 @@ def _read_sheet(
     file: Path, columns: Sequence[str], entry_of: Callable[[Mapping[str, str], _Found], _Entry]
 ) -> tuple[_Entry, ...]:
     """Rows of a sheet; all bad ones are named at once."""
-    cells = read_cells(file, "sheet")
-    absent = [name for name in columns if name not in cells.columns]
-    if absent:
-        raise ManifestError(
-            f"{file} lacks the columns {absent}; it has {list(cells.columns)}; it needs {list(columns)}"
-        )
+    cells = read_sheet(file, columns)
     faults = subject_findings(map(normal_form, cells.text("patient_id")))
     visits: dict[tuple[str, str], int] = {}
     entries: list[_Entry] = []
@@ -219,10 +215,7 @@ def _read_sheet(
         findings += [
             RowFinding(reason, "bad row", row=row, key="/".join(key), column=column) for column, reason in found
         ]
-    if findings:
-        count = len({finding.row for finding in findings})
-        head = f"{file}: {count} of {len(cells)} rows cannot be used; mend them, or fetch the sheet again"
-        raise ManifestError("\n  ".join([head, *listed(findings)]))
+    refuse_bad_rows(file, len(cells), findings)
     return tuple(entries)
 
 
@@ -238,8 +231,10 @@ def _key_findings(text: Mapping[str, str], faults: Mapping[str, str]) -> _Found:
         found.append(("patient_id", faults[text["patient_id"]]))
     elif not re.fullmatch(r"\w[\w.-]*", text["patient_id"]):
         found.append(("patient_id", f"{text['patient_id']!r} is no number of a patient"))
-    if not _MONTH.fullmatch(text["month"]):
-        found.append(("month", f"{text['month']!r} is no month of a visit; write it as 00_MONTH, 12_MONTH"))
+    try:
+        month_number(text["month"])
+    except ManifestError as error:
+        found.append(("month", str(error)))
     return found
 
 

@@ -6,13 +6,14 @@ No knee is dropped. One whose future cannot be known is *not evaluable*, with th
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from mris.cohort.cohort import Cohort
 from mris.errors import CohortError, SettingsError
+from mris.knee.choices import check_choice
 from mris.knee.klg_sheet import VISIT_MONTHS, WORST_GRADE
 
 RISES, STAYS = "rises", "does not rise"
@@ -159,8 +160,8 @@ def progression_labels(
         >>> found.labels.tolist(), found.reasons.tolist()
         ([1.0, nan], ['', 'no read at the horizon'])
     """
-    _check_choice("definition", definition, get_args(Definition))
-    _check_choice("at_ceiling", at_ceiling, get_args(Ceiling))
+    check_choice("definition", definition, Definition)
+    check_choice("at_ceiling", at_ceiling, Ceiling)
     if horizon < 1:
         raise SettingsError(f"horizon is {horizon} months; choose at least 1")
     names, where = _texts("subjects", subjects), _texts("sides", sides)
@@ -285,11 +286,6 @@ def _month(name: str) -> int:
 
 def _knee(subject: str, side: str) -> str:
     return f"knee {subject}/{side}" if side else f"knee {subject}"
-
-
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise SettingsError(f"{name} is {value!r}; choose {' or '.join(repr(choice) for choice in known)}")
 
 
 def _texts(name: str, values: Strings) -> Shaped[np.ndarray, " n"]:

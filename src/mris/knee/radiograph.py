@@ -1,6 +1,6 @@
 """A radiograph plate: from a file of any kind to pixels with a spacing, and from a plate to the region of one knee.
 
-How large the region is, `mris.knee.anatomy.REGION_MM` says.
+How large the region is, `mris.knee.crop.REGION_MM` says.
 """
 
 import os
@@ -12,13 +12,10 @@ from mris.images.header import Header, Side
 from mris.images.image import Image, Spacing
 from mris.images.read import read_image
 from mris.images.transforms import crop_region_mm, mirror
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 
 Center = tuple[float, float]
 """Row and column in pixels of the plate, 0 = center of the first pixel."""
-
-MUCH_OUTSIDE = 0.25
-"""Share of a region outside its plate beyond which that is noted, as where a center is wrong."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,3 @@ def knee_region(plate: Image, location: KneeLocation, size_mm: float = REGION_MM
     source = plate.header.spacing_source
     header = Header(spacing=region.spacing, spacing_source=source, sides=(location.side,))  # one knee's
     return replace(region, laterality=location.side, header=header)
-
-
-def outside_share(plate: Image, knee: KneeLocation, size_mm: float) -> float:
-    """Share of a region's area that lies beyond the plate, 0 to 1."""
-    inside = 1.0
-    for center, length, mm in zip(knee.center, plate.size, plate.spacing or (1.0, 1.0), strict=True):
-        half = size_mm / mm / 2
-        inside *= (min(center + half, length - 0.5) - max(center - half, -0.5)) / (2 * half)
-    return max(0.0, 1.0 - inside)  # not -1e-16

@@ -17,15 +17,15 @@ from mris.images.header import Side
 from mris.images.image import Image, Spacing
 from mris.images.read import file_of
 from mris.images.result_names import result_stems
-from mris.images.transforms import resize_source, resized_spacing
+from mris.images.transforms import resize_source, resized_spacing, share_outside
 from mris.images.write import write_png
 from mris.images.written import require_text_name
-from mris.knee.anatomy import REGION_MM
 from mris.knee.center_sheet import CenterSheet
+from mris.knee.crop import REGION_MM
 from mris.knee.knee_location import SIDES, Detector, locate_knees, notes_on_plate
 from mris.knee.oai_sheets import PlateKeypoints, month_number
 from mris.knee.plate_picture import draw_locations
-from mris.knee.radiograph import Center, KneeLocation, knee_region, outside_share, read_plate
+from mris.knee.radiograph import Center, KneeLocation, knee_region, read_plate
 from mris.knee.region_table import TABLE_FILE, KneeRow, read_table
 from mris.reading import file_sha256
 
@@ -160,10 +160,12 @@ def _import_plate(
         stored, slope, intercept = png_values(region.pixels[0])
         if not options.dry_run:
             write_png(out / name, stored)
-        row = _row(plate, knee, region, options.size_mm)
         rows.append(
-            replace(
-                row,
+            _row(
+                plate,
+                knee,
+                region,
+                options.size_mm,
                 subject=subject,
                 timepoint=timepoint,
                 source=name,
@@ -178,34 +180,28 @@ def _import_plate(
     return PlateOutcome(path, tuple(rows), notes_on_plate(plate, knees, options.size_mm))
 
 
-def _row(plate: Image, knee: KneeLocation, region: Image, size_mm: float) -> KneeRow:
-    """Write down where a region comes from; what is only known outside stays empty."""
-    header, spacing = plate.header, region.spacing or (0.0, 0.0)
+def _row(image: Image, knee: KneeLocation, region: Image, size_mm: float, **told: str) -> KneeRow:
+    """Write down where a region comes from, beside what is told of it."""
+    header, spacing = image.header, region.spacing or (0.0, 0.0)
     return KneeRow(
-        subject="",
-        timepoint="",
+        **told,
         side=knee.side,
-        source="",
         spacing=f"{spacing[0]:.9g} x {spacing[1]:.9g}",
-        plate="",
-        plate_sha256="",
         plate_row=f"{knee.center[0]:.9g}",
         plate_col=f"{knee.center[1]:.9g}",
         center_source=knee.center_source,
         confidence="" if knee.confidence is None else f"{knee.confidence:.4f}",
         side_source=knee.side_source,
-        view=plate.header.view,
-        mirrored_back=str(int(plate.header.mirrored)),
-        spacing_source=plate.header.spacing_source,
+        view=header.view,
+        mirrored_back=str(int(header.mirrored)),
+        spacing_source=header.spacing_source,
         calibration=header.calibration,
         photometric=header.photometric,
         bits_stored=str(header.bits_stored or ""),
         modality=header.modality,
         display=header.display,
         region_mm=f"{size_mm:g}",
-        outside=f"{outside_share(plate, knee, size_mm):.4f}",
-        value_slope="",
-        value_intercept="",
+        outside=f"{share_outside(image, size_mm, knee.center):.4f}",
     )
 
 

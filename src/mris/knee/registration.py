@@ -6,7 +6,6 @@ points are mirrored back after. The atlas is fixed, so that its points are carri
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -15,9 +14,10 @@ from mris.finding import Finding
 from mris.knee.alignment import Alignment, align, apply, roughly_aligned
 from mris.knee.cartilage_atlas import CartilageAtlas
 from mris.knee.deformation import deform, jacobian
+from mris.knee.distance import signed_distance
 from mris.knee.interpolation import Cells
 from mris.knee.segmentation import FEMORAL_CARTILAGE, FEMUR, TIBIA, TIBIAL_CARTILAGE, Segmentation, box_round, cropped
-from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, signed_distance, template_of
+from mris.knee.template import FARTHEST_MM, GRID_MM, Template, cloud_of, sample, template_of
 
 LOWEST_DICE = 0.65
 """A registration whose mean overlap is below is flagged."""
@@ -87,11 +87,6 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation) -> Registration:
     Returns:
         The registration. A poor one is not an error but flagged: overlap below `LOWEST_DICE`, folds, a side doubtful.
     """
-    import SimpleITK
-
-    sitk: Any = SimpleITK  # its annotations are not usable
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the processes are as many as the cores
     template = template_of(atlas)
     knee = _as_left(cropped(segmentation, _CROP_MM))
     clouds = [cloud_of(knee.labels == tissue, knee.affine) for tissue in _CARTILAGES]
@@ -102,8 +97,9 @@ def register(atlas: CartilageAtlas, segmentation: Segmentation) -> Registration:
     n = len(surfaces)
     displacement = deform(template.surfaces[:n], template.weights[:n], surfaces, GRID_MM)
     determinant = jacobian(displacement, GRID_MM)
-    moved = [samples + _displacement_at(displacement, template.affine, samples) for samples in template.samples]
-    sizes = [_at(determinant.astype(np.float32), template.affine, samples) for samples in template.samples]
+    cells = template.sample_cells
+    moved = [places + _sampled(displacement, of) for places, of in zip(template.samples, cells, strict=True)]
+    sizes = [of.sample(determinant.astype(np.float32)) for of in cells]
     dice = _overlap(template, knee, to_voxel, moved, sizes)
     return Registration(
         affine=alignment.affine,
@@ -147,7 +143,7 @@ def _surfaces(knee: Segmentation, to_voxel: Affine, template: Template) -> Float
         to_box = to_voxel.copy()
         to_box[:3, 3] -= [part.start for part in box]
         few = tuple(slice(part.start, part.stop, step) for part, step in zip(box, every, strict=True))
-        distance = signed_distance(knee.labels[few] == tissue, knee.affine @ scale)
+        distance = signed_distance(knee.labels[few] == tissue, knee.affine @ scale, FARTHEST_MM)
         maps.append(sample(distance, np.linalg.inv(scale) @ to_box, shape))
     return np.asarray(np.clip(np.stack(maps), -FARTHEST_MM, FARTHEST_MM), np.float32)
 
@@ -167,19 +163,20 @@ def _overlap(
 
 def _labels_at(knee: Segmentation, voxels: Points) -> np.ndarray:
     """The label of the nearest voxel, 0 beyond the volume."""
-    nearest = np.floor(voxels + 0.5).astype(np.intp)
-    inside = ((nearest >= 0) & (nearest < knee.labels.shape)).all(axis=1)
+    nearest = np.floor(voxels.T + 0.5).astype(np.intp)
+    inside = np.ones(len(voxels), bool)
+    for along, size in zip(nearest, knee.labels.shape, strict=True):
+        inside &= (along >= 0) & (along < size)
     labels = np.zeros(len(voxels), knee.labels.dtype)
-    labels[inside] = knee.labels[tuple(nearest[inside].T)]
+    labels[inside] = knee.labels[tuple(nearest[:, inside])]
     return labels
 
 
-def _at(volume: Float32[np.ndarray, "i j k"], grid: Affine, points: Points) -> Float32[np.ndarray, " n"]:
-    return Cells.of(apply(np.linalg.inv(grid), points).T, volume.shape).sample(volume)
+def _displacement_at(displacement: Float32[np.ndarray, "3 i j k"], grid: Affine, points: Points) -> Points:
+    return _sampled(displacement, Cells.of(apply(np.linalg.inv(grid), points).T, displacement.shape[1:]))
 
 
-def _displacement_at(displacement: np.ndarray, grid: Affine, points: Points) -> Points:
-    cells = Cells.of(apply(np.linalg.inv(grid), points).T, displacement.shape[1:])
+def _sampled(displacement: Float32[np.ndarray, "3 i j k"], cells: Cells) -> Points:
     return np.stack([cells.sample(part) for part in displacement], axis=1).astype(float)
 
 

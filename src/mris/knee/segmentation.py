@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 from scipy import ndimage
 
 from mris.errors import SettingsError
@@ -150,11 +150,12 @@ def findings_of(segmentation: Segmentation) -> tuple[Finding, ...]:
         if axis == 0 and (first == 0 or last == filled.size - 1):
             found.append("cartilage touches the border of the field of view")
     for number in (FEMORAL_CARTILAGE, TIBIAL_CARTILAGE):
-        share = _island_share(segmentation.labels == number)
+        pieces = _pieces(segmentation.labels == number)
+        share = _island_share(pieces)
         if share > LARGEST_ISLAND_SHARE:
             found.append(f"{100 * share:.0f} % of the {TISSUES[number - 1].replace('_', ' ')} are islands")
-    if _ends_straight(segmentation.labels == TIBIAL_CARTILAGE):
-        found.append("a plate of the tibial cartilage ends in a straight edge, as if cut")
+        if number == TIBIAL_CARTILAGE and _ends_straight(pieces):
+            found.append("a plate of the tibial cartilage ends in a straight edge, as if cut")
     return tuple(Finding(reason, severity="warning") for reason in found)
 
 
@@ -162,21 +163,23 @@ def _cartilage(segmentation: Segmentation) -> np.ndarray:
     return np.asarray((segmentation.labels == FEMORAL_CARTILAGE) | (segmentation.labels == TIBIAL_CARTILAGE))
 
 
-def _island_share(mask: np.ndarray) -> float:
+def _pieces(mask: np.ndarray) -> Int32[np.ndarray, "i j k"]:
+    """The box of a mask with its pieces numbered from 1."""
+    pieces, _ = ndimage.label(np.ascontiguousarray(mask[box_round(mask)]), np.ones((3, 3, 3)))
+    return np.asarray(pieces)
+
+
+def _island_share(pieces: Int32[np.ndarray, "i j k"]) -> float:
     """Share of a mask that lies in pieces of less than a twentieth of it (the tibia has two large ones)."""
-    pieces, n_pieces = ndimage.label(mask[box_round(mask)], np.ones((3, 3, 3)))
-    if n_pieces < 2:
-        return 0.0
     sizes = np.bincount(pieces.ravel())[1:]
     return float(sizes[sizes < 0.05 * sizes.sum()].sum() / sizes.sum())
 
 
-def _ends_straight(mask: np.ndarray) -> bool:
+def _ends_straight(pieces: Int32[np.ndarray, "i j k"]) -> bool:
     """Whether a large piece of a mask ends, along the first axis, in a slice about as large as its others."""
-    pieces, n_pieces = ndimage.label(mask[box_round(mask)], np.ones((3, 3, 3)))
-    areas = [np.bincount(slices.ravel(), minlength=n_pieces + 1)[1:] for slices in pieces]
-    for area in np.array(areas).T:
+    areas = np.array([np.bincount(one.ravel(), minlength=int(pieces.max()) + 1)[1:] for one in pieces])
+    for area in areas.T:
         slices = area[area > 0]
-        if area.sum() >= 0.05 * mask.sum() and max(slices[0], slices[-1]) >= STRAIGHT_EDGE_SHARE * np.median(slices):
+        if area.sum() >= 0.05 * areas.sum() and max(slices[0], slices[-1]) >= STRAIGHT_EDGE_SHARE * np.median(slices):
             return True
     return False

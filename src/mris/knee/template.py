@@ -7,7 +7,6 @@ along its normal through the cartilage until it leaves it.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -16,7 +15,9 @@ from scipy.spatial import KDTree
 
 from mris.knee.alignment import apply
 from mris.knee.cartilage_atlas import AtlasRegion, CartilageAtlas
+from mris.knee.distance import signed_distance
 from mris.knee.interpolation import Cells
+from mris.knee.neighbors import border
 from mris.knee.segmentation import box_round
 
 GRID_MM = 1.0
@@ -42,6 +43,7 @@ class Template:
         weights: Where a signed distance means something: everywhere for cartilage, beneath and in it for bone.
         clouds: Points on the surface of the femoral and of the tibial cartilage.
         samples: Centers of the eight eighths of every voxel of femoral and of tibial cartilage.
+        sample_cells: Where these lie in the grid.
         sample_mm3: Volume that a sample stands for.
         bone_side: For each vertex of the femoral and of the tibial mesh its point on the bone.
     """
@@ -51,6 +53,7 @@ class Template:
     weights: Float32[np.ndarray, "4 i j k"]
     clouds: tuple[Points, Points]
     samples: tuple[Points, Points]
+    sample_cells: tuple[Cells, Cells]
     sample_mm3: float
     bone_side: tuple[Points, Points]
 
@@ -67,7 +70,7 @@ def template_of(atlas: CartilageAtlas) -> Template:
     places = apply(grid, np.argwhere(np.ones(shape, bool)).astype(float))
     surfaces, weights, bones, bone_weights, bone_side = [], [], [], [], []
     for mask, region in zip(masks, (atlas.femoral, atlas.tibial), strict=True):
-        distance = signed_distance(mask, affine)
+        distance = signed_distance(mask, affine, FARTHEST_MM)
         points = _bone_side(region, distance, affine)
         cartilage = sample(distance, np.linalg.inv(affine) @ grid, shape)
         bone, known = _bone_distance(cartilage, places, points)
@@ -77,6 +80,7 @@ def template_of(atlas: CartilageAtlas) -> Template:
         bone_weights.append(known.astype(np.float32))
         bone_side.append(points)
     samples = [apply(affine, _eighths(np.argwhere(mask))) for mask in masks]
+    cells = [Cells.of(apply(np.linalg.inv(grid), places).T, shape) for places in samples]
     clouds = [cloud_of(mask, affine) for mask in masks]
     return Template(
         affine=grid,
@@ -84,23 +88,10 @@ def template_of(atlas: CartilageAtlas) -> Template:
         weights=np.stack(weights + bone_weights),
         clouds=(clouds[0], clouds[1]),
         samples=(samples[0], samples[1]),
+        sample_cells=(cells[0], cells[1]),
         sample_mm3=float(abs(np.linalg.det(affine[:3, :3]))) / 8,
         bone_side=(bone_side[0], bone_side[1]),
     )
-
-
-def signed_distance(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Grid:
-    """Signed distance (mm, negative inside) from each voxel to the surface of a mask, by Maurer's algorithm."""
-    import SimpleITK
-
-    sitk: Any = SimpleITK  # its annotations are not usable
-
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing([float(size) for size in spacing[::-1]])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    # Maurer's zero is the center of the outermost voxels, half a voxel inside of their faces.
-    return np.asarray(sitk.GetArrayFromImage(distance) - np.float32(spacing.mean() / 2), np.float32)
 
 
 def sample(volume: Grid, to_voxel: Affine, shape: tuple[int, ...]) -> Grid:
@@ -113,7 +104,7 @@ def sample(volume: Grid, to_voxel: Affine, shape: tuple[int, ...]) -> Grid:
 def cloud_of(mask: Bool[np.ndarray, "i j k"], affine: Affine) -> Points:
     """About `N_CLOUD` voxels of the surface of a mask, as points of the world."""
     box = box_round(mask)
-    surface = np.argwhere(mask[box] & ~ndimage.binary_erosion(mask[box])) + [part.start for part in box]
+    surface = np.argwhere(border(mask[box])) + [part.start for part in box]
     return apply(affine, surface[:: max(len(surface) // N_CLOUD, 1)].astype(float))
 
 

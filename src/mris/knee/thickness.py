@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy import sparse, special
-from scipy.sparse.linalg import cg
+from scipy.sparse.linalg import LinearOperator, cg
 from scipy.spatial import cKDTree
 
 from mris.errors import ImageError
 from mris.knee.interpolation import Cells, strides
+from mris.knee.separable import along_axes
 
 MAX_GAP_MM = 1.5
 """Bone farther than this from the cartilage's surface does not make the surface a bone side."""
@@ -194,10 +195,9 @@ class _Grid:
             away = (places[:, None] - centers[None, :]) / width[axis]
             half = self.spacing[axis] / 2 / width[axis]
             kernel = special.ndtr(away + half) - special.ndtr(away - half)
-            kernels.append((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32))
-        first, second, third = kernels
-        smoothed = second @ (voxels @ third.T)
-        return np.asarray((first @ smoothed.reshape(len(voxels), -1)).reshape(-1, *smoothed.shape[1:]))
+            kernel /= kernel.sum(axis=1, keepdims=True)
+            kernels.append(np.where(kernel > 1e-9, kernel, 0.0).astype(np.float32))
+        return np.asarray(along_axes(voxels[np.newaxis], kernels)[0])
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,8 @@ class _Edges:
         ends = []
         for axis, stride in enumerate(strides(level.shape)):
             crossed = np.zeros(level.shape, dtype=bool)
-            before = tuple(slice(None, -1) if i == axis else slice(None) for i in range(3))
-            crossed[before] = np.diff(positive, axis=axis)
+            ahead, along = (np.moveaxis(array, axis, 0) for array in (crossed, positive))
+            np.not_equal(along[:-1], along[1:], out=ahead[:-1])
             first = np.flatnonzero(crossed)
             ends.append(np.where(flat[first] > 0.0, [first, first + stride], [first + stride, first]))
         inside, outside = np.concatenate(ends, axis=1)
@@ -246,20 +246,20 @@ def _faces_bone(edges: _Edges, level: Field, bone_level: Field, least: float) ->
 
 def _distance_like(smoothed: Field) -> Field:
     """Turn a smoothed label into what is linear across a plane surface, and 0 on it."""
-    held = np.clip(smoothed, 1e-4, 1 - 1e-4)
     between = np.flatnonzero((smoothed > 1e-4) & (smoothed < 1 - 1e-4))
     # Most of the grid is far from the surface, on one side or the other: two values are enough there.
-    level = np.where(smoothed > 0.5, *special.ndtri(np.array([1 - 1e-4, 1e-4], held.dtype)))
-    level.ravel()[between] = special.ndtri(held.ravel()[between])
+    level = np.where(smoothed > 0.5, *special.ndtri(np.array([1 - 1e-4, 1e-4], smoothed.dtype)))
+    level.ravel()[between] = special.ndtri(smoothed.ravel()[between])
     return np.asarray(level)
 
 
 def _closed(level: Field) -> Field:
     """The level with an end before the grid's faces, so that the points of the surface have neighbors in the grid."""
-    closed = np.full_like(level, level.min())
-    inner = (slice(3, -3),) * 3
-    closed[inner] = level[inner]
-    return closed
+    lowest = level.min()
+    for axis in range(3):
+        along = np.moveaxis(level, axis, 0)
+        along[:3], along[-3:] = lowest, lowest
+    return level
 
 
 def _gradient(
@@ -279,21 +279,14 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
     own = number[edges.inside]
     diagonal = np.bincount(own, weights=1 / fraction, minlength=len(index))
     right = np.bincount(own, weights=value / fraction, minlength=len(index))
-    rows, columns = [], []
+    links = []
     for stride in strides(level.shape):
         other = number[index + stride]
         linked = np.flatnonzero(other >= 0)
-        rows.append(linked)
-        columns.append(other[linked])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    links = sparse.coo_array((np.ones(len(row)), (row, column)), shape=(len(index), len(index)))
-    links = (links + links.T).tocsr()
-    diagonal += links.sum(axis=1)
-    matrix = (sparse.diags_array(diagonal) - links).tocsr()
-    jacobi = sparse.diags_array(1 / diagonal)
-    solution, unfinished = cg(matrix, right, x0=np.full(len(index), 0.5), rtol=1e-5, maxiter=2000, M=jacobi)
-    if unfinished:
-        raise ImageError("the field in the cartilage does not settle; is the label a thin sheet next to bone?")
+        links.append(np.stack([linked, other[linked]]))
+    diagonal = diagonal + np.bincount(np.concatenate(links, axis=None), minlength=len(index))
+    even = np.stack(np.unravel_index(index, level.shape)).sum(axis=0) % 2 == 0
+    solution = _solve(diagonal, np.concatenate(links, axis=1), even, right)
     potential = np.full(flat.size, np.nan, dtype=np.float32)
     potential[index] = solution
     inside = solution[own]
@@ -305,13 +298,44 @@ def _potential(level: Field, edges: _Edges, inner: Bool[np.ndarray, " n"]) -> Fi
     return potential.reshape(level.shape)
 
 
+def _solve(
+    diagonal: Float[np.ndarray, " n"],
+    links: Int[np.ndarray, "2 l"],
+    even: Bool[np.ndarray, " n"],
+    right: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Solve a symmetric system with -1 at the links, each of which joins an even unknown with an odd one.
+
+    The even ones follow from the odd ones, so that these alone are sought: in half the iterations, of half the size.
+    """
+    scale = 1 / np.sqrt(diagonal)
+    place = np.where(even, np.cumsum(even), np.cumsum(~even)) - 1
+    swapped = even[links[1]]
+    of_even, of_odd = np.where(swapped, links[1], links[0]), np.where(swapped, links[0], links[1])
+    shape = (int(even.sum()), int((~even).sum()))
+    to_even = sparse.coo_array((scale[of_even] * scale[of_odd], (place[of_even], place[of_odd])), shape=shape).tocsr()
+    to_odd = to_even.T.tocsr()
+    scaled = right * scale
+    operator = LinearOperator((shape[1], shape[1]), matvec=lambda odd: odd - to_odd @ (to_even @ odd), dtype=float)
+    known = scaled[~even] + to_odd @ scaled[even]
+    odd, unfinished = cg(operator, known, x0=0.5 / scale[~even], rtol=1e-5, maxiter=2000)
+    if unfinished:
+        raise ImageError("the field in the cartilage does not settle; is the label a thin sheet next to bone?")
+    solution = np.empty(len(right))
+    solution[~even], solution[even] = odd, scaled[even] + to_even @ odd
+    return np.asarray(solution * scale)
+
+
 def _directions(level: Field, edges: _Edges, potential: Field) -> Float32[np.ndarray, "3 i j k"]:
     """Unit vectors along the field, in the cartilage and continued two grid points beyond it."""
     steps = strides(level.shape)
     directions = np.zeros((3, level.size), dtype=np.float32)
     done = level.ravel() > 0.0
     known = np.flatnonzero(done)
-    directions[:, known] = _unit(_gradient(potential.ravel(), known, steps)).T
+    slopes = np.stack([potential.ravel()[known + stride] - potential.ravel()[known - stride] for stride in steps])
+    slopes /= np.maximum(np.sqrt(np.einsum("an,an->n", slopes, slopes)), np.float32(1e-12))
+    for along, slope in zip(directions, slopes, strict=True):
+        along[known] = slope
     ring = _each_once(edges.outside, level.size)
     for _ in range(2):
         around = np.stack([ring + s for stride in steps for s in (stride, -stride)])

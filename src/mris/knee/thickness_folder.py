@@ -34,7 +34,7 @@ from mris.knee.thickness_preview import write_preview
 from mris.reading import file_sha256, read_json, regular_size
 from mris.wording import counted
 
-METHOD_VERSION = 5
+METHOD_VERSION = 6
 """Raised whenever the same segmentation would give another map or other parts of it."""
 FEMORAL_FILE, TIBIAL_FILE = "FC_2d_thickness.npy", "TC_2d_thickness.npy"
 TABLE_FILE, REPORT_FILE = "maps.csv", "report.json"

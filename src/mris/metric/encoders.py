@@ -22,7 +22,7 @@ from mris.metric.components import ComponentEncoder, Components
 from mris.reading import regular_size
 from mris.records import read_record
 from mris.training.card import ENCODER_FILE, EncoderCard, EncoderSpec
-from mris.training.checkpoints import write_tensors
+from mris.training.checkpoint_file import write_tensors
 from mris.training.networks import build_network, embed_with_features, keep_places, last_layer, see_local_contrast
 from mris.training.pairs import scale_targets
 from mris.types import Embeddings, Features, Sources, Targets

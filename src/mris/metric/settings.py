@@ -5,14 +5,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mris.choices import Objective
 from mris.defaults import N_NEIGHBORS
 from mris.metric.losses import Reduction
 from mris.training.card import Architecture, Pooling, SourceContrast, Stem, TargetNetwork
 from mris.training.recipe import Recipe
 
 PresetName = Literal["small", "best", "paper", "small-paper", "varied"]
-
-Objective = Literal["both", "synthesis", "triplet"]
 
 
 class TrainSettings(Recipe):

@@ -35,22 +35,9 @@ def build_encoder(spec: EncoderSpec, settings: TrainSettings, seed: int) -> Dual
 
 def encoder_spec(cohort: Cohort, regions: Sequence[str], settings: TrainSettings) -> EncoderSpec:
     """Say which encoders the settings mean for some regions of a cohort."""
-    of_components = settings.target_network == "components"
-    return EncoderSpec.for_cohort(
-        cohort.header,
-        regions=tuple(regions),
-        target_scale=settings.target_scale,
-        architecture=settings.architecture,
-        width=settings.width,
-        stem=settings.stem,
-        embedding_dim=settings.embedding_dim,
-        pooling=settings.pooling,
-        source_contrast=settings.source_contrast,
-        target_network=settings.target_network,
-        n_components=settings.n_components if of_components else 0,
-        source_components=settings.source_components,
-        temperature=settings.temperature if of_components else None,
-    )
+    shared = {name: value for name, value in settings if name in EncoderSpec.model_fields}
+    absent = {} if settings.target_network == "components" else {"n_components": 0, "temperature": None}
+    return EncoderSpec.for_cohort(cohort.header, regions=tuple(regions), **shared | absent)
 
 
 def train_encoders(

@@ -22,10 +22,7 @@ def attention_weights(
 
 
 def weighted_error(
-    weights: Float[Tensor, "n m"],
-    gallery: Float[Tensor, "m p"],
-    truths: Float[Tensor, "n p"],
-    mask: Bool[Tensor, " p"],
+    weights: Float[Tensor, "n m"], gallery: Float[Tensor, "m p"], truths: Float[Tensor, "n p"], mask: Bool[Tensor, " p"]
 ) -> float:
     """Mean absolute error of a weighted average of other subjects' targets; see `synthesis_error`.
 

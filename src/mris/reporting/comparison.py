@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mris.drawing import Figure, colormaps
+from mris.evaluation.image_error import bounding_box
 from mris.evaluation.pictures import Example
 from mris.evaluation.results import MISSING
-from mris.reporting.grid import Grid, errors_map, values_map
+from mris.reporting.grid import Grid, aspect_of
 from mris.reporting.panels import Scales
 from mris.reporting.tables import error_digits
 
@@ -51,22 +52,19 @@ def comparison_figure(examples: Sequence[Example], region: int, unit: str, scale
         examples: The rows, at least one.
         region: Position of the region.
         unit: Unit of the targets.
-        scales: Ends of the color bar.
+        scales: The color bars.
     """
-    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    grid = Grid(
-        len(examples), [1, 1 + len(methods)], _aspect(box), titled_rows=0, headed=True, panel=_panel(2 + len(methods))
-    )
-    values = (values_map(), scales.low, scales.high)
+    methods = [picture.method for picture in examples[0].pictures]
+    grid, box = _opened(examples, region, [1, 1 + len(methods)], titled_rows=0)
     for column, text in enumerate(["source", "truth", *methods]):
         grid.heading(column, text, bold=column < 2)
     for row, example in enumerate(examples):
         grid.label_row(row, example.title)
         grid.image(row, 0, example.source[0], (colormaps["gray"], 0, 1))
-        grid.image(row, 1, example.truth[region][box], values)
+        grid.image(row, 1, example.truth[region][box], scales.values)
         for column, picture in enumerate(example.pictures, start=2):
-            grid.image(row, column, picture.image[region][box], values)
-    grid.bar(1, 1, values, unit)
+            grid.image(row, column, picture.image[region][box], scales.values)
+    grid.bar(1, 1, scales.values, unit)
     return grid.figure
 
 
@@ -77,12 +75,10 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         examples: The rows, at least one.
         region: Position of the region.
         unit: Unit of the targets.
-        scales: Ends of the color bar.
+        scales: The color bars.
     """
-    box, methods = _box(examples, region), [picture.method for picture in examples[0].pictures]
-    n = len(examples)
-    grid = Grid(n, [len(methods)], _aspect(box), titled_rows=n, headed=True, panel=_panel(len(methods)))
-    errors = (errors_map(), 0.0, scales.error)
+    methods = [picture.method for picture in examples[0].pictures]
+    grid, box = _opened(examples, region, [len(methods)], titled_rows=len(examples))
     for column, text in enumerate(methods):
         grid.heading(column, text)
     digits = error_digits([[picture.region_errors[region] for row in examples for picture in row.pictures]])
@@ -91,27 +87,17 @@ def comparison_error_figure(examples: Sequence[Example], region: int, unit: str,
         for column, picture in enumerate(example.pictures):
             median = picture.region_errors[region]
             title = f"{median:.{digits}f} {unit}" if np.isfinite(median) else "no pixel"
-            grid.image(row, column, picture.error[region][box], errors, title)
-    grid.bar(0, 0, errors, f"absolute error ({unit})")
+            grid.image(row, column, picture.error[region][box], scales.errors, title)
+    grid.bar(0, 0, scales.errors, f"absolute error ({unit})")
     return grid.figure
 
 
-def _panel(n_columns: int) -> float:
-    return min(max(_WIDTH / n_columns, _SMALLEST), _LARGEST)
-
-
-def _box(examples: Sequence[Example], region: int) -> tuple[slice, slice]:
-    """Bound the pixels that have a truth in any of the examples."""
-    known = np.any([np.isfinite(example.truth[region]) for example in examples], axis=0)
-    if not known.any():
-        return slice(0, known.shape[0]), slice(0, known.shape[1])
-    bounds = []
-    for axis in (1, 0):
-        hit = np.flatnonzero(known.any(axis=axis))
-        bounds.append(slice(max(int(hit[0]) - _BORDER, 0), min(int(hit[-1]) + 1 + _BORDER, known.shape[1 - axis])))
-    return bounds[0], bounds[1]
-
-
-def _aspect(box: tuple[slice, slice]) -> float:
-    height, width = (part.stop - part.start for part in box)
-    return float(min(max(height / width, 0.5), 1.6))
+def _opened(
+    examples: Sequence[Example], region: int, groups: Sequence[int], titled_rows: int
+) -> tuple[Grid, tuple[slice, slice]]:
+    """A grid of a row an example, and the box of the pixels that have a truth in any of them."""
+    truths = np.array([example.truth[region] for example in examples])
+    box = bounding_box(np.isfinite(truths).any(axis=0), _BORDER)
+    panel = min(max(_WIDTH / sum(groups), _SMALLEST), _LARGEST)
+    aspect = aspect_of(truths[:, *box], 0.5, 1.6)
+    return Grid(len(examples), groups, aspect, titled_rows=titled_rows, headed=True, panel=panel), box

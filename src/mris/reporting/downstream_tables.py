@@ -6,13 +6,7 @@ from math import isfinite
 from mris.defaults import CONFIDENCE
 from mris.errors import CohortError, SettingsError
 from mris.reporting.tables import Cell, Table, ends, number, percent
-from mris.study.class_results import (
-    ClassEstimate,
-    SeedSpread,
-    chance_level,
-    class_names_of,
-    find_estimate,
-)
+from mris.study.class_results import ClassEstimate, SeedSpread, chance_level, class_names_of, find_estimate
 
 METRIC_TITLES = {
     "accuracy": "overall accuracy",
@@ -31,11 +25,7 @@ _GRADE_COLUMNS = (("accuracy", "overall"), ("balanced_accuracy", "balanced"), ("
 _RANKING_COLUMNS = (("average_precision", "AP"), ("roc_auc", "ROC AUC"))
 
 
-def grade_table(
-    methods: Mapping[str, Sequence[ClassEstimate]],
-    label: str,
-    bounds: Collection[str] = (),
-) -> Table:
+def grade_table(methods: Mapping[str, Sequence[ClassEstimate]], label: str, bounds: Collection[str] = ()) -> Table:
     """Accuracy of each class and overall, balanced accuracy and quadratic kappa: a row a method, chance last.
 
     Args:

@@ -106,7 +106,7 @@ def _what(results: ExperimentResults) -> list[str]:
         f"(trainings; the cohort is one). Judged on {judged.n_images} pairs ({facts.visits} visits) of "
         f"{judged.n_subjects} people. Every method trains {facts.epochs} epochs of the same batches (sampler "
         f"'{facts.sampler}', {facts.batch_size} pairs a step), with the same augmentation; the epoch with the "
-        "smallest validation error is kept.",
+        "smallest validation error is kept."
     ]
     for one in results.tasks:
         counts = "; ".join(

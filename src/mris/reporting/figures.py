@@ -7,11 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from mris.drawing import Axes, Figure, drawable
+from mris.drawing import Axes, Figure, drawable, withStroke
 from mris.evaluation.image_error import METRIC
 from mris.evaluation.results import ALL, Estimate, Recall, Results
 from mris.reporting.grid import INK
 from mris.reporting.tables import digits_of, title_of
+from mris.study.class_results import ClassEstimate
 from mris.study.database_size_results import DatabaseSizeCurve
 
 _PLAIN = "#767676"
@@ -53,16 +54,58 @@ def tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
     axis.set_axisbelow(True)
 
 
+def panel_row(n_panels: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """Open a figure of panels side by side, of a width each, with one vertical axis; no figure is narrower than 5.5."""
+    figure = Figure(figsize=(max(width * n_panels, 5.5), height), layout="constrained")
+    return figure, figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
+
+
+def legend_below(figure: Figure, axis: Axes, most: int = 5) -> None:
+    """Name below a figure what one of its axes shows, at most so many names a line."""
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), most), fontsize=8, frameon=False)
+
+
+def draw_in_row(axis: Axes, found: Estimate | ClassEstimate, row: int, digits: int) -> None:
+    """Draw a number with its interval in the row of a method, written above it; one that is not known is left out."""
+    if not isfinite(found.value):
+        return
+    color = COLORS[row % len(COLORS)]
+    if isfinite(found.low):
+        axis.plot([found.low, found.high], [row, row], color=color, lw=2.5, solid_capstyle="round", alpha=0.45)
+    axis.plot([found.value], [row], "o", color=color, ms=6)
+    axis.annotate(
+        f"{found.value:.{digits}f}",
+        (found.value, row),
+        xytext=(0, 6),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7,
+        color=INK,
+        path_effects=[withStroke(linewidth=2, foreground="white")],  # legible on a line
+    )
+
+
+def draw_side_by_side(
+    axis: Axes, found: Sequence[Estimate | ClassEstimate], method: int, n_methods: int, name: str
+) -> None:
+    """Draw one method's numbers with their intervals, a group each, beside those of the other methods."""
+    color, step = COLORS[method % len(COLORS)], 0.7 / n_methods
+    x = np.arange(len(found)) + (method - (n_methods - 1) / 2) * step
+    for place, row in zip(x, found, strict=True):
+        if isfinite(row.low):
+            axis.plot([place, place], [row.low, row.high], color=color, lw=2, alpha=0.45, solid_capstyle="round")
+    axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=drawable(name))
+
+
 def interval_figure(results: Results, metric: str, title: str) -> Figure:
     """Show one metric of every method with its interval, a panel a region."""
     regions = results.regions
     digits = digits_of(metric, results)
-    figure = Figure(figsize=(max(3.2 * len(regions), 5.5), 0.55 + 0.34 * len(results.methods)), layout="constrained")
-    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
+    figure, panels = panel_row(len(regions), 3.2, 0.55 + 0.34 * len(results.methods))
     for axis, region in zip(panels, regions, strict=True):
         for row, method in enumerate(results.methods):
-            found = results.estimate(method.name, metric, region=region)
-            _whisker(axis, found, row, COLORS[row % len(COLORS)], digits)
+            draw_in_row(axis, results.estimate(method.name, metric, region=region), row, digits)
         axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel(drawable(title), fontsize=9)
         tidy(axis, grid="x")
@@ -75,21 +118,17 @@ def strata_figure(results: Results, label: str, metric: str, title: str) -> Figu
     """Show one metric by stratum, methods side by side with their intervals."""
     strata = [s for s in results.strata if s.label == label]
     regions = results.regions
-    figure = Figure(figsize=(max(3.4 * len(regions), 5.5), 3.0), layout="constrained")
-    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
-    step = 0.7 / max(len(results.methods), 1)
+    figure, panels = panel_row(len(regions), 3.4, 3.0)
     for axis, region in zip(panels, regions, strict=True):
         for m, method in enumerate(results.methods):
             found = [results.estimate(method.name, metric, region=region, label=label, stratum=s.name) for s in strata]
-            x = np.arange(len(strata)) + (m - (len(results.methods) - 1) / 2) * step
-            _points(axis, x, found, COLORS[m % len(COLORS)], drawable(method.name))
+            draw_side_by_side(axis, found, m, len(results.methods), method.name)
         axis.set_xticks(range(len(strata)), [drawable(f"{s.name}\nn = {s.n_images}") for s in strata], fontsize=8)
         axis.set_title(drawable(region), fontsize=10, color=INK)
         axis.set_xlabel(drawable(label), fontsize=9)
         tidy(axis, grid="y")
     panels[0].set_ylabel(drawable(title), fontsize=9)
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
+    legend_below(figure, panels[0])
     return figure
 
 
@@ -126,8 +165,7 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
     """
     regions, n_methods = curve.shown_regions, len(curve.methods)
     colors = [*[color for color in COLORS * n_methods if color != _PLAIN][: n_methods - 1], _PLAIN]
-    figure = Figure(figsize=(max(3.3 * len(regions), 5.5), 3.3), layout="constrained")
-    panels = figure.subplots(1, len(regions), sharey=True, squeeze=False)[0]
+    figure, panels = panel_row(len(regions), 3.3, 3.3)
     for axis, region in zip(panels, regions, strict=True):
         for m, method in enumerate(curve.methods):
             points = curve.line(method, metric, region)
@@ -153,28 +191,5 @@ def database_size_figure(curve: DatabaseSizeCurve, metric: str = "median") -> Fi
         axis.set_xlabel("people in the database", fontsize=9)
         tidy(axis, grid="y")
     panels[0].set_ylabel(drawable(title_of(metric, curve.unit, METRIC[metric].meaning)), fontsize=9)
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
+    legend_below(figure, panels[0])
     return figure
-
-
-def _whisker(axis: Axes, found: Estimate, row: int, color: str, digits: int) -> None:
-    if isfinite(found.low):
-        axis.plot([found.low, found.high], [row, row], color=color, lw=2.5, solid_capstyle="round", alpha=0.45)
-    axis.plot([found.value], [row], "o", color=color, ms=6)
-    axis.annotate(
-        f"{found.value:.{digits}f}",
-        (found.value, row),
-        xytext=(0, 6),
-        textcoords="offset points",
-        ha="center",
-        fontsize=7,
-        color=INK,
-    )
-
-
-def _points(axis: Axes, x: np.ndarray, found: Sequence[Estimate], color: str, name: str) -> None:
-    for place, row in zip(x, found, strict=True):
-        if isfinite(row.low):
-            axis.plot([place, place], [row.low, row.high], color=color, lw=2, alpha=0.45, solid_capstyle="round")
-    axis.plot(x, [row.value for row in found], "o", color=color, ms=4.5, label=name)

@@ -9,14 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mris.colors import BIAS_COLORS, ERROR_COLORS, VALUE_COLORS
-from mris.drawing import (
-    Colormap,
-    Figure,
-    Normalize,
-    ScalarMappable,
-    colormaps,
-    drawable,
-)
+from mris.drawing import Colormap, Figure, Normalize, ScalarMappable, colormaps, drawable
 
 INK = "#222222"
 _OUTSIDE = "#ececef"
@@ -45,6 +38,16 @@ def errors_map() -> Colormap:
 def bias_map() -> Colormap:
     """Colors of signed errors; white is none, so outside is a darker gray."""
     return colormaps[BIAS_COLORS].with_extremes(bad="#d3d3d9")
+
+
+def shades_between(low: float, high: float) -> Shades:
+    """Color target values from one end to another; the lower end is 0 unless it is far from it or negative."""
+    return values_map(), low if low < 0 or low > 0.35 * high else 0.0, high
+
+
+def aspect_of(images: np.ndarray, low: float = 0.3, high: float = 3.0) -> float:
+    """Divide the height of images, shape (..., h, w), by their width, within bounds."""
+    return float(min(max(images.shape[-2] / images.shape[-1], low), high))
 
 
 class Grid:

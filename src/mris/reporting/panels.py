@@ -8,34 +8,31 @@ from jaxtyping import Float32
 
 from mris.drawing import Figure, colormaps
 from mris.evaluation.pictures import ErrorMaps, Example
-from mris.reporting.grid import Grid, Shades, bias_map, errors_map, values_map
+from mris.reporting.grid import Grid, Shades, aspect_of, bias_map, errors_map, shades_between
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Ends of the color bars that all examples share.
+    """Color bars that all examples share.
 
     Args:
-        low: Lowest target value shown.
-        high: Highest target value shown.
-        error: Highest error and spread shown.
+        values: Of target values.
+        errors: Of errors and spreads.
     """
 
-    low: float
-    high: float
-    error: float
+    values: Shades
+    errors: Shades
 
 
 def shared_scales(examples: Sequence[Example]) -> Scales:
     """Choose one scale for the panels of all examples.
 
-    The ends are percentiles, so that one bad pixel does not darken the rest; the lower end is 0 unless values stay far
-    from it or are negative.
+    The ends are percentiles, so that one bad pixel does not darken the rest.
     """
     truths = [example.truth for example in examples]
     errors = [picture.error for example in examples for picture in example.pictures]
-    low, high = _percentile(truths, 0.5, 0.0), _percentile(truths, 99.5, 1.0)
-    return Scales(low if low < 0 or low > 0.35 * high else 0.0, high, _percentile(errors, 99.0, 1.0))
+    values = shades_between(_percentile(truths, 0.5, 0.0), _percentile(truths, 99.5, 1.0))
+    return Scales(values, (errors_map(), 0.0, _percentile(errors, 99.0, 1.0)))
 
 
 def example_figure(example: Example, regions: Sequence[str], unit: str, scales: Scales) -> Figure:
@@ -45,27 +42,26 @@ def example_figure(example: Example, regions: Sequence[str], unit: str, scales: 
         example: The query.
         regions: Names of the regions.
         unit: Unit of the targets.
-        scales: Ends of the color bars.
+        scales: The color bars.
     """
     spreads = any(picture.explanation is not None for picture in example.pictures)
     n, groups = len(regions), 3 if spreads else 2
-    grid = Grid(1 + len(example.pictures), [n] * groups, _aspect(example.truth), titled_rows=2)
-    values, errors = (values_map(), scales.low, scales.high), (errors_map(), 0.0, scales.error)
+    grid = Grid(1 + len(example.pictures), [n] * groups, aspect_of(example.truth), titled_rows=2)
     for r, region in enumerate(regions):
-        grid.image(0, r, example.truth[r], values, f"truth, {region}" if n > 1 else "truth", bold=True)
+        grid.image(0, r, example.truth[r], scales.values, f"truth, {region}" if n > 1 else "truth", bold=True)
     grid.image(0, n, example.source[0], (colormaps["gray"], 0, 1), "source", bold=True)
     for group, title in enumerate(("synthesis", "absolute error", "spread of neighbors")[:groups]):
         grid.title_group(1, group, title)
     for row, picture in enumerate(example.pictures, start=1):
         grid.label_row(row, picture.method)
         for r in range(n):
-            grid.image(row, r, picture.image[r], values)
-            grid.image(row, n + r, picture.error[r], errors)
+            grid.image(row, r, picture.image[r], scales.values)
+            grid.image(row, n + r, picture.error[r], scales.errors)
             if picture.explanation is not None:
                 inside = np.where(np.isfinite(example.truth[r]), picture.explanation.spread[r], np.nan)
-                grid.image(row, 2 * n + r, inside, errors)
-    grid.bar(0, 0, values, unit)
-    grid.bar(1, groups - 1, errors, f"error, spread ({unit})" if spreads else f"error ({unit})")
+                grid.image(row, 2 * n + r, inside, scales.errors)
+    grid.bar(0, 0, scales.values, unit)
+    grid.bar(1, groups - 1, scales.errors, f"error, spread ({unit})" if spreads else f"error ({unit})")
     return grid.figure
 
 
@@ -77,15 +73,14 @@ def neighbors_figure(example: Example, regions: Sequence[str], unit: str, scales
     picture, explanation = told[0], told[0].explanation
     own_captions = any(captions != explanation.captions[0] for captions in explanation.captions)
     titled = len(regions) if own_captions else 1
-    grid = Grid(len(regions), [2, len(explanation.neighbors)], _aspect(example.truth), titled_rows=titled)
-    values = (values_map(), scales.low, scales.high)
+    grid = Grid(len(regions), [2, len(explanation.neighbors)], aspect_of(example.truth), titled_rows=titled)
     for r, region in enumerate(regions):
         named = ["truth", picture.method] if r == 0 else ["", ""]
         titles = [*named, *(explanation.captions[r] if r < titled else [""] * len(explanation.neighbors))]
         for column, image in enumerate([example.truth[r], picture.image[r], *explanation.neighbors[:, r]]):
-            grid.image(r, column, image, values, titles[column], bold=column == 0)
+            grid.image(r, column, image, scales.values, titles[column], bold=column == 0)
         grid.label_row(r, region if len(regions) > 1 else "")
-    grid.bar(0, 0, values, unit)
+    grid.bar(0, 0, scales.values, unit)
     return grid.figure
 
 
@@ -102,17 +97,13 @@ def bias_map_figure(maps: ErrorMaps, unit: str) -> Figure:
 
 
 def _method_maps(maps: ErrorMaps, images: Float32[np.ndarray, "methods r h w"], shades: Shades, title: str) -> Figure:
-    grid = Grid(len(maps.regions), [len(maps.methods)], _aspect(images[0]), titled_rows=1)
+    grid = Grid(len(maps.regions), [len(maps.methods)], aspect_of(images[0]), titled_rows=1)
     for r, region in enumerate(maps.regions):
         for m, method in enumerate(maps.methods):
             grid.image(r, m, images[m, r], shades, method if r == 0 else "")
         grid.label_row(r, region if len(maps.regions) > 1 else "")
     grid.bar(0, 0, shades, title)
     return grid.figure
-
-
-def _aspect(images: Float32[np.ndarray, "r h w"]) -> float:
-    return float(min(max(images.shape[-2] / images.shape[-1], 0.3), 3.0))
 
 
 def _percentile(images: Sequence[np.ndarray], percent: float, otherwise: float) -> float:

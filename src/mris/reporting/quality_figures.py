@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from mris.cohort.quality.map_quality import SCORES, MapQuality
 from mris.drawing import Figure, drawable
 from mris.reporting.figures import COLORS
-from mris.reporting.grid import INK, Grid, Shades, values_map
+from mris.reporting.grid import INK, Grid, Shades, aspect_of, shades_between
 
 _MARK = "#D55E00"
 
@@ -38,14 +38,14 @@ def shades_of(maps: Float32[np.ndarray, "n r h w"]) -> Shades:
     """Choose the colors' ends by sound maps: their 0.5th and 99.5th percentile, the lower one 0 if it is near that."""
     known = maps[np.isfinite(maps)]
     low, high = (float(value) for value in np.percentile(known, [0.5, 99.5])) if known.size else (0.0, 1.0)
-    low = low if low < 0 or low > 0.35 * high else 0.0
-    return values_map(), low, high if high > low else low + 1.0
+    colors, low, high = shades_between(low, high)
+    return colors, low, high if high > low else low + 1.0
 
 
 def flagged_sheet(rows: Sequence[SheetRow], shades: Shades, unit: str) -> Figure:
     """Show each map in a row with the cohort's median map and its nearest maps."""
     n_nearest = len(rows[0].nearest)
-    grid = Grid(len(rows), [1, 1, n_nearest], _aspect(rows[0].shown), titled_rows=len(rows), headed=True)
+    grid = Grid(len(rows), [1, 1, n_nearest], aspect_of(rows[0].shown), titled_rows=len(rows), headed=True)
     grid.heading(0, "flagged", bold=True)
     grid.heading(1, "median map")
     for column in range(n_nearest):
@@ -60,24 +60,23 @@ def flagged_sheet(rows: Sequence[SheetRow], shades: Shades, unit: str) -> Figure
     return grid.figure
 
 
-def sample_sheet(
-    maps: Float32[np.ndarray, "n h w"], titles: Sequence[str], shades: Shades, unit: str, columns: int = 6
-) -> Figure:
+def sample_sheet(maps: Float32[np.ndarray, "n h w"], titles: Sequence[str], shades: Shades, unit: str) -> Figure:
     """Show maps in rows of six."""
-    columns = min(columns, len(maps))
+    columns = min(6, len(maps))
     n_rows = -(-len(maps) // columns)
-    grid = Grid(n_rows, [columns], _aspect(maps[0]), titled_rows=n_rows)
+    grid = Grid(n_rows, [columns], aspect_of(maps[0]), titled_rows=n_rows)
     for place, (image, title) in enumerate(zip(maps, titles, strict=True)):
         grid.image(*divmod(place, columns), image, shades, title)
     grid.bar(0, 0, shades, unit)
     return grid.figure
 
 
-def histograms(quality: MapQuality, region: int, columns: int = 5) -> Figure:
+def histograms(quality: MapQuality, region: int) -> Figure:
     """Show how each score of a region is distributed; triangles are maps that this score flags.
 
     The axis covers the middle of the cohort; what lies beyond is counted at its ends.
     """
+    columns = 5
     n_rows = -(-len(SCORES) // columns)
     figure = Figure(figsize=(2.0 * columns, 1.75 * n_rows + 0.1))
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel()
@@ -135,7 +134,3 @@ def _ends(values: Float64[np.ndarray, " n"], marked: Bool[np.ndarray, " n"], lea
     return low - margin if (values < low).any() else low, high + margin if (
         values > high
     ).any() or low == high else high
-
-
-def _aspect(image: Float[np.ndarray, "h w"]) -> float:
-    return float(min(max(image.shape[0] / image.shape[1], 0.3), 3.0))

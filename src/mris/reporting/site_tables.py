@@ -2,7 +2,7 @@
 
 from mris.evaluation.results import Results
 from mris.evaluation.site_results import PIXELS, SiteAudit, SiteShare
-from mris.reporting.tables import MISSING_NUMBER, Cell, Table, confidence_of, number, percent, unit_digits
+from mris.reporting.tables import Cell, Table, confidence_of, ends, number, percent, unit_digits
 
 
 def site_tables(results: Results) -> tuple[Table, ...]:
@@ -19,10 +19,7 @@ def site_tables(results: Results) -> tuple[Table, ...]:
 def _seen_table(audit: SiteAudit, results: Results) -> Table:
     shares = {(row.encoder, row.what): row for row in audit.shares}
     rows = tuple(
-        (
-            Cell(name),
-            *(cell for what in ("neighbors", "told") for cell in _beside_chance(shares.get((name, what)))),
-        )
+        (Cell(name), *(cell for what in ("neighbors", "told") for cell in _beside_chance(shares.get((name, what)))))
         for name in (*audit.encoders, PIXELS)
     )
     without = f"; {audit.n_without} more images have none" if audit.n_without else ""
@@ -41,7 +38,7 @@ def _seen_table(audit: SiteAudit, results: Results) -> Table:
 def _beside_chance(row: SiteShare | None) -> tuple[Cell, Cell]:
     if row is None:
         return Cell(percent(float("nan"))), Cell(percent(float("nan")))
-    found = Cell(percent(row.value), _ends(percent(row.low), percent(row.high)), row.low > row.expected)
+    found = Cell(percent(row.value), ends(row.low, row.high, percent), row.low > row.expected)
     return found, Cell(percent(row.expected))
 
 
@@ -49,7 +46,7 @@ def _recall_table(audit: SiteAudit, results: Results) -> Table:
     rows = tuple(
         (
             Cell(f"{row.encoder}, R@{row.k}"),
-            Cell(percent(row.value), _ends(percent(row.low), percent(row.high))),
+            Cell(percent(row.value), ends(row.low, row.high, percent)),
             Cell(percent(row.any_site)),
             Cell(percent(row.chance)),
         )
@@ -72,7 +69,7 @@ def _left_out_table(audit: SiteAudit, results: Results) -> Table:
             Cell(number(row.left_out, digits)),
             Cell(
                 percent((row.left_out - row.error) / row.error),
-                _ends(*(percent(end / row.error) for end in (row.low, row.high))),
+                ends(row.low / row.error, row.high / row.error, percent),
                 row.low > 0 or row.high < 0,
             ),
         )
@@ -86,9 +83,3 @@ def _left_out_table(audit: SiteAudit, results: Results) -> Table:
         ("queries", "whole", "without", "difference"),
         rows,
     )
-
-
-def _ends(low: str, high: str) -> str:
-    if low == MISSING_NUMBER:
-        return ""
-    return f"[{low.removesuffix(' %')}, {high.removesuffix(' %')}]"

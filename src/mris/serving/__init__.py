@@ -7,10 +7,10 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.serving.dicom_source``: `DerivedFrom`, `SourceHeader`, `read_source_header`
 - ``mris.serving.files``: `FileOptions`, `synthesize_files`
 - ``mris.serving.means``: `MeanRow`, `mean_rows`, `write_means`
-- ``mris.serving.notes``: `notes_on`
+- ``mris.serving.notes``: `notes_on`, `notes_on_strangeness`
 - ``mris.serving.outputs``: `FORMATS`, `Format`, `Query`, `write_synthesis`
 - ``mris.serving.pictures``: `Look`, `N_PICTURED`, `common_look`, `most_values`, `value_limits`, `write_maps_picture`,
   `write_neighbors_picture`
 - ``mris.serving.queries``: `FileQuery`, `MUCH_LARGER`, `queries_of`
-- ``mris.serving.usual``: `Usual`, `UsualMeans`, `usual_means`
+- ``mris.serving.usual_means``: `Usual`, `UsualMeans`, `usual_means`
 """

@@ -26,10 +26,7 @@ LEAST_SALT = 16
 """Fewest bytes of a salt; a shorter one could be found by trying."""
 
 METHOD = "mris: PS3.15 Basic Profile, Clean Descriptors, keyed hashes"
-_CODES = (
-    ("113100", "Basic Application Confidentiality Profile"),
-    ("113105", "Clean Descriptors Option"),
-)
+_CODES = (("113100", "Basic Application Confidentiality Profile"), ("113105", "Clean Descriptors Option"))
 
 EMPTIED = (
     "AccessionNumber",

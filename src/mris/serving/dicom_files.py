@@ -54,11 +54,7 @@ def encoded_dicom_objects(
     """
     with _faults_without_values(derived):
         picture = secondary_capture(
-            synthesis,
-            derived,
-            neighbor_maps,
-            picture_source=source if salt is None else None,
-            look=look,
+            synthesis, derived, neighbor_maps, picture_source=source if salt is None else None, look=look
         )
         values = parametric_map(synthesis, derived)
         made = zip(dicom_names(stem), (picture, values), strict=True)

@@ -92,9 +92,7 @@ def parametric_map(synthesis: Synthesis, derived: DerivedFrom) -> Dataset:
         plane_positions=[highdicom.PlanePositionSequence("PATIENT", (0.0, 0.0, 0.0))],
         voi_lut_transformations=[
             highdicom.VOILUTTransformation(
-                window_center=(least + largest) / 2,
-                window_width=largest - least,
-                voi_lut_function="LINEAR_EXACT",
+                window_center=(least + largest) / 2, window_width=largest - least, voi_lut_function="LINEAR_EXACT"
             )
         ],
         content_label="SYNTHESIZED_MAP",

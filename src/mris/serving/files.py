@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from mris.engines.engine import Engine, in_this_process
 from mris.errors import ImageError, SettingsError
 from mris.finding import Finding
-from mris.images.read import file_of
+from mris.images.read import file_of, read_image
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.reading import file_sha256
@@ -21,7 +21,7 @@ from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write
 from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Query, write_synthesis
 from mris.serving.pictures import N_PICTURED, Look, common_look, write_neighbors_picture
-from mris.serving.queries import FileQuery, read_queries
+from mris.serving.queries import FileQuery, queries_of
 from mris.synthesis.batch_synthesizer import BATCH_SIZE, BatchSynthesizer
 from mris.synthesis.synthesis import Synthesis
 
@@ -195,12 +195,12 @@ def _read(
     for path, stem in batch:
         try:
             require_text_name(path)
-            queries = read_queries(
+            queries = queries_of(
+                read_image(path, spacing=options.spacing),
                 path,
                 stem,
                 side=options.side,
                 center=options.center,
-                spacing=options.spacing,
                 finder=options.finder,
                 preparation=synthesizer.preparation,
                 anatomy=synthesizer.anatomy,
@@ -311,13 +311,7 @@ def _write(
 
         objects = write_dicom_objects(out_dir, encoded)
     written = write_synthesis(
-        synthesis,
-        out_dir,
-        query.stem,
-        options.formats,
-        query=query.facts,
-        look=options.look,
-        beside=list(encoded),
+        synthesis, out_dir, query.stem, options.formats, query=query.facts, look=options.look, beside=list(encoded)
     )
     if options.pictures:
         picture = out_dir / f"{query.stem}_neighbors.png"

@@ -18,7 +18,9 @@ def notes_on(synthesis: Synthesis) -> Iterator[str]:
 
 
 def notes_on_strangeness(synthesis: Synthesis) -> Iterator[str]:
-    """Say that a query is unlike anything known."""
+    """Say that a query is unlike anything known, or does not look like what it should show."""
+    for doubt in synthesis.doubts:
+        yield f"{doubt}; look at the image before you believe its map"
     strange = synthesis.strangeness
     if strange is not None and strange.unusual:
         yield strange.sentence(simulated=synthesis.origin == "simulated")

@@ -34,7 +34,7 @@ class Query:
         center_source: What names the center: "given", "sheet" or "detector"; None if nothing does.
         confidence: The detector's, 0 to 1, or None.
         spacing_source: Where the pixel spacing comes from: "given", "file" or a DICOM element; None if it is unknown.
-        outside: Share of a found region that lies outside its plate, 0 to 1; None for other queries.
+        outside: Share of the region that is cut that lies outside the picture, 0 to 1; None where none is cut.
         region_mm: Edge of the square in mm that was cut out, or that whole images show in the encoders' cohort; None if
             that is unknown.
         view: View that a DICOM header names; None if it names none.

@@ -8,10 +8,9 @@ from typing import Protocol
 from mris.images.admission import ANY, admit
 from mris.images.anatomy import Anatomy
 from mris.images.header import Side
-from mris.images.image import Image, Spacing
-from mris.images.read import read_image
+from mris.images.image import Image
 from mris.images.region import Region
-from mris.images.transforms import SourcePreparation
+from mris.images.transforms import SourcePreparation, share_outside
 from mris.serving.outputs import Query
 
 MUCH_LARGER = 1.25
@@ -58,44 +57,6 @@ class FileQuery:
     facts: Query
 
 
-def read_queries(
-    path: Path,
-    stem: str,
-    *,
-    side: Side | None = None,
-    center: tuple[float, float] | None = None,
-    spacing: Spacing | None = None,
-    finder: RegionFinder | None = None,
-    preparation: SourcePreparation | None = None,
-    anatomy: Anatomy = ANY,
-) -> tuple[FileQuery, ...]:
-    """Read a file as one query, or as one query for each region that is found in it.
-
-    Args:
-        path: The file; ``file.npz::key`` names an array of an archive.
-        stem: See `queries_of`, and for all that follows.
-        side: Side of the body where the file does not say.
-        center: Center of the region of a file that is one query.
-        spacing: Pixel spacing in mm where the file states none.
-        finder: How the regions of a plate are found; None takes the file for one image.
-        preparation: How the encoders' sources were prepared.
-        anatomy: The part of the body that they show.
-
-    Raises:
-        ImageError: The file cannot be read, or as `queries_of`.
-    """
-    return queries_of(
-        read_image(path, spacing=spacing),
-        path,
-        stem,
-        side=side,
-        center=center,
-        finder=finder,
-        preparation=preparation,
-        anatomy=anatomy,
-    )
-
-
 def queries_of(
     image: Image,
     path: Path,
@@ -124,44 +85,12 @@ def queries_of(
         ImageError: Its regions cannot be found; or a file that is one query is, by its header, not what the encoders
             were made for (`mris.images.admission.admit`).
     """
-    if finder is None:
-        return (_whole(image, path, stem, side, center, preparation, anatomy),)
-    regions = finder.find(image, path, side, None if preparation is None else preparation.edge_mm)
-    return tuple(
-        FileQuery(
-            path,
-            f"{stem}_{region.side}",
-            region.image,
-            None,
-            Query(
-                path.name,
-                side=region.side,
-                side_source=region.side_source,
-                center=region.center,
-                center_source=region.center_source,
-                confidence=region.confidence,
-                spacing_source=image.header.spacing_source,
-                outside=round(region.outside, 4),
-                region_mm=region.edge_mm,
-                view=image.header.view or None,
-                notes=region.notes,
-            ),
-        )
-        for region in regions
-    )
-
-
-def _whole(
-    image: Image,
-    path: Path,
-    stem: str,
-    side: Side | None,
-    center: tuple[float, float] | None,
-    preparation: SourcePreparation | None,
-    anatomy: Anatomy,
-) -> FileQuery:
+    if finder is not None:
+        regions = finder.find(image, path, side, None if preparation is None else preparation.edge_mm)
+        return tuple(_of_region(region, image, path, stem) for region in regions)
     admitted = admit(image, preparation, anatomy=anatomy, side=side, center=center)
     of_one_side = admitted.side is not None or (preparation is not None and preparation.shows_one_side)
+    edge = None if preparation is None or image.spacing is None else preparation.region_mm
     facts = Query(
         path.name,
         side=admitted.side,
@@ -169,6 +98,7 @@ def _whole(
         center=center,
         center_source=None if center is None else "given",
         spacing_source=None if image.spacing is None else image.header.spacing_source,
+        outside=None if edge is None else round(share_outside(image, edge, center), 4),
         region_mm=None if preparation is None else preparation.edge_mm,
         view=image.header.view or None,
         notes=(
@@ -177,7 +107,24 @@ def _whole(
             *(_notes_on_scale(image, preparation, anatomy) if of_one_side else ()),
         ),
     )
-    return FileQuery(path, stem, image, center, facts)
+    return (FileQuery(path, stem, image, center, facts),)
+
+
+def _of_region(region: Region, image: Image, path: Path, stem: str) -> FileQuery:
+    facts = Query(
+        path.name,
+        side=region.side,
+        side_source=region.side_source,
+        center=region.center,
+        center_source=region.center_source,
+        confidence=region.confidence,
+        spacing_source=image.header.spacing_source,
+        outside=round(region.outside, 4),
+        region_mm=region.edge_mm,
+        view=image.header.view or None,
+        notes=region.notes,
+    )
+    return FileQuery(path, f"{stem}_{region.side}", region.image, None, facts)
 
 
 def _notes_on_scale(image: Image, preparation: SourcePreparation | None, anatomy: Anatomy) -> Iterator[str]:

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from mris.errors import TrainingError
 from mris.study.settings import ClassifierSettings
-from mris.training.checkpoints import write_tensors
+from mris.training.checkpoint_file import write_tensors
 from mris.training.lightning_library import lightning
 from mris.training.networks import build_network
 from mris.training.pairs import PrefetchedBatches, in_order, scale_targets
@@ -26,6 +26,8 @@ from mris.training.trainer import check_devices
 from mris.types import Targets
 
 WEIGHTS_FILE = "classifier.safetensors"
+
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -140,16 +142,15 @@ class Classifier:
         self.network, self.target_scale = network.eval(), target_scale
 
     @torch.inference_mode()
-    def probabilities(self, maps: Targets, batch_size: int = 64) -> Float64[np.ndarray, "n classes"]:
+    def probabilities(self, maps: Targets) -> Float64[np.ndarray, "n classes"]:
         """Probability of each class for each map, rows summing to 1.
 
         Args:
             maps: (n, r, h, w) in the targets' unit, NaN outside the mask.
-            batch_size: maps at once.
         """
         parts = [
             self.network(scale_targets(torch.from_numpy(np.asarray(maps[rows], dtype=np.float32)), self.target_scale))
-            for rows in in_order(len(maps), batch_size)
+            for rows in in_order(len(maps), _BATCH)
         ]
         return np.asarray(torch.cat(parts).double().softmax(dim=1).numpy())
 

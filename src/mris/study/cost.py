@@ -52,7 +52,7 @@ def measure_cost(folder: Path, cohort: Cohort, synthesis: SynthesisSettings) -> 
         from mris.baselines.predictor import open_baseline
 
         method = baseline = open_baseline(folder)
-        n_parameters, seconds = baseline.n_parameters, baseline.card.training_seconds
+        n_parameters, seconds = baseline.card.n_parameters, baseline.card.training_seconds
     method.predict(sources[:2], subjects=subjects[:2])
     single = []
     for i in range(min(N_SINGLE, len(rows))):

@@ -12,28 +12,21 @@ from importlib.metadata import version
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
-from rich.console import Console
-from rich.progress import Progress
 
 import mris
 from mris.baselines.mean_map import MeanMap
 from mris.cohort.cohort import Cohort
+from mris.cohort.workers import shown
 from mris.database.embed import check_unit_norm
 from mris.database.gallery import MEMORY_LIMIT, Gallery
 from mris.database.search import Groups, exact_search
-from mris.defaults import CONFIDENCE, N_NEIGHBORS, N_RESAMPLES
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.errors import SettingsError
-from mris.evaluation.aggregate import MIN_SUBJECTS
-from mris.evaluation.bootstrap import (
-    ResampleCounts,
-    percentile_interval,
-    resample_counts,
-    resampled_means,
-    subject_codes,
-)
+from mris.evaluation.bootstrap import Resamples, subject_codes
 from mris.evaluation.bundle_evaluation import check_names
 from mris.evaluation.evaluate import check_views
-from mris.evaluation.image_error import error_numbers, evaluation_mask
+from mris.evaluation.image_error import error_numbers
+from mris.evaluation.mask import evaluation_mask
 from mris.evaluation.references import REFERENCE_NAMES
 from mris.study.database_size_results import CURVE_METRICS, DatabaseSizeCurve, SizePoint
 from mris.synthesis.bundle import Bundle
@@ -156,8 +149,7 @@ def database_size_curve(
     ]
     filler = MeanMap.fit(training).without_gaps()[gallery.mask]
     values = _measure(retrievals, gallery, filler, queries, subsets, batch_size, progress)
-    codes, n_query_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_query_subjects, n_bootstrap, rng)
+    resamples = Resamples.draw(queries.subjects, n_bootstrap, rng)
     curve = DatabaseSizeCurve(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"mris": mris.__version__, "numpy": version("numpy")},
@@ -167,12 +159,12 @@ def database_size_curve(
         regions=queries.regions,
         methods=(*encoders, MEAN_MAP),
         n_queries=len(queries),
-        n_query_subjects=n_query_subjects,
+        n_query_subjects=resamples.n_subjects,
         n_neighbors=n_neighbors,
         one_per_subject=one_per_subject,
         n_draws=n_draws,
         n_bootstrap=n_bootstrap,
-        confidence=CONFIDENCE,
+        confidence=resamples.confidence,
         points=(),
     )
     columns = []
@@ -180,7 +172,7 @@ def database_size_curve(
         drawn = [i for i, subset in enumerate(subsets) if subset.n_subjects == size]
         n_entries = float(np.mean([len(subsets[i].rows) for i in drawn]))
         spread = 0.0 if size == n_subjects else None
-        columns.append(_points(curve, values[:, drawn], share, size, n_entries, spread, codes, counts))
+        columns.append(_points(curve, values[:, drawn], share, size, n_entries, spread, resamples))
     return replace(curve, points=tuple(point for line in zip(*columns, strict=True) for point in line))
 
 
@@ -258,20 +250,15 @@ def _measure(
     stills = gallery.average_all(members)
     n_parts = len(regions) + (len(regions) > 1)
     values = np.empty((len(retrievals) + 1, len(subsets), n_parts, len(queries), len(CURVE_METRICS)))
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("database size", total=len(queries))
-        for batch in queries.batches(batch_size):
-            truths = batch.targets[:, gallery.mask]
-            masks = np.stack([evaluation_mask(truth, gallery.mask) for truth in batch.targets])[:, gallery.mask]
-            for s, still in enumerate(stills):
-                images = [
-                    _averages([part[s] for part in parts], batch.positions, gallery.n_pixels) for parts in retrievals
-                ]
-                images.append(np.broadcast_to(still, truths.shape))
-                for m, made in enumerate(images):
-                    for position, truth, image, mask in zip(batch.positions, truths, made, masks, strict=True):
-                        values[m, s, :, position] = _line_errors(truth, image, mask, filler, regions)
-            bar.advance(task, len(batch.positions))
+    for batch in shown(queries.batches(batch_size), "database size", -(-len(queries) // batch_size), progress):
+        truths = batch.targets[:, gallery.mask]
+        masks = np.stack([evaluation_mask(truth, gallery.mask) for truth in batch.targets])[:, gallery.mask]
+        for s, still in enumerate(stills):
+            images = [_averages([part[s] for part in parts], batch.positions, gallery.n_pixels) for parts in retrievals]
+            images.append(np.broadcast_to(still, truths.shape))
+            for m, made in enumerate(images):
+                for position, truth, image, mask in zip(batch.positions, truths, made, masks, strict=True):
+                    values[m, s, :, position] = _line_errors(truth, image, mask, filler, regions)
     return values
 
 
@@ -323,8 +310,7 @@ def _points(
     n_subjects: int,
     n_entries: float,
     spread: float | None,
-    codes: Int64[np.ndarray, " n"],
-    counts: ResampleCounts,
+    resamples: Resamples,
 ) -> list[SizePoint]:
     """Average over draws and queries; the spread is given, or that of the draws."""
     rows = []
@@ -332,10 +318,7 @@ def _points(
         for r, region in enumerate(curve.shown_regions):
             here = values[m, :, r]  # (draws, n, metrics); an image without a pixel is NaN in all draws
             known = np.isfinite(here[0, :, 0])
-            resampled = resampled_means(here.mean(axis=0)[known], codes[known], counts)
-            if len(np.unique(codes[known])) < MIN_SUBJECTS:
-                resampled[:] = np.nan
-            low, high = percentile_interval(resampled, curve.confidence)
+            low, high = resamples.of(known).interval(here.mean(axis=0)[known])
             means = here[:, known].mean(axis=1) if known.any() else np.full((len(here), len(CURVE_METRICS)), np.nan)
             between = means.std(axis=0, ddof=1) if len(means) > 1 else np.full(len(CURVE_METRICS), np.nan)
             for i, metric in enumerate(CURVE_METRICS):

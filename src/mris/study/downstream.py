@@ -13,17 +13,10 @@ from jaxtyping import Float64, Int64
 
 from mris.defaults import CONFIDENCE, N_RESAMPLES
 from mris.errors import SettingsError
-from mris.evaluation.aggregate import MIN_SUBJECTS
-from mris.evaluation.bootstrap import ResampleCounts, percentile_interval, subject_codes
+from mris.evaluation.bootstrap import MIN_SUBJECTS, ResampleCounts, percentile_interval, subject_codes
 from mris.study import class_metrics
 from mris.study.class_predictions import ClassPredictions, check_same_images
-from mris.study.class_results import (
-    BINARY_METRICS,
-    MULTICLASS_METRICS,
-    OVERALL_METRICS,
-    ClassEstimate,
-    SeedSpread,
-)
+from mris.study.class_results import BINARY_METRICS, MULTICLASS_METRICS, OVERALL_METRICS, ClassEstimate, SeedSpread
 from mris.wording import counted
 
 __all__ = [

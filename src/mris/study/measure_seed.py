@@ -227,11 +227,6 @@ def _classify(experiment: Experiment, seed: int, title: str, task: Task, maps_ke
             names=np.array(about.names),
         )
 
-    depends = {
-        "maps": maps_key,
-        "seed": seed,
-        "settings": settings.model_dump(mode="json"),
-        "task": task.model_dump(),
-    }
+    depends = {"maps": maps_key, "seed": seed, "settings": settings.model_dump(mode="json"), "task": task.model_dump()}
     folder = classifier_folder(experiment, seed, task.name, title)
     experiment.work.stage(folder.relative_to(experiment.work.folder).as_posix(), depends, make)

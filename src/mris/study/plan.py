@@ -6,15 +6,16 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mris.baselines.settings import METHODS, BaselineSettings, Method
+from mris.baselines.settings import METHODS, BaselineSettings
 from mris.baselines.settings import preset as baseline_preset
-from mris.defaults import N_NEIGHBORS
+from mris.choices import Method, ReadoutName
+from mris.defaults import N_NEIGHBORS, N_RESAMPLES
 from mris.metric.settings import TrainSettings
 from mris.metric.settings import preset as metric_preset
 from mris.settings_file import read_toml, settings_faults
 from mris.study.settings import ClassifierSettings
 from mris.study.settings import preset as classifier_preset
-from mris.synthesis.readouts import ReadoutName, SynthesisSettings
+from mris.synthesis.readouts import SynthesisSettings
 
 PresetName = Literal["smoke", "small", "full", "paper"]
 
@@ -57,7 +58,7 @@ class Plan(Part):
     error: Literal["median", "mae", "rmse"] = Field("median", description="error that the report shows first")
     readout: ReadoutName | None = Field(None, description="readout of every bundle; by default each bundle's own")
     n_neighbors: int = Field(N_NEIGHBORS, ge=1, description="k of the readout 'neighbors' and of the size curve")
-    n_bootstrap: int = Field(1000, ge=1, description="resamples of people for the intervals")
+    n_bootstrap: int = Field(N_RESAMPLES, ge=1, description="resamples of people for the intervals")
     curve_shares: list[Annotated[float, Field(gt=0, le=1)]] = [0.01, 0.05, 0.10, 0.25, 0.5, 1.0]
     curve_draws: int = Field(3, ge=1, description="draws of people for each share of the database")
 

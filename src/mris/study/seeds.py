@@ -8,18 +8,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from mris.cohort.cohort import Cohort
-from mris.defaults import CONFIDENCE
 from mris.evaluation.aggregate import summarize
-from mris.evaluation.bootstrap import (
-    ResampleCounts,
-    percentile_interval,
-    resample_counts,
-    resampled_means,
-    subject_codes,
-)
+from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.prevalence import describe_prevalences
 from mris.evaluation.results import Difference, PerImage, Recall, Results, read_results
 from mris.evaluation.strata import Merge, groups_of
+from mris.evaluation.verdict import turned
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,11 @@ def read_seeds(folders: Sequence[Path], queries: Cohort, merge: Merge) -> OverSe
     keys = tuple(str(key) for key in queries.keys)
     per_image = PerImage(keys, names, first.regions, metrics, np.mean(values, axis=0), n_pixels, {})
     groups = groups_of(queries, first.settings.by, merge)
-    codes, n_subjects = subject_codes(list(queries.subjects))
-    counts = resample_counts(n_subjects, first.settings.n_bootstrap, np.random.default_rng(0))
+    settings = first.settings
+    resamples = Resamples.draw(queries.subjects, settings.n_bootstrap, np.random.default_rng(0), settings.confidence)
     prevalences = describe_prevalences({row.label: row.weights for row in first.prevalences}, groups, per_image)
-    estimates, differences = summarize(per_image, groups, codes, counts, first.settings.confidence, prevalences)
-    recalls = [
-        _recall(row, [rank[row.encoder] for rank in ranks], codes, counts) for row in first.recalls if not row.label
-    ]
+    estimates, differences = summarize(per_image, groups, resamples, prevalences)
+    recalls = [_recall(row, [rank[row.encoder] for rank in ranks], resamples) for row in first.recalls if not row.label]
     methods = tuple(
         replace(
             method,
@@ -94,12 +86,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _recall(
-    row: Recall, ranks: Sequence[Int64[np.ndarray, " n"]], codes: Int64[np.ndarray, " n"], counts: ResampleCounts
-) -> Recall:
+def _recall(row: Recall, ranks: Sequence[Int64[np.ndarray, " n"]], resamples: Resamples) -> Recall:
     asked = ranks[0] > 0
     hits = np.mean([(rank[asked] <= row.k).astype(float) for rank in ranks], axis=0)
-    low, high = percentile_interval(resampled_means(hits[:, None], codes[asked], counts), CONFIDENCE)
+    low, high = resamples.of(asked).interval(hits[:, None])
     median = float(np.mean([np.median(rank[asked]) for rank in ranks]))
     return replace(row, value=float(hits.mean()), low=float(low[0]), high=float(high[0]), median_rank=median)
 
@@ -115,18 +105,5 @@ def reference_differences(seeds: OverSeeds, reference: str, region: str, metric:
         else:
             flipped = seeds.mean.estimate(row.reference, metric, region=region).value
             base = seeds.mean.estimate(reference, metric, region=region).value
-            share = (flipped - base) / base if base else float("nan")
-            found.append(
-                replace(
-                    row,
-                    method=row.reference,
-                    reference=reference,
-                    value=-row.value,
-                    low=-row.high,
-                    high=-row.low,
-                    relative=share,
-                    relative_low=float("nan"),
-                    relative_high=float("nan"),
-                )
-            )
+            found.append(turned(row, (flipped - base) / base if base else float("nan")))
     return found

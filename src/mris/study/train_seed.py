@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from mris.baselines.embedding_ridge import train_embedding_ridge
-from mris.baselines.settings import Method
 from mris.baselines.train import train_baseline
+from mris.choices import Method
 from mris.metric.encoders import DualEncoder
 from mris.metric.export import export_encoder
 from mris.metric.train import train_encoders

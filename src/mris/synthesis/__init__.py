@@ -11,7 +11,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.synthesis.calibration``: `MeanInterval`, `open_calibration`
 - ``mris.synthesis.calibration_record``: `STALE_SHARE`
 - ``mris.synthesis.parts``: `Parts`, `read_parts`
-- ``mris.synthesis.readouts``: `Readout`, `ReadoutName`, `SynthesisSettings`
+- ``mris.synthesis.readouts``: `Readout`, `SynthesisSettings`
 - ``mris.synthesis.synthesis``: `Contribution`, `Synthesis`
 - ``mris.synthesis.synthesizer``: `Synthesizer`
 - ``mris.synthesis.weights``: `Weights`, `similarity_weights`

@@ -25,13 +25,25 @@ class BatchSynthesizer(ABC):
     """What every synthesizer can do, given how it treats a batch."""
 
     @abstractmethod
+    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
+        """Synthesize one image for each prepared source; see `synthesize`."""
+
     def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
         """Synthesize one image for each prepared source of a batch, all in memory.
 
         Args:
             sources: (n, c, h, w) prepared.
             exclude_subjects: For each source the subject whose entries must not be used, or None.
+
+        Raises:
+            ImageError: The sources are no array of the encoder's shape.
+            DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
         """
+        edge = None if self.preparation is None else self.preparation.edge_mm
+        return [
+            replace(synthesis, doubts=self.anatomy.doubts(source, edge, synthesis.regions))
+            for source, synthesis in zip(sources, self._synthesized(sources, exclude_subjects), strict=True)
+        ]
 
     @abstractmethod
     def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 import mris
+from mris.choices import ErrorName
 from mris.cohort.cohort import Cohort
 from mris.cohort.origin import common_origin
 from mris.cohort.training_subjects import RECORD_FILE
 from mris.database.build import build_entries, commit_first
 from mris.database.commit import TableState
-from mris.defaults import ERROR, ErrorName
+from mris.defaults import ERROR
 from mris.engines.engine import Engine
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json

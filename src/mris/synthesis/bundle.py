@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mris.choices import ReadoutName, WeightRule
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
 from mris.database.changes import Removal, Writable
@@ -23,7 +24,6 @@ from mris.database.commit import Commit, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT
 from mris.database.verify import VerifyReport
-from mris.defaults import WeightRule
 from mris.errors import DatabaseError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
@@ -35,7 +35,7 @@ from mris.synthesis.bundle_synthesizer import BundleSynthesizer
 from mris.synthesis.calibration import open_calibration
 from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
-from mris.synthesis.readouts import Readout, ReadoutName, SynthesisSettings
+from mris.synthesis.readouts import Readout, SynthesisSettings
 from mris.synthesis.synthesizer import Synthesizer
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]

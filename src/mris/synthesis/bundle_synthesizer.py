@@ -40,8 +40,7 @@ class BundleSynthesizer(BatchSynthesizer):
         """Whether targets of mirrored sides are stored mirrored."""
         return self.members[0].mirrors_targets
 
-    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
-        """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`."""
+    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
         embedded = [member.embed(sources) for member in self.members]
 
         def from_state(commit: Commit) -> list[Synthesis]:

@@ -95,6 +95,7 @@ class Synthesis:
             mirrored body side.
         bundle_id: The bundle that was used, or None.
         origin: Whether it was made from images of people or, in any part, simulated ones.
+        doubts: What speaks against the source's showing what it should (`mris.images.anatomy.Anatomy.doubts`).
     """
 
     image: TargetMap
@@ -109,6 +110,7 @@ class Synthesis:
     origin: Origin = "unknown"
     lower: TargetMap | None = None
     upper: TargetMap | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def level(self) -> float | None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from mris.choices import ReadoutName, WeightRule
 from mris.database.checks import check_excluded, checked_queries
 from mris.database.commit import Commit, TableState, at_newest
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import MEMORY_LIMIT, Gallery
-from mris.defaults import WeightRule
 from mris.errors import DatabaseError, EncoderMismatchError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
@@ -23,7 +23,6 @@ from mris.synthesis.readouts import (
     OpenReadout,
     Queries,
     Readout,
-    ReadoutName,
     SynthesisSettings,
     check_readout,
     open_readout,
@@ -134,12 +133,7 @@ class Synthesizer(BatchSynthesizer):
         """Whether targets of mirrored sides are stored mirrored."""
         return self.database.header.mirror_targets
 
-    def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
-        """Synthesize one image for each prepared source of a batch; see `BatchSynthesizer.synthesize`.
-
-        Raises:
-            DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
-        """
+    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
         embedded = self.embed(sources)
         return at_newest(
             self.database.root, lambda commit: self.synthesize_embedded(embedded, exclude_subjects, commit)

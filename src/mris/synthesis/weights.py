@@ -5,7 +5,7 @@ from typing import assert_never
 import numpy as np
 from jaxtyping import Float32
 
-from mris.defaults import WeightRule
+from mris.choices import WeightRule
 from mris.errors import SettingsError
 from mris.types import Rows, Similarities
 

@@ -6,7 +6,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.callbacks``: `MEAN_MAP`, `Row`, `read_metrics`
 - ``mris.training.card``: `Architecture`, `ENCODER_FILE`, `EncoderCard`, `EncoderSpec`, `NetworkCard`, `Pooling`,
   `SourceContrast`, `Stem`, `TargetNetwork`
-- ``mris.training.checkpoints``: `write_tensors`
+- ``mris.training.checkpoint_file``: `write_tensors`
 - ``mris.training.export``: `export_network`
 - ``mris.training.lightning_library``: `lightning`
 - ``mris.training.networks``: `build_network`, `cover_strides`, `embed_with_features`, `imagenet_weights_file`,

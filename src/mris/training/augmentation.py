@@ -71,7 +71,7 @@ def draw_augmentation(
         contrasts=1 + uniform(n) * settings.contrast,
         noise=torch.randn(shape, generator=generator, device=device) * (uniform(n, 1, 1, 1).abs() * settings.noise),
     )
-    # Drawn last, and only where asked for, so that runs of earlier versions go on as they began.
+    # Drawn last, and only where asked for: without them a seed draws what it always drew.
     changes: dict[str, Tensor] = {}
     if settings.scale or settings.stretch:
         stretch = uniform(n, 1) * settings.stretch / 2

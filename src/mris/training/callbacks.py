@@ -1,6 +1,7 @@
 """What a run writes while it trains: metrics as CSV, curves as a picture, a line an epoch for logs."""
 
 import csv
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,12 +135,18 @@ class Beginning(Callback):
 
 
 class MetricsLog(Callback):
-    """Keep ``metrics.csv`` and ``curves.png`` of a run up to date, one row an epoch, also across a resume."""
+    """Keep ``metrics.csv`` and ``curves.png`` of a run up to date, one row an epoch, also across a resume.
 
-    def __init__(self, folder: Path, *, announce: bool, unit: str | None = None) -> None:
-        self.path = folder / "metrics.csv"
-        self.curves = folder / "curves.png"
-        self.announce, self.unit = announce, unit
+    Args:
+        folder: the run's.
+        progress: show progress bars on a terminal, a line an epoch elsewhere.
+        unit: unit of the targets, which ``curves.png`` writes beside errors; None where there is none to tell.
+    """
+
+    def __init__(self, folder: Path, *, progress: bool, unit: str | None = None) -> None:
+        self.folder, self.path, self.unit = folder, folder / "metrics.csv", unit
+        self.shows_bars = progress and sys.stderr.isatty()
+        self.shows_lines = progress and not self.shows_bars
         self.rows: list[Row] = []
         self.started = 0.0
         self.validated = False
@@ -168,11 +175,11 @@ class MetricsLog(Callback):
         }
         self.rows.append({"epoch": trainer.current_epoch, **values, "seconds": time.perf_counter() - self.started})
         write_metrics(self.path, self.rows)
-        if self.announce:
+        if self.shows_lines:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Draw the curves of the whole run."""
         if trainer.is_global_zero and self.rows:
-            draw_curves(self.rows, self.curves, self.unit)
+            draw_curves(self.rows, self.folder / "curves.png", self.unit)

@@ -54,8 +54,7 @@ def keep_places(network: nn.Module, size: tuple[int, int]) -> None:
     Raises:
         SettingsError: the network is no ResNet.
     """
-    if not isinstance(network, ResNet18):
-        raise SettingsError("pooling 'places' is for architecture 'resnet18'; set pooling to 'mean'")
+    network = _resnet(network, "pooling 'places'", "set pooling to 'mean'")
     halvings = 5 if network.pooled else 4
     rows, columns = (-(-side // 2**halvings) for side in size)
     last = last_layer(network)
@@ -81,9 +80,13 @@ def see_local_contrast(network: nn.Module, size: tuple[int, int]) -> None:
     Raises:
         SettingsError: the network is no ResNet.
     """
+    _resnet(network, "source_contrast 'local'", "set source_contrast to 'global'").see = LocalContrast(size)
+
+
+def _resnet(network: nn.Module, setting: str, way_out: str) -> ResNet18:
     if not isinstance(network, ResNet18):
-        raise SettingsError("source_contrast 'local' is for architecture 'resnet18'; set source_contrast to 'global'")
-    network.see = LocalContrast(size)
+        raise SettingsError(f"{setting} is for architecture 'resnet18'; {way_out}")
+    return network
 
 
 def last_layer(network: nn.Module) -> nn.Linear:

@@ -1,19 +1,11 @@
-"""Choose number format, memory layout and threads for the device that is there."""
+"""Choose the number format for the device that is there."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """How a network computes: Lightning's precision name and whether tensors are channels-last."""
-
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    channels_last: bool
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PrecisionName = Literal["auto"] | Precision
 
 
 def cpu_has_bf16() -> bool:
@@ -27,23 +19,23 @@ def gpu_has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def choose_numerics(precision: PrecisionName = "auto", *, accelerator: str = "auto") -> Numerics:
+def choose_precision(precision: PrecisionName = "auto", *, accelerator: str = "auto") -> Precision:
     """Choose the fastest number format that trains reliably here.
 
     A GPU that multiplies bfloat16 uses it, an older one float16 with loss scaling; a CPU uses bfloat16 only where the
-    hardware multiplies it. Channels-last is the faster layout for convolutions in all of these cases.
+    hardware multiplies it.
 
     Args:
         precision: "auto", or a name of Lightning's to force.
         accelerator: "auto", "cpu" or "gpu".
 
     Example:
-        >>> choose_numerics("32-true", accelerator="cpu")
-        Numerics(precision='32-true', channels_last=True)
+        >>> choose_precision("32-true", accelerator="cpu")
+        '32-true'
     """
     if precision != "auto":
-        return Numerics(precision, channels_last=True)
+        return precision
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
-        return Numerics("bf16-mixed" if gpu_has_bf16() else "16-mixed", channels_last=True)
-    return Numerics("bf16-mixed" if cpu_has_bf16() else "32-true", channels_last=True)
+        return "bf16-mixed" if gpu_has_bf16() else "16-mixed"
+    return "bf16-mixed" if cpu_has_bf16() else "32-true"

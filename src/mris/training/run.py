@@ -11,12 +11,12 @@ from mris.cohort.cohort import Cohort
 from mris.errors import MrisError, OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
 from mris.records import read_record
-from mris.training.checkpoints import load_checkpoint
+from mris.training.callbacks import MetricsLog
+from mris.training.checkpoint_file import load_checkpoint
 from mris.training.lightning_library import lightning
-from mris.training.precision import choose_numerics
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE, ReadCohort, RunCard
-from mris.training.trainer import FitSettings, fit, has_checkpoint, process_rank
+from mris.training.trainer import fit, has_checkpoint, process_rank
 from mris.training.versions import software_versions
 
 
@@ -107,23 +107,11 @@ class Run:
             TrainingError: the loss stopped being finite, or the training was interrupted.
             OutputError: the disk refuses.
         """
-        settings = FitSettings(
-            epochs=recipe.epochs,
-            monitor=monitor,
-            numerics=choose_numerics(recipe.precision, accelerator=recipe.accelerator),
-            patience=recipe.patience,
-            accelerator=recipe.accelerator,
-            devices=recipe.devices,
-            num_nodes=recipe.num_nodes,
-            validate_every=min(recipe.validate_every, recipe.epochs),
-            progress=progress,
-            unit=unit,
-        )
-        if settings.numerics.channels_last:
-            module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # the faster layout for convolutions on every device
         resume = self.resume and has_checkpoint(self.folder)
+        log = MetricsLog(self.folder, progress=progress, unit=unit)
         try:
-            chosen = fit(module, data, self.folder, settings, self.begin, resume=resume)
+            chosen = fit(module, data, recipe, log, self.begin, monitor=monitor, resume=resume)
         except FloatingPointError as error:
             raise TrainingError(
                 f"run {self.folder} is no longer finite: {error}; start a new run with lower learning rates"

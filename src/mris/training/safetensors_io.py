@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mris.training.checkpoints import load_checkpoint, save_checkpoint
+from mris.training.checkpoint_file import load_checkpoint, save_checkpoint
 from mris.training.lightning_library import CheckpointIO
 
 

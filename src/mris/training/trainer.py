@@ -2,12 +2,10 @@
 
 import logging
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,38 +22,12 @@ from mris.training.lightning_library import (
     lightning,
     rank_zero_only,
 )
-from mris.training.precision import Numerics
+from mris.training.precision import choose_precision
+from mris.training.recipe import Recipe
 from mris.training.run_folder import LAST_CHECKPOINT, RUN_FILE
 from mris.training.safetensors_io import SafetensorsIO
 
 BEST_CHECKPOINT = "checkpoints/best.safetensors"
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What a training needs to know beyond its mathematics.
-
-    Attributes:
-        epochs: how many epochs in all (a resumed run continues up to this number).
-        monitor: the metric that chooses the checkpoint, smaller is better; None chooses the last epoch.
-        patience: stop after this many validations without improvement; None trains all epochs.
-        numerics: number format and memory layout.
-        accelerator, devices, num_nodes: as Lightning names them; more than one device trains with DDP.
-        validate_every: epochs between validations.
-        progress: show progress bars (on a terminal) or a line an epoch (elsewhere).
-        unit: unit of the targets, which ``curves.png`` writes beside errors; None where there is none to tell.
-    """
-
-    epochs: int
-    monitor: str | None
-    numerics: Numerics
-    patience: int | None = None
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    num_nodes: int = 1
-    validate_every: int = 1
-    progress: bool = True
-    unit: str | None = None
 
 
 def process_rank() -> int:
@@ -119,9 +91,9 @@ def _n_devices(accelerator: str, devices: int | str) -> int:
     return 1 if accelerator == "cpu" else max(CUDAAccelerator.auto_device_count(), 1)
 
 
-def _strategy(module: lightning.LightningModule, settings: FitSettings) -> str:
+def _strategy(module: lightning.LightningModule, recipe: Recipe) -> str:
     """Name how processes share gradients: several optimizers, each in its turn, leave the others' parameters unused."""
-    n_processes = _n_devices(settings.accelerator, settings.devices) * settings.num_nodes
+    n_processes = _n_devices(recipe.accelerator, recipe.devices) * recipe.num_nodes
     takes_turns = n_processes > 1 and not module.automatic_optimization
     return "ddp_find_unused_parameters_true" if takes_turns else "auto"
 
@@ -152,24 +124,26 @@ def quiet_lightning() -> Iterator[None]:
 def fit(
     module: lightning.LightningModule,
     data: lightning.LightningDataModule,
-    run: Path,
-    settings: FitSettings,
+    recipe: Recipe,
+    log: MetricsLog,
     begin: Callable[[], None],
     *,
-    resume: bool = False,
+    monitor: str | None,
+    resume: bool,
 ) -> Path:
-    """Train `module`, leaving ``checkpoints/``, ``metrics.csv``, ``curves.png`` and ``tensorboard/`` in `run`.
+    """Train `module`, leaving ``checkpoints/``, ``metrics.csv``, ``curves.png`` and ``tensorboard/`` in a run's folder.
 
     A checkpoint is written after every epoch, atomically, so that an interrupted run loses less than one epoch.
     Batches and augmentation must depend on the epoch's number only; then a resumed run equals an uninterrupted one.
     Nothing is written before all processes that train together have met.
 
     Args:
-        module: holds networks, loss and validation; logs `settings.monitor`, if any, at each validation.
+        module: holds networks, loss and validation; logs `monitor`, if any, at each validation.
         data: gives the batches of an epoch.
-        run: the run's folder.
-        settings: see `FitSettings`.
+        recipe: epochs (a resumed run continues up to their number), devices, precision.
+        log: writes the metrics into the run's folder, and says whether bars or lines are shown.
         begin: called by every process once all have met, before the first file.
+        monitor: the metric that chooses the checkpoint, smaller is better; None chooses the last epoch.
         resume: continue from the last finished epoch.
 
     Returns:
@@ -179,33 +153,28 @@ def fit(
     Raises:
         TrainingError: nothing to resume from, the loss is not finite, or no epoch was ever validated.
     """
-    last = run / LAST_CHECKPOINT
+    run, last = log.folder, log.folder / LAST_CHECKPOINT
     folder = last.parent
     if resume and not has_checkpoint(run):
         raise TrainingError(f"run {run} has no checkpoint to resume from; leave out --resume to start it")
-    on_terminal = settings.progress and sys.stderr.isatty()
-    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    on_gpu = recipe.accelerator != "cpu" and torch.cuda.is_available()
     checkpoints = [
         Checkpoints(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
     ]
-    if settings.monitor is not None:  # before the other: the last checkpoint then knows of this epoch's best
-        checkpoints.insert(0, Checkpoints(folder, "best", settings.monitor, save_top_k=1, enable_version_counter=False))
-    callbacks = [
-        Beginning(begin, run),
-        *checkpoints,
-        MetricsLog(run, announce=settings.progress and not on_terminal, unit=settings.unit),
-    ]
-    if settings.patience is not None and settings.monitor is not None:
-        callbacks.append(Patience(settings.monitor, patience=settings.patience, check_on_train_epoch_end=False))
+    if monitor is not None:  # before the other: the last checkpoint then knows of this epoch's best
+        checkpoints.insert(0, Checkpoints(folder, "best", monitor, save_top_k=1, enable_version_counter=False))
+    callbacks = [Beginning(begin, run), *checkpoints, log]
+    if recipe.patience is not None and monitor is not None:
+        callbacks.append(Patience(monitor, patience=recipe.patience, check_on_train_epoch_end=False))
     with quiet_lightning():
         trainer = lightning.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=_strategy(module, settings),
-            max_epochs=settings.epochs,
-            precision=settings.numerics.precision,
-            check_val_every_n_epoch=settings.validate_every,
+            accelerator=recipe.accelerator,
+            devices=recipe.devices,
+            num_nodes=recipe.num_nodes,
+            strategy=_strategy(module, recipe),
+            max_epochs=recipe.epochs,
+            precision=choose_precision(recipe.precision, accelerator=recipe.accelerator),
+            check_val_every_n_epoch=min(recipe.validate_every, recipe.epochs),
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
@@ -213,8 +182,8 @@ def fit(
             log_every_n_steps=50,
             logger=False,  # `Beginning` gives it one
             callbacks=callbacks,
-            plugins=[SafetensorsIO(), *launchers(settings.accelerator, settings.devices, settings.num_nodes)],
-            enable_progress_bar=on_terminal,
+            plugins=[SafetensorsIO(), *launchers(recipe.accelerator, recipe.devices, recipe.num_nodes)],
+            enable_progress_bar=log.shows_bars,
             enable_model_summary=False,
             deterministic="warn" if on_gpu else True,
         )
@@ -224,9 +193,7 @@ def fit(
             way_on = "continue it with --resume" if (run / RUN_FILE).is_file() else "start it again"
             raise TrainingError(f"training of {run} was interrupted; {way_on}") from error
         # The leading process wrote it; the folder of another may be a temporary one of its own.
-        chosen: Path = trainer.strategy.broadcast(
-            run / (LAST_CHECKPOINT if settings.monitor is None else BEST_CHECKPOINT)
-        )
+        chosen: Path = trainer.strategy.broadcast(last if monitor is None else run / BEST_CHECKPOINT)
     if not chosen.is_file():
         raise TrainingError(f"run {run} ended without a validated epoch; give it at least one epoch")
     return chosen

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mris.errors import BundleError
 from mris.images.write import write_png
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.knee.phantom.simulate import simulate_subject
 from mris.reading import parse_json
 from mris.web.run import running
@@ -43,8 +43,12 @@ def check_service(settings: ServeSettings) -> Iterator[str]:
             asked = time.perf_counter()
             results = _synthesized(address, picture, settings.token)
             yield f"{what}: {1000 * (time.perf_counter() - asked):.0f} ms"
-        regions = ", ".join(f"{mean['region']} {mean['mean']:.4g} {mean['unit']}" for mean in results[0]["means"])
-        yield f"ok: {regions}"
+        yield f"ok: {', '.join(map(_told, results[0]['means']))}"
+
+
+def _told(mean: dict[str, Any]) -> str:
+    name = f"{mean['region']} {mean['part']}".strip()
+    return f"{name} {mean['mean']:.4g} {mean['unit']}"
 
 
 def _phantom() -> bytes:

@@ -10,7 +10,8 @@ from mris.images.header import Side
 from mris.images.image import Image
 from mris.images.result_names import result_stems
 from mris.images.transforms import SourcePreparation
-from mris.knee.anatomy import KNEE, REGION_MM
+from mris.knee.anatomy import KNEE
+from mris.knee.crop import REGION_MM
 from mris.knee.knee_finder import KneeFinder
 from mris.serving.queries import MUCH_LARGER, FileQuery, queries_of
 from mris.web.decoding import Decoded

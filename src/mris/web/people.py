@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from mris.cohort.names import normal_form
 from mris.database.changes import Removal
+from mris.digital.packaged import FOLDER
 from mris.errors import DatabaseError
 from mris.records import Record
 from mris.web.card import colors
@@ -103,12 +104,14 @@ def remove_person(served: ServedBundle, subject: str, confirmation: str) -> Remo
     """Remove a person and take every byte of theirs off the disk, as ``mris bundle remove --purge`` does.
 
     Raises:
-        RequestError: The name was not typed a second time.
+        RequestError: The name was not typed a second time, or the bundle is the package's own.
         DatabaseError: Nobody of that name is in the bundle.
         OutputError: The disk refuses, or another process is changing the bundle.
     """
     if not subject or normal_form(confirmation) != normal_form(subject):
         raise RequestError(f"to remove {subject!r}, type that name; {confirmation!r} was typed, and nobody is removed")
+    if served.path == FOLDER:
+        raise RequestError("the bundle of the package stays as it is; copy its folder, and serve the copy")
     bundle = served.use().bundle
     try:
         removal: Removal = bundle.remove([subject], purge=True, wait=False)
@@ -170,7 +173,7 @@ def _text(subject: str, entries: list[Entry]) -> str:
     words = [subject]
     for entry in entries:
         words += [entry.key, entry.split, *(f"{name}={value}" for name, value in entry.labels.items())]
-    return " ".join(words).casefold()
+    return normal_form(" ".join(words)).casefold()
 
 
 def _place(sort: str, subject: str, entries: list[Entry]) -> tuple[Any, ...]:

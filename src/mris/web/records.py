@@ -246,7 +246,7 @@ class ResultRecord(Record):
     stem: str
     query: QueryRecord
     notes: tuple[str, ...]
-    unusual: bool
+    warnings: tuple[str, ...]
     mirrored: bool
     origin: str
     excluded_subject: str | None

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from mris.images.edges import Edges
 from mris.serving.dicom_source import SourceHeader
 from mris.serving.means import MeanRow, mean_rows
-from mris.serving.notes import notes_on
+from mris.serving.notes import notes_on, notes_on_strangeness
 from mris.serving.outputs import Query
 from mris.serving.pictures import N_PICTURED, most_values, value_limits
 from mris.synthesis.synthesis import Contribution, Synthesis
@@ -113,7 +113,6 @@ def held_result(
     for what, values in _arrays(synthesis, answer.neighbor_maps, asked.source):
         items.append(ArrayItem(name=what, offset=offset, shape=values.shape))
         offset += values.size
-    strange = synthesis.strangeness
     record = ResultRecord(
         id=name,
         image=asked.image,
@@ -122,7 +121,7 @@ def held_result(
         stem=asked.stem,
         query=QueryRecord(**asdict(facts)),
         notes=facts.notes,
-        unusual=strange is not None and strange.unusual,
+        warnings=tuple(notes_on_strangeness(synthesis)),
         mirrored=mirrored,
         origin=synthesis.origin,
         excluded_subject=synthesis.excluded_subject,

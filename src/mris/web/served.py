@@ -13,7 +13,7 @@ from mris.database.commit import COMMIT_FILE
 from mris.errors import MrisError
 from mris.knee.anatomy import KNEE
 from mris.serving.pictures import most_values
-from mris.serving.usual import UsualMeans, usual_means
+from mris.serving.usual_means import UsualMeans, usual_means
 from mris.synthesis.bundle import Bundle
 from mris.synthesis.bundle_header import HEADER_FILE
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer

@@ -1,30 +1,17 @@
-"""pix2pix: sizes, its authors' parameters, patches of 70 pixels, and what every network here must do."""
+"""pix2pix: sizes, its authors' parameters, patches of 70 pixels."""
 
 import pytest
 import torch
+from tests.baselines.networks.network_checks import (
+    bfloat16_agreement,
+    n_parameters,
+    seen_box,
+    thin_generator,
+    untouched,
+)
 
 from mris.baselines.pix2pix import build_discriminator, build_generator
 from mris.errors import SettingsError
-
-
-def thin(channels: int = 1, regions: int = 2, size: tuple[int, int] = (32, 32), **options) -> torch.nn.Module:
-    return build_generator(channels, regions, source_size=size, **{"width": 8, **options})
-
-
-@pytest.mark.parametrize(
-    ("channels", "regions", "size", "target_size"),
-    [
-        (1, 1, (64, 64), None),
-        (1, 2, (64, 48), None),
-        (3, 2, (128, 128), (64, 64)),
-        (2, 5, (48, 64), (31, 50)),
-        (1, 2, (256, 256), None),
-    ],
-)
-def test_a_target_has_its_own_regions_and_size(channels, regions, size, target_size) -> None:
-    network = thin(channels, regions, size, target_size=target_size).eval()
-    with torch.inference_mode():
-        assert network(torch.rand(2, channels, *size)).shape == (2, regions, *(target_size or size))
 
 
 @pytest.mark.parametrize(
@@ -37,18 +24,18 @@ def test_a_target_has_its_own_regions_and_size(channels, regions, size, target_s
         (1, (64, 64), 29.238, 29_237_889 + 64 + 512),
     ],
 )
-def test_the_generator_has_its_authors_parameters(channels, size, of_its_authors, exactly, n_parameters) -> None:
+def test_the_generator_has_its_authors_parameters(channels, size, of_its_authors, exactly) -> None:
     ours = n_parameters(lambda: build_generator(channels, channels, source_size=size))
     assert ours == exactly
     assert ours / 1e6 == pytest.approx(of_its_authors, abs=0.0011)
 
 
-def test_the_discriminator_has_its_authors_parameters(n_parameters) -> None:
+def test_the_discriminator_has_its_authors_parameters() -> None:
     # Isola 2017, C64-C128-C256-C512 and the last convolution; the authors' program prints 2.769 M for 3 + 3 channels.
     assert n_parameters(lambda: build_discriminator(3, 3, target_size=(256, 256))) == 2_768_705
 
 
-def test_a_patch_has_70_by_70_pixels(seen_box) -> None:
+def test_a_patch_has_70_by_70_pixels() -> None:
     discriminator = build_discriminator(1, 2, target_size=(128, 128), width=8).double().eval()
     source, target = torch.rand(1, 1, 128, 128).double(), torch.rand(1, 2, 128, 128).double()
     source.requires_grad_(), target.requires_grad_()
@@ -59,15 +46,15 @@ def test_a_patch_has_70_by_70_pixels(seen_box) -> None:
 
 
 def test_the_discriminator_teaches_the_generator_every_parameter() -> None:
-    generator, discriminator = thin(), build_discriminator(1, 2, target_size=(32, 32), width=8)
+    generator, discriminator = thin_generator(), build_discriminator(1, 2, target_size=(32, 32), width=8)
     source = torch.rand(2, 1, 32, 32)
     discriminator(source, generator(source)).square().mean().backward()
     for network in (generator, discriminator):
         assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
-def test_a_generator_down_to_one_pixel_trains_on_a_single_image(untouched) -> None:
-    assert untouched(thin(size=(64, 64), dropout=0.0), torch.rand(1, 1, 64, 64)) == []
+def test_a_generator_down_to_one_pixel_trains_on_a_single_image() -> None:
+    assert untouched(thin_generator(size=(64, 64), dropout=0.0), torch.rand(1, 1, 64, 64)) == []
 
 
 @pytest.mark.parametrize(
@@ -80,42 +67,20 @@ def test_a_generator_down_to_one_pixel_trains_on_a_single_image(untouched) -> No
     ],
 )
 def test_only_the_first_full_width_layers_of_the_decoder_drop(size, probabilities) -> None:
-    dropouts = [module.p for module in thin(size=size).modules() if isinstance(module, torch.nn.Dropout)]
+    dropouts = [module.p for module in thin_generator(size=size).modules() if isinstance(module, torch.nn.Dropout)]
     assert dropouts == probabilities
 
 
 def test_a_synthesis_is_repeatable_though_training_is_noisy() -> None:
-    network, source = thin(size=(64, 64)), torch.rand(2, 1, 64, 64)
+    network, source = thin_generator(size=(64, 64)), torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         assert not torch.equal(network.train()(source), network(source))
         assert torch.equal(network.eval()(source), network(source))
 
 
-def test_it_learns_four_pairs_by_heart_in_150_steps(error_left) -> None:
-    assert error_left(thin(dropout=0.0), steps=150, lr=5e-3, size=(32, 32)) < 0.15
-
-
-def test_gradients_reach_every_parameter(untouched) -> None:
-    assert untouched(thin(), torch.rand(3, 1, 32, 32)) == []
-
-
-def test_bfloat16_has_the_discriminators_gradients_of_float32(bfloat16_agreement) -> None:
+def test_bfloat16_has_the_discriminators_gradients_of_float32() -> None:
     discriminator = build_discriminator(1, 2, target_size=(24, 24), width=8)
     assert bfloat16_agreement(discriminator, torch.rand(4, 1, 24, 24), torch.rand(4, 2, 24, 24)) > 0.9
-
-
-@pytest.mark.parametrize("size", [(16, 16), (64, 64)], ids=str)
-def test_bfloat16_has_the_gradients_of_float32(size, bfloat16_agreement) -> None:
-    assert bfloat16_agreement(thin(size=size, dropout=0.0), torch.rand(4, 1, *size)) > 0.9
-
-
-def test_an_image_is_synthesized_the_same_alone_and_in_a_batch(batch_difference) -> None:
-    assert batch_difference(thin(), torch.rand(3, 1, 32, 32)) < 1e-5
-
-
-@pytest.mark.parametrize("target_size", [None, (24, 40)])
-def test_onnx_runtime_synthesizes_the_same(target_size, onnx_difference, tmp_path) -> None:
-    assert onnx_difference(thin(target_size=target_size), torch.rand(5, 1, 32, 32), tmp_path) < 1e-3
 
 
 def test_the_discriminator_takes_sources_of_another_size_than_the_targets() -> None:
@@ -134,7 +99,7 @@ def test_the_discriminator_takes_sources_of_another_size_than_the_targets() -> N
 )
 def test_what_cannot_work_is_refused_with_the_rule(options, message) -> None:
     with pytest.raises(SettingsError, match=message):
-        thin(**options)
+        thin_generator(**options)
 
 
 def test_targets_too_small_for_a_patch_are_refused() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mris.errors import SettingsError
 from mris.images.image import Image
 from mris.images.transforms import crop_region_mm, resize_source
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.knee.phantom.plate import DETECTORS, PlateLayout, compose_plate, sample_plate_layout
 from mris.knee.phantom.simulate import simulate_subject
 
@@ -86,11 +86,7 @@ def test_legs_go_on_to_the_ends_and_air_is_at_the_sides(
     rows, columns = layout.shape[0] // 10, layout.shape[1] // 10
     centers = {side: (row / 10, column / 10) for side, (row, column) in layout.centers.items()}
     plate = compose_plate(
-        *knees,
-        spacing_mm=10 * layout.spacing_mm,
-        shape=(rows, columns),
-        centers=centers,
-        rng=np.random.default_rng(0),
+        *knees, spacing_mm=10 * layout.spacing_mm, shape=(rows, columns), centers=centers, rng=np.random.default_rng(0)
     )
     for _, column in plate.centers.values():
         axis = plate.pixels[:, round(column) - 3 : round(column) + 4].mean(axis=1)
@@ -130,12 +126,7 @@ def test_equal_seeds_give_equal_plates_and_others_do_not(knees: tuple[np.ndarray
 def test_centers_beyond_the_border_show_the_part_that_is_on_the_plate(knees: tuple[np.ndarray, np.ndarray]) -> None:
     pitch = REGION_MM / SIZE
     plate = compose_plate(
-        None,
-        knees[1],
-        spacing_mm=pitch,
-        shape=(40, 50),
-        centers={"left": (-0.5, -0.5)},
-        rng=np.random.default_rng(0),
+        None, knees[1], spacing_mm=pitch, shape=(40, 50), centers={"left": (-0.5, -0.5)}, rng=np.random.default_rng(0)
     )
     np.testing.assert_array_equal(plate.pixels[:32, :32], knees[1][32:, 32:])
 

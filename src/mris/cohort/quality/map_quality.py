@@ -136,10 +136,10 @@ class MapQuality:
         region, score = divmod(int(np.nan_to_num(np.abs(self.deviations[row])).argmax()), len(SCORES))
         return region, score
 
-    def reasons(self, row: int, most: int = 3) -> list[str]:
-        """Say in words why a row is flagged, the strongest reason first; none for a row that is not."""
+    def reasons(self, row: int) -> list[str]:
+        """Say in words why a row is flagged, at most three reasons, the strongest first; none for a row that is not."""
         sizes = np.nan_to_num(np.abs(self.deviations[row])).ravel()
-        places = [int(place) for place in np.argsort(-sizes, kind="stable")[:most] if sizes[place] >= self.threshold]
+        places = [int(place) for place in np.argsort(-sizes, kind="stable")[:3] if sizes[place] >= self.threshold]
         return [self._reason(row, *divmod(place, len(SCORES))) for place in places]
 
     def _reason(self, row: int, region: int, score: int) -> str:

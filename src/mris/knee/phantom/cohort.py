@@ -26,11 +26,12 @@ from mris.cohort.workers import in_processes, shown
 from mris.cores import n_cores
 from mris.errors import OutputError, SettingsError, remedy
 from mris.images.write import atomic_write, write_json
+from mris.knee.choices import check_choice
 from mris.knee.phantom.atlas import FEMORAL_HEIGHT_MM, FEMORAL_LENGTH_MM, REGIONS, TIBIAL_HEIGHT_MM, TIBIAL_LENGTH_MM
-from mris.knee.phantom.extraction import Extraction, check_extraction
+from mris.knee.phantom.extraction import Extraction
 from mris.knee.phantom.population import subject_generator
 from mris.knee.phantom.simulate import KneeVisit, simulate_subject, subject_name
-from mris.knee.phantom.varied import Look, check_look
+from mris.knee.phantom.varied import Look
 from mris.reading import LARGEST_JSON, parse_json, read_text
 from mris.records import Record, read_record
 from mris.wording import counted
@@ -70,8 +71,8 @@ class PhantomSettings:
             raise SettingsError(f"seed is {self.seed}: choose an integer of at least 0")
         if self.max_visits is not None and self.max_visits < 1:
             raise SettingsError(f"max_visits is {self.max_visits}: keep at least 1 visit, or None for all")
-        check_extraction(self.extraction)
-        check_look(self.look)
+        check_choice("extraction", self.extraction, Extraction)
+        check_choice("look", self.look, Look)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Thickness maps as a pipeline extracts them from MR: the truth, and what scan, segmentation and registration add."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from mris.errors import SettingsError
+from mris.knee.choices import check_choice
 from mris.knee.phantom.fields import EXTENT_MM, Thickness
 from mris.knee.phantom.texture import smooth_noise
 
@@ -40,16 +40,6 @@ the coarsest band two fifths, since real change lies there). Streaks run front t
 `experiments/real_knees/phantom_comparison.py` prints both."""
 
 
-def check_extraction(extraction: str) -> None:
-    """Refuse an unknown name.
-
-    Raises:
-        SettingsError: It is neither "smooth" nor "measured".
-    """
-    if extraction not in get_args(Extraction):
-        raise SettingsError(f"extraction is {extraction!r}; choose one of {', '.join(get_args(Extraction))}")
-
-
 def extract_maps(thickness: Thickness, rng: np.random.Generator, extraction: Extraction = "smooth") -> Thickness:
     """Maps as an MR pipeline would measure them: noise where there is cartilage, never below 0 mm, none on bare bone.
 
@@ -66,7 +56,7 @@ def extract_maps(thickness: Thickness, rng: np.random.Generator, extraction: Ext
         >>> bool(0.1 < maps.std() < 0.3)
         True
     """
-    check_extraction(extraction)
+    check_choice("extraction", extraction, Extraction)
     size = thickness.shape[-1]
     smooth = SMOOTH_SD_MM * np.stack([smooth_noise(rng, size, 12) for _ in range(2)])
     noise = smooth + PIXEL_SD_MM * rng.standard_normal(thickness.shape, dtype=np.float32)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from mris.errors import SettingsError
 from mris.images.image import Spacing
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 
 Side = Literal["right", "left"]
 """Of the body; in a view from the back the right knee stands at the left of the picture."""
@@ -209,9 +209,7 @@ def _extended_leg(
     leg = _with_shafts(wide, (reach[0], reach[1]), reach[2] + size / 2, lateral, pitch, air, rng)
     matrices = [
         _triangle_weights(
-            ((np.arange(n) - c) * spacing_mm + region_mm / 2) / pitch - 0.5 + before,
-            spacing_mm / pitch,
-            extent,
+            ((np.arange(n) - c) * spacing_mm + region_mm / 2) / pitch - 0.5 + before, spacing_mm / pitch, extent
         )
         for n, c, before, extent in zip(shape, centers[side], (reach[0], reach[2]), leg.shape, strict=True)
     ]

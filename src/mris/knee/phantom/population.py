@@ -194,7 +194,8 @@ def _severity_course(rng: np.random.Generator, level: float, prevalence: tuple[f
     return np.asarray(course)
 
 
-def _lesions(rng: np.random.Generator, n: int = 4) -> Float[np.ndarray, "l 5"]:
+def _lesions(rng: np.random.Generator) -> Float[np.ndarray, "l 5"]:
+    n = 4
     onset = rng.uniform(2.8, 4.8, n)
     along, across = rng.normal(0.0, 0.45, n), rng.normal(0.0, 0.4, n)
     return np.stack([onset, along, across, rng.uniform(0.7, 1.3, n), (rng.random(n) < 0.5).astype(float)], axis=1)

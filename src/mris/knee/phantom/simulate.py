@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mris.errors import SettingsError
+from mris.knee.choices import check_choice
 from mris.knee.phantom.bones import BoneShape, bone_shape
 from mris.knee.phantom.contact import Placement, contact_grid, place_femur
 from mris.knee.phantom.extraction import Extraction, extract_maps
@@ -15,7 +16,7 @@ from mris.knee.phantom.finish import finish_picture
 from mris.knee.phantom.population import GRADE_MISSING, KneeTraits, Person, sample_person, subject_generator
 from mris.knee.phantom.radiograph import bone_attenuation, develop, expose, soft_attenuation
 from mris.knee.phantom.reading import narrowing, osteophyte_lengths, read_grade
-from mris.knee.phantom.varied import Look, check_look, sample_finish, vary_person, vary_shape, vary_view
+from mris.knee.phantom.varied import Look, sample_finish, vary_person, vary_shape, vary_view
 from mris.knee.phantom.view import View, sample_view
 
 
@@ -90,7 +91,7 @@ def simulate_states(
     Raises:
         SettingsError: If seed or index is negative, no visit is kept, or there is no such look.
     """
-    check_look(look)
+    check_choice("look", look, Look)
     if seed < 0 or index < 0:
         raise SettingsError(f"seed {seed}, subject index {index}: both must be at least 0")
     if max_visits is not None and max_visits < 1:

@@ -8,11 +8,10 @@ Each function takes what the plain phantom drew and gives it back changed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from mris.errors import SettingsError
 from mris.knee.phantom.bones import BoneForm, BoneShape
 from mris.knee.phantom.population import N_MORPHOLOGY, Person, paired
 from mris.knee.phantom.view import View
@@ -58,16 +57,6 @@ class Finish:
     collimated: tuple[float, float, float, float]
     marker: tuple[float, float] | None
     quality: int | None
-
-
-def check_look(look: str) -> None:
-    """Refuse an unknown name.
-
-    Raises:
-        SettingsError: It is neither "plain" nor "varied".
-    """
-    if look not in get_args(Look):
-        raise SettingsError(f"look is {look!r}; choose one of {', '.join(get_args(Look))}")
 
 
 def vary_person(person: Person, rng: np.random.Generator) -> Person:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mris.knee.anatomy import REGION_MM
+from mris.knee.crop import REGION_MM
 from mris.knee.phantom.population import Person
 
 

@@ -11,7 +11,6 @@ from mris.synthesis.readouts.readout import (
     OpenReadout,
     Queries,
     Readout,
-    ReadoutName,
     SynthesisSettings,
 )
 
@@ -21,7 +20,6 @@ __all__ = [
     "OpenReadout",
     "Queries",
     "Readout",
-    "ReadoutName",
     "SynthesisSettings",
     "check_readout",
     "choose_readout",

@@ -7,14 +7,15 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float64
 
+from mris.choices import ErrorName, ReadoutName
 from mris.cohort.cohort import Cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
-from mris.defaults import ERROR, ErrorName
+from mris.defaults import ERROR
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.pixels_alone import pixels_alone
-from mris.synthesis.readouts.readout import Penalties, Queries, Readout, ReadoutName
+from mris.synthesis.readouts.readout import Penalties, Queries, Readout
 from mris.synthesis.readouts.ridge import predictions_by_penalty
 from mris.types import Pixels
 from mris.wording import counted

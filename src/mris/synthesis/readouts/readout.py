@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
 
+from mris.choices import ReadoutName, WeightRule
 from mris.database.neighbors import Neighbors
-from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS, WeightRule
+from mris.defaults import N_NEIGHBORS, TEMPERATURE, WEIGHTS
 from mris.errors import SettingsError
 from mris.records import Record
 from mris.types import Embeddings, Features
 from mris.wording import counted
-
-ReadoutName = Literal["neighbors", "attention", "linear", "blend"]
 
 READOUTS: tuple[ReadoutName, ...] = get_args(ReadoutName)
 """Names of all readouts."""

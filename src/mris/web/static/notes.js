@@ -9,10 +9,8 @@ export function sentencesOf(entry, syntheses) {
     const prefix = syntheses.length > 1 ? `${synthesis.bundle}: ` : "";
     return { prefix, ...synthesis };
   });
-  for (const { prefix, contributions } of named) {
-    for (const { strangeness } of contributions) {
-      if (strangeness?.unusual) say(prefix + strangeness.sentence, "note bad");
-    }
+  for (const { prefix, warnings } of named) {
+    warnings.forEach((warning) => say(prefix + warning, "note bad"));
   }
   for (const { query } of syntheses) query.notes.forEach((note) => say(note, "note plain"));
   for (const { prefix, notes, query } of named) {

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mris.errors import TrainingError
-from mris.training.checkpoints import load_checkpoint, save_checkpoint
+from mris.training.checkpoint_file import load_checkpoint, save_checkpoint
 
 leaves = st.none() | st.booleans() | st.integers(-1000, 1000) | st.floats(allow_nan=False) | st.text(max_size=5)
 nested = st.recursive(
