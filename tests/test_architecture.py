@@ -18,6 +18,7 @@ ONE_WAY_IN = {
     "onnxruntime": "training/onnx_runtime.py",
     "matplotlib": "drawing.py",
     "lightning": "training/lightning_library.py",
+    "ray": "engines/on_ray.py",
 }
 """Libraries that speak or leave files unless something is done before they are imported, and who does it."""
 

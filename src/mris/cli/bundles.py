@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.choices import ErrorName
-from mris.cli.options import BundlePath, Quiet, QuietTraining, names_in, note
+from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, names_in, note, unfolded
 from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
@@ -28,7 +28,7 @@ Wait = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("index")(index)
+    app.command("index")(unfolded(index))
     app.add_typer(bundle_app, name="bundle")
 
 
@@ -53,6 +53,8 @@ def index(
     evaluation: Annotated[
         str, typer.Option(help="What is known of its error, in sentences for the model card.", show_default=False)
     ] = "",
+    *,
+    engine: EngineOptions,
     quiet: Quiet = False,
 ) -> None:
     """Make a bundle: exported encoders, preprocessing and the database of target images, in one folder.
@@ -76,7 +78,8 @@ def index(
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
     out = out or run / "bundle"
-    with folder_beside(out) as temporary:  # encoders can remember people, and the system's own folder is everybody's
+    # Beside it: encoders can remember people, and the system's own folder is everybody's.
+    with engine.start() as started, folder_beside(out) as temporary:
         exported = [export_encoder(DualEncoder.load(folder), temporary / str(i)) for i, folder in enumerate(folders)]
         bundle = build_bundle(
             exported,
@@ -88,6 +91,7 @@ def index(
             error=error,
             evaluation=evaluation,
             progress=not quiet,
+            engine=started,
         )
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")

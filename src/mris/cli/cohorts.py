@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mris.cli.options import Quiet, Workers, unfolded
+from mris.cli.options import EngineOptions, Quiet, Workers, unfolded
 from mris.defaults import FRACTIONS, QC_THRESHOLD
 from mris.errors import CohortError, SettingsError
 from mris.images.two_numbers import two_numbers
@@ -213,6 +213,7 @@ def prepare(
         bool, typer.Option("--dry-run", help="Check everything, write nothing; fail if a row is at fault.")
     ] = False,
     workers: Workers = None,
+    engine: EngineOptions,
     quiet: Quiet = False,
 ) -> None:
     """Read all pairs of a manifest into a cohort: one table, split by subject, ready to train on.
@@ -231,7 +232,9 @@ def prepare(
         typer.echo(report.summary(most=None))
         _require_no_faults(report)
         return
-    typer.echo(prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite).summary())
+    with engine.start() as started:
+        report = prepare_cohort(manifest, out, settings, progress=not quiet, overwrite=overwrite, engine=started)
+    typer.echo(report.summary())
 
 
 def _require_no_faults(report: "PrepareReport") -> None:

@@ -34,6 +34,7 @@ EXTRAS = {
     "dicom": ("highdicom", "dicomweb_client"),
     "serve": ("fastapi", "starlette", "uvicorn", "python_multipart"),
     "thickness": ("SimpleITK",),
+    "ray": ("ray", "pandas"),
 }
 """The packages that each extra installs and a command may miss."""
 

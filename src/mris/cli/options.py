@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, is_dataclass
 from inspect import Parameter, signature
 from pathlib import Path
@@ -17,6 +18,7 @@ from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.cli.settings import Settings
+    from mris.engines.engine import Engine
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.readouts import SynthesisSettings
 
@@ -59,6 +61,33 @@ UsedBundle = Annotated[
 def note(text: str) -> None:
     """Say on stderr what deserves a look."""
     typer.echo(f"note: {text}", err=True)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where a command works on many images."""
+
+    engine: Annotated[
+        Literal["process", "ray"],
+        typer.Option(help="What does the work: this process, or the workers of a Ray cluster (extra ray)."),
+    ] = "process"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Of ray: this machine's cluster, or another; by default one of this machine's cores alone.",
+        ),
+    ] = None
+
+    def start(self) -> "AbstractContextManager[Engine | None]":
+        """Give the engine, or None for this machine; a cluster that it starts ends with the context."""
+        if self.engine == "ray":
+            from mris.engines.on_ray import on_ray
+
+            return on_ray(self.address)
+        if self.address is not None:
+            raise SettingsError(f"--address is {self.address!r}, and it is of Ray alone; give --engine ray, too")
+        return nullcontext()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mris.cli.options import (
+    EngineOptions,
     LeftCenter,
     OnError,
     PixelSpacing,
@@ -97,6 +98,7 @@ def synthesize(
         Literal["note", "skip", "stop"],
         typer.Option(help="At an image that is unlike anything the bundle was calibrated on."),
     ] = "note",
+    engine: EngineOptions,
     quiet: Quiet = False,
 ) -> None:
     """Synthesize the target image of new sources from their nearest neighbors in the bundle's database.
@@ -157,18 +159,19 @@ def synthesize(
             "their scale is wrong if it was made of others"
         )
     synthesizer = opened.synthesizer(**asdict(choice.settings()), anatomy=KNEE)
-    outcomes = synthesize_files(synthesizer, files, out, options)
     n_done = n_queries = 0
     console = Console(stderr=True)
-    bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
-    for outcome in bar:
-        if outcome.finding is None:
-            n_done += 1
-            n_queries += outcome.n_queries
-        else:
-            console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
-        for text in outcome.notes:
-            console.out(f"note: {text}", highlight=False)
+    with engine.start() as started:
+        outcomes = synthesize_files(synthesizer, files, out, options, engine=started)
+        bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
+        for outcome in bar:
+            if outcome.finding is None:
+                n_done += 1
+                n_queries += outcome.n_queries
+            else:
+                console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
+            for text in outcome.notes:
+                console.out(f"note: {text}", highlight=False)
     found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:

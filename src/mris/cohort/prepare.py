@@ -24,6 +24,7 @@ from mris.cohort.report import listed, read_report, rows_with_errors
 from mris.cohort.timepoints import begins_with_day
 from mris.cohort.workers import prepared_pairs, shown
 from mris.cohort.writer import PairWriter
+from mris.engines.engine import Engine
 from mris.errors import CohortError, TooFewSubjectsError
 from mris.images.extent import common_extent
 from mris.images.transforms import SourcePreparation
@@ -42,6 +43,7 @@ def prepare_cohort(
     progress: bool = True,
     *,
     overwrite: bool = False,
+    engine: Engine | None = None,
 ) -> PrepareReport:
     """Read every pair of a manifest and write the cohort `out`.
 
@@ -56,6 +58,7 @@ def prepare_cohort(
         settings: What to do.
         progress: Show a progress bar on standard error.
         overwrite: Replace a cohort that `out` holds.
+        engine: What reads the files; processes of this machine if None.
 
     Returns:
         The account of all rows (also saved as report.json). A cohort that was already finished is left as it is.
@@ -93,7 +96,7 @@ def prepare_cohort(
         plan = _checked_plan(manifest, settings)
         work = _Work(folder, plan, replace(settings, origin=plan.origin), writer)
         work.resume()
-        work.run(progress)
+        work.run(progress, engine)
         return work.finish()
 
 
@@ -189,10 +192,10 @@ class _Work:
                 f"{len(decided)} expected up to row {self.last_row}); choose another OUT, or use --overwrite"
             )
 
-    def run(self, progress: bool) -> None:
+    def run(self, progress: bool, engine: Engine | None) -> None:
         """Read the rows that are left and append them."""
         left = [row for row in self.plan.manifest.rows if row.row > self.last_row]
-        pairs = prepared_pairs(left, self.plan.manifest.regions, self.settings, keep_pixels=True)
+        pairs = prepared_pairs(left, self.plan.manifest.regions, self.settings, keep_pixels=True, engine=engine)
         with contextlib.closing(pairs):
             since_append = 0
             n_first = _rows_per_append(self.settings, len(self.plan.manifest.regions))

@@ -24,6 +24,7 @@ from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, read_pairs
 from mris.cohort.prepare_settings import PrepareSettings
 from mris.cores import n_cores
+from mris.engines.engine import Engine
 from mris.errors import CohortError, MrisError, OutputError, remedy
 
 _P = ParamSpec("_P")
@@ -35,7 +36,12 @@ _ROWS_WORTH_A_WORKER = 32  # to start a process costs as much as to read some do
 
 
 def prepared_pairs(
-    rows: Sequence[ManifestRow], regions: Sequence[str], settings: PrepareSettings, *, keep_pixels: bool
+    rows: Sequence[ManifestRow],
+    regions: Sequence[str],
+    settings: PrepareSettings,
+    *,
+    keep_pixels: bool,
+    engine: Engine | None = None,
 ) -> Generator[PreparedPair, None, None]:
     """Read the pairs of a manifest with all cores; memory does not grow with the number of rows.
 
@@ -44,6 +50,7 @@ def prepared_pairs(
         regions: Names of their regions.
         settings: What to do, and with how many processes.
         keep_pixels: See `read_pairs`.
+        engine: What reads instead of this machine's cores.
 
     Yields:
         One result a row, in the order of the rows.
@@ -53,6 +60,9 @@ def prepared_pairs(
     """
     tasks = [rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK)]
     read = partial(read_pairs, regions=regions, settings=settings, keep_pixels=keep_pixels)
+    if engine is not None:
+        yield from engine(read, tasks)
+        return
     workers = settings.workers or max(1, min(n_cores(), len(rows) // _ROWS_WORTH_A_WORKER))
     for pairs in in_processes(read, tasks, workers, CohortError, "reads images"):
         yield from pairs

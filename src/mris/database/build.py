@@ -15,6 +15,7 @@ from mris.database.embed import embedded_entries, n_features_of, write_all
 from mris.database.header import HEADER_FILE, TABLE_FOLDER, DatabaseHeader
 from mris.database.stored import table_state
 from mris.database.table import Entries, EntryWriter, table_schema
+from mris.engines.engine import Engine
 from mris.errors import DatabaseError
 from mris.images.write import share_alike, write_json, write_npz
 from mris.reading import file_sha256
@@ -24,7 +25,15 @@ ALONE = "."
 """Folder of a database that is no part of a bundle, relative to its ``commit.json``."""
 
 
-def build_entries(path: Path, cohort: Cohort, encoder: Encoder, *, batch_size: int, progress: bool) -> TableState:
+def build_entries(
+    path: Path,
+    cohort: Cohort,
+    encoder: Encoder,
+    *,
+    batch_size: int,
+    progress: bool,
+    engine: Engine | None = None,
+) -> TableState:
     """Embed a cohort and write header, mask and table of a new database; `commit_first` then makes it one.
 
     Args:
@@ -33,6 +42,7 @@ def build_entries(path: Path, cohort: Cohort, encoder: Encoder, *, batch_size: i
         encoder: What embeds.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
+        engine: What does the work; this process if None.
 
     Raises:
         DatabaseError: The cohort is empty, a key occurs twice, or the encoder gives no unit vectors.
@@ -44,7 +54,7 @@ def build_entries(path: Path, cohort: Cohort, encoder: Encoder, *, batch_size: i
     check_own_keys(cohort)
     channels = cohort.region_channels(encoder.regions)
     n_features = n_features_of(encoder)
-    batches = embedded_entries(cohort, encoder, batch_size, progress, n_features=n_features)
+    batches = embedded_entries(cohort, encoder, batch_size, progress, n_features=n_features, engine=engine)
     first = next(batches)
     header = DatabaseHeader(
         fingerprint=encoder.fingerprint,

@@ -1,6 +1,6 @@
 """`EmbeddingDatabase`: embeddings, target images and metadata of one encoder, on disk and searchable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,10 @@ class EmbeddingDatabase(StoredEntries):
         if found.names != expected.names or found.types != expected.types:
             raise DatabaseError(f"database {database.path}: its table does not fit its header; restore a copy")
         return database
+
+    def __reduce__(self) -> tuple[Callable[..., "EmbeddingDatabase"], tuple[Path, str]]:
+        """Let it be sent to another process, which opens its newest state."""
+        return _newest, (self.root, self.folder)
 
     def at(self, commit: Commit) -> "EmbeddingDatabase":
         """Give the database as another commit of the same folder has it: this object itself, where that is the same.
@@ -305,3 +309,7 @@ def _taken(names: Shaped[np.ndarray, " N"], rows: Int64[np.ndarray, "n k"]) -> S
     if not len(names):
         return np.full(rows.shape, "", dtype="<U1")
     return np.where(rows >= 0, names[rows], "")
+
+
+def _newest(root: Path, folder: str) -> EmbeddingDatabase:
+    return at_newest(root, lambda commit: EmbeddingDatabase.of_folder(root, folder, commit))

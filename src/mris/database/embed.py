@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float16, Shaped
 
-from mris.cohort.cohort import Cohort, PairBatch
+from mris.cohort.cohort import Cohort
 from mris.cohort.workers import shown
 from mris.database.table import METADATA, Entries, EntryWriter
-from mris.errors import DatabaseError
+from mris.engines.engine import Engine, in_this_process
+from mris.errors import CohortError, DatabaseError
 from mris.types import AtlasMask, Embeddings, Encoder, FeatureEncoder, Features, Sources
 
 _FRAGMENT_BYTES = 64 << 20
@@ -17,7 +19,13 @@ NORM_TOLERANCE = 1e-3
 
 
 def embedded_entries(
-    cohort: Cohort, encoder: Encoder, batch_size: int, progress: bool, *, n_features: int
+    cohort: Cohort,
+    encoder: Encoder,
+    batch_size: int,
+    progress: bool,
+    *,
+    n_features: int,
+    engine: Engine | None = None,
 ) -> Iterator[Entries]:
     """Embed the targets of a cohort, in order, and take the features of their sources, where it has any.
 
@@ -27,6 +35,7 @@ def embedded_entries(
         n_features: Length of the features that the database holds; 0 for none.
         batch_size: Targets at a time.
         progress: Show a progress bar on standard error.
+        engine: What does the work; this process if None.
 
     Yields:
         The entries of each batch.
@@ -35,27 +44,27 @@ def embedded_entries(
         DatabaseError: The encoder gives no unit vectors.
         CohortError: A region is unknown, or the cohort is damaged.
     """
+    if batch_size < 1:
+        raise CohortError(f"batch size is {batch_size}; give at least 1")
     channels = cohort.region_channels(encoder.regions)
     metadata = stored_metadata(cohort)
-    for batch in shown(cohort.batches(batch_size), "embedding targets", -(-len(cohort) // batch_size), progress):
-        sources = batch.sources if cohort.header.has_sources else None
-        features = _features(encoder, sources, (len(batch.positions), n_features))
-        yield _embedded_batch(encoder, batch, channels, metadata, features)
+    parts = [range(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)]
+    embedded = (engine or in_this_process)(partial(_embedded, cohort, encoder, channels, n_features), parts)
+    done = shown(zip(parts, embedded, strict=True), "embedding targets", len(parts), progress)
+    for part, (embeddings, features, targets) in done:
+        yield Entries({name: column[part] for name, column in metadata.items()}, embeddings, features, targets)
 
 
-def _embedded_batch(
-    encoder: Encoder,
-    batch: PairBatch,
-    channels: list[int],
-    metadata: dict[str, Shaped[np.ndarray, " n"]],
-    features: Features,
-) -> Entries:
+def _embedded(
+    cohort: Cohort, encoder: Encoder, channels: list[int], n_features: int, part: range
+) -> Iterator[tuple[Embeddings, Features, Float16[np.ndarray, "n p"]]]:
+    (batch,) = cohort.select(part).batches(len(part))
     stored = batch.targets[:, channels].astype(np.float16)
     # The network sees what is stored, so that an entry can be embedded again from the database alone.
     embeddings = np.ascontiguousarray(encoder.encode_targets(stored.astype(np.float32)), dtype=np.float32)
     check_unit_norm(embeddings, "target")
-    chosen = {name: column[batch.positions] for name, column in metadata.items()}
-    return Entries(chosen, embeddings, features, stored.reshape(len(stored), -1))
+    sources = batch.sources if cohort.header.has_sources else None
+    yield embeddings, _features(encoder, sources, (len(part), n_features)), stored.reshape(len(stored), -1)
 
 
 def _features(encoder: Encoder, sources: Sources | None, shape: tuple[int, int]) -> Features:

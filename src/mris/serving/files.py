@@ -1,66 +1,31 @@
 """From files to files: read queries, synthesize them in batches, write maps, provenance, pictures and DICOM."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
+from mris.engines.engine import Engine, in_this_process
 from mris.errors import ImageError, SettingsError
 from mris.finding import Finding
-from mris.images.header import Side
 from mris.images.read import file_of, read_image
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.reading import file_sha256
-from mris.serving.dicom_source import DerivedFrom, SourceHeader, dicom_names, identifiers_in, read_source_header
+from mris.serving.dicom_source import DerivedFrom, SourceHeader, identifiers_in, read_source_header
+from mris.serving.file_options import FileOptions, check_options, check_results
 from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
 from mris.serving.notes import notes_on, notes_on_strangeness
-from mris.serving.outputs import Format, Query, write_synthesis
+from mris.serving.outputs import Query, write_synthesis
 from mris.serving.pictures import N_PICTURED, Look, common_look, write_neighbors_picture
-from mris.serving.queries import FileQuery, RegionFinder, queries_of
+from mris.serving.queries import FileQuery, queries_of
 from mris.synthesis.batch_synthesizer import BATCH_SIZE, BatchSynthesizer
-from mris.synthesis.parts import Parts
 from mris.synthesis.synthesis import Synthesis
 
-OnStrange = Literal["note", "skip", "stop"]
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How query files are read and what is written for each.
-
-    Attributes:
-        side: Side of the body where a file does not say.
-        center: Row and column of the region's center, in pixels; the middle if None.
-        spacing: Pixel spacing (row, column) in mm where a file states none.
-        finder: How the regions of a plate are found, each of which is a query; None takes each file for one query.
-        exclude_subject: Subject whose entries are not used.
-        formats: Of "nifti", "npz" and "png".
-        pictures: Also draw the neighbors of each query.
-        dicom: Also write a Secondary Capture and a Parametric Map into the study of the source, which must be DICOM.
-        salt: De-identify these two, with this key of the replacements (`mris.serving.deidentify`).
-        on_error: "stop" at a file that cannot be used, or "skip" it.
-        on_strange: "note" a query that is unlike anything known, "skip" its file, or "stop" at it.
-        look: Colors and edges of the pictures; colors that are left open are those of the first files, for all.
-        parts: For a region, parts of its maps whose means are written beside its own.
-    """
-
-    side: Side | None = None
-    center: tuple[float, float] | None = None
-    spacing: tuple[float, float] | None = None
-    finder: RegionFinder | None = None
-    exclude_subject: str | None = None
-    formats: tuple[Format, ...] = ("nifti", "png")
-    pictures: bool = True
-    dicom: bool = False
-    salt: bytes | None = None
-    on_error: Literal["stop", "skip"] = "stop"
-    on_strange: OnStrange = "note"
-    look: Look = field(default_factory=Look)
-    parts: Parts = field(default_factory=dict)
+__all__ = ["FileOptions", "FileOutcome", "synthesize_files"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +59,17 @@ class _Prepared:
     header: SourceHeader | None
 
 
+_Done = tuple[FileOutcome, list[MeanRow]]
+"""What became of a file, and its rows in the table of means."""
+
+
 def synthesize_files(
-    synthesizer: BatchSynthesizer, files: Sequence[Path], out_dir: str | Path, options: FileOptions
+    synthesizer: BatchSynthesizer,
+    files: Sequence[Path],
+    out_dir: str | Path,
+    options: FileOptions,
+    *,
+    engine: Engine | None = None,
 ) -> Iterator[FileOutcome]:
     """Synthesize the target of each file, a batch at a time; memory does not grow with their number.
 
@@ -107,6 +81,8 @@ def synthesize_files(
         files: Source images; ``file.npz::key`` names an array of an archive.
         out_dir: Folder for the results, each named after its file, and after the side where a file is a plate.
         options: See `FileOptions`.
+        engine: What does the work; this process if None. One that works ahead can have written results of later files
+            when a file stops the work.
 
     Yields:
         One outcome a file, in order, once its files are complete.
@@ -119,12 +95,12 @@ def synthesize_files(
     """
     named = list(zip(files, result_stems(files), strict=True))
     out_dir = Path(out_dir)
-    _check_results(named, out_dir, options)
-    _check_options(synthesizer, options)
+    check_results(named, out_dir, options)
+    check_options(synthesizer, options)
     read_means(out_dir / MEANS_FILE)  # what cannot be continued is refused before the work, not after it
     means: list[MeanRow] = []
     try:
-        for outcome, rows in _outcomes(synthesizer, named, out_dir, options):
+        for outcome, rows in _outcomes(synthesizer, named, out_dir, options, engine):
             means += rows
             yield outcome
     finally:
@@ -133,50 +109,82 @@ def synthesize_files(
 
 
 def _outcomes(
-    synthesizer: BatchSynthesizer, named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions
-) -> Iterator[tuple[FileOutcome, list[MeanRow]]]:
-    for start in range(0, len(named), BATCH_SIZE):
-        batch = named[start : start + BATCH_SIZE]
-        prepared, unusable = _read(synthesizer, batch, options)
-        synthesized: list[tuple[_Prepared, Synthesis]] = []
-        for alike in _by_shape(prepared):
-            sources = np.stack([query.source for query in alike])
-            try:
-                syntheses = synthesizer.synthesize(sources, [options.exclude_subject] * len(alike))
-            except ImageError as error:  # another number of channels than the encoder's
-                if options.on_error == "stop":
-                    raise ImageError(f"image {alike[0].path}: {error}") from error
-                unusable |= {query.path: Finding(f"image {query.path}: {error}") for query in alike}
-                continue
-            for query, synthesis in zip(alike, syntheses, strict=True):
-                mirrored = query.mirrored and synthesizer.mirrors_targets
-                synthesized.append((query, replace(synthesis, mirrored=mirrored)))
+    synthesizer: BatchSynthesizer,
+    named: Sequence[tuple[Path, str]],
+    out_dir: Path,
+    options: FileOptions,
+    engine: Engine | None,
+) -> Iterator[_Done]:
+    batches = [named[start : start + BATCH_SIZE] for start in range(0, len(named), BATCH_SIZE)]
+    n_done = 0
+    while n_done < len(batches) and not _look_is_chosen(options):
+        batch, n_done = batches[n_done], n_done + 1
+        synthesized, unusable = _synthesized(synthesizer, batch, options)
         options = replace(options, look=_common_look(synthesizer, synthesized, options))
-        for path, _ in batch:
-            of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
-            if path in unusable:
-                yield FileOutcome(path, finding=unusable[path]), []
-                continue
-            if options.on_strange != "note" and any(one.strangeness is None for _, one in of_file):
-                raise SettingsError(
-                    f"--on-strange is {options.on_strange!r}, and this bundle or readout was not calibrated to tell "
-                    "what is strange; index again with people to calibrate on, or leave it out"
-                )
-            strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
-            if strange and options.on_strange == "stop":
-                raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
-            if strange and options.on_strange == "skip":
-                yield FileOutcome(path, finding=Finding(f"image {path}: {strange[0]}")), []
-                continue
-            try:
-                objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
-            except ImageError as error:
-                if options.on_error == "stop":
-                    raise
-                yield FileOutcome(path, finding=Finding(str(error))), []
-            else:
-                rows = [row for query, one in of_file for row in mean_rows(query.stem, one, options.parts)]
-                yield _write_all(synthesizer, path, of_file, objects, out_dir, options), rows
+        yield from _written(synthesizer, batch, synthesized, unusable, out_dir, options)
+    yield from (engine or in_this_process)(partial(_of_batch, synthesizer, out_dir, options), batches[n_done:])
+
+
+def _of_batch(
+    synthesizer: BatchSynthesizer, out_dir: Path, options: FileOptions, batch: Sequence[tuple[Path, str]]
+) -> Iterator[_Done]:
+    synthesized, unusable = _synthesized(synthesizer, batch, options)
+    yield from _written(synthesizer, batch, synthesized, unusable, out_dir, options)
+
+
+def _synthesized(
+    synthesizer: BatchSynthesizer, batch: Sequence[tuple[Path, str]], options: FileOptions
+) -> tuple[list[tuple[_Prepared, Synthesis]], dict[Path, Finding]]:
+    prepared, unusable = _read(synthesizer, batch, options)
+    synthesized: list[tuple[_Prepared, Synthesis]] = []
+    for alike in _by_shape(prepared):
+        sources = np.stack([query.source for query in alike])
+        try:
+            syntheses = synthesizer.synthesize(sources, [options.exclude_subject] * len(alike))
+        except ImageError as error:  # another number of channels than the encoder's
+            if options.on_error == "stop":
+                raise ImageError(f"image {alike[0].path}: {error}") from error
+            unusable |= {query.path: Finding(f"image {query.path}: {error}") for query in alike}
+            continue
+        for query, synthesis in zip(alike, syntheses, strict=True):
+            mirrored = query.mirrored and synthesizer.mirrors_targets
+            synthesized.append((query, replace(synthesis, mirrored=mirrored)))
+    return synthesized, unusable
+
+
+def _written(
+    synthesizer: BatchSynthesizer,
+    batch: Sequence[tuple[Path, str]],
+    synthesized: Sequence[tuple[_Prepared, Synthesis]],
+    unusable: Mapping[Path, Finding],
+    out_dir: Path,
+    options: FileOptions,
+) -> Iterator[_Done]:
+    for path, _ in batch:
+        of_file = [(query, synthesis) for query, synthesis in synthesized if query.path == path]
+        if path in unusable:
+            yield FileOutcome(path, finding=unusable[path]), []
+            continue
+        if options.on_strange != "note" and any(one.strangeness is None for _, one in of_file):
+            raise SettingsError(
+                f"--on-strange is {options.on_strange!r}, and this bundle or readout was not calibrated to tell "
+                "what is strange; index again with people to calibrate on, or leave it out"
+            )
+        strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
+        if strange and options.on_strange == "stop":
+            raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
+        if strange and options.on_strange == "skip":
+            yield FileOutcome(path, finding=Finding(f"image {path}: {strange[0]}")), []
+            continue
+        try:
+            objects = [_dicom_objects(synthesizer, *one, options) for one in of_file]  # all, or none is written
+        except ImageError as error:
+            if options.on_error == "stop":
+                raise
+            yield FileOutcome(path, finding=Finding(str(error))), []
+        else:
+            rows = [row for query, one in of_file for row in mean_rows(query.stem, one, options.parts)]
+            yield _write_all(synthesizer, path, of_file, objects, out_dir, options), rows
 
 
 def _read(
@@ -217,14 +225,18 @@ def _common_look(
     synthesizer: BatchSynthesizer, synthesized: Sequence[tuple[_Prepared, Synthesis]], options: FileOptions
 ) -> Look:
     """Colors that do not change from file to file, so that pictures of a run can be compared."""
-    look = options.look
-    drawn = options.pictures or options.dicom or "png" in options.formats
-    if not drawn or not synthesized or (look.values is not None and look.spread is not None):
-        return look
+    if _look_is_chosen(options) or not synthesized:
+        return options.look
     syntheses = [synthesis for _, synthesis in synthesized]
     with_neighbors = syntheses if options.pictures or options.dicom else ()
     maps = [one for synthesis in with_neighbors for one in synthesizer.neighbor_maps(synthesis, N_PICTURED)]
-    return common_look(syntheses, maps, look)
+    return common_look(syntheses, maps, options.look)
+
+
+def _look_is_chosen(options: FileOptions) -> bool:
+    """Tell whether files can be worked on apart: nothing is drawn of them, or the colors are chosen."""
+    drawn = options.pictures or options.dicom or "png" in options.formats
+    return not drawn or (options.look.values is not None and options.look.spread is not None)
 
 
 def _write_all(
@@ -314,49 +326,3 @@ def _by_shape(queries: list[_Prepared]) -> list[list[_Prepared]]:
     for query in queries:
         groups.setdefault(query.source.shape, []).append(query)
     return list(groups.values())
-
-
-def _check_options(synthesizer: BatchSynthesizer, options: FileOptions) -> None:
-    preparation = synthesizer.preparation
-    if options.center is not None and options.finder is not None:
-        anatomy = synthesizer.anatomy
-        raise SettingsError(
-            f"a center is given, and {anatomy.plural} are to be found; --center is for files of one {anatomy.name}, "
-            "--right and --left for plates"
-        )
-    if options.center is not None and preparation is not None and preparation.region_mm is None:
-        raise SettingsError("a center is given, but these encoders see whole images; leave it out")
-    if options.salt is not None and not options.dicom:
-        raise SettingsError("de-identification is asked for, but it is of DICOM results only; ask for DICOM, too")
-
-
-def _check_results(named: Sequence[tuple[Path, str]], out_dir: Path, options: FileOptions) -> None:
-    """Refuse results that would replace a query (OUT is the queries' own folder) or another query's result."""
-    queries = {file_of(path).resolve(): path for path, _ in named}
-    folder = out_dir.resolve()
-    makers: dict[str, Path] = {}
-    if folder / MEANS_FILE in queries:
-        raise SettingsError(f"the table {out_dir / MEANS_FILE} would replace a query; choose another folder")
-    for path, stem in named:
-        stems = [stem] if options.finder is None else [f"{stem}_{side}" for side in options.finder.sides]
-        for name in (name for one in stems for name in result_names(one, options)):
-            if folder / name in queries:
-                raise SettingsError(f"the result {out_dir / name} would replace a query; choose another folder")
-            other = makers.setdefault(name, path)
-            if other != path:
-                raise SettingsError(f"{other} and {path} would both write {name}; use separate folders")
-
-
-def result_names(stem: str, options: FileOptions) -> list[str]:
-    """Names of all files that are written for a query of that stem."""
-    by_format = {
-        "nifti": tuple(f"{stem}{ending}.nii.gz" for ending in ("", "_spread", "_lower", "_upper")),
-        "npz": (f"{stem}.npz",),
-        "png": (f"{stem}.png",),
-    }
-    names = [name for kind in options.formats for name in by_format.get(kind, ())]
-    if options.pictures:
-        names.append(f"{stem}_neighbors.png")
-    if options.dicom:
-        names += dicom_names(stem)
-    return [*names, f"{stem}_provenance.json"]

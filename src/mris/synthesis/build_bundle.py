@@ -17,6 +17,7 @@ from mris.cohort.training_subjects import RECORD_FILE
 from mris.database.build import build_entries, commit_first
 from mris.database.commit import TableState
 from mris.defaults import ERROR
+from mris.engines.engine import Engine
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json
 from mris.reading import file_sha256
@@ -61,6 +62,7 @@ def build_bundle(
     evaluation: str = "",
     batch_size: int = 64,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> Bundle:
     """Embed a cohort with exported encoders and put all into one folder, which appears when it is complete.
 
@@ -75,6 +77,7 @@ def build_bundle(
         evaluation: What is known of its error, in sentences for the card, where it was judged before.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
+        engine: What does the work; this process if None.
 
     Returns:
         The open bundle.
@@ -115,7 +118,10 @@ def build_bundle(
                 MemberHeader(name=name, regions=encoder.regions, fingerprint=encoder.fingerprint, checksums=checksums)
             )
             tables[database_folder(headers[-1])] = build_entries(
-                folder / "database", chosen, OnnxEncoder(folder), batch_size=batch_size, progress=progress
+                *(folder / "database", chosen, OnnxEncoder(folder)),
+                batch_size=batch_size,
+                progress=progress,
+                engine=engine,
             )
         created = datetime.now(UTC).isoformat(timespec="microseconds")
         identity = "\n".join([created, cohort.header.manifest_sha256, *(encoder.fingerprint for encoder in encoders)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -113,6 +113,10 @@ class Synthesizer(BatchSynthesizer):
         check_readout(self.readout, database)
         self._calibrated = calibrated
         self._opened: _Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let it be sent to another process, which opens what it needs."""
+        return {**self.__dict__, "_opened": None}
 
     @property
     def preparation(self) -> SourcePreparation | None:

@@ -62,6 +62,10 @@ class OnnxNetwork:
         if not path.is_file():
             raise BundleError(f"{path} is missing; restore a copy, or export the network again")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Let it be sent to another process, which loads it anew; there it is one of many and has one thread."""
+        return {**self.__dict__, "_session": None, "_threads": 1}
+
     def run(self, images: np.ndarray) -> Float32[np.ndarray, "n ..."]:
         """Run the network, at most 64 images at a time.
 
