@@ -180,7 +180,7 @@ def test_on_a_full_disk_a_command_stops_with_one_line_and_later_completes(
 _ON_A_SMALL_DISK = """
 import os, pathlib, shutil, subprocess, sys
 sys.path.insert(0, {here!r})
-import conftest
+from tests.command import call
 disk, bundle, commands, sizes = {disk!r}, {bundle!r}, {commands!r}, {sizes!r}
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", disk], check=True)
 resize = lambda size: subprocess.run(["mount", "-o", f"remount,size={{size}}", disk], check=True)
@@ -188,21 +188,21 @@ if __name__ == "__main__":
     for size in sizes:
         for name, command in commands.items():
             resize(size)
-            code = conftest.call(*command)
+            code = call(*command)
             print("FIRST", name, size, code, file=sys.stderr, flush=True)
             resize("100m")
             if code and size == sizes[-1]:  # begun when the disk was full, and not stopped by the first file
                 more = ["--resume"] if name == "train" and pathlib.Path(disk, "out", "run.json").exists() else []
-                print("AGAIN", name, size, conftest.call(*command, *more), file=sys.stderr, flush=True)
+                print("AGAIN", name, size, call(*command, *more), file=sys.stderr, flush=True)
             shutil.rmtree(disk + "/out", ignore_errors=True)
     shutil.copytree(bundle, disk + "/bundle")
     room = os.statvfs(disk)
     resize((room.f_blocks - room.f_bfree) * room.f_frsize + 8192)
-    print("FIRST add", size, conftest.call(*{add!r}), file=sys.stderr, flush=True)
-    assert conftest.call("bundle", "verify", disk + "/bundle") == 0
+    print("FIRST add", size, call(*{add!r}), file=sys.stderr, flush=True)
+    assert call("bundle", "verify", disk + "/bundle") == 0
     resize("100m")
-    print("AGAIN add", size, conftest.call(*{add!r}), file=sys.stderr, flush=True)
-    assert conftest.call("bundle", "verify", disk + "/bundle") == 0
+    print("AGAIN add", size, call(*{add!r}), file=sys.stderr, flush=True)
+    assert call("bundle", "verify", disk + "/bundle") == 0
 """
 
 
@@ -221,7 +221,7 @@ def test_every_command_survives_a_disk_that_is_really_full(
     script = tmp_path / "small_disk.py"
     script.write_text(
         _ON_A_SMALL_DISK.format(
-            here=str(Path(__file__).parent),
+            here=str(Path(__file__).parents[2]),
             disk=str(disk),
             bundle=str(tiny_bundle),
             commands=commands,

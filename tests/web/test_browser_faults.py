@@ -77,10 +77,11 @@ def test_what_is_strange_about_a_picture_stands_first(open_page, world, tmp_path
 
     result = synthesized(page, page.locator("#side").get_by_text("Left").click)
 
-    strange = result.record["contributions"][0]["strangeness"]
-    assert strange["unusual"]
-    expect(page.locator("#notes p").first).to_have_text(strange["sentence"])
-    expect(page.locator("#notes p").first).to_have_class("note bad")
+    doubt, strange = result.record["warnings"]
+    assert "no joint of a knee is seen in it" in doubt
+    assert strange == result.record["contributions"][0]["strangeness"]["sentence"]
+    expect(page.locator("#notes p.bad")).to_have_text([doubt, strange])
+    expect(page.locator("#notes p").first).to_have_text(doubt)
 
 
 def test_a_damaged_bundle_is_told_of_on_every_page(browser, knees, tmp_path):
