@@ -17,12 +17,14 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from tests.command import call
 from tests.web.conftest import API, client_of, settings_for
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mris.errors import SettingsError
-from mris.web.run import running, take_address
+from mris.web.run import running, serve, take_address
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "a token of the tests"
@@ -35,6 +37,22 @@ def environment_of(home, **variables):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MRIS_T")}
     kept["PYTHONPATH"] = os.pathsep.join(map(str, map(Path.absolute, map(Path, sys.path[1:]))))
     return kept | {"HOME": str(home), "TMPDIR": str(home)} | variables
+
+
+def test_a_server_multiplies_with_one_thread_for_each_request(knees, monkeypatch):
+    class Watched:
+        started = True
+
+        def run(self, sockets):
+            np.eye(2) @ np.eye(2)
+            used.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+    used = set()
+    monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
+    monkeypatch.setattr("mris.web.run.server_of", lambda settings, started: Watched())
+    with threadpool_limits(2, user_api="blas"):
+        serve(settings_for(knees.bundle), started=print)
+    assert used == {1}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mris.archive.connection import connect
@@ -47,7 +48,9 @@ def serve(settings: ServeSettings, started: Callable[[str], None]) -> None:
     listening = take_address(settings.host, settings.port)
     try:
         server = server_of(replace(settings, port=listening.getsockname()[1]), started)
-        server.run(sockets=[listening])
+        # Threads of a matrix product go on spinning for a while, and take the cores from other requests.
+        with threadpool_limits(1, user_api="blas"):
+            server.run(sockets=[listening])
         if not server.started:
             raise OutputError("the server could not start; look whether its folder for temporary files can be written")
     finally:

@@ -22,7 +22,7 @@ from mris.web.served import ServedBundle, State, warm
 MOST_TOGETHER = 32
 """Queries that are synthesized together."""
 
-_LULL = 0.35
+_LULL = 0.1
 """Where several ask, so much of a batch's time is waited after it, at most, for as many to ask again: they would else
 be in another batch than those who waited meanwhile, and each batch wait for the other."""
 
