@@ -92,7 +92,11 @@ def serve(atlas_folder: Path, out: Path) -> None:
     """Make the maps of the files that stand on stdin, a line of JSON for each."""
     from mris.knee.cartilage_atlas import open_atlas
     from mris.knee.flatten import map_mask
-    from mris.knee.label_map import PRESETS
+
+    try:
+        from mris.knee.label_map import PRESETS
+    except ImportError:  # the first edition, for --before
+        from mris.knee.segmentation import PRESETS
     from mris.knee.segmentation import read_segmentation
     from mris.knee.segmentation_files import knee_files
     from mris.knee.template import template_of
@@ -111,7 +115,8 @@ def serve(atlas_folder: Path, out: Path) -> None:
         path = out / f"{n}.npy"
         np.save(path, np.stack([found.femoral, found.tibial]), allow_pickle=False)
         facts = {"seconds": seconds, "steps": dict(found.seconds), "dice": found.registration.mean_dice}
-        print(json.dumps({**facts, "maps": str(path), "findings": [str(one) for one in found.findings]}), flush=True)
+        findings = [str(one) for one in getattr(found, "findings", ())]  # the first edition has none
+        print(json.dumps({**facts, "maps": str(path), "findings": findings}), flush=True)
 
 
 if __name__ == "__main__":
