@@ -171,7 +171,7 @@ def judge(seeds: Sequence[Sequence[Run]], folder: Path) -> str:
 
 
 def opened(run: Run, cohort: Path) -> Bundle:
-    path = run.folder.with_suffix(".bundle")
+    path = run.folder.with_name(f"{run.folder.name}.bundle")  # a rate has a point in it: no suffix
     if not path.exists():
         mris("index", run.folder, cohort, path)
     return Bundle.open(path)
