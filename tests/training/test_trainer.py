@@ -5,7 +5,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 from mris.errors import SettingsError
-from mris.training.trainer import launchers, process_rank
+from mris.training.processes import process_rank
+from mris.training.trainer import launchers
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
 """Batches of a cohort for the baselines: the pairs, the order and the reading ahead of metric learning."""
 
+import numpy as np
+
 from mris.baselines.settings import BaselineSettings
 from mris.cohort.cohort import Cohort
 from mris.training.lightning_library import lightning
-from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
+from mris.training.pairs import Batch, PairReader, PrefetchedBatches, planned_batches, train_and_val, validation_batches
+from mris.training.processes import process_of
 
 
 class TranslationData(lightning.LightningDataModule):
@@ -28,12 +31,16 @@ class TranslationData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch."""
-        trainer = self.trainer
-        assert trainer is not None
-        process = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        return planned_batches(self.reader, self.settings, self.seed, epoch=trainer.current_epoch, **process)
+        assert self.trainer is not None
+        epoch = self.trainer.current_epoch
+        return planned_batches(self.reader, self.settings, self.seed, epoch=epoch, **process_of(self.trainer))
 
     def val_dataloader(self) -> PrefetchedBatches[Batch]:
-        """All validation pairs, in order."""
-        plan = in_order(len(self.val_reader.cohort), self.settings.batch_size)
-        return PrefetchedBatches(self.val_reader.read, plan)
+        """This process's share of the validation pairs."""
+        rows = np.arange(self.n_validated)
+        return validation_batches(self.val_reader, rows, self.settings.batch_size, **process_of(self.trainer))
+
+    @property
+    def n_validated(self) -> int:
+        """Validation pairs of all processes together."""
+        return len(self.val_reader.cohort)

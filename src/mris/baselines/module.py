@@ -11,6 +11,7 @@ from mris.baselines.settings import BaselineSettings
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, step_chance
+from mris.training.processes import gathered
 
 MONITOR = "error/val"
 
@@ -36,11 +37,19 @@ class TranslationModule(lightning.LightningModule):
         settings: see `BaselineSettings`.
         mask: (r, h, w) where a target can have a value, the pixels that validation compares.
         seed: seed of the run; the chance of a step depends on it, the epoch and the batch only.
+        n_validated: pairs that all processes validate together.
     """
 
-    def __init__(self, network: nn.Module, settings: BaselineSettings, mask: Bool[Tensor, "r h w"], seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: BaselineSettings,
+        mask: Bool[Tensor, "r h w"],
+        seed: int,
+        n_validated: int,
+    ) -> None:
         super().__init__()
-        self.network, self.settings, self.seed = network, settings, seed
+        self.network, self.settings, self.seed, self.n_validated = network, settings, seed, n_validated
         self.register_buffer("mask", mask, persistent=False)
         self.mask: Tensor
         self.errors: list[Tensor] = []
@@ -81,11 +90,12 @@ class TranslationModule(lightning.LightningModule):
             predictions = self.network(batch.sources)
         judged = batch.valid & self.mask
         errors = ((predictions - batch.targets).abs() * judged).sum(dim=(1, 2, 3)) / judged.sum(dim=(1, 2, 3))
-        self.errors.append(errors[errors.isfinite()].cpu() * self.settings.target_scale)
+        self.errors.append(errors.cpu() * self.settings.target_scale)
 
     def on_validation_epoch_end(self) -> None:
-        """Average over the images."""
-        self.log(MONITOR, float(torch.cat(self.errors).mean()), prog_bar=True)
+        """Average over the images that have a value."""
+        errors = gathered(torch.cat(self.errors), self.n_validated)
+        self.log(MONITOR, float(errors[errors.isfinite()].mean()), prog_bar=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients as those of the encoders are; here, because float16's loss scale is off them by now."""
@@ -115,6 +125,7 @@ class AdversarialModule(TranslationModule):
         settings: see `BaselineSettings`.
         mask: (r, h, w) where a target can have a value.
         seed: seed of the run.
+        n_validated: pairs that all processes validate together.
     """
 
     def __init__(
@@ -124,8 +135,9 @@ class AdversarialModule(TranslationModule):
         settings: BaselineSettings,
         mask: Bool[Tensor, "r h w"],
         seed: int,
+        n_validated: int,
     ) -> None:
-        super().__init__(network, settings, mask, seed)
+        super().__init__(network, settings, mask, seed, n_validated)
         self.discriminator = discriminator
         self.automatic_optimization = False
 

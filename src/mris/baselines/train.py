@@ -108,9 +108,9 @@ def train_baseline(
                 target_size=cohort.header.target_shape[1:],
                 width=settings.width,
             )
-        module: TranslationModule = AdversarialModule(network, discriminator, settings, mask, seed)
+        module: TranslationModule = AdversarialModule(network, discriminator, settings, mask, seed, data.n_validated)
     else:
-        module = TranslationModule(network, settings, mask, seed)
+        module = TranslationModule(network, settings, mask, seed, data.n_validated)
     training.fit(module, data, settings, part="network", monitor=MONITOR, progress=progress, unit=cohort.header.unit)
 
     def write() -> None:

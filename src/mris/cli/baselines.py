@@ -100,9 +100,11 @@ def train(
         typer.echo(describe_settings(chosen))
         return
     from mris.baselines.train import train_baseline
+    from mris.training.processes import process_rank
 
     train_baseline(opened, run, chosen, seed=seed, resume=resume, progress=not quiet)
-    typer.echo(f"trained {chosen.method}: {run}")
+    if process_rank() == 0:  # several that train together say it once
+        typer.echo(f"trained {chosen.method}: {run}")
 
 
 @baseline_app.command("synthesize")

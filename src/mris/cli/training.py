@@ -95,14 +95,16 @@ def train(
         typer.echo(describe_settings(chosen))
         return
     from mris.metric.train import train_encoders
+    from mris.training.processes import process_rank
 
     for folder, group in groups:
         again = resume and (folder / "run.json").is_file()
         if resume and not again and not separate:
             again = True  # let the trainer say what is missing
         train_encoders(opened, folder, settings=chosen, regions=group, seed=seed, resume=again, progress=not quiet)
-        typer.echo(f"trained {', '.join(group)}: {folder}")
-        _tell_outcome(opened, folder)
+        if process_rank() == 0:  # several that train together say it once
+            typer.echo(f"trained {', '.join(group)}: {folder}")
+            _tell_outcome(opened, folder)
 
 
 def _require_folder_names(cohort: "Cohort", regions: Sequence[str]) -> None:

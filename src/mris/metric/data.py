@@ -15,7 +15,16 @@ from mris.metric.encoders import DualEncoder
 from mris.metric.objective import SynthesisObjective
 from mris.metric.settings import TrainSettings
 from mris.training.lightning_library import lightning
-from mris.training.pairs import Batch, PairReader, PrefetchedBatches, in_order, planned_batches, train_and_val
+from mris.training.pairs import (
+    Batch,
+    PairReader,
+    PrefetchedBatches,
+    in_order,
+    planned_batches,
+    train_and_val,
+    validation_batches,
+)
+from mris.training.processes import process_of
 
 MOST_JUDGED_PIXELS = 8192
 
@@ -96,18 +105,17 @@ class PairsData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> PrefetchedBatches[Batch]:
         """Plan the current epoch; the plan depends on the seed and the epoch only."""
-        trainer = self.trainer
-        assert trainer is not None
-        process = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        return planned_batches(self.reader, self.settings, self.seed, epoch=trainer.current_epoch, **process)
+        assert self.trainer is not None
+        epoch = self.trainer.current_epoch
+        return planned_batches(self.reader, self.settings, self.seed, epoch=epoch, **process_of(self.trainer))
 
     def val_dataloader(self) -> list[PrefetchedBatches[Batch]]:
-        """Validation pairs first, then the gallery of training targets."""
-        size = self.settings.batch_size
-        gallery = [self.gallery_rows[rows] for rows in in_order(len(self.gallery_rows), size)]
+        """This process's share of the validation pairs first, then of the gallery of training targets."""
+        pairs = np.arange(len(self.val_reader.cohort))
+        shares = ((self.val_reader, pairs), (self.reader, self.gallery_rows))
         return [
-            PrefetchedBatches(self.val_reader.read, in_order(len(self.val_reader.cohort), size)),
-            PrefetchedBatches(self.reader.read, gallery),
+            validation_batches(reader, rows, self.settings.batch_size, **process_of(self.trainer))
+            for reader, rows in shares
         ]
 
 

@@ -21,6 +21,7 @@ from mris.training.callbacks import MEAN_MAP
 from mris.training.lightning_library import lightning
 from mris.training.networks import embed_with_features
 from mris.training.pairs import Batch, step_chance
+from mris.training.processes import gathered
 
 MONITOR = "error/val"
 YARDSTICK = MONITOR + MEAN_MAP
@@ -101,7 +102,9 @@ class MetricModule(lightning.LightningModule):
 
         Beside the error of this synthesis stands that of the mean training map, the same in every epoch.
         """
-        sources, targets, gallery = (torch.cat(parts) for parts in self.embedded.values())
+        counts = (len(self.judged.truths), len(self.judged.truths), len(self.judged.gallery))
+        embedded = (torch.cat(parts) for parts in self.embedded.values())
+        sources, targets, gallery = (gathered(part, n) for part, n in zip(embedded, counts, strict=True))
         if not (sources.isfinite().all() and targets.isfinite().all()):
             raise FloatingPointError(f"an embedding of validation after epoch {self.current_epoch}")
         self.embedded = {}

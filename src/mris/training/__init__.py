@@ -14,7 +14,8 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.onnx_network``: `OnnxNetwork`, `RUNTIME_ERRORS`
 - ``mris.training.onnx_runtime``: `onnxruntime`
 - ``mris.training.pairs``: `Batch`, `PairReader`, `PrefetchedBatches`, `in_order`, `planned_batches`, `scale_targets`,
-  `step_chance`, `train_and_val`
+  `step_chance`, `train_and_val`, `validation_batches`
+- ``mris.training.processes``: `gathered`, `process_of`, `process_rank`
 - ``mris.training.recipe``: `Recipe`
 - ``mris.training.resnet``: `Bottleneck`
 - ``mris.training.run``: `Run`, `run_card`

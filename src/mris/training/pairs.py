@@ -13,7 +13,7 @@ from torch import Tensor
 from mris.cohort.cohort import Cohort
 from mris.errors import TrainingError
 from mris.training.recipe import Recipe
-from mris.training.sampling import check_subjects, epoch_batches
+from mris.training.sampling import check_subjects, epoch_batches, share
 
 Read = TypeVar("Read")
 
@@ -104,6 +104,14 @@ def planned_batches(
     size, sampler = recipe.batch_size, recipe.sampler
     plan = epoch_batches(subjects, size, sampler=sampler, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
     return PrefetchedBatches(reader.read, plan)
+
+
+def validation_batches(
+    reader: PairReader, rows: Int[np.ndarray, " n"], batch_size: int, *, rank: int, world_size: int
+) -> PrefetchedBatches[Batch]:
+    """A process's share of rows that are validated, in order; `mris.training.processes.gathered` joins the answers."""
+    own = rows[share(len(rows), rank=rank, world_size=world_size)]
+    return PrefetchedBatches(reader.read, [own[part] for part in in_order(len(own), batch_size)])
 
 
 def in_order(n: int, batch_size: int) -> list[Int[np.ndarray, " n"]]:

@@ -14,9 +14,10 @@ from mris.records import read_record
 from mris.training.callbacks import MetricsLog
 from mris.training.checkpoint_file import load_checkpoint
 from mris.training.lightning_library import lightning
+from mris.training.processes import process_rank
 from mris.training.recipe import Recipe
 from mris.training.run_folder import RUN_FILE, ReadCohort, RunCard
-from mris.training.trainer import fit, has_checkpoint, process_rank
+from mris.training.trainer import fit, has_checkpoint
 from mris.training.versions import software_versions
 
 

@@ -84,3 +84,14 @@ def epoch_batches(
         raise TrainingError(f"{len(order)} pairs are too few for {world_size} processes; train with fewer devices")
     batches = [order[start : start + step] for start in range(0, len(order) - step + 1, step)]
     return [batch[rank::world_size] for batch in batches]
+
+
+def share(n: int, *, rank: int, world_size: int) -> Int[np.ndarray, " m"]:
+    """Positions of `n` that one process validates: every `world_size`-th, or the last where there are too few.
+
+    Example:
+        >>> share(5, rank=1, world_size=2).tolist(), share(2, rank=3, world_size=4).tolist()
+        ([1, 3], [1])
+    """
+    positions: Int[np.ndarray, " m"] = np.arange(min(rank, n - 1), n, world_size)
+    return positions

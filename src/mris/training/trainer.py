@@ -30,11 +30,6 @@ from mris.training.safetensors_io import SafetensorsIO
 BEST_CHECKPOINT = "checkpoints/best.safetensors"
 
 
-def process_rank() -> int:
-    """Number of this process among those that train together; 0 for the one that writes (and where there is one)."""
-    return int(getattr(rank_zero_only, "rank", None) or 0)
-
-
 def has_checkpoint(run: Path) -> bool:
     """Whether a run finished an epoch, so that it can be continued; before that it starts from the beginning."""
     return (run / LAST_CHECKPOINT).is_file()
