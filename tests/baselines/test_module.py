@@ -47,10 +47,10 @@ def _steps(adversarial: bool, plugins: list[Any]) -> list[torch.Tensor]:
     settings = BaselineSettings.model_validate({"method": "pix2pix", "clip_norm": 1e-2, "rotation": 0.0})
     mask = torch.ones(1, 32, 32, dtype=torch.bool)
     generator = build_generator(1, 1, source_size=(32, 32), width=8)
-    module: TranslationModule = _Translation(generator, settings, mask, 0)
+    module: TranslationModule = _Translation(generator, settings, mask, 0, 4)
     if adversarial:
         discriminator = build_discriminator(1, 1, target_size=(32, 32), width=8)
-        module = _Adversarial(generator, discriminator, settings, mask, 0)
+        module = _Adversarial(generator, discriminator, settings, mask, 0, 4)
     networks = list(module.children())[: 1 + adversarial]
     before = [torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone() for network in networks]
     sources, targets = torch.rand(2, 4, 1, 32, 32)

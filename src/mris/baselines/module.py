@@ -11,7 +11,7 @@ from mris.baselines.settings import BaselineSettings
 from mris.training.augmentation import apply_augmentation, draw_augmentation
 from mris.training.lightning_library import lightning
 from mris.training.pairs import Batch, step_chance
-from mris.training.processes import gathered
+from mris.training.processes import gathered, mean_of_all
 
 MONITOR = "error/val"
 
@@ -19,14 +19,16 @@ MONITOR = "error/val"
 def masked_l1(
     predictions: Float[Tensor, "n r h w"], targets: Float[Tensor, "n r h w"], valid: Bool[Tensor, "n r h w"]
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference over the pixels where the target has a value; no method is asked to guess the others.
+    """Mean absolute difference over the pixels where the target has a value, in all processes that train together.
+
+    No method is asked to guess the others.
 
     Example:
         >>> ones, valid = torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]])
         >>> float(masked_l1(3 * ones, ones, valid))
         2.0
     """
-    return ((predictions - targets).abs() * valid).sum() / valid.sum().clamp(min=1)
+    return mean_of_all(((predictions - targets).abs() * valid).sum(), valid.sum())
 
 
 class TranslationModule(lightning.LightningModule):

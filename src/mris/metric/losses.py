@@ -7,6 +7,8 @@ import torch.distributed
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mris.training.processes import mean_of_all
+
 Reduction = Literal["mean", "sum"]
 
 
@@ -106,7 +108,4 @@ class CrossModalTripletLoss(nn.Module):
         total = (triplet_hinges(cosine_distances(sources, targets), positives, self.margin) * valid).sum()
         if self.reduction == "sum":
             return total * world_size
-        count = valid.sum().to(total.dtype)
-        if world_size > 1:
-            torch.distributed.all_reduce(count)
-        return total * world_size / count.clamp(min=1)
+        return mean_of_all(total, valid.sum())

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mris.metric.losses import cosine_distances
+from mris.training.processes import mean_of_all
 
 _NOWHERE = -1e9
 """Score of a candidate that must not count: finite, so that a query without any candidate gives no NaN."""
@@ -107,8 +108,4 @@ def masked_error(
 ) -> Float[Tensor, ""]:
     """Mean absolute error over the pixels that count, in all processes that train together; 0 where none does."""
     total = torch.where(counted, (synthesis - truths).abs(), 0.0).sum()
-    count, world_size = counted.sum().to(total.dtype), 1
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        world_size = torch.distributed.get_world_size()
-        torch.distributed.all_reduce(count)
-    return total * world_size / count.clamp(min=1)
+    return mean_of_all(total, counted.sum())
