@@ -16,11 +16,12 @@ from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.images.transforms import SourcePreparation
 from mris.metric.data import PairsData
 from mris.metric.module import MetricModule
-from mris.metric.settings import preset
+from mris.metric.settings import PresetName, preset
 from mris.metric.train import encoder_spec, trainable
 from mris.training.lightning_library import lightning
 from mris.training.networks import embed_with_features
 from mris.training.pairs import Batch
+from mris.training.precision import Precision
 from mris.training.trainer import quiet_lightning
 
 _VALIDATION = 4
@@ -72,18 +73,24 @@ def random_cohort(folder: Path, people: int, size: int) -> Cohort:
     return Cohort.open(folder / "cohort")
 
 
-def trained_on(cohort: Cohort, objective: Objective, **changes: int) -> tuple[MetricModule, PairsData]:
-    """What a training with the preset "small", or with some changes to it, is made of, by one of the objectives."""
-    settings = preset("small").model_copy(update={"objective": objective, **changes})
+def trained_on(
+    cohort: Cohort, objective: Objective, *, recipe: PresetName = "small", **changes: int
+) -> tuple[MetricModule, PairsData]:
+    """What a training with a preset, or with some changes to it, is made of, by one of the objectives."""
+    settings = preset(recipe).model_copy(update={"objective": objective, **changes})
     return trainable(cohort, encoder_spec(cohort, cohort.regions, settings), settings, seed=0)
 
 
-def train_an_epoch(module: MetricModule, data: PairsData) -> float:
+def train_an_epoch(
+    module: MetricModule, data: PairsData, *, accelerator: str = "cpu", precision: Precision = "32-true"
+) -> float:
     """Train for an epoch as `mris train` does, without validation; gives the seconds from first batch to last step."""
     clock = _Clock()
     with quiet_lightning():
         trainer = lightning.Trainer(
-            accelerator="cpu",
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
             max_epochs=1,
             limit_val_batches=0,
             logger=False,
@@ -97,20 +104,28 @@ def train_an_epoch(module: MetricModule, data: PairsData) -> float:
 
 
 def bare_loop(module: MetricModule, batches: Sequence[Batch], *, bf16: bool = False) -> float:
-    """Do the steps of a training and nothing else; gives their seconds."""
+    """Do the steps of a training and nothing else, on batches where the module is; gives their seconds."""
     module.train()
+    device = next(module.parameters()).device
     (optimizer,), _ = module.configure_optimizers()
     started = time.perf_counter()
     for step, batch in enumerate(batches):
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             sources = batch.sources.contiguous(memory_format=torch.channels_last)
             embedded, features = embed_with_features(module.encoder.source, sources)
             loss = module.loss(embedded.float(), features.float(), batch, step)
         loss.backward()  # type: ignore[no-untyped-call]
         module.on_before_optimizer_step(optimizer)
         optimizer.step()
+    _finish(device)
     return time.perf_counter() - started
+
+
+def _finish(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class _Clock(lightning.Callback):
@@ -119,7 +134,15 @@ class _Clock(lightning.Callback):
     seconds = 0.0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        _finish(pl_module.device)
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: object) -> None:  # noqa: ARG002
-        self.seconds = time.perf_counter() - self.started
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        *arguments: object,  # noqa: ARG002
+    ) -> None:
+        if trainer.is_last_batch:
+            _finish(pl_module.device)
+            self.seconds = time.perf_counter() - self.started

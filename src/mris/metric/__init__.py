@@ -8,6 +8,6 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.metric.losses``: `CrossModalTripletLoss`
 - ``mris.metric.module``: `MetricModule`
 - ``mris.metric.outcome``: `Outcome`
-- ``mris.metric.settings``: `TrainSettings`, `preset`
+- ``mris.metric.settings``: `PresetName`, `TrainSettings`, `preset`
 - ``mris.metric.train``: `encoder_spec`, `train_encoders`, `trainable`
 """

@@ -15,6 +15,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.training.onnx_runtime``: `onnxruntime`
 - ``mris.training.pairs``: `Batch`, `PairReader`, `PrefetchedBatches`, `in_order`, `planned_batches`, `scale_targets`,
   `step_chance`, `train_and_val`, `validation_batches`
+- ``mris.training.precision``: `Precision`, `choose_precision`
 - ``mris.training.processes``: `gathered`, `mean_of_all`, `process_of`, `process_rank`
 - ``mris.training.recipe``: `Recipe`
 - ``mris.training.resnet``: `Bottleneck`
