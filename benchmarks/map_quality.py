@@ -53,7 +53,9 @@ def digital(seed: int, *, noise: bool = True) -> Rows:
     """Thickness maps of digital people at all visits, as extracted or without noise of extraction."""
     rows = [
         (
-            extract_maps(state.thickness, subject_generator(seed, index, 2, place)) if noise else state.thickness,
+            extract_maps(state.thickness, subject_generator(seed, index, 2, place), "smooth")
+            if noise
+            else state.thickness,
             *(state.subject, state.month, state.knee.side),
         )
         for index in range(N_SUBJECTS)

@@ -55,7 +55,7 @@ def make_cohort(work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     knees, cohort = work / "knees", work / "cohort"
     if not cohort.exists():
-        mris("phantom", knees, "--subjects", 2400, "--size", 64)
+        mris("phantom", knees, "--subjects", 2400, "--size", 64, "--extraction", "smooth")
         fractions = "train=0.42,val=0.04,downstream=0.29,test=0.25"
         mris("prepare", knees / "manifest.csv", cohort, "--size", 64, "--mirror", "right", "--stratify", "klg",
              "--fractions", fractions)  # fmt: skip

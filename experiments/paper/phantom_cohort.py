@@ -10,6 +10,7 @@ from mris.cohort.cohort import Cohort
 from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.errors import CohortError
 from mris.images.transforms import SourcePreparation
+from mris.knee.phantom.cohort import MODEL_VERSION
 from mris.knee.phantom.extraction import Extraction
 from mris.study.plan import Part, Plan
 from mris.study.stages import Work
@@ -23,7 +24,7 @@ class Phantom(Part):
     seed: int = 0
     enriched: bool = True
     max_visits: int | None = None
-    extraction: Extraction = "smooth"
+    extraction: Extraction = "measured"
     fractions: dict[str, float] = Field({"train": 0.42, "val": 0.04, "downstream": 0.29, "test": 0.25})
 
 
@@ -54,9 +55,11 @@ def open_cohort(work: Work, plan: PaperPlan, path: Path | None) -> Cohort:
         )
         prepare_cohort(work.folder / "phantom" / "manifest.csv", out, settings, progress=sys.stderr.isatty())
 
-    # A default that came later is not named, so that cohorts from before are kept.
-    unnamed = {"fractions", *(["extraction"] if phantom.extraction == "smooth" else [])}
-    settings = phantom.model_dump(exclude=unnamed)
-    simulated = work.stage("phantom", {"phantom": settings, "version": mris.__version__}, simulate)
+    settings = {
+        "phantom": phantom.model_dump(exclude={"fractions"}),
+        "version": mris.__version__,
+        "model": MODEL_VERSION,
+    }
+    simulated = work.stage("phantom", settings, simulate)
     work.stage("cohort", {"phantom": simulated, "fractions": phantom.fractions}, prepare)
     return Cohort.open(folder)

@@ -68,8 +68,9 @@ def digital_cohort(work: Path, study: Study):
 
     size = (study.size, study.size)
     report = write_phantom(
-        work / "phantom", n_subjects=study.n_subjects, size=study.size, seed=study.seed, enriched=True, max_visits=1
-    )
+        work / "phantom", n_subjects=study.n_subjects, size=study.size, seed=study.seed, enriched=True, max_visits=1,
+        extraction="smooth",
+    )  # fmt: skip
     settings = PrepareSettings(SourcePreparation(size, mirror_sides=("right",)), size, workers=1)
     prepare_cohort(report.manifest, work / "cohort", settings)
     cohort = Cohort.open(work / "cohort")

@@ -130,7 +130,9 @@ def digital_start(work: Path, *, smoke: bool) -> Start:
         n = 8 if smoke else 800
         fractions = {"train": 0.75, "val": 0.25} if smoke else {"train": 0.95, "val": 0.05}
         whole = round(SIZE * REGION_MM / CROP_MM)
-        report = write_phantom(place / "phantom", n_subjects=n, size=whole, seed=32, enriched=True, max_visits=1)
+        report = write_phantom(
+            place / "phantom", n_subjects=n, size=whole, seed=32, enriched=True, max_visits=1, extraction="smooth"
+        )
         first = (whole - SIZE) // 2
         for picture in sorted((place / "phantom").glob("*/*.png")):
             pixels = io.imread(picture)

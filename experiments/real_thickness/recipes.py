@@ -64,7 +64,7 @@ def make_bundle(recipe: Recipe, work: Path) -> Bundle:
     knees = work.parent / f"knees_{recipe.look}_{recipe.people}_{recipe.pixels}_{seed}"
     write_phantom(
         knees, n_subjects=recipe.people, size=recipe.pixels, seed=seed, enriched=True, max_visits=1, workers=1,
-        look=recipe.look,
+        extraction="smooth", look=recipe.look,
     )  # fmt: skip
     size = (recipe.size, recipe.size)
     source = SourcePreparation(size, mirror_sides=("right",), region_mm=FIELD_MM)

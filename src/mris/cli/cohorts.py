@@ -115,9 +115,9 @@ def phantom(
         typer.Option(help="Pictures and manifest.csv; or DICOM plates, maps and sheets as the OAI study has them."),
     ] = "plain",
     extraction: Annotated[
-        Literal["smooth", "measured"],
-        typer.Option(help="Noise of the maps: little, or as much as between two visits of real knees."),
-    ] = "smooth",
+        Literal["measured", "smooth"],
+        typer.Option(help="Noise of the maps: as much as between two visits of real knees, or little."),
+    ] = "measured",
     look: Annotated[
         Literal["plain", "varied"],
         typer.Option(help="Radiographs all of one kind; or as they come: fields, systems, poses, equalization, JPEG."),

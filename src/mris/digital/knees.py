@@ -81,7 +81,7 @@ def make_digital_knees(out: Path, work: Path, recipe: DigitalKnees, *, progress:
         )
     write_phantom(
         work / "knees", n_subjects=recipe.people, size=_PHANTOM_SIZE, seed=recipe.seed, enriched=True, max_visits=1,
-        look="varied", progress=progress,
+        extraction="smooth", look="varied", progress=progress,
     )  # fmt: skip
     size = (recipe.size, recipe.size)
     source = SourcePreparation(size, mirror_sides=("right",), region_mm=FIELD_MM)

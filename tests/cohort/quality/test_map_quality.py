@@ -53,11 +53,11 @@ class Maps:
 
 @pytest.fixture(scope="module")
 def knees() -> Maps:
-    """The thickness maps of 30 digital people at all their visits, as `simulate_subject` extracts them."""
+    """The thickness maps of 30 digital people at all their visits, with little noise."""
     rows = []
     for index in range(30):
         for position, state in enumerate(simulate_states(3, index, atlas_size=64)):
-            target = extract_maps(state.thickness, subject_generator(3, index, 2, position))
+            target = extract_maps(state.thickness, subject_generator(3, index, 2, position), "smooth")
             rows.append((target, state.subject, str(state.month), state.knee.side))
     targets, subjects, timepoints, sides = zip(*rows, strict=True)
     return Maps(np.stack(targets), subjects, timepoints, sides)

@@ -59,9 +59,9 @@ def test_extraction_changes_maps_and_not_radiographs_or_grades() -> None:
 
 def test_a_cohort_of_one_extraction_is_not_taken_for_the_other(tmp_path) -> None:
     write_phantom(tmp_path / "knees", n_subjects=2, size=32, max_visits=1, workers=1, progress=False)
-    with pytest.raises(SettingsError, match=r"extraction 'smooth' \(asked: 'measured'\)"):
+    with pytest.raises(SettingsError, match=r"extraction 'measured' \(asked: 'smooth'\)"):
         write_phantom(
-            tmp_path / "knees", n_subjects=2, size=32, max_visits=1, workers=1, progress=False, extraction="measured"
+            tmp_path / "knees", n_subjects=2, size=32, max_visits=1, workers=1, progress=False, extraction="smooth"
         )
 
 

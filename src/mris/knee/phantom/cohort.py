@@ -36,7 +36,7 @@ from mris.reading import LARGEST_JSON, parse_json, read_text
 from mris.records import Record, read_record
 from mris.wording import counted
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raised whenever the same seed would give other pictures."""
 COLUMNS = (
     "subject", "timepoint", "side", "source", "target_femoral", "target_tibial", "spacing",
@@ -59,7 +59,7 @@ class PhantomSettings:
     seed: int
     enriched: bool
     max_visits: int | None
-    extraction: Extraction = "smooth"
+    extraction: Extraction = "measured"
     look: Look = "plain"
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ def write_phantom(
     workers: int | None = None,
     progress: bool = True,
     layout: PhantomLayout = PLAIN,
-    extraction: Extraction = "smooth",
+    extraction: Extraction = "measured",
     look: Look = "plain",
 ) -> PhantomReport:
     """Write a digital knee cohort: 16-bit PNG radiographs, float32 NPY thickness maps (mm, NaN outside) and a manifest.
@@ -215,7 +215,7 @@ def write_phantom(
         workers: Processes; None means one a core.
         progress: Show a progress bar.
         layout: How the same knees lie on disk; see also `mris.knee.phantom.oai_layout.OAI`.
-        extraction: How noisy the maps are: "smooth", or "measured" as real ones (`mris.knee.phantom.extraction`).
+        extraction: How noisy the maps are: "measured" as real ones, or "smooth" (`mris.knee.phantom.extraction`).
         look: "plain" radiographs, all of one kind, or "varied" ones as they come (`mris.knee.phantom.varied`).
 
     Returns:

@@ -12,7 +12,7 @@ from mris.knee.phantom.fields import EXTENT_MM, Thickness
 from mris.knee.phantom.texture import smooth_noise
 
 Extraction = Literal["smooth", "measured"]
-"""How noisy extracted maps are: little, or as between two visits of real knees."""
+"""How noisy extracted maps are: little, or (everywhere the default) as between two visits of real knees."""
 
 SMOOTH_SD_MM = 0.06
 PIXEL_SD_MM = 0.04
@@ -40,7 +40,7 @@ the coarsest band two fifths, since real change lies there). Streaks run front t
 `experiments/real_knees/phantom_comparison.py` prints both."""
 
 
-def extract_maps(thickness: Thickness, rng: np.random.Generator, extraction: Extraction = "smooth") -> Thickness:
+def extract_maps(thickness: Thickness, rng: np.random.Generator, extraction: Extraction = "measured") -> Thickness:
     """Maps as an MR pipeline would measure them: noise where there is cartilage, never below 0 mm, none on bare bone.
 
     Args:
@@ -52,7 +52,7 @@ def extract_maps(thickness: Thickness, rng: np.random.Generator, extraction: Ext
         SettingsError: The kind is unknown.
 
     Example:
-        >>> maps = extract_maps(np.full((2, 32, 32), 2.0, np.float32), np.random.default_rng(0), "measured")
+        >>> maps = extract_maps(np.full((2, 32, 32), 2.0, np.float32), np.random.default_rng(0))
         >>> bool(0.1 < maps.std() < 0.3)
         True
     """

@@ -85,12 +85,30 @@ def field_model(size: int) -> FieldModel:
     return FieldModel(atlas, log_pattern, modes, loss)
 
 
+def mode_coefficients(knee: KneeTraits) -> Float[np.ndarray, "r k"]:
+    """How much of each mode a knee has: each standard normal, those of the two regions correlated by the factors."""
+    loadings, _ = _loadings()
+    shares = mode_shares()
+    return np.asarray(np.sqrt(shares) * (loadings @ _cartilage_factors(knee)) + np.sqrt(1.0 - shares) * knee.mode_noise)
+
+
+def spread_of(weights: Float[np.ndarray, "r k"]) -> float:
+    """Standard deviation, over people, of a weighted sum of `mode_coefficients`."""
+    loadings, _ = _loadings()
+    shares = mode_shares()
+    shared = np.einsum("rk,rkm->m", np.sqrt(shares) * weights, loadings)
+    return float(np.sqrt((shared**2).sum() + ((1.0 - shares) * weights**2).sum()))
+
+
+def _cartilage_factors(knee: KneeTraits) -> Float[np.ndarray, " m"]:
+    return knee.morphology if knee.tissue is None else knee.tissue
+
+
 def healthy_thickness(knee: KneeTraits, height_z: float, model: FieldModel) -> Thickness:
     """Thickness (mm) of the knee as it was before any disease, NaN outside the atlas mask."""
-    loadings, overall = _loadings()
-    shares = mode_shares()
-    factors = knee.morphology if knee.tissue is None else knee.tissue
-    coefficients = np.sqrt(shares) * (loadings @ factors) + np.sqrt(1.0 - shares) * knee.mode_noise
+    _, overall = _loadings()
+    factors = _cartilage_factors(knee)
+    coefficients = mode_coefficients(knee)
     rest = 1.0 - MORPHOLOGY_SHARE_GLOBAL - HEIGHT_CORRELATION**2
     level = GLOBAL_SD * (
         HEIGHT_CORRELATION * height_z

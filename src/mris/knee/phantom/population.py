@@ -23,6 +23,7 @@ PREVALENCE = (0.385, 0.178, 0.265, 0.138, 0.034)
 ENRICHED_PREVALENCE = (0.25, 0.15, 0.30, 0.20, 0.10)
 """The same for an enriched cohort, in which osteoarthritis is over-represented as in a training split."""
 
+FEMALE_SHARE = 0.58
 SIDE_CORRELATION = 0.94
 """Correlation of a person's left and right morphology and cartilage factors."""
 SAME_GRADE_SHARE = 0.36
@@ -38,6 +39,10 @@ ANNUAL_TRANSITIONS = (
 """Published annual transitions of the *read* grade. The true severity takes only the rises; readers make the falls."""
 RISE_FACTOR = (1.7, 0.65, 0.6, 0.6, 0.55, 0.55)
 """Rises in years 1 to 6 relative to that matrix: 6.2 % of real knees rise in the first, about 3 % in later ones."""
+WITHIN_GRADE = (0.08, 0.92)
+"""Range of the severity at baseline beyond its integer part."""
+RATE_OF_LOSS = (0.002, 0.007)
+"""Mean and standard deviation of what a diseased knee loses a year beyond what severity brings, relative."""
 LATERAL_SHARE = 0.08
 """Share of persons whose disease is in the lateral compartment."""
 VISIT_ATTENDANCE = 0.48
@@ -125,7 +130,7 @@ def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int |
         enriched: Draw grades from `ENRICHED_PREVALENCE` instead of `PREVALENCE`.
         max_visits: Keep at most so many visits (the first ones); None keeps all.
     """
-    sex = "female" if rng.random() < 0.58 else "male"
+    sex = "female" if rng.random() < FEMALE_SHARE else "male"
     age = float(np.clip(rng.normal(61.0, 9.0), 45.0, 79.0))
     height_z, body_z = (float(v) for v in rng.normal(size=2))
     site = "A" if rng.random() < 0.81 else "B"
@@ -151,7 +156,7 @@ def sample_person(rng: np.random.Generator, *, enriched: bool, max_visits: int |
             meniscus=pairs["meniscus"][position],
             severity=_severity_course(rng, levels[position], prevalence),
             lateral_type=lateral_type,
-            thinning=float(rng.normal(0.002, 0.007)),
+            thinning=float(rng.normal(*RATE_OF_LOSS)),
             lesions=_lesions(rng),
             osteophytes=np.exp(rng.normal(0.0, 0.25, 4)),
             texture_seed=int(rng.integers(2**31)),
@@ -180,14 +185,18 @@ def _grade_levels(rng: np.random.Generator) -> tuple[float, float]:
     return float(special.ndtr(first)), float(special.ndtr(second))
 
 
+def rises_of(grade: int, factor: float) -> Float[np.ndarray, " n"]:
+    """Share of knees of a grade that reach grade 4, at least 3, ..., at least one more, in a year of that factor."""
+    return np.asarray(factor * np.cumsum(ANNUAL_TRANSITIONS[grade][:grade:-1]))
+
+
 def _severity_course(rng: np.random.Generator, level: float, prevalence: tuple[float, ...]) -> Float[np.ndarray, "7"]:
     edges = np.concatenate([[0.0], np.cumsum(prevalence)])
     grade = int(np.clip(np.searchsorted(edges, level, side="right") - 1, 0, 4))
-    within = rng.uniform(0.08, 0.92)
+    within = rng.uniform(*WITHIN_GRADE)
     course = [grade + within]
     for factor in RISE_FACTOR:
-        rises = factor * np.cumsum(ANNUAL_TRANSITIONS[grade][:grade:-1])  # of reaching grade 4, at least 3, ...
-        risen = 4 - int(np.searchsorted(rises, rng.random(), side="right"))
+        risen = 4 - int(np.searchsorted(rises_of(grade, factor), rng.random(), side="right"))
         within = min(within + 0.02, 0.92) if risen == grade else rng.uniform(0.08, 0.4)
         grade = risen
         course.append(grade + within)

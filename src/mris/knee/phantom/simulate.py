@@ -10,6 +10,7 @@ from mris.errors import SettingsError
 from mris.knee.choices import check_choice
 from mris.knee.phantom.bones import BoneShape, bone_shape
 from mris.knee.phantom.contact import Placement, contact_grid, place_femur
+from mris.knee.phantom.course import with_courses
 from mris.knee.phantom.extraction import Extraction, extract_maps
 from mris.knee.phantom.fields import FieldModel, Thickness, diseased_thickness, field_model, healthy_thickness
 from mris.knee.phantom.finish import finish_picture
@@ -99,6 +100,7 @@ def simulate_states(
     person = sample_person(subject_generator(seed, index), enriched=enriched, max_visits=max_visits)
     if look == "varied":
         person = vary_person(person, subject_generator(seed, index, 4))
+    person = with_courses(person, subject_generator(seed, index, 7))
     model = field_model(atlas_size)
     by_side = [list(_knee_states(seed, index, person, side, model, look)) for side in range(2)]
     return tuple(state for visit in zip(*by_side, strict=True) for state in visit)
@@ -111,7 +113,7 @@ def simulate_subject(
     size: int = 128,
     enriched: bool = False,
     max_visits: int | None = None,
-    extraction: Extraction = "smooth",
+    extraction: Extraction = "measured",
     look: Look = "plain",
 ) -> tuple[KneeVisit, ...]:
     """Simulate one subject of a cohort in memory; the same for any number of subjects and processes.
@@ -144,7 +146,7 @@ def simulate_subject(
 
 
 def take_pictures(
-    state: KneeState, size: int, rng: np.random.Generator, extraction: Extraction = "smooth"
+    state: KneeState, size: int, rng: np.random.Generator, extraction: Extraction = "measured"
 ) -> KneeVisit:
     """Radiograph and extracted maps of one knee."""
     return KneeVisit(
