@@ -55,6 +55,11 @@ def test_only_maps_of_a_knee_are_doubted_and_only_at_a_known_scale(knees) -> Non
     assert Anatomy().doubts(noise, EDGE_MM, ("femoral",)) == ()
 
 
+@pytest.mark.parametrize("edge_mm", [30.0, 40.0, 2000.0])
+def test_a_scale_at_which_no_joint_can_be_looked_for_stops_no_synthesis(edge_mm: float) -> None:
+    assert KNEE.doubts(np.ones((1, 49, 49), np.float32), edge_mm, ("femoral", "tibial")) == ()
+
+
 def test_a_synthesis_says_what_it_was_not_shown() -> None:
     synthesizer = mris.digital_knees().synthesizer(anatomy=KNEE)
     pixels = np.random.default_rng(0).random((1, 100, 100), dtype=np.float32)
