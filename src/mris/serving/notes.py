@@ -8,6 +8,7 @@ from mris.synthesis.synthesis import Synthesis
 
 def notes_on(synthesis: Synthesis) -> Iterator[str]:
     """Say what deserves a look."""
+    yield from synthesis.notes
     yield from _on_neighbors(synthesis)
     yield from notes_on_strangeness(synthesis)
     if synthesis.stale:
