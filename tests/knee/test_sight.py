@@ -10,7 +10,7 @@ import mris
 from mris.images.anatomy import Anatomy
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.images.transforms import prepare_source
+from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.anatomy import KNEE
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 from mris.knee.sight import doubts_on_knee
@@ -46,6 +46,12 @@ def test_a_digital_knee_and_its_mirror_image_look_like_one(knees) -> None:
 )
 def test_what_is_changed_is_told(knees, changed: Callable[[np.ndarray], np.ndarray], word: str) -> None:
     assert doubted([changed(knee) for knee in knees], word) >= 0.95
+
+
+def test_what_lies_outside_a_small_crop_is_taken_for_no_dark_bone(knees) -> None:
+    preparation = SourcePreparation((64, 64), region_mm=EDGE_MM)
+    crops = [Image(knee[:, 20:44, 20:44].copy(), spacing=(EDGE_MM / 64,) * 2) for knee in knees]  # 52 mm
+    assert doubted([prepare_source(crop, preparation) for crop in crops], "inverted") <= 0.1
 
 
 def test_only_maps_of_a_knee_are_doubted_and_only_at_a_known_scale(knees) -> None:

@@ -84,7 +84,9 @@ def _contrast_of_bone(source: Float32[np.ndarray, "c h w"], joint: JointDetectio
     height, width = _pixel(source, edge_mm)
     away = np.abs(np.arange(pixels.shape[0]) - joint.center[0])[:, None] * height
     aside = np.abs(np.arange(pixels.shape[1]) - joint.center[1])[None, :] * width
-    bone = (away > _GAP_MM) & (away < _FAR_MM) & (aside < _BONE_MM)
-    space = (away < _NEAR_MM) & (aside < _BONE_MM)
-    beside = (away < _FAR_MM) & (aside > _BESIDE_MM) & (pixels > pixels.min())  # the least is what lies outside, too
-    return sum(float(pixels[bone].mean() - pixels[part].mean()) for part in (space, beside) if part.any())
+    shown = pixels > pixels.min()  # the least is what lies outside, too
+    bone = (away > _GAP_MM) & (away < _FAR_MM) & (aside < _BONE_MM) & shown
+    space = (away < _NEAR_MM) & (aside < _BONE_MM) & shown
+    beside = (away < _FAR_MM) & (aside > _BESIDE_MM) & shown
+    seen = [part for part in (space, beside) if part.any()] if bone.any() else []
+    return sum(float(pixels[bone].mean() - pixels[part].mean()) for part in seen)
