@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mris
+from mris.errors import ImageError
 from mris.images.anatomy import Anatomy
 from mris.images.image import Image
 from mris.images.read import read_image
@@ -14,6 +15,7 @@ from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.anatomy import KNEE
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 from mris.knee.sight import doubts_on_knee
+from mris.serving.files import FileOptions, synthesize_files
 
 EDGE_MM = 140.0
 
@@ -70,6 +72,18 @@ def test_a_synthesis_says_what_it_was_not_shown() -> None:
     synthesizer = mris.digital_knees().synthesizer(anatomy=KNEE)
     pixels = np.random.default_rng(0).random((1, 100, 100), dtype=np.float32)
     assert "no joint of a knee is seen" in synthesizer(Image(pixels, spacing=(0.9, 0.9)), side="left").doubts[0]
+
+
+def test_a_file_that_is_refused_is_told_why_and_nothing_of_a_map_it_has_not(tmp_path: Path) -> None:
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).random((100, 100)))
+    options = FileOptions(side="left", spacing=(0.9, 0.9), on_strange="stop")
+    with pytest.raises(ImageError, match="no joint of a knee is seen") as refused:
+        list(
+            synthesize_files(
+                mris.digital_knees().synthesizer(anatomy=KNEE), [tmp_path / "noise.npy"], tmp_path, options
+            )
+        )
+    assert str(refused.value).endswith("a picture that is turned; look at it, or give --on-strange note")
 
 
 @pytest.mark.data
