@@ -357,14 +357,17 @@ def test_every_field_of_a_file_is_in_the_reference(world: Path, tmp_path: Path) 
         explained = set(re.findall(r"`([\w.]+)`", sections[name]))
         missing = fields(name, json.loads(path.read_text())) - explained
         assert not missing, f"docs/reference/files.md, {name}: {sorted(missing)} are not explained"
+    titles = re.findall(r"^\| (`.*?) \|", sections["provenance.json"], flags=re.M)
+    gone = set(re.findall(r"`(\w+)`", " ".join(titles))) - set(json.loads(files["provenance.json"].read_text()))
+    assert not gone, f"docs/reference/files.md, provenance.json: {sorted(gone)} are explained, and are no fields"
 
 
 def fields(name: str, content: dict[str, object]) -> set[str]:
-    """Names of a file's fields, and for results also those of the records in its lists."""
+    """Names of a file's fields, and for results and provenance also those of the records in them."""
     names = set(content)
-    if name == "results.json":
+    if name in ("results.json", "provenance.json"):
         for value in content.values():
             records = value if isinstance(value, list) else [value]
             names |= {key for record in records if isinstance(record, dict) for key in record}
-        names -= set(content["versions"])  # type: ignore[arg-type]
+        names -= {name for part in ("versions", "software") for name in content.get(part, {})}  # type: ignore[attr-defined]
     return names

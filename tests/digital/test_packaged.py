@@ -54,6 +54,19 @@ def test_a_folder_of_the_name_goes_before_the_package(tmp_path: Path, monkeypatc
     assert bundle_folder(Path("digital")) == Path("digital")
 
 
+def test_every_command_that_reads_a_bundle_knows_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("bundle", "list", "digital") == call("bundle", "verify", "digital") == 0
+    assert "300 targets of 300 subjects" in capsys.readouterr().out
+    assert call("evaluate", "digital", tmp_path / "cohort", "--out", tmp_path / "report", "--also", "B=digital") == 2
+    assert "is not a cohort" in capsys.readouterr().err  # bundles are opened before it
+    served = []
+    monkeypatch.setattr("mris.web.run.serve", lambda settings, started: served.append(settings.bundles))
+    assert call("serve", "digital", "--compare", "digital", "--quiet") == 0
+    assert served == [(FOLDER, FOLDER)]
+
+
 def test_no_report_is_written_into_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("evaluate", "digital", tmp_path / "cohort") == 2
     assert "the bundle of the package takes no report; give a folder for it with --out" in capsys.readouterr().err

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 import mris
+from mris.errors import ImageError
 from mris.images.anatomy import Anatomy
 from mris.images.image import Image
 from mris.images.read import read_image
-from mris.images.transforms import prepare_source
+from mris.images.transforms import SourcePreparation, prepare_source
 from mris.knee.anatomy import KNEE
 from mris.knee.phantom.simulate import simulate_states, take_radiograph
 from mris.knee.sight import doubts_on_knee
+from mris.serving.files import FileOptions, synthesize_files
 
 EDGE_MM = 140.0
 
@@ -48,6 +50,12 @@ def test_what_is_changed_is_told(knees, changed: Callable[[np.ndarray], np.ndarr
     assert doubted([changed(knee) for knee in knees], word) >= 0.95
 
 
+def test_what_lies_outside_a_small_crop_is_taken_for_no_dark_bone(knees) -> None:
+    preparation = SourcePreparation((64, 64), region_mm=EDGE_MM)
+    crops = [Image(knee[:, 20:44, 20:44].copy(), spacing=(EDGE_MM / 64,) * 2) for knee in knees]  # 52 mm
+    assert doubted([prepare_source(crop, preparation) for crop in crops], "inverted") <= 0.1
+
+
 def test_only_maps_of_a_knee_are_doubted_and_only_at_a_known_scale(knees) -> None:
     noise = np.random.default_rng(1).random((1, 64, 64), dtype=np.float32)
     assert KNEE.doubts(noise, EDGE_MM, ("femoral",))
@@ -55,10 +63,27 @@ def test_only_maps_of_a_knee_are_doubted_and_only_at_a_known_scale(knees) -> Non
     assert Anatomy().doubts(noise, EDGE_MM, ("femoral",)) == ()
 
 
+@pytest.mark.parametrize("edge_mm", [30.0, 40.0, 2000.0])
+def test_a_scale_at_which_no_joint_can_be_looked_for_stops_no_synthesis(edge_mm: float) -> None:
+    assert KNEE.doubts(np.ones((1, 49, 49), np.float32), edge_mm, ("femoral", "tibial")) == ()
+
+
 def test_a_synthesis_says_what_it_was_not_shown() -> None:
     synthesizer = mris.digital_knees().synthesizer(anatomy=KNEE)
     pixels = np.random.default_rng(0).random((1, 100, 100), dtype=np.float32)
     assert "no joint of a knee is seen" in synthesizer(Image(pixels, spacing=(0.9, 0.9)), side="left").doubts[0]
+
+
+def test_a_file_that_is_refused_is_told_why_and_nothing_of_a_map_it_has_not(tmp_path: Path) -> None:
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).random((100, 100)))
+    options = FileOptions(side="left", spacing=(0.9, 0.9), on_strange="stop")
+    with pytest.raises(ImageError, match="no joint of a knee is seen") as refused:
+        list(
+            synthesize_files(
+                mris.digital_knees().synthesizer(anatomy=KNEE), [tmp_path / "noise.npy"], tmp_path, options
+            )
+        )
+    assert str(refused.value).endswith("a picture that is turned; look at it, or give --on-strange note")
 
 
 @pytest.mark.data

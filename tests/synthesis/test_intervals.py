@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mris.cohort.training_subjects import TrainingSubjects, write_training_subjects
+from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError, SettingsError, SubjectLeakError
 from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.bundle import Bundle
+from mris.synthesis.calibrate import calibrate
 from mris.synthesis.calibration_record import STALE_SHARE, PeopleSample
 from mris.synthesis.intervals import FACTORS, risk_curves, smallest_factor, strata_limits, width
+from mris.synthesis.synthesizer import Synthesizer
 
 TRAIN, CALIBRATION = 12, 40
 SUBJECTS = [f"P{row // 2:02d}" for row in range(2 * (TRAIN + CALIBRATION))]
@@ -96,6 +99,25 @@ def test_a_width_is_the_root_mean_square_of_usual_error_and_scaled_spread():
     assert width(np.float32([3.0, 3.0]), np.float32([2.0, 0.0]), 2.0) == pytest.approx(
         [np.sqrt((9 + 16) / 2), np.sqrt(9 / 2)]
     )
+
+
+def test_a_map_has_bounds_and_its_whole_mean_where_none_of_the_nearest_has_a_value(
+    make_cohort, projection_encoder, tmp_path, rng
+):
+    targets = rng.uniform(0.5, 3.0, (len(SUBJECTS), 1, 8, 8)).astype(np.float32)
+    targets[1 : 2 * TRAIN, :, 3, 3] = np.nan  # of the database one map alone has a value there
+    cohort = make_cohort(SUBJECTS, rng=rng, split=SPLITS, regions=["one"], targets=targets)
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "database.lance", cohort.split("train"), encoder, progress=False)
+    synthesizer = Synthesizer(encoder, database, readout="attention")
+    calibrated = calibrate(synthesizer, cohort)
+    sources = cohort.split("calibration").read_sources()
+    farthest = (encoder.encode_sources(sources) @ database.embeddings[0]).argmin()
+    synthesis = synthesizer(sources[farthest])
+    assert np.isfinite(synthesis.image).all() and not np.isfinite(synthesis.spread[0, 3, 3])
+    half, facts = calibrated.intervals(synthesis.image, synthesis.spread, stale=False)
+    assert np.isfinite(half).all()
+    assert facts.means[0].mean == pytest.approx(synthesis.image.mean())
 
 
 def test_a_synthesis_of_a_calibrated_bundle_has_bounds_round_its_image(bundle, cohort):

@@ -130,6 +130,15 @@ def test_an_image_is_prepared_as_the_encoder_says(encoder, database, rng):
         synthesizer(image)
 
 
+def test_a_synthesis_of_an_image_tells_what_deserves_a_look_in_it(encoder, database, rng):
+    preparation = SourcePreparation(size=(8, 8), region_mm=40.0)
+    synthesizer = Synthesizer(encoder, database, preparation=preparation)
+    small = Image.from_array(rng.uniform(0, 900, (20, 30)), spacing=(1.0, 1.0))
+    (note,) = synthesizer(small).notes
+    assert "62% of the 40 mm that the encoders see lie outside" in note
+    assert synthesizer(prepare_source(small, preparation)).notes == ()
+
+
 def test_an_encoder_without_preparation_takes_only_prepared_arrays(synthesizer):
     with pytest.raises(SettingsError, match="preparation"):
         synthesizer(Image.from_array(np.arange(64.0).reshape(8, 8)))

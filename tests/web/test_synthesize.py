@@ -261,6 +261,14 @@ def test_means_have_intervals_and_what_is_usual_for_a_grade(knees, synthesize):
     assert {usual["label"] for usual in mean["usual"]} <= {"klg", "age"}
 
 
+def test_what_a_bundle_says_is_told_apart_from_what_is_said_of_the_file(synthesize, tmp_path, rng):
+    np.save(tmp_path / "noise.npy", rng.random((64, 64)))
+    (result,) = synthesize(tmp_path / "noise.npy", side="left")
+    assert "its pixel spacing is unknown" in result["query"]["notes"][0]
+    assert result["warnings"] and result["notes"][: len(result["query"]["notes"])] == result["query"]["notes"]
+    assert not set(result["warnings"]) & set(result["query"]["notes"])
+
+
 def test_nothing_of_an_upload_stays_on_the_disk(client, knees, synthesize, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     synthesize(knees.plate)

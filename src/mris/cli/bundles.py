@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.choices import ErrorName
-from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, names_in, note, unfolded
+from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, UsedBundle, names_in, note, unfolded
 from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
 from mris.wording import counted
@@ -137,7 +137,7 @@ def encoder_folders(run: Path) -> list[Path]:
 
 @bundle_app.command("list")
 def list_entries(
-    bundle: BundlePath,
+    bundle: UsedBundle,
     subjects: Annotated[bool, typer.Option("--subjects", help="One line a subject, with its count.")] = False,
 ) -> None:
     """Tell what a bundle holds.
@@ -225,7 +225,7 @@ def purge(bundle: BundlePath, wait: Wait = True) -> None:
 
 
 @bundle_app.command("verify")
-def verify(bundle: BundlePath) -> None:
+def verify(bundle: UsedBundle) -> None:
     """Check every file and entry of a bundle against its checksums; exit code 2 if anything is damaged.
 
     Example: mris bundle verify knees.bundle

@@ -8,7 +8,7 @@ import typer
 
 from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, note, unfolded
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
-from mris.digital.packaged import FOLDER
+from mris.digital.packaged import FOLDER, bundle_folder
 from mris.errors import SettingsError
 from mris.wording import counted
 
@@ -78,7 +78,7 @@ def evaluate(
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
     synthesis = choice.settings()
-    opened, more = Bundle.open(bundle), {title: Bundle.open(path) for title, path in paths}
+    opened, more = Bundle.open(bundle), {title: Bundle.open(bundle_folder(path)) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
     for judged in (opened, *more.values()):

@@ -96,7 +96,9 @@ def synthesize(
     on_error: OnError = "stop",
     on_strange: Annotated[
         Literal["note", "skip", "stop"],
-        typer.Option(help="At an image that is unlike anything the bundle was calibrated on."),
+        typer.Option(
+            help="At an image that is unlike anything the bundle was calibrated on, or does not look like a knee."
+        ),
     ] = "note",
     engine: EngineOptions,
     quiet: Quiet = False,

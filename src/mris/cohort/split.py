@@ -13,8 +13,6 @@ from mris.defaults import FRACTIONS
 from mris.errors import SettingsError, SubjectLeakError, TooFewSubjectsError
 from mris.wording import counted
 
-"""Shares of the subjects when nothing else is asked."""
-
 
 def split_by_subject(
     subjects: Sequence[str],

@@ -34,9 +34,11 @@ MIN_CONFIDENCE = 0.5
 
 WEIGHTS = Path(__file__).with_name("weights") / "joint_detector.onnx"
 
+LEAST_EXTENT_MM, LARGEST_EXTENT_MM = 40.0, 1500.0
+"""Shortest and longest edge of a plate with knees."""
+
 _MULTIPLE = 16
 _WINDOW_MM = 42.0
-_LEAST_EXTENT_MM, _LARGEST_EXTENT_MM = 40.0, 1500.0
 _APART_MM = 100.0
 _PEAK_RADIUS = 3
 _HEAT_SD_MM = 6.0
@@ -111,10 +113,10 @@ def detector_pixels(plate: Image) -> Float32[np.ndarray, "h w"]:
             f"image {plate.origin}: its pixel spacing is unknown, and joints are looked for at a known scale; "
             "give the spacing, or the centers"
         )
-    if min(plate.extent_mm) < _LEAST_EXTENT_MM or max(plate.extent_mm) > _LARGEST_EXTENT_MM:
+    if min(plate.extent_mm) < LEAST_EXTENT_MM or max(plate.extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
             f"image {plate.origin}: {plate.extent_mm[0]:g} x {plate.extent_mm[1]:g} mm, but a plate with knees is "
-            f"{_LEAST_EXTENT_MM:g} to {_LARGEST_EXTENT_MM:g} mm wide and high; give the right spacing, or the centers"
+            f"{LEAST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm wide and high; give the right spacing, or the centers"
         )
     pixels = plate.pixels.mean(axis=0) if plate.n_channels > 1 else plate.pixels[0]
     missing = np.isnan(pixels)

@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from mris.images.image import Image
-from mris.knee.joint_detector import MIN_CONFIDENCE, JointDetection, detect_joints
+from mris.knee.joint_detector import (
+    LARGEST_EXTENT_MM,
+    LEAST_EXTENT_MM,
+    MIN_CONFIDENCE,
+    JointDetection,
+    detect_joints,
+)
 
 LEAST_CONFIDENCE = 0.2
 """Of the joint detector, below which no joint is seen; chosen, as the next, on digital knees and 300 real ones."""
@@ -28,10 +34,9 @@ def doubts_on_knee(source: Float32[np.ndarray, "c h w"], edge_mm: float) -> tupl
 
     Args:
         source: As encoders see it, over the same length in both directions.
-        edge_mm: That length.
+        edge_mm: That length; not between 40 mm and 1.5 m the joint detector can tell nothing, and no doubt is said.
 
     Raises:
-        ImageError: It shows less than 40 mm or more than 1.5 m.
         BundleError: The package's weights are missing or damaged.
 
     Example:
@@ -39,6 +44,8 @@ def doubts_on_knee(source: Float32[np.ndarray, "c h w"], edge_mm: float) -> tupl
         >>> doubts_on_knee(noise, 88.0)[0][:37]
         'no joint of a knee is seen in it (the'
     """
+    if not LEAST_EXTENT_MM < edge_mm < LARGEST_EXTENT_MM:
+        return ()
     upright = _surest(source, edge_mm)
     turned = upright if upright.confidence >= 1 - SURER else _surest(source[:, ::-1], edge_mm)  # none can be surer
     doubts = []
@@ -77,7 +84,9 @@ def _contrast_of_bone(source: Float32[np.ndarray, "c h w"], joint: JointDetectio
     height, width = _pixel(source, edge_mm)
     away = np.abs(np.arange(pixels.shape[0]) - joint.center[0])[:, None] * height
     aside = np.abs(np.arange(pixels.shape[1]) - joint.center[1])[None, :] * width
-    bone = (away > _GAP_MM) & (away < _FAR_MM) & (aside < _BONE_MM)
-    space = (away < _NEAR_MM) & (aside < _BONE_MM)
-    beside = (away < _FAR_MM) & (aside > _BESIDE_MM) & (pixels > pixels.min())  # the least is what lies outside, too
-    return sum(float(pixels[bone].mean() - pixels[part].mean()) for part in (space, beside) if part.any())
+    shown = pixels > pixels.min()  # the least is what lies outside, too
+    bone = (away > _GAP_MM) & (away < _FAR_MM) & (aside < _BONE_MM) & shown
+    space = (away < _NEAR_MM) & (aside < _BONE_MM) & shown
+    beside = (away < _FAR_MM) & (aside > _BESIDE_MM) & shown
+    seen = [part for part in (space, beside) if part.any()] if bone.any() else []
+    return sum(float(pixels[bone].mean() - pixels[part].mean()) for part in seen)

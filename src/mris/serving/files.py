@@ -18,7 +18,7 @@ from mris.reading import file_sha256
 from mris.serving.dicom_source import DerivedFrom, SourceHeader, identifiers_in, read_source_header
 from mris.serving.file_options import FileOptions, check_options, check_results
 from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
-from mris.serving.notes import notes_on, notes_on_strangeness
+from mris.serving.notes import notes_on, reasons_against
 from mris.serving.outputs import Query, write_synthesis
 from mris.serving.pictures import N_PICTURED, Look, common_look, write_neighbors_picture
 from mris.serving.queries import FileQuery, queries_of
@@ -170,7 +170,7 @@ def _written(
                 f"--on-strange is {options.on_strange!r}, and this bundle or readout was not calibrated to tell "
                 "what is strange; index again with people to calibrate on, or leave it out"
             )
-        strange = [note for _, one in of_file for note in notes_on_strangeness(one)]
+        strange = [reason for _, one in of_file for reason in reasons_against(one)]
         if strange and options.on_strange == "stop":
             raise ImageError(f"image {path}: {strange[0]}; look at it, or give --on-strange note")
         if strange and options.on_strange == "skip":

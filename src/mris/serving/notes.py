@@ -8,6 +8,7 @@ from mris.synthesis.synthesis import Synthesis
 
 def notes_on(synthesis: Synthesis) -> Iterator[str]:
     """Say what deserves a look."""
+    yield from synthesis.notes
     yield from _on_neighbors(synthesis)
     yield from notes_on_strangeness(synthesis)
     if synthesis.stale:
@@ -18,9 +19,15 @@ def notes_on(synthesis: Synthesis) -> Iterator[str]:
 
 
 def notes_on_strangeness(synthesis: Synthesis) -> Iterator[str]:
-    """Say that a query is unlike anything known, or does not look like what it should show."""
-    for doubt in synthesis.doubts:
-        yield f"{doubt}; look at the image before you believe its map"
+    """Say that a query is unlike anything known, or does not look like what it should show, and what to do."""
+    for reason in reasons_against(synthesis):
+        advice = "; look at the image before you believe its map" if reason in synthesis.doubts else ""
+        yield f"{reason}{advice}"
+
+
+def reasons_against(synthesis: Synthesis) -> Iterator[str]:
+    """Say why a query is not what it should be."""
+    yield from synthesis.doubts
     strange = synthesis.strangeness
     if strange is not None and strange.unusual:
         yield strange.sentence(simulated=synthesis.origin == "simulated")

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from mris.errors import ImageError, SettingsError
 from mris.images.admission import admit
 from mris.images.anatomy import Anatomy
-from mris.images.image import Image, side_name
+from mris.images.image import Image
 from mris.images.transforms import SourcePreparation, prepare_source
 from mris.synthesis.synthesis import Synthesis
 from mris.types import Sources, Targets
@@ -81,19 +81,20 @@ class BatchSynthesizer(ABC):
             exclude_subject: Subject whose entries must not be used: that of the query, if it may be in the database.
 
         Returns:
-            The synthesis.
+            The synthesis; of an `Image`, with the notes on its header and on what it shows.
 
         Raises:
             ImageError: The image does not fit (see `prepare`), or the array is no prepared source.
             DatabaseError: No neighbor is left, or the database is damaged.
             EncoderMismatchError: Somebody replaced the database by one of another encoder.
         """
-        source, mirrored = self.prepare(image, side=side, center=center), False
-        preparation = self.preparation
-        if isinstance(image, Image) and preparation is not None and self.mirrors_targets:
-            mirrored = (side_name(side) or image.laterality) in preparation.mirror_sides
+        source, preparation = self.prepare(image, side=side, center=center), self.preparation
         (synthesis,) = self.synthesize(source[np.newaxis], [exclude_subject])
-        return replace(synthesis, mirrored=mirrored)
+        if not isinstance(image, Image) or preparation is None:
+            return synthesis
+        admitted = admit(image, preparation, anatomy=self.anatomy, side=side, center=center)
+        mirrored = self.mirrors_targets and admitted.side in preparation.mirror_sides
+        return replace(synthesis, mirrored=mirrored, notes=admitted.notes)
 
     def prepare(
         self,

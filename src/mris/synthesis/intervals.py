@@ -96,11 +96,14 @@ def width(
 ) -> Float32[np.ndarray, "*n"]:
     """Give the width at each pixel: the root of the mean square of a usual error and of the spread, scaled to errors.
 
+    Where the spread is unknown (everybody is weighed, and none of the nearest has a value), it is the usual error.
+
     Args:
         residual: Mean absolute error of other people at each pixel.
         spread: Of one synthesis, or of several.
         spread_scale: Mean error over mean spread.
     """
     least = np.float32(1e-3 * np.nanmean(residual))  # where nobody has erred so far, somebody may
-    both = (np.square(residual) + np.square(np.float32(spread_scale) * spread)) / 2
+    scaled = np.where(np.isnan(spread), residual, np.float32(spread_scale) * spread)
+    both = (np.square(residual) + np.square(scaled)) / 2
     return np.asarray(np.maximum(np.sqrt(both), least), dtype=np.float32)

@@ -82,8 +82,9 @@ class Synthesis:
 
     Attributes:
         image: (r, h, w) in `unit`, NaN where no neighbor has a value.
-        spread: (r, h, w) weighted standard deviation of the people averaged, in `unit`, NaN where the image is. It is
-            how far they are apart, not a confidence interval.
+        spread: (r, h, w) weighted standard deviation of the people averaged, or of the 20 nearest where everybody is
+            weighed, in `unit`, NaN where none of them has a value. It is how far they are apart, not a confidence
+            interval.
         lower: (r, h, w) lower end of the interval of each pixel; None where no interval is calibrated (`level`).
         upper: (r, h, w) its upper end.
         regions: Names along the first axis.
@@ -96,6 +97,8 @@ class Synthesis:
         bundle_id: The bundle that was used, or None.
         origin: Whether it was made from images of people or, in any part, simulated ones.
         doubts: What speaks against the source's showing what it should (`mris.images.anatomy.Anatomy.doubts`).
+        notes: What deserves a look in the header and the extent of the `Image` that it was asked of
+            (`mris.images.admission.admit`); nothing where it was asked of a prepared array.
     """
 
     image: TargetMap
@@ -111,6 +114,7 @@ class Synthesis:
     lower: TargetMap | None = None
     upper: TargetMap | None = None
     doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def level(self) -> float | None:

@@ -25,7 +25,8 @@ def serve(
         ),
     ],
     compare: Annotated[
-        list[Path] | None, typer.Option(help="A further bundle, to compare on one query; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="A further bundle, or digital, to compare on one query; may be repeated."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; beyond this machine only with a token.")
@@ -95,7 +96,7 @@ def serve(
             archive_insecure,
         )
     settings = ServeSettings(
-        (bundle, *(compare or ())),
+        (bundle, *map(bundle_folder, compare or ())),
         host=host,
         port=port,
         token=token if token_file is None else read_token(token_file),

@@ -211,7 +211,7 @@ class ContributionRecord(Record):
 
 
 class QueryRecord(Record):
-    """What was asked, as the provenance tells it."""
+    """What was asked, as the provenance tells it; its notes are on the file alone."""
 
     name: str
     sha256: str | None

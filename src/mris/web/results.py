@@ -119,7 +119,7 @@ def held_result(
         bundle=served.name,
         bundle_id=synthesis.bundle_id,
         stem=asked.stem,
-        query=QueryRecord(**asdict(facts)),
+        query=QueryRecord(**asdict(replace(facts, notes=asked.facts.notes))),
         notes=facts.notes,
         warnings=tuple(notes_on_strangeness(synthesis)),
         mirrored=mirrored,
