@@ -1,9 +1,10 @@
 """Train for the synthesis, or for identity: the same encoders, pairs and steps, beside a U-Net, on the digital cohort.
 
-    python experiments/objectives/run.py [--work DIR] [--threads N]
+    python experiments/objectives/run.py [--size 64] [--work DIR] [--threads N]
 
 Each step is a command of the program, printed before it starts; interrupted, the same call goes on. 1,008 people train,
-96 validate, and the knees of 600 others are judged, at all their visits; 64 pixels.
+96 validate, and the knees of 600 others are judged, at all their visits; 64 pixels. With `--size 128` 1,020 people
+train, 102 validate, 578 are judged, and identity alone is not asked for: an hour or two of one core.
 """
 
 import argparse
@@ -20,44 +21,52 @@ SHARED = ["sampler=subject", f"epochs={EPOCHS}", "validate_every=5", "accelerato
 UNET = ["width=8", "rotation=5", "contrast=0.1", "noise=0.01"]
 """The U-Net as experiments/paper has it, with the milder augmentation of its preset."""
 
-OBJECTIVES = {"MRIS": "both", "MRIS, triplet": "triplet"}
+OBJECTIVES = {64: {"MRIS": "both", "MRIS, triplet": "triplet"}, 128: {"MRIS": "both"}}
+PEOPLE = {
+    64: (2400, "train=0.42,val=0.04,downstream=0.29,test=0.25"),
+    128: (1700, "train=0.6,val=0.06,test=0.34"),
+}
+"""How many are simulated for images of a size, and their splits; experiments/paper has classifiers, for `downstream`."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/objectives"))
+    parser.add_argument("--size", type=int, choices=list(PEOPLE), default=64, help="rows and columns of an image")
+    parser.add_argument("--work", type=Path, help="where trainings lie (default: runs/objectives, -128 with that size)")
     parser.add_argument("--threads", type=int, help="threads of a training (default: all cores)")
     given = parser.parse_args()
     if given.threads:
         os.environ["OMP_NUM_THREADS"] = str(given.threads)
-    work: Path = given.work
-    cohort = make_cohort(work)
+    small = given.size == 64
+    work: Path = given.work or Path("runs") / ("objectives" if small else f"objectives-{given.size}")
+    cohort = make_cohort(work, given.size)
     bundles = {}
-    for name, objective in OBJECTIVES.items():
+    for name, objective in OBJECTIVES[given.size].items():
         run, bundles[name] = work / objective, work / f"{objective}.bundle"
         train(run, "train", cohort, run, "--objective", objective, *settings(SHARED))
         if not bundles[name].exists():
             mris("index", run, cohort, bundles[name])
     unet = work / "unet"
     train(unet, "baseline", "train", cohort, unet, "--method", "unet", *settings([*SHARED, *UNET]))
-    (first, bundle), (second, other) = bundles.items()
+    (first, bundle), *others = bundles.items()
     report = work / "report"
-    asked = ["--by", "klg", "--also", f"{second}={other}", "--baseline", f"U-Net={unet}", "--out", report]
+    also = [part for name, other in others for part in ("--also", f"{name}={other}")]
+    asked = ["--by", "klg", *also, "--baseline", f"U-Net={unet}", "--out", report]
     mris("evaluate", bundle, cohort, "--name", first, *asked)
-    results = Path(__file__).with_name("results")
+    results = Path(__file__).with_name("results") / ("" if small else f"{given.size}")
     results.mkdir(exist_ok=True)
     shutil.copyfile(report / "tables.md", results / "tables.md")
     readouts(bundle, cohort, results)
 
 
-def make_cohort(work: Path) -> Path:
+def make_cohort(work: Path, size: int = 64) -> Path:
     """Simulate and prepare the people, once."""
     work.mkdir(parents=True, exist_ok=True)
     knees, cohort = work / "knees", work / "cohort"
     if not cohort.exists():
-        mris("phantom", knees, "--subjects", 2400, "--size", 64, "--extraction", "smooth")
-        fractions = "train=0.42,val=0.04,downstream=0.29,test=0.25"
-        mris("prepare", knees / "manifest.csv", cohort, "--size", 64, "--mirror", "right", "--stratify", "klg",
+        people, fractions = PEOPLE[size]
+        mris("phantom", knees, "--subjects", people, "--size", size, "--extraction", "smooth")
+        mris("prepare", knees / "manifest.csv", cohort, "--size", size, "--mirror", "right", "--stratify", "klg",
              "--fractions", fractions)  # fmt: skip
     return cohort
 
