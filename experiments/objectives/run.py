@@ -26,7 +26,7 @@ PEOPLE = {
     64: (2400, "train=0.42,val=0.04,downstream=0.29,test=0.25"),
     128: (1700, "train=0.6,val=0.06,test=0.34"),
 }
-"""How many are simulated for images of a size, and their splits; experiments/paper has classifiers, for `downstream`."""
+"""How many are simulated for images of a size, and their splits; nobody of `downstream` is used."""
 
 
 def main() -> None:
