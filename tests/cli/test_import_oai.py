@@ -167,14 +167,14 @@ def test_missing_files_are_counted_listed_and_left_out(
 ) -> None:
     folder = tmp_path / "oai"
     shutil.copytree(written, folder)
-    lost = folder / "thickness/P00001/MR_SAG_3D_DESS/LEFT_KNEE/ENROLLMENT/avsm/TC_2d_thickness.npy"
+    lost = folder / "thickness/P20-00001/MR_SAG_3D_DESS/LEFT_KNEE/ENROLLMENT/avsm/TC_2d_thickness.npy"
     lost.unlink()
     outcome = run_cli(*importing(folder), tmp_path / "out")
     assert outcome.code == 0
     assert "left out, no tibial map: 1 pair" in outcome.out
-    assert f"P00001/0/left: no tibial map ({lost})" in outcome.out
+    assert f"P20-00001/0/left: no tibial map ({lost})" in outcome.out
     report = json.loads((tmp_path / "out" / "import.json").read_text())
-    assert report["left_out"] == [{"key": "P00001/0/left", "reasons": {"no tibial map": str(lost)}}]
+    assert report["left_out"] == [{"key": "P20-00001/0/left", "reasons": {"no tibial map": str(lost)}}]
     assert report["counts"]["test"] | {"maps": 3, "usable": 3, "pairs": 4} == report["counts"]["test"]
     prepared = run_cli("prepare", tmp_path / "out" / "manifest.csv", tmp_path / "cohort", "--region-mm", 140, *PREPARE)
     assert "11 of 11 rows kept" in prepared.out
@@ -215,7 +215,7 @@ def test_broken_sheets_are_refused(written: Path, refused: Callable[..., str], t
     shutil.copytree(written / "sheets" / "test_set", sheets / "train_set" / "fold1")
     shutil.copy(written / "sheets" / "test_set" / "xray_keypoints.csv", centers)
     message = refused("import", "oai", "--sheets", sheets, "--dry-run", "--quiet")
-    assert "1 patient in two folds: P00001 in fold1 and test_set" in message
+    assert "1 patient in two folds: P20-00001 in fold1 and test_set" in message
     (sheets / "KLG_score.csv").unlink()
     assert "KLG_score.csv" in refused("import", "oai", "--sheets", sheets, "--dry-run", "--val-fold", "none", "--quiet")
 

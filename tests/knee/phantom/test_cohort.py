@@ -14,11 +14,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import mris
 from mris.cohort import workers
+from mris.cohort.names import subject_findings
 from mris.errors import OutputError, SettingsError
 from mris.knee.phantom import cohort, simulate_subject, write_phantom
 from mris.knee.phantom.atlas import REGIONS, knee_atlas
+from mris.knee.phantom.simulate import simulate_states, subject_name
 
 SIZE = 32
 
@@ -52,7 +57,7 @@ def test_a_subject_is_the_same_whoever_else_is_in_the_cohort(written: Path, tmp_
 
 def test_files_and_memory_hold_the_same_knee(written: Path) -> None:
     visits = simulate_subject(4, 3, size=SIZE, max_visits=2)
-    table = [row for row in rows(written) if row["subject"] == "P00003"]
+    table = [row for row in rows(written) if row["subject"] == "P4-00003"]
     assert len(table) == len(visits)
     for row, visit in zip(table, visits, strict=True):
         assert (row["timepoint"], row["side"]) == (str(visit.state.month), visit.state.knee.side)
@@ -77,6 +82,19 @@ def test_seeds_and_subjects_differ() -> None:
     pictures = [simulate_subject(s, i, size=SIZE, max_visits=1)[0].radiograph for s, i in ((0, 0), (0, 1), (1, 0))]
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
+
+
+@given(st.sets(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), min_size=2))
+@settings(max_examples=50, deadline=None)
+def test_two_digital_people_never_share_a_name(people: set[tuple[int, int]]) -> None:
+    names = {subject_name(seed, index) for seed, index in people}
+    assert len(names) == len(people)
+    assert not subject_findings(names)
+
+
+def test_a_bundle_of_one_seed_knows_nobody_of_another() -> None:
+    others = [state.subject for i in range(3) for state in simulate_states(1, i, atlas_size=16, max_visits=1)]
+    assert not set(others) & set(mris.digital_knees().subjects.tolist())
 
 
 def test_the_manifest_says_what_each_pair_is(written: Path) -> None:
@@ -105,7 +123,7 @@ def test_maps_are_nan_exactly_outside_the_atlas(written: Path) -> None:
 
 def test_nothing_but_the_cohort_is_left_in_its_folder(written: Path) -> None:
     names = {path.name for path in written.iterdir()}
-    assert names == {"manifest.csv", "phantom.json", *(f"P{i:05d}" for i in range(5))}
+    assert names == {"manifest.csv", "phantom.json", *(f"P4-{i:05d}" for i in range(5))}
 
 
 def test_an_interrupted_cohort_is_finished_by_the_same_call(
@@ -126,8 +144,8 @@ def test_an_interrupted_cohort_is_finished_by_the_same_call(
     assert not (folder / "phantom.json").exists()
     assert not (folder / "manifest.csv").exists()
     # What a kill in mid-write leaves: a truncated file of a subject without a record.
-    (folder / "P00002").mkdir(exist_ok=True)
-    (folder / "P00002" / "00_left.png").write_bytes(b"\x89PNG")
+    (folder / "P4-00002").mkdir(exist_ok=True)
+    (folder / "P4-00002" / "00_left.png").write_bytes(b"\x89PNG")
     monkeypatch.setattr(cohort, "simulate_subject", simulate)
     report = write_phantom(folder, **call)
     assert report.n_reused == 2

@@ -103,7 +103,7 @@ def test_plates_have_both_spacings_both_interpretations_and_no_name(headers: lis
         assert (header.BitsAllocated, header.BitsStored, header.HighBit) == (16, 12, 11)
         assert header.pixel_array.max() < 4096
         assert (header.PatientName, header.PatientBirthDate) == ("", "")
-        assert re.fullmatch(r"P0000[0-2]", header.PatientID)
+        assert re.fullmatch(r"P20-0000[0-2]", header.PatientID)
         assert header.file_meta.TransferSyntaxUID == JPEG2000Lossless
 
 
@@ -165,7 +165,7 @@ def grades_of(folder: Path, reading: str) -> dict[tuple[str, str, int], float]:
 
 def test_three_subjects_fill_train_test_and_the_fold_of_validation(written: Path) -> None:
     folds = {fold.name: {visit.patient for visit in fold.visits} for fold in read_folds(written / "sheets")}
-    assert folds == {"test_set": {"P00001"}, "fold1": {"P00000"}, "fold5": {"P00002"}}
+    assert folds == {"test_set": {"P20-00001"}, "fold1": {"P20-00000"}, "fold5": {"P20-00002"}}
 
 
 def test_a_subject_is_the_same_whoever_else_is_there_and_however_many_visits_are_kept(

@@ -240,14 +240,14 @@ def write_phantom(
         present = {path.stem for path in (folder / _RECORDS).glob("*.json")}
         if not (folder / _HEADER).is_file():
             (folder / _RECORDS).mkdir(exist_ok=True)
-            missing = [i for i in range(n_subjects) if subject_name(i) not in present]
+            missing = [i for i in range(n_subjects) if subject_name(seed, i) not in present]
             write = partial(_write_subject, folder, settings, layout)
             done = in_processes(write, missing, workers, OutputError, "simulates knees")
             for _ in shown(done, "Simulating knees", len(missing), progress):
                 pass
             _finish(folder, settings, layout)
         else:
-            present = {subject_name(i) for i in range(n_subjects)}
+            present = {subject_name(seed, i) for i in range(n_subjects)}
         shutil.rmtree(folder / _RECORDS, ignore_errors=True)
         for left in (folder / _STARTED, *filter(_is_remnant, folder.iterdir())):
             left.unlink(missing_ok=True)
@@ -308,14 +308,14 @@ def _write_subject(folder: Path, settings: PhantomSettings, layout: PhantomLayou
         look=settings.look,
     )
     rows = layout.write_visits(folder, visits, subject_generator(settings.seed, index, 3))
-    record = folder / _RECORDS / f"{subject_name(index)}.json"
+    record = folder / _RECORDS / f"{subject_name(settings.seed, index)}.json"
     temporary = record.with_suffix(".part")
     temporary.write_text(json.dumps(rows), encoding="utf-8")
     temporary.replace(record)
 
 
 def _finish(folder: Path, settings: PhantomSettings, layout: PhantomLayout) -> None:
-    records = [folder / _RECORDS / f"{subject_name(index)}.json" for index in range(settings.n_subjects)]
+    records = [folder / _RECORDS / f"{subject_name(settings.seed, index)}.json" for index in range(settings.n_subjects)]
     try:
         by_subject: list[list[Row]] = [parse_json(read_text(record, LARGEST_JSON)) for record in records]
     except ValueError as error:

@@ -26,7 +26,7 @@ class KneeState:
     """One knee at one visit, before any picture is taken.
 
     Attributes:
-        subject: Such as "P00017".
+        subject: Such as "P00017" (`subject_name`).
         month: Months since baseline.
         knee: The traits behind it.
         person: Whose knee it is.
@@ -73,9 +73,16 @@ class KneeVisit:
     spacing: float
 
 
-def subject_name(index: int) -> str:
-    """Stable name of a subject."""
-    return f"P{index:05d}"
+def subject_name(seed: int, index: int) -> str:
+    """Name of a subject, which no subject of another seed has; that of seed 0, the default, is not said.
+
+    A bundle refuses to be judged on people whom it knows. It knows names: two digital people of one name would be one.
+
+    Example:
+        >>> subject_name(0, 17), subject_name(3, 17)
+        ('P00017', 'P3-00017')
+    """
+    return f"P{seed}-{index:05d}" if seed else f"P{index:05d}"
 
 
 def simulate_states(
@@ -191,7 +198,7 @@ def _knee_states(
         placement = place_femur(grid, thickness, knee, severity)
         narrowed = narrowing(placement, place_femur(grid, healthy, knee, 0.0))
         yield KneeState(
-            subject=subject_name(index),
+            subject=subject_name(seed, index),
             month=month,
             knee=knee,
             person=person,
