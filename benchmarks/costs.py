@@ -35,6 +35,7 @@ READOUTS = {
     "attention": SynthesisSettings(readout="attention"),
     "linear": SynthesisSettings(readout="linear"),
     "blend": SynthesisSettings(readout="blend"),
+    "few": SynthesisSettings(readout="few"),
 }
 QUERIES, BATCH = 32, 32
 

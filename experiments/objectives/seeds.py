@@ -64,12 +64,12 @@ def table(judge: Judge, runs: Sequence[Path]) -> str:
     for names in combinations(maps, 2):
         found = judge.errors(np.mean([maps[name] for name in names], axis=0))
         alone = [errors[name] for name in names]
-        cells = [_change(found, reference) for reference in (np.mean(alone, axis=0), min(alone, key=np.mean))]
+        cells = [change(found, reference) for reference in (np.mean(alone, axis=0), min(alone, key=np.mean))]
         lines.append(f"| {' + '.join(names)} | {found.mean():.4f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _change(found: np.ndarray, reference: np.ndarray) -> str:
+def change(found: np.ndarray, reference: np.ndarray) -> str:
     gaps = 100 * (found - reference) / reference.mean()
     half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
     return f"{gaps.mean():+.1f} % [{gaps.mean() - half:+.1f}, {gaps.mean() + half:+.1f}]"

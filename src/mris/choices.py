@@ -5,7 +5,7 @@ from typing import Literal
 WeightRule = Literal["similarity", "softmax", "uniform"]
 """How neighbors weigh; "similarity" is Eq. 4 of the paper."""
 
-ReadoutName = Literal["neighbors", "attention", "linear", "blend"]
+ReadoutName = Literal["neighbors", "attention", "linear", "blend", "few"]
 """How people's maps become one."""
 
 ErrorName = Literal["mae", "rmse"]

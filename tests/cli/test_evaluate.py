@@ -47,6 +47,18 @@ def test_index_says_the_readout_and_why(run_cli, tiny_run, tiny_cohort_path, tmp
     assert outcome.out.splitlines()[1] == f"readout of inner, outer: {readout.describe()}. Why: {readout.reason}"
 
 
+def test_index_takes_the_readout_that_is_asked_for_and_calibrates_it(run_cli, tiny_run, tiny_cohort_path, tmp_path):
+    command = ["index", tiny_run, tiny_cohort_path, tmp_path / "few.bundle", "--readout", "few", "--quiet"]
+    assert run_cli(*command).code == 0
+    bundle = Bundle.open(tmp_path / "few.bundle")
+    (readout,) = bundle.readouts(SynthesisSettings())
+    assert readout.name == "few" and readout.reason.startswith("asked for; otherwise ")
+    assert all(member.calibration is None or member.calibration.fits(readout) for member in bundle.header.members)
+    (synthesis,) = bundle.synthesizer().synthesize(Cohort.open(tiny_cohort_path).read_sources([0]))
+    assert synthesis.contributions[0].weights.min() > 0
+    assert len(synthesis.contributions[0].all_keys) <= 20
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "told"),
     [

@@ -41,7 +41,7 @@ def grown(alone: Path, tiny_bundle: Path, tmp_path: Path, run_cli: Callable) -> 
     added = run_cli("bundle", "add", tmp_path / "grown.bundle", alone, "--quiet")
     assert added.code == 0, added
     assert "added 3 targets" in added.out
-    assert "note: they have no sources: the readouts neighbors and attention use them, linear leaves" in added.out
+    assert "note: they have no sources: readouts neighbors, attention and few use them, linear leaves" in added.out
     return Bundle.open(tmp_path / "grown.bundle")
 
 
@@ -49,7 +49,7 @@ def test_targets_alone_count_for_the_readouts_that_need_no_source(
     grown: Bundle, tiny_bundle: Path, tiny_cohort_path: Path
 ) -> None:
     before, source = Bundle.open(tiny_bundle), Cohort.open(tiny_cohort_path).read_sources([0])
-    for readout, changes in (("attention", True), ("linear", False), ("blend", True)):
+    for readout, changes in (("attention", True), ("linear", False), ("blend", True), ("few", True)):
         was, now = (bundle.synthesizer(readout=readout).synthesize(source)[0] for bundle in (before, grown))
         told = {key for key in now.contributions[0].all_keys.tolist() if key.startswith("new")}
         assert bool(told) == changes

@@ -80,7 +80,7 @@ def test_the_weights_and_the_stored_maps_give_the_synthesis(cohort, encoder, dat
     order = np.abs(part.weights)
     assert readout == "neighbors" or (np.diff(order) <= 1e-7).all()
     np.testing.assert_allclose(part.weights, part.all_weights[np.searchsorted(part.all_rows, part.neighbors.rows[0])]
-                               if readout != "neighbors" else part.all_weights, atol=1e-7)  # fmt: skip
+                               if readout not in ("neighbors", "few") else part.all_weights, atol=1e-7)  # fmt: skip
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -111,7 +111,7 @@ def _of(cohort, people: set[str]):
     return cohort.select(np.flatnonzero(np.isin(cohort.subjects, sorted(people))))
 
 
-@pytest.mark.parametrize("readout", ["linear", "blend", "attention"])
+@pytest.mark.parametrize("readout", ["linear", "blend", "attention", "few"])
 def test_an_excluded_person_counts_no_more_than_one_who_was_never_there(
     tmp_path: Path, cohort, encoder, database, readout
 ) -> None:
@@ -132,6 +132,30 @@ def test_a_database_on_disk_gives_what_one_in_memory_gives(cohort, encoder, data
         for limit in (1 << 30, 0)
     )
     np.testing.assert_allclose(disk, memory, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_few", [1, 3, 24])
+def test_few_people_come_as_near_to_the_regression_as_they_can(cohort, encoder, database, n_few) -> None:
+    """They are found by going through all mixtures of a grid, of as many people."""
+    sources = cohort.read_sources([3])
+    few, linear = (
+        Synthesizer(encoder, database, readout=readout, stored=STORED.model_copy(update={"n_few": n_few}))
+        for readout in ("few", "linear")
+    )
+    (synthesis,), (wanted,) = (one.synthesize(sources, ["S01"]) for one in (few, linear))
+    assert len(synthesis.contributions[0].all_keys) <= n_few
+    assert synthesis.contributions[0].all_weights.min() > 0
+    maps = database.read_targets(np.flatnonzero(database.is_other("S01")))
+    gap = _distance(synthesis.image, wanted.image)
+    singles = [_distance(one, wanted.image) for one in maps]
+    assert gap <= min(singles) + 1e-5
+    if n_few > 1:
+        pairs = [_distance(a * x + (1 - a) * y, wanted.image) for a in (0.3, 0.5, 0.7) for x in maps for y in maps]
+        assert gap <= min(pairs) * 1.05
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean((one - other) ** 2)))
 
 
 def test_attention_is_a_softmax_over_those_admitted() -> None:
@@ -190,8 +214,17 @@ class TestSettings:
         with pytest.raises(SettingsError, match="the readout 'linear' has no number of neighbors"):
             SynthesisSettings(readout="linear", n_neighbors=5)
 
+    def test_few_are_as_many_as_are_asked_for(self) -> None:
+        assert SynthesisSettings(readout="few").applied_to(STORED).n_few == 20
+        readout = SynthesisSettings(readout="few", n_neighbors=5).applied_to(STORED)
+        assert (readout.name, readout.n_few, readout.n_neighbors) == ("few", 5, 20)
+
+    def test_few_have_no_weights_to_choose(self) -> None:
+        with pytest.raises(SettingsError, match="the readout 'few' has no weights to choose; leave them out, or take"):
+            SynthesisSettings(readout="few", weights="softmax")
+
     def test_a_word_that_is_no_readout_is_refused(self) -> None:
-        with pytest.raises(SettingsError, match="readout is 'best'; give one of neighbors, attention, linear, blend"):
+        with pytest.raises(SettingsError, match="readout is 'best'; give one of neighbors, attention, linear"):
             SynthesisSettings(readout="best")  # type: ignore[arg-type]
 
 

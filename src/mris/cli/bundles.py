@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.choices import ErrorName
+from mris.choices import ErrorName, ReadoutName
 from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, UsedBundle, names_in, note, unfolded
 from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
@@ -50,6 +50,10 @@ def index(
         ErrorName,
         typer.Option(help="What the readout is chosen by on validation people; rmse where large errors count more."),
     ] = ERROR,
+    readout: Annotated[
+        ReadoutName | None,
+        typer.Option(help="Take this readout, whatever its error on validation people; see synthesize."),
+    ] = None,
     evaluation: Annotated[
         str, typer.Option(help="What is known of its error, in sentences for the model card.", show_default=False)
     ] = "",
@@ -89,14 +93,15 @@ def index(
             parts=_sub_regions(parts, atlas, opened),
             level=level,
             error=error,
+            readout=readout,
             evaluation=evaluation,
             progress=not quiet,
             engine=started,
         )
     subjects = counted(len(set(bundle.subjects)), "subject")
     typer.echo(f"bundle {bundle.id}: {counted(len(bundle.keys), 'target')} of {subjects}, {bundle.path}")
-    for member, readout in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
-        typer.echo(f"readout of {', '.join(member.encoder.regions)}: {readout.describe()}. Why: {readout.reason}")
+    for member, chosen in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
+        typer.echo(f"readout of {', '.join(member.encoder.regions)}: {chosen.describe()}. Why: {chosen.reason}")
     for sentence in retrieval_at_chance(bundle, opened):
         typer.echo(f"note: on validation people: {sentence}")
     calibrations = [member.calibration for member in bundle.header.members]
@@ -184,7 +189,7 @@ def add(
     there = "" if added else f"; all {counted(len(chosen), 'target')} are there already"
     typer.echo(f"added {counted(added, 'target')}{there}")
     if added and not chosen.header.has_sources:
-        typer.echo("note: they have no sources: the readouts neighbors and attention use them, linear leaves them out")
+        typer.echo("note: they have no sources: readouts neighbors, attention and few use them, linear leaves them out")
 
 
 @bundle_app.command("remove")

@@ -98,12 +98,13 @@ class ReadoutOptions:
         ReadoutName | None,
         typer.Option(
             help="How people's maps become one: the nearest, all by attention, all by a linear regression (signed "
-            "weights), or the last two together; by default the one that mris index chose on validation people."
+            "weights), the last two together, or few people who come nearest to the regression (positive weights); by "
+            "default the one that mris index chose on validation people."
         ),
     ] = None
     n_neighbors: Annotated[
         int | None,
-        typer.Option("--n-neighbors", "-k", min=1, help="Average so many nearest; -k 20 alone is the paper's way."),
+        typer.Option("--n-neighbors", "-k", min=1, help="Average so many; -k 20 alone is the paper's way."),
     ] = None
     weights: Annotated[WeightRule | None, typer.Option(help="Of the nearest: 'similarity' is the paper's Eq. 4.")] = (
         None

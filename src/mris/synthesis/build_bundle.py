@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import mris
-from mris.choices import ErrorName
+from mris.choices import ErrorName, ReadoutName
 from mris.cohort.cohort import Cohort
 from mris.cohort.origin import common_origin
 from mris.cohort.training_subjects import RECORD_FILE
@@ -29,7 +29,7 @@ from mris.synthesis.calibration import CALIBRATION_FILE
 from mris.synthesis.intervals import LEVEL
 from mris.synthesis.onnx_encoder import GRAPH_FILES, OnnxEncoder
 from mris.synthesis.parts import Parts
-from mris.synthesis.readouts import Queries, Readout, choose_readout
+from mris.synthesis.readouts import Queries, Readout, check_readout, choose_readout
 from mris.synthesis.synthesizer import Synthesizer
 from mris.training.card import ENCODER_FILE
 
@@ -59,6 +59,7 @@ def build_bundle(
     parts: Parts | None = None,
     level: float = LEVEL,
     error: ErrorName = ERROR,
+    readout: ReadoutName | None = None,
     evaluation: str = "",
     batch_size: int = 64,
     progress: bool = True,
@@ -74,6 +75,7 @@ def build_bundle(
         parts: Parts of regions whose means get intervals, as those of whole regions do.
         level: Share of a new person's pixels that intervals hold; see `mris.synthesis.calibrate`.
         error: Error of validation people that the readout is chosen by.
+        readout: Which one is taken, whatever its error; its parameters are chosen all the same.
         evaluation: What is known of its error, in sentences for the card, where it was judged before.
         batch_size: Targets embedded at a time.
         progress: Show a progress bar on standard error.
@@ -86,7 +88,8 @@ def build_bundle(
         BundleError: `out` exists, an encoder is damaged, or encoders contradict each other or the cohort.
         CohortError: The cohort lacks a split or a region.
         SubjectLeakError: An encoder was trained on somebody to choose a readout by, or to calibrate on.
-        SettingsError: A part is of another shape than the maps, or of no region; or the level cannot be.
+        SettingsError: A part is of another shape than the maps, or of no region; the level cannot be; or the database
+            cannot give the readout.
         OutputError: The disk refuses.
     """
     out = Path(out)
@@ -140,7 +143,7 @@ def build_bundle(
         opened = Bundle.open(temporary)
         chosen_members = tuple(
             _calibrated(
-                named.model_copy(update={"readout": _chosen_readout(member, cohort, error)}),
+                named.model_copy(update={"readout": _chosen_readout(member, cohort, error, readout)}),
                 member,
                 cohort,
                 parts,
@@ -167,8 +170,18 @@ def _calibrated(
     return header.model_copy(update={"calibration": calibrated.record, "checksums": checksums})
 
 
-def _chosen_readout(member: Member, cohort: Cohort, error: ErrorName) -> Readout:
-    """Choose a member's readout on the baseline visits of the split "val"."""
+def _chosen_readout(member: Member, cohort: Cohort, error: ErrorName, wanted: ReadoutName | None) -> Readout:
+    """Choose a member's readout on the baseline visits of the split "val", or its parameters if one is wanted."""
+    best = _best_readout(member, cohort, error)
+    if wanted in (None, best.name):
+        return best
+    reason = f"asked for; otherwise {best.name}: {best.reason}"
+    readout = best.model_copy(update={"name": wanted, "reason": reason})
+    check_readout(readout, member.database)
+    return readout
+
+
+def _best_readout(member: Member, cohort: Cohort, error: ErrorName) -> Readout:
     rows = np.flatnonzero((cohort.splits == "val") & cohort.is_baseline)
     validation = cohort.select(rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_JUDGED)).astype(int)])
     synthesizer = Synthesizer(member.encoder, member.database)

@@ -83,11 +83,12 @@ class Synthesizer(BatchSynthesizer):
         Args:
             encoder: The encoder that made the database.
             database: Whose targets are averaged.
-            n_neighbors: k of the k nearest neighbors, at least 1.
+            n_neighbors: k of the k nearest neighbors, or of the few, at least 1.
             weights: "similarity" (Eq. 4), "softmax" or "uniform".
             temperature: Of the softmax, above 0.
             one_per_subject: At most one neighbor of each subject.
-            readout: "neighbors", "attention", "linear" or "blend"; see `mris.synthesis.readouts.SynthesisSettings`.
+            readout: "neighbors", "attention", "linear", "blend" or "few"; see
+                `mris.synthesis.readouts.SynthesisSettings`.
             stored: What was chosen on validation people; stands for what is not given. The paper's numbers if None.
             calibrated: What intervals and strangeness are judged by; without it, there are none.
             preparation: How images are prepared; the encoder's own if None.

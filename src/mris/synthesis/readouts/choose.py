@@ -13,6 +13,7 @@ from mris.database.database import EmbeddingDatabase
 from mris.database.gallery import Gallery
 from mris.defaults import ERROR
 from mris.synthesis.readouts.attention import Attention
+from mris.synthesis.readouts.few import few_of
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.pixels_alone import pixels_alone
 from mris.synthesis.readouts.readout import Penalties, Queries, Readout
@@ -94,6 +95,8 @@ def choose_readout(
         mixed = ((share, share * convex + (1 - share) * signed) for share in SHARES)
         share, errors["blend"], _ = _least(error, mixed)
         chosen = chosen.model_copy(update={"penalties": penalties, "attention_share": share})
+        rows, weights = few_of(signed, queries, database, gallery, chosen.n_few)
+        errors["few"] = error(gallery.average(rows, weights)[0])
         if plain is not None:
             (pixels,) = _regressed(database, gallery, others, queries, [plain])
             told["pixels alone"] = error(pixels)

@@ -7,6 +7,7 @@ from mris.database.gallery import Gallery
 from mris.errors import SettingsError
 from mris.synthesis.readouts.attention import Attention
 from mris.synthesis.readouts.blend import Blend
+from mris.synthesis.readouts.few import Few
 from mris.synthesis.readouts.linear import Linear
 from mris.synthesis.readouts.neighbors import NearestNeighbors
 from mris.synthesis.readouts.readout import OpenReadout, Readout
@@ -18,7 +19,7 @@ def check_readout(readout: Readout, database: EmbeddingDatabase) -> None:
     Raises:
         SettingsError: It needs features of sources, or a penalty, and there are none.
     """
-    if readout.name in ("linear", "blend") and (readout.penalties is None or not database.header.n_features):
+    if readout.name in ("linear", "blend", "few") and (readout.penalties is None or not database.header.n_features):
         lacking = "the sources of its entries" if not database.header.n_features else "validation people to choose by"
         raise SettingsError(
             f"database {database.path} cannot give the readout {readout.name!r}: it was made without {lacking}; index "
@@ -44,5 +45,7 @@ def open_readout(readout: Readout, database: EmbeddingDatabase, gallery: Gallery
         case "blend":
             attention = Attention(readout.attention_temperature, database, gallery)
             return Blend(attention, Linear(readout, database, gallery), readout.attention_share)
+        case "few":
+            return Few(readout.n_few, Linear(readout, database, gallery), database, gallery)
         case unknown:
             assert_never(unknown)

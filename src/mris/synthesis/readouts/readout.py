@@ -91,6 +91,7 @@ class Readout(Record):
         attention_temperature: Of "attention".
         penalties: Of "linear"; None where the database knows no features of sources.
         attention_share: Share of "attention" in "blend"; the rest is "linear".
+        n_few: Most entries that "few" averages, at least 1.
         reason: Why this one, in a sentence.
     """
 
@@ -102,6 +103,7 @@ class Readout(Record):
     attention_temperature: float = Field(default=TEMPERATURE, gt=0)
     penalties: Penalties | None = None
     attention_share: float = Field(default=0.5, ge=0, le=1)
+    n_few: int = Field(default=N_NEIGHBORS, ge=1)
     reason: str = "the numbers of the paper"
 
     def describe(self, n_found: int | None = None) -> str:
@@ -123,6 +125,9 @@ class Readout(Record):
                 return "all entries, by the signed weights of a linear regression from pixels alone"
             case "linear":
                 return "all entries, by the signed weights of a linear regression"
+            case "few":
+                entries = counted(n_found or self.n_few, "entry")
+                return f"{entries}, by the positive weights that come nearest to a linear regression"
             case _:
                 share = round(100 * self.attention_share)
                 return (
@@ -135,7 +140,7 @@ class SynthesisSettings:
     """Which readout is wanted; what is None stays as the bundle has it, or else as in the paper (Eq. 4, k = 20).
 
     Attributes:
-        n_neighbors: k, at least 1.
+        n_neighbors: k, at least 1, of "neighbors" or "few".
         weights: "similarity" (Eq. 4), "softmax" or "uniform".
         temperature: Of the softmax of neighbors, or of the attention; above 0, in units of cosine similarity.
         one_per_subject: At most one neighbor of each subject.
@@ -161,11 +166,13 @@ class SynthesisSettings:
             raise SettingsError(f"weights is {self.weights!r}; give 'similarity', 'softmax' or 'uniform'")
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise SettingsError(f"temperature is {self.temperature!r}; give a finite number above 0, such as 0.1")
-        of_neighbors = [self.n_neighbors is not None, self.weights is not None, self.one_per_subject]
-        if self.readout not in (None, "neighbors") and any(of_neighbors):
+        if self.readout not in (None, "neighbors", "few") and self.n_neighbors is not None:
             raise SettingsError(
-                f"the readout {self.readout!r} has no number of neighbors and no weights to choose; leave them out, or "
-                "take the readout 'neighbors'"
+                f"the readout {self.readout!r} has no number of neighbors; leave it out, or take 'neighbors' or 'few'"
+            )
+        if self.readout not in (None, "neighbors") and (self.weights is not None or self.one_per_subject):
+            raise SettingsError(
+                f"the readout {self.readout!r} has no weights to choose; leave them out, or take 'neighbors'"
             )
 
     @property
@@ -181,7 +188,8 @@ class SynthesisSettings:
             name = known.name if self.readout is None else self.readout
             heat = known.attention_temperature if self.temperature is None else self.temperature
             softmax = known.temperature if self.temperature is None else self.temperature
-            update = {"name": name, "attention_temperature": heat, "temperature": softmax}
+            few = known.n_few if self.n_neighbors is None else self.n_neighbors
+            update = {"name": name, "attention_temperature": heat, "temperature": softmax, "n_few": few}
             return known.model_copy(update=update)
         if self.readout is None:  # by its numbers: those that are not given are the paper's
             known = known.model_copy(update=dict(Readout(penalties=known.penalties)))
