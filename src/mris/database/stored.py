@@ -4,7 +4,7 @@ What is read is what was committed: every value is compared with a checksum befo
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mris.database.table import (
     metadata_checksums,
     open_table,
     reading,
+    scan,
     strings_of,
     take_vectors,
     vector_checksums,
@@ -36,6 +37,9 @@ from mris.types import AtlasMask, Embeddings, Features, Pixels, Targets
 
 _HINT = "latest_version_hint.json"
 """The one file of a table that is written anew; a wrong one misleads nobody, since versions are asked for by number."""
+
+_BLOCK_ROWS = 8192
+"""Embeddings read at a time: some tens of megabytes."""
 
 
 class StoredEntries:
@@ -83,6 +87,11 @@ class StoredEntries:
     def row_ids(self) -> Int64[np.ndarray, " N"]:
         """Lance's identifier of each entry."""
         return self._row_ids
+
+    @property
+    def groups(self) -> Groups:
+        """Which entries belong to one subject."""
+        return self._groups
 
     @property
     def _table_path(self) -> Path:
@@ -156,15 +165,45 @@ class StoredEntries:
         """Tell which entries are of other people than a subject; of anybody, where None is asked for."""
         return np.asarray(self.subjects != normal_form(subject or ""))
 
+    def vector_blocks(self) -> Iterator[tuple[slice, Embeddings, Features]]:
+        """Give the embeddings and features of all rows in turn: a part of the rows, (m, d) and (m, q).
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
+        start = 0
+        for batch in scan(self._table, self._vector_columns, self._table_path, batch_size=_BLOCK_ROWS):
+            part = slice(start, start + len(batch))
+            yield part, *self._checked_vectors(np.arange(part.start, part.stop), *embeddings_and_features(batch))
+            start = part.stop
+
+    def embeddings_of(self, rows: Int64[np.ndarray, " m"]) -> Embeddings:
+        """Give the embeddings of some rows, (m, d), from memory where all are there.
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
+        if self._embedded is not None:
+            return self._embedded[0][rows]
+        taken = [take_vectors(self._table, name, rows, self._table_path) for name in self._vector_columns]
+        features = taken[1] if len(taken) > 1 else np.empty((len(rows), 0), dtype=np.float32)
+        return self._checked_vectors(rows, taken[0], features)[0]
+
     def _vectors(self) -> tuple[Embeddings, Features]:
         if self._embedded is None:
-            with reading(self._table_path):
-                table = self._table.to_table(columns=self._vector_columns, scan_in_order=True)
-            embedded = embeddings_and_features(table)
-            checksums = vector_checksums(self.keys, np.concatenate(embedded, axis=1))
-            self._compare(range(len(self)), checksums, "embedding_checksum")
-            self._embedded = embedded
+            embeddings = np.empty((len(self), self.header.embedding_dim), dtype=np.float32)
+            features = np.empty((len(self), self.header.n_features), dtype=np.float32)
+            for part, *block in self.vector_blocks():
+                embeddings[part], features[part] = block
+            self._embedded = embeddings, features
         return self._embedded
+
+    def _checked_vectors(
+        self, rows: Int64[np.ndarray, " m"], embeddings: Embeddings, features: Features
+    ) -> tuple[Embeddings, Features]:
+        checksums = vector_checksums(self.keys[rows], np.concatenate([embeddings, features], axis=1))
+        self._compare(rows.tolist(), checksums, "embedding_checksum")
+        return embeddings, features
 
     @property
     def _vector_columns(self) -> list[str]:
@@ -240,12 +279,6 @@ class StoredEntries:
         targets = take_vectors(self._table, "target", rows, self._table_path)
         self._compare(rows.tolist(), vector_checksums(self.keys[rows], targets), "target_checksum")
         return targets
-
-    def _check_embeddings(self, rows: Int64[np.ndarray, " m"]) -> None:
-        """Compare embeddings that were read by a search of the table itself."""
-        taken = [take_vectors(self._table, name, rows, self._table_path) for name in self._vector_columns]
-        vectors = np.concatenate(taken, axis=1)
-        self._compare(rows.tolist(), vector_checksums(self.keys[rows], vectors), "embedding_checksum")
 
     def _compare(self, rows: Iterable[int], found: list[bytes], name: str) -> None:
         committed = self._checksums[name]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,10 +189,19 @@ def scan(table: lance.LanceDataset, columns: Sequence[str], path: Path, batch_si
         yield from table.to_batches(columns=list(columns), batch_size=batch_size, scan_in_order=True)
 
 
-def subject_filter(subjects: Iterable[str]) -> str:
-    """The SQL condition that a row belongs to none of the subjects."""
-    quoted = ", ".join("'" + subject.replace("'", "''") + "'" for subject in subjects)
-    return f"subject NOT IN ({quoted})"
+def appended_embeddings(
+    path: Path, version: int, first: int
+) -> Iterator[tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "m d"]]]:
+    """Read Lance's identifiers and the embeddings of the rows from `first` on, some at a time.
+
+    Raises:
+        DatabaseError: The table is damaged.
+    """
+    table = open_table(path, version)
+    with reading(path):
+        rows = table.scanner(columns=["embedding"], with_row_id=True, offset=first, scan_in_order=True)
+        for batch in rows.to_batches():
+            yield batch["_rowid"].to_numpy().astype(np.int64), vectors_of(batch, "embedding")
 
 
 def restored(path: Path, version: int) -> int:
