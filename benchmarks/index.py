@@ -123,13 +123,13 @@ GRAPH = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 AGAIN = 3 * FETCH
 NOTHING: Callable[[Any, Path], None] = lambda _index, _path: None  # noqa: E731
 WAYS = (
-    Way("Lance IVF_PQ", lance_index("IVF_PQ"), lance_search, (8, 32, 128), NOTHING),
-    Way("Lance IVF_HNSW_SQ", lance_index("IVF_HNSW_SQ"), lance_search, (8, 32, 128), NOTHING),
+    Way("FAISS IVF SQ8", faiss_index("IVF{lists},SQ8"), faiss_search(AGAIN), LADDER, faiss_save, True),
+    Way("FAISS IVF flat", faiss_index("IVF{lists},Flat"), faiss_search(FETCH), LADDER, faiss_save),
+    Way("FAISS HNSW", faiss_index("HNSW16,Flat"), faiss_search(FETCH), GRAPH, faiss_save),
     Way("usearch HNSW f32", usearch_index("f32"), usearch_search(FETCH), GRAPH, lambda i, p: i.save(str(p))),
     Way("usearch HNSW i8", usearch_index("i8"), usearch_search(AGAIN), GRAPH, lambda i, p: i.save(str(p)), True),
-    Way("FAISS HNSW", faiss_index("HNSW16,Flat"), faiss_search(FETCH), GRAPH, faiss_save),
-    Way("FAISS IVF flat", faiss_index("IVF{lists},Flat"), faiss_search(FETCH), LADDER, faiss_save),
-    Way("FAISS IVF SQ8", faiss_index("IVF{lists},SQ8"), faiss_search(AGAIN), LADDER, faiss_save, True),
+    Way("Lance IVF_HNSW_SQ", lance_index("IVF_HNSW_SQ"), lance_search, (8, 32, 128), NOTHING),
+    Way("Lance IVF_PQ", lance_index("IVF_PQ"), lance_search, (8, 32, 128), NOTHING),
 )
 
 
@@ -196,13 +196,12 @@ def main() -> None:
                 if found >= RECALL:
                     break
             lines[way.name] = f"{effort} | {found:.4f} | {wall:.0f} | {worked:.0f} | {held:.0f} | {size:.0f}"
-            print(f"# {way.name}: {lines[way.name]}", flush=True)
 
             def ask(some: slice, way: Way = way, index: Any = index, effort: int = effort) -> np.ndarray:
                 return answer(way, index, effort, embeddings, queries[some])
 
             tried[way.name] = ask
-        print_costs(tried, lines)
+            print_costs(tried, lines)  # the last table has all of them, measured in turns
 
 
 def print_costs(tried: dict[str, Callable[[slice], np.ndarray]], lines: dict[str, str]) -> None:
@@ -223,7 +222,7 @@ def print_costs(tried: dict[str, Callable[[slice], np.ndarray]], lines: dict[str
     print("| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |")
     for name in tried:
         cells = [f"{np.median(values):.2f}" for size in (1, 32) for values in zip(*ms[name][size], strict=True)]
-        print(f"| {name} | {lines.get(name, ' | 1 | | | | ')} | {' | '.join(cells)} |")
+        print(f"| {name} | {lines.get(name, ' | 1 | | | | ')} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

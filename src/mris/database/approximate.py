@@ -136,15 +136,16 @@ def indexed_search(
 
 def _compared(entries: StoredEntries, queries: Embeddings, candidates: Int64[np.ndarray, "n m"]) -> SearchResult:
     """Sort candidates by the similarity of their embeddings, ties by row; -1 is none."""
+    n_candidates = candidates.shape[1]
     distinct = np.unique(candidates[candidates >= 0])
     embeddings = entries.embeddings_of(distinct)
     candidates = np.sort(candidates, axis=1)  # so that columns tied are taken by row
     places = np.searchsorted(distinct, candidates)
-    scores = np.full(candidates.shape, -np.inf, dtype=np.float32)
+    scores = np.full((len(queries), n_candidates), -np.inf, dtype=np.float32)
     for query, (line, place) in enumerate(zip(candidates, places, strict=True)):
         known = line >= 0
         scores[query, known] = embeddings[place[known]] @ queries[query]
-    best = top_k(scores, scores.shape[1])
+    best = top_k(scores, n_candidates)
     rows = np.where(best.rows >= 0, np.take_along_axis(candidates, np.maximum(best.rows, 0), axis=1), -1)
     return SearchResult(rows, best.similarities, best.counts)
 

@@ -49,6 +49,7 @@ class TableState(Record):
         version: Version of its Lance table.
         n_entries: How many entries that has.
         entries: SHA-256 (hex) over the checksums of all entries, in the table's order.
+        metadata: SHA-256 (hex) over their metadata; without it, these are compared entry by entry.
         mask: Name of the file of the atlas mask.
         index: Its index, None without one.
         stored: SHA-256 (hex) of the table's files, by their path relative to the table's folder, for a verification.
@@ -60,6 +61,7 @@ class TableState(Record):
     n_entries: int
     entries: str
     mask: str
+    metadata: str | None = None
     index: IndexState | None = None
     stored: Mapping[str, str] = {}
 

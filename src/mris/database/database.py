@@ -319,8 +319,9 @@ class EmbeddingDatabase(StoredEntries):
         if subjects is None:
             return None
         wanted = np.array([normal_form(name or "") for name in subjects], dtype=str)
-        codes = np.searchsorted(self._subject_names, wanted)  # which are in order
-        known = np.append(self._subject_names, "")[codes] == wanted
+        names = self._metadata.subject_names
+        codes = np.searchsorted(names, wanted)  # which are in order
+        known = np.append(names, "")[codes] == wanted
         return np.where(known & (wanted != ""), codes, -1)
 
 

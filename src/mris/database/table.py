@@ -14,7 +14,7 @@ import lance.fragment
 import numpy as np
 import pyarrow as pa
 import xxhash
-from jaxtyping import Float16, Float32, Int64, Shaped
+from jaxtyping import Float16, Float32, Int64, Shaped, UInt8
 
 from mris.cohort.lance_path import lance_path
 from mris.database.header import DatabaseHeader
@@ -95,6 +95,18 @@ def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
 def strings_of(table: pa.RecordBatch | pa.Table, name: str) -> Shaped[np.ndarray, " n"]:
     """A string column as a NumPy array of strings."""
     return np.array(table[name].to_pylist(), dtype=np.str_)
+
+
+def checksums_of(table: pa.Table, name: str) -> UInt8[np.ndarray, "n 16"]:
+    """A column of checksums as an array of bytes."""
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype=np.uint8)[CHECKSUM_BYTES * chunk.offset :][
+            : CHECKSUM_BYTES * len(chunk)
+        ]
+        for chunk in table[name].chunks
+        if len(chunk)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.uint8), *parts]).reshape(-1, CHECKSUM_BYTES)
 
 
 def embeddings_and_features(

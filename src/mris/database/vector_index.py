@@ -1,10 +1,11 @@
 """`VectorIndex`: the embeddings of a database in lists of similar ones, as FAISS keeps them in a file.
 
 A query looks into the few lists whose centers are nearest. An embedding is kept as its difference from the center, one
-byte a dimension: the file is a quarter of the embeddings' size and holds none of their bytes as the table has them.
-Its answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0022-index.md.
+byte a dimension: the file is a quarter of the embeddings' size, and tells them nearly as well as the table does. Its
+answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0022-index.md.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ ANEW = "`mris bundle index` makes it anew"
 
 def n_lists_for(n_entries: int) -> int:
     """Choose the number of lists for so many entries: twice the root, and none without a few dozen."""
-    return max(1, min(round(2 * n_entries**0.5), n_entries // _FEWEST_ROWS_A_LIST, _MOST_LISTS))
+    return max(1, min(math.isqrt(4 * n_entries), n_entries // _FEWEST_ROWS_A_LIST, _MOST_LISTS))
 
 
 def _faiss() -> Any:
