@@ -21,7 +21,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,ray,test]'
+	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,ray,index,test]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo

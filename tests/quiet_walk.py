@@ -220,6 +220,7 @@ def steps(work: Path) -> Iterator[list[object]]:
     yield ["bundle", "list", bundle, "--subjects"]
     yield ["bundle", "add", bundle, cohort, "--splits", "val", "--quiet"]
     yield ["bundle", "remove", bundle, _a_subject(cohort, "val")]
+    yield ["bundle", "index", bundle]
     yield ["bundle", "purge", bundle]
     yield ["bundle", "verify", bundle]
     query = knees / _a_subject(cohort, "test") / "00_left.png"

@@ -187,7 +187,7 @@ def test_a_purged_subject_is_gone_from_every_file(tmp_path, make_cohort, project
     database = EmbeddingDatabase.build(tmp_path / "db.lance", cohort.select(range(15)), encoder, progress=False)
     database.add(cohort.select(range(15, 30)), encoder, progress=False)
     if indexed:
-        database.create_index("IVF_FLAT")
+        database.create_index()
     embedding = database.embeddings[7].tobytes()
     target = cohort.read_targets([7]).astype(np.float16).reshape(-1)[16:60].tobytes()
     traces = [b"PATIENT07", embedding, target]
@@ -327,7 +327,7 @@ def test_settings_that_cannot_work_are_refused(database):
         database.search(database.embeddings, 0)
     with pytest.raises(SettingsError, match="1 entries for 6 queries"):
         database.search(database.embeddings, 2, exclude_subjects=["S01"])
-    with pytest.raises(DatabaseError, match="create_index"):
+    with pytest.raises(DatabaseError, match="bundle index"):
         database.search(database.embeddings, 2, exact=False)
     with pytest.raises(DatabaseError, match="rows lie in"):
         database.read_targets([6])

@@ -1,4 +1,4 @@
-"""Exact search against a full sort in plain Python and against scikit-learn; approximate search against exact."""
+"""Exact search against a full sort in plain Python and against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from mris.database import search as search_module
-from mris.database.database import EmbeddingDatabase
 from mris.database.search import Groups, exact_search, first_of_group, top_k
 
 
@@ -45,10 +44,11 @@ def test_neighbors_are_those_of_scikit_learn(rng):
     k=st.integers(1, 12),
     n_groups=st.integers(1, 8),
     one_per_group=st.booleans(),
-    block_bytes=st.sampled_from([1, 300, 1 << 20]),
+    block_bytes=st.sampled_from([1, 40, 300, 1 << 20]),
+    tile_rows=st.sampled_from([1, 5, 1 << 20]),
 )
 def test_exclusion_and_one_per_subject_are_a_walk_down_the_full_sort(
-    seed, n_gallery, k, n_groups, one_per_group, block_bytes
+    seed, n_gallery, k, n_groups, one_per_group, block_bytes, tile_rows
 ):
     rng = np.random.default_rng(seed)
     # Entries of +-1 and 0 make exact sums, hence many exact ties.
@@ -59,6 +59,7 @@ def test_exclusion_and_one_per_subject_are_a_walk_down_the_full_sort(
     excluded = rng.integers(-1, codes.max() + 1, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_module, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(search_module, "_TILE_ROWS", tile_rows)
         found = exact_search(
             gallery, queries, k, groups=Groups.of(codes), excluded=excluded, one_per_group=one_per_group
         )
@@ -109,94 +110,3 @@ def test_the_first_of_each_group_is_marked_and_padding_never():
     codes = np.array([0, 0, 1, 2, 1])
     rows = np.array([[4, 2, 0, 1, -1], [3, 3, -1, -1, -1]])
     assert first_of_group(rows, codes).tolist() == [[True, False, True, False, False], [True] + [False] * 4]
-
-
-@pytest.fixture(scope="module")
-def clustered():
-    """Embeddings in clusters, as people are: pure noise has no neighbors worth finding."""
-    rng = np.random.default_rng(3)
-    centers = unit(rng, 100, 32)
-    points = centers[rng.integers(0, 100, 2000)] + 0.25 * unit(rng, 2000, 32)
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def indexed_database(tmp_path_factory, clustered):
-    from mris.database.build import ALONE, commit_first, write_entries
-    from mris.database.header import DatabaseHeader
-    from mris.database.table import METADATA, Entries
-
-    folder = tmp_path_factory.mktemp("indexed")
-    header = DatabaseHeader(
-        fingerprint="f" * 64,
-        embedding_dim=32,
-        regions=("one",),
-        target_shape=(1, 1, 2),
-        target_spacing=None,
-        unit="mm",
-        mirror_targets=False,
-        created="now",
-        software="mris test",
-    )
-    subjects = np.array([f"S{row // 4:04d}" for row in range(2000)])
-    metadata = {name: np.full(2000, "{}" if name == "labels" else "") for name in METADATA}
-    metadata |= {"subject": subjects, "key": np.array([f"S{row // 4:04d}/{row % 4}" for row in range(2000)])}
-    targets = np.ones((2000, 2), np.float16)
-    commit_first(
-        folder,
-        {
-            ALONE: write_entries(
-                folder, header, iter([Entries(metadata, clustered, np.empty((2000, 0), np.float32), targets)])
-            )
-        },
-    )
-    database = EmbeddingDatabase.open(folder)
-    database.create_index("IVF_PQ")
-    return database
-
-
-@pytest.mark.parametrize("options", [{}, {"one_per_subject": True}, {"exclude": True}])
-def test_the_index_finds_nearly_all_that_the_exact_search_finds(indexed_database, options):
-    queries = indexed_database.embeddings[::40]
-    own = indexed_database.subjects[::40].tolist() if options.get("exclude") else None
-    options = {"exclude_subjects": own, "one_per_subject": options.get("one_per_subject", False)}
-    exact = indexed_database.search(queries, 10, exact=True, **options)
-    approximate = indexed_database.search(queries, 10, exact=False, **options)
-    shared = [len(set(a) & set(b)) for a, b in zip(exact.rows.tolist(), approximate.rows.tolist(), strict=True)]
-    assert np.mean(shared) / 10 > 0.95
-    if own is not None:
-        assert not any(s in line for s, line in zip(own, approximate.subjects.tolist(), strict=True))
-    if options["one_per_subject"]:
-        assert all(len(set(line)) == 10 for line in approximate.subjects.tolist())
-    both = exact.rows == approximate.rows
-    np.testing.assert_allclose(exact.similarities[both], approximate.similarities[both], atol=1e-5)
-
-
-def test_one_of_each_subject_looks_on_where_the_nearest_are_all_of_one_person(tmp_path, make_cohort, rng):
-    """Of 60 entries the 40 nearest are one person's: twice as many as asked for are not enough."""
-    angles = np.concatenate([rng.uniform(0, 0.2, 40), rng.uniform(1, 1.5, 20)])
-    targets = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(60, 1, 1, 2)
-
-    class Plane:
-        fingerprint, regions = "f" * 64, ("one",)
-
-        def encode_targets(self, targets):
-            flat = targets.reshape(len(targets), -1)
-            return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
-
-    subjects = ["S00"] * 40 + [f"S{i:02d}" for i in range(1, 21)]
-    cohort = make_cohort(subjects, rng=rng, regions=["one"], size=(1, 2), targets=targets.astype(np.float32))
-    database = EmbeddingDatabase.build(tmp_path / "d", cohort, Plane(), progress=False)
-    database.create_index("IVF_FLAT")
-    query = np.array([[1.0, 0.0]], dtype=np.float32)
-    exact, found = (database.search(query, 4, one_per_subject=True, exact=exact) for exact in (True, False))
-    assert exact.counts.tolist() == [4]
-    assert found.rows.tolist() == exact.rows.tolist()
-
-
-def test_a_small_database_is_searched_exactly_even_with_an_index(indexed_database, monkeypatch):
-    monkeypatch.setattr("mris.database.approximate.indexed_search", lambda *_, **__: pytest.fail("used the index"))
-    assert indexed_database.search(indexed_database.embeddings[:3], 1).rows[:, 0].tolist() == [0, 1, 2]
-    monkeypatch.setattr("mris.database.database.EXACT_ROWS", 1999)
-    with pytest.raises(pytest.fail.Exception, match="used the index"):
-        indexed_database.search(indexed_database.embeddings[:3], 1)

@@ -1,4 +1,4 @@
-"""``mris index`` and ``mris bundle list | add | remove | purge | verify``."""
+"""``mris index`` and ``mris bundle list | add | remove | purge | index | verify``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mris.synthesis.parts import Parts
 
 bundle_app = typer.Typer(
-    no_args_is_help=True, help="Look after a bundle: list, add, remove, purge, verify, make one of digital knees."
+    no_args_is_help=True,
+    help="Look after a bundle: list, add, remove, purge, index, verify; make one of digital knees.",
 )
 
 Splits = Annotated[str, typer.Option(help="Splits of the cohort that enter the database, separated by commas.")]
@@ -227,6 +228,37 @@ def purge(bundle: BundlePath, wait: Wait = True) -> None:
 
     purged = Bundle.open(bundle).purge(wait=wait)
     typer.echo(f"purged {counted(len(purged), 'removed subject')}")
+
+
+@bundle_app.command("index")
+def make_index(
+    bundle: BundlePath,
+    drop: Annotated[bool, typer.Option("--drop", help="Delete the index: all searches are exact.")] = False,
+    wait: Wait = True,
+) -> None:
+    """Make an index, or make it anew, so that a search need not look at every entry of a large bundle.
+
+    Up to 2 GiB of embeddings (a million of 512 numbers) a search is exact, index or not. An addition is taken into the
+    index, a purge makes it anew, and mris bundle verify tells what share of the nearest it finds. Needs the extra
+    index.
+
+    Example: mris bundle index knees.bundle
+    """
+    from mris.database.database import EXACT_BYTES
+    from mris.synthesis.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if drop:
+        opened.drop_index(wait=wait)
+        typer.echo("no index: all searches are exact")
+        return
+    opened.create_index(wait=wait)
+    for member in opened.members:
+        if (state := member.database.state.index) is not None:
+            found = f"finds {state.recall:.4f} of what the exact search finds (recall@20)"
+            typer.echo(f"index of {', '.join(member.encoder.regions)}: {counted(state.n_entries, 'entry')}; {found}")
+    if all(member.database.n_embedding_bytes <= EXACT_BYTES for member in opened.members):
+        typer.echo(f"note: embeddings below {EXACT_BYTES >> 30} GiB are searched exactly all the same")
 
 
 @bundle_app.command("verify")

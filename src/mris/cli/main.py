@@ -35,6 +35,7 @@ EXTRAS = {
     "serve": ("fastapi", "starlette", "uvicorn", "python_multipart"),
     "thickness": ("SimpleITK",),
     "ray": ("ray", "pandas"),
+    "index": ("faiss",),
 }
 """The packages that each extra installs and a command may miss."""
 

@@ -1,83 +1,108 @@
-"""Approximate search by the table's own vector index, for databases too large for one matrix product.
+"""Search by an index, for databases too large for one matrix product; making the index and measuring what it finds.
 
-The index is an inverted file of product-quantized (or whole) embeddings; candidates are compared again with their
-exact embeddings. `mris.database.search.exact_search` is its oracle.
+Candidates come from the index; they are compared again by their embeddings, as `mris.database.search.exact_search`
+does with all: what is found is in the right order, has the right similarity, and is never of an excluded person. Where
+too few are left, more are fetched, in the end all; so there are as many neighbors as an exact search finds.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import lance
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
-from mris.database.commit import IndexKind
-from mris.database.search import SearchResult, first_of_group
-from mris.database.table import reading, subject_filter, writing
-from mris.quiet import environment
+from mris.database.commit import IndexState
+from mris.database.search import SearchResult, first_of_group, top_k
+from mris.database.stored import StoredEntries
+from mris.database.vector_index import ANEW, ROWS_A_LIST, VectorIndex, n_lists_for
+from mris.defaults import N_NEIGHBORS
+from mris.errors import DatabaseError
 from mris.types import Embeddings
 
-INDEX_NAME = "embedding_index"
+ENOUGH_RECALL = 0.99
+"""Share of the nearest that an index must find."""
 
-_PROBED = 32
-_REFINE_FACTOR = 10
+_RECALL_WHEN_MADE = 0.995
+"""What it must find of sampled entries when it is made: entries that are added later are not quite like these."""
+
+_PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_N_SAMPLED = 256
+
+_TIE = np.float32(1e-6)
+"""What two products of the same numbers may differ by."""
+
+_AGAIN = 3
+"""Candidates compared again for each neighbor asked for: the codes' order is not quite that of the embeddings."""
 
 
-def has_index(table: lance.LanceDataset) -> bool:
-    """Tell whether the table has a vector index."""
-    if hasattr(table, "describe_indices"):
-        return any(index.name == INDEX_NAME for index in table.describe_indices())
-    return any(index["name"] == INDEX_NAME for index in table.list_indices())  # Lance before describe_indices
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index, and the rows of its identifiers today.
+
+    Attributes:
+        index: The index.
+        ids: (N,) identifiers of the entries, ascending.
+        rows: (N,) row of each of them.
+    """
+
+    index: VectorIndex
+    ids: Int64[np.ndarray, " N"]
+    rows: Int64[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, index: VectorIndex, entries: StoredEntries) -> "OpenIndex":
+        """Join an index and what it was made of."""
+        rows = np.argsort(entries.row_ids, kind="stable")
+        return cls(index, entries.row_ids[rows], rows)
+
+    def nearest(self, queries: Embeddings, count: int, n_probes: int) -> Int64[np.ndarray, "n count"]:
+        """Give rows of about the nearest; -1 for those who were removed, and where the lists held no more."""
+        found = self.index.nearest(queries, count, n_probes)
+        places = np.minimum(np.searchsorted(self.ids, found), len(self.ids) - 1)
+        return np.where(self.ids[places] == found, self.rows[places], -1)
 
 
-def create_index(table: lance.LanceDataset, path: Path, kind: IndexKind) -> None:
-    """Build (or rebuild) the index over all rows.
+def open_index(entries: StoredEntries) -> OpenIndex:
+    """Open the committed index of a database.
 
     Raises:
-        OutputError: The disk refuses.
+        DatabaseError: There is none, or it is damaged, absent or older than its table.
+        SettingsError: FAISS is not installed.
     """
-    n_rows = table.count_rows()
-    dimensions = table.schema.field("embedding").type.list_size
-    options: dict[str, Any] = {"num_partitions": max(1, min(4096, round(n_rows**0.5)))}
-    if kind == "IVF_PQ":
-        options["num_sub_vectors"] = next(m for m in (dimensions // 8, dimensions // 4, 1) if m and dimensions % m == 0)
-    # It sorts embeddings through files, whose place is beside the table: the system's own folder is everybody's.
-    with writing(path), environment(TMPDIR=str(path.parent)):
-        table.create_index("embedding", kind, name=INDEX_NAME, metric="cosine", replace=True, **options)
-
-
-def drop_index(table: lance.LanceDataset, path: Path) -> None:
-    """Forget the index; its files go when old versions are cleaned up."""
-    with writing(path):
-        table.drop_index(INDEX_NAME)
+    state = entries.state.index
+    if state is None:
+        raise DatabaseError(f"database {entries.path} has no index; make one with `mris bundle index`")
+    index = VectorIndex.read(entries.path, state)
+    lacking = int(np.count_nonzero(~np.isin(entries.row_ids, index.ids)))
+    if lacking:
+        raise DatabaseError(
+            f"the index {entries.path / state.file} is older than its table: it lacks {lacking:,} of {len(entries):,} "
+            f"entries; {ANEW}"
+        )
+    return OpenIndex.of(index, entries)
 
 
 def indexed_search(
-    table: lance.LanceDataset,
-    path: Path,
-    row_ids: Int64[np.ndarray, " N"],
-    codes: Int64[np.ndarray, " N"],
+    index: OpenIndex,
+    entries: StoredEntries,
     queries: Embeddings,
     k: int,
     *,
-    excluded: Sequence[Sequence[str]] | None = None,
+    excluded: Int64[np.ndarray, " n"] | None = None,
     one_per_group: bool = False,
 ) -> SearchResult:
     """Find about the k nearest embeddings of each query.
 
     Args:
-        table: The table with its index.
-        path: Where it is, for messages.
-        row_ids: Lance's identifier of each row.
-        codes: (N,) subject code of each row.
+        index: The index of the entries.
+        entries: The database.
         queries: (n, d) vectors of norm 1.
         k: Neighbors asked for.
-        excluded: for each of n queries the subjects, as the table spells them, that it must not meet.
+        excluded: (n,) code of the subject that a query must not meet; -1 excludes nobody.
         one_per_group: Keep the best row of each subject only.
 
     Returns:
-        Like `exact_search`; a true neighbor may be missing.
+        Like `exact_search`, with as many neighbors; a true one may be missing.
 
     Raises:
         DatabaseError: The table is damaged.
@@ -86,42 +111,107 @@ def indexed_search(
     rows = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), np.nan, dtype=np.float32)
     counts = np.zeros(n, dtype=np.int64)
-    by_id = np.argsort(row_ids)
-    for query in range(n):
-        condition = None
-        if excluded is not None and excluded[query]:
-            condition = subject_filter(excluded[query])
-        fetch = 2 * k if one_per_group else k
-        while True:
-            ids, scores = _nearest(table, path, queries[query], fetch, condition)
-            found = by_id[np.searchsorted(row_ids, ids, sorter=by_id)]
-            chosen = np.flatnonzero(first_of_group(found[None], codes)[0]) if one_per_group else np.arange(len(found))
-            if not one_per_group or len(chosen) >= k or len(ids) < fetch:
-                break
-            fetch *= 2
-        chosen = chosen[:k]
-        rows[query, : len(chosen)], similarities[query, : len(chosen)] = found[chosen], scores[chosen]
-        counts[query] = len(chosen)
+    codes = entries.groups.codes
+    left_out = np.full(n, -1, dtype=np.int64) if excluded is None else excluded
+    of_excluded = np.diff(entries.groups.starts)[left_out[left_out >= 0]]
+    fetch, probes = _AGAIN * k + int(of_excluded.max(initial=0)), index.index.n_probes
+    pending = np.arange(n)
+    while len(pending):
+        fetch = min(fetch, len(index.index))
+        candidates = index.nearest(queries[pending], fetch, probes)
+        candidates[(candidates >= 0) & (codes[candidates] == left_out[pending][:, None])] = -1
+        found = _compared(entries, queries[pending], candidates)
+        kept = found.rows >= 0 if not one_per_group else first_of_group(found.rows, codes)
+        everything = fetch == len(index.index) and probes >= index.index.n_lists
+        done = (kept.sum(axis=1) >= k) | everything
+        for place in np.flatnonzero(done):
+            chosen, query = np.flatnonzero(kept[place])[:k], pending[place]
+            counts[query] = len(chosen)
+            rows[query, : len(chosen)] = found.rows[place, chosen]
+            similarities[query, : len(chosen)] = found.similarities[place, chosen]
+        pending = pending[~done]
+        fetch, probes = 4 * fetch, 4 * probes
     return SearchResult(rows, np.clip(similarities, -1.0, 1.0), counts)
 
 
-def _nearest(
-    table: lance.LanceDataset, path: Path, query: np.ndarray, k: int, condition: str | None
-) -> tuple[Int64[np.ndarray, " m"], np.ndarray]:
-    nearest = {
-        "column": "embedding",
-        "q": query,
-        "k": k,
-        "minimum_nprobes": _PROBED,
-        "maximum_nprobes": None,
-        "refine_factor": _REFINE_FACTOR,
-        "metric": "cosine",
-    }
-    with reading(path):
-        found = table.to_table(
-            columns=["_distance"], nearest=nearest, filter=condition, prefilter=condition is not None, with_row_id=True
-        )
-        ids = found["_rowid"].to_numpy().astype(np.int64)
-        scores = (1.0 - found["_distance"].to_numpy()).astype(np.float32)
-    order = np.lexsort((ids, -scores))
-    return ids[order], scores[order]
+def _compared(entries: StoredEntries, queries: Embeddings, candidates: Int64[np.ndarray, "n m"]) -> SearchResult:
+    """Sort candidates by the similarity of their embeddings, ties by row; -1 is none."""
+    n_candidates = candidates.shape[1]
+    distinct = np.unique(candidates[candidates >= 0])
+    embeddings = entries.embeddings_of(distinct)
+    candidates = np.sort(candidates, axis=1)  # so that columns tied are taken by row
+    places = np.searchsorted(distinct, candidates)
+    scores = np.full((len(queries), n_candidates), -np.inf, dtype=np.float32)
+    for query, (line, place) in enumerate(zip(candidates, places, strict=True)):
+        known = line >= 0
+        scores[query, known] = embeddings[place[known]] @ queries[query]
+    best = top_k(scores, n_candidates)
+    rows = np.where(best.rows >= 0, np.take_along_axis(candidates, np.maximum(best.rows, 0), axis=1), -1)
+    return SearchResult(rows, best.similarities, best.counts)
+
+
+def build_index(entries: StoredEntries, path: Path) -> IndexState:
+    """Make the index of a database's entries, and choose how many lists a query looks into by what it then finds.
+
+    Raises:
+        DatabaseError: The database is damaged.
+        OutputError: The disk refuses.
+        SettingsError: FAISS is not installed.
+    """
+    n_lists = n_lists_for(len(entries))
+    sample = np.linspace(0, len(entries) - 1, min(len(entries), n_lists * ROWS_A_LIST)).astype(np.int64)
+    index = VectorIndex.learned(entries.embeddings_of(sample), n_lists)
+    for part, embeddings, _ in entries.vector_blocks():
+        index.add(entries.row_ids[part], embeddings)
+    truth = sampled_truth(entries)
+    for probes in [*(probes for probes in _PROBES if probes < n_lists), n_lists]:
+        index = replace(index, n_probes=probes)
+        found = recall(OpenIndex.of(index, entries), entries, truth)
+        if found >= _RECALL_WHEN_MADE:
+            break
+    return index.write(path, found)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How similar the nearest are of some entries of a database, by an exact search; nobody meets the own person.
+
+    Attributes:
+        queries: (n, d) embeddings of the entries.
+        excluded: (n,) code of their subjects.
+        similarities: (n, k) of the nearest, in any order; minus infinity where there are fewer.
+    """
+
+    queries: Embeddings
+    excluded: Int64[np.ndarray, " n"]
+    similarities: Float32[np.ndarray, "n k"]
+
+
+def sampled_truth(entries: StoredEntries, n: int = _N_SAMPLED, k: int = N_NEIGHBORS) -> Truth:
+    """Search exactly for entries spread evenly over a database, in one pass over its embeddings.
+
+    Raises:
+        DatabaseError: The database is damaged.
+    """
+    sample = np.unique(np.linspace(0, len(entries) - 1, n).astype(np.int64))
+    queries, own = entries.embeddings_of(sample), entries.groups.codes[sample]
+    best = np.full((len(sample), k), -np.inf, dtype=np.float32)
+    for part, embeddings, _ in entries.vector_blocks():
+        similarities = queries @ embeddings.T
+        similarities[own[:, None] == entries.groups.codes[part]] = -np.inf
+        best = np.partition(np.concatenate([best, similarities], axis=1), -k, axis=1)[:, -k:]
+    return Truth(queries, own, best)
+
+
+def recall(index: OpenIndex, entries: StoredEntries, truth: Truth) -> float:
+    """Tell which share of the nearest an index finds: those as similar as the last of the truth; 1 if there is nobody.
+
+    Raises:
+        DatabaseError: The database is damaged.
+    """
+    k = truth.similarities.shape[1]
+    found = indexed_search(index, entries, truth.queries, k, excluded=truth.excluded)
+    there = truth.similarities > -np.inf
+    least = np.min(truth.similarities, axis=1, initial=2.0, where=there)
+    hits = np.count_nonzero(found.similarities >= least[:, None] - _TIE)
+    return float(hits / there.sum()) if there.any() else 1.0

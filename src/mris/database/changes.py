@@ -5,7 +5,6 @@ that was killed leaves versions that nobody reads; the next one takes them back 
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,24 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.cohort.names import normal_form
-from mris.database import approximate
+from mris.database.approximate import build_index
 from mris.database.checks import check_cohort, check_encoder, new_pairs
-from mris.database.commit import Commit, IndexKind, TableState, read_commit, told_state, write_commit
+from mris.database.commit import Commit, TableState, read_commit, told_state, write_commit
 from mris.database.embed import embedded_entries, write_all
 from mris.database.header import TABLE_FOLDER, read_header
 from mris.database.stored import StoredEntries, read_database_mask, table_state
-from mris.database.table import EntryWriter, open_table, restored, scan, sweep, table_schema, vectors_of, writing
+from mris.database.table import (
+    EntryWriter,
+    appended_embeddings,
+    open_table,
+    restored,
+    scan,
+    sweep,
+    table_schema,
+    vectors_of,
+    writing,
+)
+from mris.database.vector_index import VectorIndex
 from mris.errors import DatabaseError, MrisError, OutputError, SettingsError
 from mris.images.lock import writer_lock
 from mris.images.write import clear_temporaries, share_alike, write_npz
@@ -149,16 +159,25 @@ class Writable:
             self._purge(commit)
         return commit.removed
 
-    def create_index(self, kind: IndexKind) -> None:
-        """Build (or rebuild) the vector index of every database.
+    def create_index(self) -> None:
+        """Make (or make anew) the index of every database.
+
+        Raises:
+            OutputError: The disk refuses, or another process is writing.
+            SettingsError: FAISS is not installed.
+        """
+        with self._changing("mris bundle index") as commit:
+            self._commit(commit, {folder: self._indexed(folder, commit) for folder in commit.tables})
+
+    def drop_index(self) -> None:
+        """Delete the index of every database.
 
         Raises:
             OutputError: The disk refuses, or another process is writing.
         """
-        with self._changing("mris index") as commit:
-            self._commit(
-                commit, {folder: self._indexed(folder, state, kind) for folder, state in commit.tables.items()}
-            )
+        with self._changing("mris bundle index --drop") as commit:
+            commit = self._commit(commit, {folder: _unindexed(state) for folder, state in commit.tables.items()})
+            self._clear(commit)
 
     @contextlib.contextmanager
     def _changing(self, action: str) -> Iterator[Commit]:
@@ -220,15 +239,14 @@ class Writable:
                 removed=earlier.removed if removed is None else tuple(removed),
             ),
         )
+        self._delete_indexes(earlier, commit)
         self.after(commit)
         return commit
 
     def _purge(self, commit: Commit) -> None:
-        tables = {folder: self._rewritten(folder, commit) for folder in commit.tables}
-        commit = self._commit(commit, tables)
+        commit = self._commit(commit, {folder: self._rewritten(folder, commit) for folder in commit.tables})
         self._clear(commit)
-        indexed = {folder: self._indexed(folder, state, state.index) for folder, state in tables.items()}
-        self._commit(commit, indexed, removed=())
+        self._commit(commit, commit.tables, removed=())
 
     def _appended(
         self, folder: str, commit: Commit, cohort: Cohort, encoder: Encoder, *, batch_size: int, progress: bool
@@ -240,14 +258,18 @@ class Writable:
         mask = read_database_mask(path / state.mask, header)
         grown = write_all(writer, batches, mask)
         name = self._mask_written(folder, commit, mask, grown)
-        return table_state(path / TABLE_FOLDER, writer.commit(), name, state)
+        now = table_state(path / TABLE_FOLDER, writer.commit(), name, state)
+        if state.index is None:
+            return now
+        index = VectorIndex.read(path, state.index, to_change=True)
+        for ids, embeddings in appended_embeddings(path / TABLE_FOLDER, now.version, state.n_entries):
+            index.add(ids, embeddings)
+        return now.model_copy(update={"index": index.write(path / _index_name(commit), state.index.recall)})
 
     def _rewritten(self, folder: str, commit: Commit) -> TableState:
         """Write the table anew without its removed entries, and the mask of those that stay."""
         path, state = self.root / folder, commit.tables[folder]
         table = open_table(path / TABLE_FOLDER)
-        if approximate.has_index(table):
-            approximate.drop_index(table, path / TABLE_FOLDER)
         with writing(path / TABLE_FOLDER):
             table.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
         table = open_table(path / TABLE_FOLDER)
@@ -257,7 +279,10 @@ class Writable:
             valid |= ~np.isnan(vectors_of(batch, "target")).all(axis=0)
         before = read_database_mask(path / state.mask, header)
         name = self._mask_written(folder, commit, before, valid.reshape(before.shape))
-        return table_state(path / TABLE_FOLDER, int(table.version), name, state)
+        now = _unindexed(table_state(path / TABLE_FOLDER, int(table.version), name, state))
+        if state.index is None:
+            return now
+        return self._indexed(folder, commit.model_copy(update={"tables": {folder: now}}))
 
     def _mask_written(self, folder: str, commit: Commit, before: AtlasMask, now: AtlasMask) -> str:
         """Write a mask that differs under a name of its own: readers of the earlier state go on with theirs."""
@@ -267,14 +292,14 @@ class Writable:
         write_npz(self.root / folder / name, mask=now)
         return name
 
-    def _indexed(self, folder: str, state: TableState, kind: IndexKind | None) -> TableState:
-        path = self.root / folder / TABLE_FOLDER
-        table = open_table(path)
-        if kind is None or table.count_rows() == 0:
-            return state
-        approximate.create_index(table, path, kind)
-        indexed = table_state(path, int(open_table(path).version), state.mask, state)
-        return indexed.model_copy(update={"index": kind})
+    def _indexed(self, folder: str, commit: Commit) -> TableState:
+        """Make the index of a database as a commit has it, under a name of its own."""
+        state = commit.tables[folder]
+        if not state.n_entries:
+            return _unindexed(state)
+        entries = StoredEntries(self.root, folder, read_header(self.root / folder), commit)
+        index = build_index(entries, self.root / folder / _index_name(commit))
+        return state.model_copy(update={"index": index})
 
     def _clear(self, commit: Commit) -> None:
         """Delete what belongs to no committed state: earlier versions, and whatever killed writers left."""
@@ -284,10 +309,19 @@ class Writable:
                 for mask in (self.root / folder).glob("atlas_mask.*.npz"):
                     if mask.name != state.mask:
                         mask.unlink()
-                for work in (self.root / folder).glob(".tmp*"):  # where an index was being made
-                    shutil.rmtree(work)
+        self._delete_indexes(commit)
         for folder in {".", *commit.tables}:
             clear_temporaries(self.root / folder)
+
+    def _delete_indexes(self, *kept: Commit) -> None:
+        """Delete the files of indexes that belong to none of some commits: they are too large to lie about."""
+        for folder in kept[-1].tables:
+            states = [commit.tables[folder].index for commit in kept]
+            names = {state.file for state in states if state is not None}
+            with writing(self.root / folder):
+                for file in (self.root / folder).glob("index.*.faiss"):
+                    if file.name not in names:
+                        file.unlink()
 
 
 def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
@@ -300,6 +334,15 @@ def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
         with writing(path):
             table.delete(f"_rowid IN ({', '.join(map(str, ids.tolist()))})")
     return table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
+
+
+def _unindexed(state: TableState) -> TableState:
+    return state.model_copy(update={"index": None})
+
+
+def _index_name(commit: Commit) -> str:
+    """Name the index that the next commit names: readers of the earlier state go on with theirs."""
+    return f"index.{commit.number + 1}.faiss"
 
 
 def _name(folder: str, file: str) -> str:

@@ -18,9 +18,28 @@ from mris.reading import LARGEST_LIST, file_sha256
 from mris.records import Record, parse_record, read_record
 
 COMMIT_FILE = "commit.json"
-IndexKind = Literal["IVF_PQ", "IVF_FLAT"]
 _ANEW = "index again"
 _T = TypeVar("_T")
+
+
+class IndexState(Record):
+    """The index of a database as it was committed.
+
+    Attributes:
+        file: Name of its file.
+        sha256: SHA-256 (hex) of that.
+        n_entries: How many entries it holds; those who were removed and not purged are among them.
+        n_probes: Lists that a query looks into.
+        recall: Share of the 20 nearest that it found when it was made.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    sha256: str
+    n_entries: int
+    n_probes: int
+    recall: float
 
 
 class TableState(Record):
@@ -30,8 +49,9 @@ class TableState(Record):
         version: Version of its Lance table.
         n_entries: How many entries that has.
         entries: SHA-256 (hex) over the checksums of all entries, in the table's order.
+        metadata: SHA-256 (hex) over their metadata; without it, these are compared entry by entry.
         mask: Name of the file of the atlas mask.
-        index: Kind of its vector index, None without one.
+        index: Its index, None without one.
         stored: SHA-256 (hex) of the table's files, by their path relative to the table's folder, for a verification.
     """
 
@@ -41,7 +61,8 @@ class TableState(Record):
     n_entries: int
     entries: str
     mask: str
-    index: IndexKind | None = None
+    metadata: str | None = None
+    index: IndexState | None = None
     stored: Mapping[str, str] = {}
 
 

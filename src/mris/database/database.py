@@ -12,7 +12,7 @@ from mris.database import approximate
 from mris.database.build import ALONE, build_entries, commit_first
 from mris.database.changes import Removal, Writable
 from mris.database.checks import check_excluded, checked_queries
-from mris.database.commit import COMMIT_FILE, Commit, IndexKind, at_newest, check_files
+from mris.database.commit import COMMIT_FILE, Commit, TableState, at_newest, check_files
 from mris.database.header import HEADER_FILE, read_header
 from mris.database.neighbors import Neighbors
 from mris.database.search import exact_search
@@ -24,8 +24,8 @@ from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.images.write import atomic_directory
 from mris.types import Embeddings, Encoder
 
-EXACT_ROWS = 1_000_000
-"""Above this number of entries, a database that has an index is searched approximately unless told otherwise."""
+EXACT_BYTES = 2 << 30
+"""Above this size of all embeddings (a million of 512 numbers), a database that has an index is searched by it."""
 
 
 class EmbeddingDatabase(StoredEntries):
@@ -43,6 +43,8 @@ class EmbeddingDatabase(StoredEntries):
         >>> neighbors = database.search(encoder.encode_sources(sources), 20)  # doctest: +SKIP
         >>> neighbors.keys[0], neighbors.similarities[0]                     # doctest: +SKIP
     """
+
+    _index: tuple[TableState, approximate.OpenIndex] | None = None
 
     @classmethod
     def build(
@@ -218,47 +220,38 @@ class EmbeddingDatabase(StoredEntries):
             n_neighbors: k, at least 1.
             exclude_subjects: For each query the subject it must not meet (its own), or None.
             one_per_subject: Keep only the best entry of each subject.
-            exact: Compare with every entry (True), use the index (False), or decide by size: the index from a
-                million entries on, if there is one (None).
+            exact: Compare with every entry (True), use the index (False), or decide by size: the index, if there is
+                one, where all embeddings take more than `EXACT_BYTES` (None).
 
         Returns:
             The neighbors, best first, ties by ascending row; padded where fewer than k are admissible.
 
         Raises:
             SettingsError: A number, a length or an excluded subject cannot work.
-            DatabaseError: Queries have another dimension or are no unit vectors, or there is no index to use.
+            DatabaseError: Queries have another dimension or are no unit vectors, or there is no index to use, or it is
+                damaged or older than the table.
         """
         if n_neighbors < 1:
             raise SettingsError(f"n_neighbors is {n_neighbors}; it must be at least 1")
         queries = checked_queries(queries, self.header, self.path)
         if exclude_subjects is not None:
             check_excluded(exclude_subjects, len(queries))
-        if exact is False and not self.has_index:
-            raise DatabaseError(f"database {self.path} has no index; call create_index() first, or search exactly")
         if exact is None:
-            exact = len(self) <= EXACT_ROWS or not self.has_index
+            exact = self.n_embedding_bytes <= EXACT_BYTES or self.state.index is None
+        excluded = self._codes_of(exclude_subjects)
         if exact:
             found = exact_search(
                 self.embeddings,
                 queries,
                 n_neighbors,
-                groups=self._groups,
-                excluded=self._codes_of(exclude_subjects),
+                groups=self.groups,
+                excluded=excluded,
                 one_per_group=one_per_subject,
             )
         else:
-            names = None if exclude_subjects is None else [[normal_form(name or "")] for name in exclude_subjects]
             found = approximate.indexed_search(
-                self._table,
-                self._table_path,
-                self._row_ids,
-                self._groups.codes,
-                queries,
-                n_neighbors,
-                excluded=names,
-                one_per_group=one_per_subject,
+                self._open_index(), self, queries, n_neighbors, excluded=excluded, one_per_group=one_per_subject
             )
-            self._check_embeddings(np.unique(found.rows[found.rows >= 0]))
         return Neighbors(
             _taken(self.keys, found.rows),
             _taken(self.subjects, found.rows),
@@ -275,18 +268,44 @@ class EmbeddingDatabase(StoredEntries):
         return Neighbors(self.keys[found], self.subjects[found], found, similarities[np.newaxis], counts)
 
     @property
-    def has_index(self) -> bool:
-        """Whether there is a vector index."""
-        return approximate.has_index(self._table)
+    def n_embedding_bytes(self) -> int:
+        """How many bytes all embeddings take."""
+        return 4 * len(self) * self.header.embedding_dim
 
-    def create_index(self, kind: IndexKind = "IVF_PQ") -> None:
-        """Build the vector index for approximate search; worth it from about a million entries on.
+    @property
+    def has_index(self) -> bool:
+        """Whether there is an index."""
+        return self.state.index is not None
+
+    def create_index(self, *, wait: bool = True) -> None:
+        """Make (or make anew) the index for searches that do not look at every entry.
+
+        Args:
+            wait: Wait for another process that changes the database; False raises at once.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: The disk refuses, or another process is writing.
+            SettingsError: FAISS is not installed.
         """
-        self._writable(wait=True).create_index(kind)
+        self._writable(wait).create_index()
         self._reload()
+
+    def drop_index(self, *, wait: bool = True) -> None:
+        """Delete the index: all searches are exact.
+
+        Args:
+            wait: Wait for another process that changes the database; False raises at once.
+
+        Raises:
+            OutputError: The disk refuses, or another process is writing.
+        """
+        self._writable(wait).drop_index()
+        self._reload()
+
+    def _open_index(self) -> approximate.OpenIndex:
+        if self._index is None or self._index[0] != self.state:
+            self._index = self.state, approximate.open_index(self)
+        return self._index[1]
 
     def _writable(self, wait: bool) -> Writable:
         if self.folder != ALONE:
@@ -300,8 +319,9 @@ class EmbeddingDatabase(StoredEntries):
         if subjects is None:
             return None
         wanted = np.array([normal_form(name or "") for name in subjects], dtype=str)
-        codes = np.searchsorted(self._subject_names, wanted)  # which are in order
-        known = np.append(self._subject_names, "")[codes] == wanted
+        names = self._metadata.subject_names
+        codes = np.searchsorted(names, wanted)  # which are in order
+        known = np.append(names, "")[codes] == wanted
         return np.where(known & (wanted != ""), codes, -1)
 
 

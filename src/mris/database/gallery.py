@@ -172,7 +172,7 @@ class Gallery:
             DatabaseError: The database is damaged (CohortError: the cohort is).
         """
         weights = self._checked(weights)
-        if (weights < 0).any():
+        if weights.size and weights.min() < 0:
             raise SettingsError(f"a weight of an average is {weights.min():.4g}; give 0 or above, or use `combine`")
         return average_blocks(self._blocks(), weights, self.n_pixels)
 
@@ -217,7 +217,9 @@ class Gallery:
             raise SettingsError(
                 f"weights have shape {weights.shape} for a gallery of {len(self)}; give (n, {len(self)}), one an entry"
             )
-        if not np.isfinite(weights).all():
+        with np.errstate(invalid="ignore"):
+            total = weights.sum(axis=0)  # finite where all are, and small beside them
+        if not np.isfinite(total).all():
             raise SettingsError("weights are not all finite; give numbers")
         return weights.astype(np.float32, copy=False)
 

@@ -1,6 +1,6 @@
-"""Exact nearest neighbors by cosine similarity: one matrix product in blocks, then a partial sort.
+"""Exact nearest neighbors by cosine similarity: one matrix product in tiles, each followed by a partial sort.
 
-It is the oracle of every approximate search. Memory is bounded: one block of similarities, never the whole matrix.
+It is the oracle of every approximate search. Memory is bounded: one tile of similarities, never the whole matrix.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ from mris.types import Embeddings
 
 _BLOCK_BYTES = 32 << 20
 """Similarities held at a time: few enough to stay near the processor's cache, where the partial sort reads them."""
+
+_TILE_ROWS = 32_768
+"""Gallery rows compared at a time, or more where queries are few: each is read once for hundreds of queries."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,21 @@ def exact_search(
     rows = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), np.nan, dtype=np.float32)
     counts = np.zeros(n, dtype=np.int64)
-    block = max(1, _BLOCK_BYTES // (4 * max(1, len(gallery))))
+    entries = _BLOCK_BYTES // 4
+    block = max(1, entries // max(1, min(len(gallery), _TILE_ROWS)))
+    tile = max(1, entries // max(1, min(n, block)))
+    of_groups = groups if one_per_group else None
     for start in range(0, n, block):
         part = slice(start, min(start + block, n))
-        product = queries[part] @ gallery.T
-        if excluded is not None and groups is not None:
-            _exclude(product, groups, excluded[part])
-        found = _best_of_groups(product, k, groups) if one_per_group and groups is not None else top_k(product, k)
-        width = found.rows.shape[1]
-        rows[part, :width], similarities[part, :width], counts[part] = found.rows, found.similarities, found.counts
+        found = []
+        for first in range(0, max(1, len(gallery)), tile):
+            product = queries[part] @ gallery[first : first + tile].T
+            if excluded is not None and groups is not None:
+                _exclude(product, first, groups, excluded[part])
+            found.append(_best(product, k, first, of_groups))
+        best = _merged(found, k, of_groups)
+        width = best.rows.shape[1]
+        rows[part, :width], similarities[part, :width], counts[part] = best.rows, best.similarities, best.counts
     np.clip(similarities, -1.0, 1.0, out=similarities)  # rounding alone leads beyond 1; NaN stays
     return SearchResult(rows, similarities, counts)
 
@@ -138,12 +147,47 @@ def _tied_row(
     return columns, scores[columns]
 
 
-def _exclude(similarities: Float32[np.ndarray, "n N"], groups: Groups, excluded: Int64[np.ndarray, " n"]) -> None:
+def _exclude(
+    similarities: Float32[np.ndarray, "n m"], first: int, groups: Groups, excluded: Int64[np.ndarray, " n"]
+) -> None:
     for query in np.flatnonzero(excluded >= 0):
-        similarities[query, groups.rows(int(excluded[query]))] = -np.inf
+        rows = groups.rows(int(excluded[query])) - first
+        similarities[query, rows[(rows >= 0) & (rows < similarities.shape[1])]] = -np.inf
 
 
-def _best_of_groups(similarities: Float32[np.ndarray, "n N"], k: int, groups: Groups) -> SearchResult:
+def _best(similarities: Float32[np.ndarray, "n m"], k: int, first: int, groups: Groups | None) -> SearchResult:
+    """The k best of the gallery rows from `first` on, of different groups if there are groups."""
+    if groups is None:
+        found = top_k(similarities, k)
+    else:
+        found = _best_of_groups(similarities, k, groups.codes[first : first + similarities.shape[1]])
+    return SearchResult(np.where(found.rows >= 0, found.rows + first, -1), found.similarities, found.counts)
+
+
+def _merged(parts: list[SearchResult], k: int, groups: Groups | None) -> SearchResult:
+    """The k best of what was found in tiles, which stand in the order of their rows."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.nan_to_num(np.concatenate([part.similarities for part in parts], axis=1), nan=-np.inf)
+    # Equal scores stand in the order of their columns, which is that of the rows.
+    found = top_k(scores, k if groups is None else scores.shape[1])
+    taken = np.where(found.rows >= 0, np.take_along_axis(rows, np.maximum(found.rows, 0), axis=1), -1)
+    if groups is None:
+        return SearchResult(taken, found.similarities, found.counts)
+    # A group that is among the k best is so in the tile of its best row: nobody who counts is missing here.
+    first = first_of_group(taken, groups.codes)
+    order = np.argsort(~first, axis=1, kind="stable")[:, :k]
+    counts = np.minimum(first.sum(axis=1), k)
+    real = np.arange(order.shape[1]) < counts[:, None]
+    return SearchResult(
+        np.where(real, np.take_along_axis(taken, order, axis=1), -1),
+        np.where(real, np.take_along_axis(found.similarities, order, axis=1), np.float32(np.nan)),
+        counts,
+    )
+
+
+def _best_of_groups(similarities: Float32[np.ndarray, "n N"], k: int, codes: Int64[np.ndarray, " N"]) -> SearchResult:
     """The k best groups, each by its best row: fetch more and more rows until k groups are among them."""
     n = len(similarities)
     rows = np.full((n, k), -1, dtype=np.int64)
@@ -154,7 +198,7 @@ def _best_of_groups(similarities: Float32[np.ndarray, "n N"], k: int, groups: Gr
     while len(pending):
         part = similarities if len(pending) == n else similarities[pending]
         found = top_k(part, fetch)
-        first = first_of_group(found.rows, groups.codes)
+        first = first_of_group(found.rows, codes)
         enough = (first.sum(axis=1) >= k) | (found.counts < fetch)
         for position in np.flatnonzero(enough):
             chosen = np.flatnonzero(first[position])[:k]

@@ -4,8 +4,7 @@ What is read is what was committed: every value is compared with a checksum befo
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,31 @@ from mris.cohort.names import normal_form
 from mris.database.commit import Commit, TableState
 from mris.database.gallery import MEMORY_LIMIT, Gallery, check_rows
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
+from mris.database.metadata import Metadata, metadata_sha256
 from mris.database.search import Groups
 from mris.database.table import (
+    CHECKSUM_BYTES,
     CHECKSUMS,
     METADATA,
+    checksums_of,
     embeddings_and_features,
     metadata_checksums,
     open_table,
     reading,
-    strings_of,
+    scan,
     take_vectors,
     vector_checksums,
 )
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
-from mris.reading import file_sha256, parse_json
+from mris.reading import file_sha256
 from mris.types import AtlasMask, Embeddings, Features, Pixels, Targets
 
 _HINT = "latest_version_hint.json"
 """The one file of a table that is written anew; a wrong one misleads nobody, since versions are asked for by number."""
+
+_BLOCK_ROWS = 8192
+"""Embeddings read at a time: some tens of megabytes."""
 
 
 class StoredEntries:
@@ -62,14 +67,15 @@ class StoredEntries:
         self._table = open_table(self._table_path, state.version)
         with reading(self._table_path):
             columns = self._table.to_table(columns=[*METADATA, *CHECKSUMS], with_row_id=True, scan_in_order=True)
-            self._metadata = {name: strings_of(columns, name) for name in METADATA}
-            self._row_ids: Int64[np.ndarray, " N"] = columns["_rowid"].to_numpy().astype(np.int64)
-            self._checksums = {name: columns[name].to_pylist() for name in CHECKSUMS}
+        self._metadata = Metadata(columns.select(METADATA))
+        self._row_ids: Int64[np.ndarray, " N"] = columns["_rowid"].to_numpy().astype(np.int64)
+        self._checksums = {name: checksums_of(columns, name) for name in CHECKSUMS}
         if len(self) != state.n_entries or entries_sha256(columns) != state.entries:
             raise self._damaged(f"its {len(self)} entries are not the {state.n_entries} that were committed")
-        self._compare(range(len(self)), metadata_checksums(self._metadata), "metadata_checksum")
-        self._subject_names, codes = np.unique(self._metadata["subject"], return_inverse=True)
-        self._groups = Groups.of(codes.astype(np.int64))
+        if metadata_sha256(columns) != state.metadata:
+            self._compare(np.arange(len(self)), metadata_checksums(self._metadata.all()), "metadata_checksum")
+            if state.metadata is not None:
+                raise self._damaged("its metadata is not what was committed")
         self._embedded: tuple[Embeddings, Features] | None = None
         self._mask: AtlasMask | None = None
         self._gallery: Gallery | None = None
@@ -85,6 +91,11 @@ class StoredEntries:
         return self._row_ids
 
     @property
+    def groups(self) -> Groups:
+        """Which entries belong to one subject."""
+        return self._metadata.groups
+
+    @property
     def _table_path(self) -> Path:
         return self.path / TABLE_FOLDER
 
@@ -92,7 +103,8 @@ class StoredEntries:
         return len(self._row_ids)
 
     def __repr__(self) -> str:
-        return f"EmbeddingDatabase({str(self.path)!r}, {len(self)} entries of {len(self._subject_names)} subjects)"
+        n_subjects = len(self._metadata.subject_names)
+        return f"EmbeddingDatabase({str(self.path)!r}, {len(self)} entries of {n_subjects} subjects)"
 
     @property
     def keys(self) -> Shaped[np.ndarray, " N"]:
@@ -122,7 +134,7 @@ class StoredEntries:
     @property
     def labels(self) -> list[dict[str, Any]]:
         """Labels of each entry; a missing one is None."""
-        return [parse_json(text) for text in self._metadata["labels"]]
+        return self._metadata.labels
 
     @property
     def version(self) -> int:
@@ -156,15 +168,45 @@ class StoredEntries:
         """Tell which entries are of other people than a subject; of anybody, where None is asked for."""
         return np.asarray(self.subjects != normal_form(subject or ""))
 
+    def vector_blocks(self) -> Iterator[tuple[slice, Embeddings, Features]]:
+        """Give the embeddings and features of all rows in turn: a part of the rows, (m, d) and (m, q).
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
+        start = 0
+        for batch in scan(self._table, self._vector_columns, self._table_path, batch_size=_BLOCK_ROWS):
+            part = slice(start, start + len(batch))
+            yield part, *self._checked_vectors(np.arange(part.start, part.stop), *embeddings_and_features(batch))
+            start = part.stop
+
+    def embeddings_of(self, rows: Int64[np.ndarray, " m"]) -> Embeddings:
+        """Give the embeddings of some rows, (m, d), from memory where all are there.
+
+        Raises:
+            DatabaseError: The table is damaged.
+        """
+        if self._embedded is not None:
+            return np.asarray(self._embedded[0][rows])
+        taken = [take_vectors(self._table, name, rows, self._table_path) for name in self._vector_columns]
+        features = taken[1] if len(taken) > 1 else np.empty((len(rows), 0), dtype=np.float32)
+        return self._checked_vectors(rows, taken[0], features)[0]
+
     def _vectors(self) -> tuple[Embeddings, Features]:
         if self._embedded is None:
-            with reading(self._table_path):
-                table = self._table.to_table(columns=self._vector_columns, scan_in_order=True)
-            embedded = embeddings_and_features(table)
-            checksums = vector_checksums(self.keys, np.concatenate(embedded, axis=1))
-            self._compare(range(len(self)), checksums, "embedding_checksum")
-            self._embedded = embedded
+            embeddings = np.empty((len(self), self.header.embedding_dim), dtype=np.float32)
+            features = np.empty((len(self), self.header.n_features), dtype=np.float32)
+            for part, *block in self.vector_blocks():
+                embeddings[part], features[part] = block
+            self._embedded = embeddings, features
         return self._embedded
+
+    def _checked_vectors(
+        self, rows: Int64[np.ndarray, " m"], embeddings: Embeddings, features: Features
+    ) -> tuple[Embeddings, Features]:
+        checksums = vector_checksums(self.keys[rows], np.concatenate([embeddings, features], axis=1))
+        self._compare(rows, checksums, "embedding_checksum")
+        return embeddings, features
 
     @property
     def _vector_columns(self) -> list[str]:
@@ -218,17 +260,13 @@ class StoredEntries:
             DatabaseError: One is not there, such as that of somebody who was removed.
         """
         try:
-            return np.array([self._places[str(key)] for key in keys], dtype=np.int64)
+            return np.array([self._metadata.places[str(key)] for key in keys], dtype=np.int64)
         except KeyError as error:
             raise DatabaseError(f"database {self.path} has no entry {error}; it may have been removed") from error
 
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.keys.tolist())}
-
     def checksums(self, name: str, rows: Int64[np.ndarray, " m"]) -> list[bytes]:
         """Give the committed checksums of some rows, by one of the names of `mris.database.table.CHECKSUMS`."""
-        return [self._checksums[name][row] for row in rows.tolist()]
+        return [checksum.tobytes() for checksum in self._checksums[name][rows]]
 
     def _read_pixels(self, rows: Int64[np.ndarray, " m"]) -> Pixels:
         # Fewer pixels first: widening float16 is the slow step.
@@ -238,20 +276,14 @@ class StoredEntries:
         rows = np.asarray(rows, dtype=np.int64)
         check_rows(rows, len(self))
         targets = take_vectors(self._table, "target", rows, self._table_path)
-        self._compare(rows.tolist(), vector_checksums(self.keys[rows], targets), "target_checksum")
+        self._compare(rows, vector_checksums(self.keys[rows], targets), "target_checksum")
         return targets
 
-    def _check_embeddings(self, rows: Int64[np.ndarray, " m"]) -> None:
-        """Compare embeddings that were read by a search of the table itself."""
-        taken = [take_vectors(self._table, name, rows, self._table_path) for name in self._vector_columns]
-        vectors = np.concatenate(taken, axis=1)
-        self._compare(rows.tolist(), vector_checksums(self.keys[rows], vectors), "embedding_checksum")
-
-    def _compare(self, rows: Iterable[int], found: list[bytes], name: str) -> None:
-        committed = self._checksums[name]
-        for row, checksum in zip(rows, found, strict=True):
-            if checksum != committed[row]:
-                raise self._damaged(f"entry {str(self.keys[row])!r} does not match its checksum")
+    def _compare(self, rows: Int64[np.ndarray, " m"], found: list[bytes], name: str) -> None:
+        told = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, CHECKSUM_BYTES)
+        wrong = np.flatnonzero((told != self._checksums[name][rows]).any(axis=1))
+        if len(wrong):
+            raise self._damaged(f"entry {str(self.keys[rows[wrong[0]]])!r} does not match its checksum")
 
     def _damaged(self, reason: str) -> DatabaseError:
         return DatabaseError(
@@ -264,7 +296,7 @@ def entries_sha256(columns: pa.Table) -> str:
     """SHA-256 (hex) over the checksums of all entries, in order: it tells any entry lost, doubled, moved or revived."""
     digest = hashlib.sha256()
     for name in CHECKSUMS:
-        digest.update(b"".join(columns[name].to_pylist()))
+        digest.update(checksums_of(columns, name).tobytes())
     return digest.hexdigest()
 
 
@@ -282,7 +314,7 @@ def table_state(path: Path, version: int, mask: str, earlier: TableState | None 
     """
     table = open_table(path, version)
     with reading(path):
-        columns = table.to_table(columns=list(CHECKSUMS), scan_in_order=True)
+        columns = table.to_table(columns=[*METADATA, *CHECKSUMS], scan_in_order=True)
         known = {} if earlier is None else earlier.stored
         names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
         stored = {name: known.get(name) or file_sha256(path / name) for name in names if not name.endswith(_HINT)}
@@ -290,6 +322,7 @@ def table_state(path: Path, version: int, mask: str, earlier: TableState | None 
         version=version,
         n_entries=len(columns),
         entries=entries_sha256(columns),
+        metadata=metadata_sha256(columns),
         mask=mask,
         index=None if earlier is None else earlier.index,
         stored=stored,

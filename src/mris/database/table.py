@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import lance.fragment
 import numpy as np
 import pyarrow as pa
 import xxhash
-from jaxtyping import Float16, Float32, Int64, Shaped
+from jaxtyping import Float16, Float32, Int64, Shaped, UInt8
 
 from mris.cohort.lance_path import lance_path
 from mris.database.header import DatabaseHeader
@@ -95,6 +95,18 @@ def arrow_entries(entries: Entries, schema: pa.Schema) -> pa.Table:
 def strings_of(table: pa.RecordBatch | pa.Table, name: str) -> Shaped[np.ndarray, " n"]:
     """A string column as a NumPy array of strings."""
     return np.array(table[name].to_pylist(), dtype=np.str_)
+
+
+def checksums_of(table: pa.Table, name: str) -> UInt8[np.ndarray, "n 16"]:
+    """A column of checksums as an array of bytes."""
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype=np.uint8)[CHECKSUM_BYTES * chunk.offset :][
+            : CHECKSUM_BYTES * len(chunk)
+        ]
+        for chunk in table[name].chunks
+        if len(chunk)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.uint8), *parts]).reshape(-1, CHECKSUM_BYTES)
 
 
 def embeddings_and_features(
@@ -189,10 +201,19 @@ def scan(table: lance.LanceDataset, columns: Sequence[str], path: Path, batch_si
         yield from table.to_batches(columns=list(columns), batch_size=batch_size, scan_in_order=True)
 
 
-def subject_filter(subjects: Iterable[str]) -> str:
-    """The SQL condition that a row belongs to none of the subjects."""
-    quoted = ", ".join("'" + subject.replace("'", "''") + "'" for subject in subjects)
-    return f"subject NOT IN ({quoted})"
+def appended_embeddings(
+    path: Path, version: int, first: int
+) -> Iterator[tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "m d"]]]:
+    """Read Lance's identifiers and the embeddings of the rows from `first` on, some at a time.
+
+    Raises:
+        DatabaseError: The table is damaged.
+    """
+    table = open_table(path, version)
+    with reading(path):
+        rows = table.scanner(columns=["embedding"], with_row_id=True, offset=first, scan_in_order=True)
+        for batch in rows.to_batches():
+            yield batch["_rowid"].to_numpy().astype(np.int64), vectors_of(batch, "embedding")
 
 
 def restored(path: Path, version: int) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mris.database.approximate import ENOUGH_RECALL, open_index, recall, sampled_truth
 from mris.database.commit import COMMIT_FILE, Commit, TableState, file_findings
 from mris.database.embed import NORM_TOLERANCE
 from mris.database.header import TABLE_FOLDER, DatabaseHeader
-from mris.database.stored import entries_sha256, read_database_mask
+from mris.database.stored import StoredEntries, entries_sha256, read_database_mask
 from mris.database.table import (
     CHECKSUMS,
     METADATA,
@@ -23,6 +24,7 @@ from mris.database.table import (
     vector_checksums,
     vectors_of,
 )
+from mris.database.vector_index import ANEW
 from mris.errors import DatabaseError
 from mris.reading import file_sha256
 from mris.types import AtlasMask
@@ -40,6 +42,7 @@ class VerifyReport:
         findings: What is damaged, one line each; empty if the database is whole.
         removed: Subjects who were removed and are still on the disk.
         n_without_source: Entries whose source the database knows nothing of, while others' it does.
+        recall: Share of the 20 nearest that the index finds of sampled entries; None without an index that is whole.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class VerifyReport:
     findings: tuple[str, ...]
     removed: tuple[str, ...] = ()
     n_without_source: int = 0
+    recall: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -61,6 +65,9 @@ class VerifyReport:
         if self.n_without_source:
             what = "entry has" if self.n_without_source == 1 else "entries have"
             lines.append(f"  {self.n_without_source:,} {what} no source: the linear readout leaves them out")
+        if self.recall is not None:
+            advice = "" if self.recall >= ENOUGH_RECALL else f"; below {ENOUGH_RECALL}: {ANEW}"
+            lines.append(f"  its index finds {self.recall:.4f} of what the exact search finds (recall@20){advice}")
         if self.removed:
             lines.append(f"  {counted(len(self.removed), 'removed subject')} still on the disk; purge to take them off")
         return "\n".join(lines + [f"  {finding}" for finding in self.findings])
@@ -112,7 +119,14 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
     names, counts = np.unique(np.array(keys, dtype=np.str_), return_counts=True)
     findings += [f"key {name!r} occurs {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
     findings += _stored_findings(table_path, state)
-    return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed, n_without_source)
+    found = None
+    if state.index is not None and not findings:
+        entries = StoredEntries(root, folder, header, commit)
+        try:
+            found = recall(open_index(entries), entries, sampled_truth(entries))
+        except DatabaseError as error:
+            findings.append(str(error))
+    return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed, n_without_source, found)
 
 
 def _stored_findings(path: Path, state: TableState) -> list[str]:

@@ -235,6 +235,16 @@ class Bundle:
         self.refresh()
         return purged
 
+    def create_index(self, *, wait: bool = True) -> None:
+        """Make (or make anew) the index of every member's database; see `EmbeddingDatabase.create_index`."""
+        self._writable(wait).create_index()
+        self.refresh()
+
+    def drop_index(self, *, wait: bool = True) -> None:
+        """Delete the indexes: all searches are exact."""
+        self._writable(wait).drop_index()
+        self.refresh()
+
     def verify(self) -> BundleReport:
         """Check every file against its checksum, every entry against its own, and members against each other."""
         findings = []

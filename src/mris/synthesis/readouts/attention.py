@@ -51,7 +51,10 @@ def attention_weights(
         >>> weights.round(3).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    scores = np.where(admitted, (queries @ keys.T).astype(np.float64), -np.inf) / temperature
-    raw = np.exp(scores - scores.max(axis=1, keepdims=True))
-    raw[raw < _FAINTEST] = 0
-    return np.asarray(raw / raw.sum(axis=1, keepdims=True), dtype=np.float32)
+    weights = np.asarray(queries @ keys.T, dtype=np.float32)
+    for line, others in zip(weights, admitted, strict=True):  # a line at a time: doubles of all would be the most held
+        scores = np.where(others, line, -np.inf) / temperature
+        raw = np.exp(scores - scores.max())
+        raw[raw < _FAINTEST] = 0
+        line[...] = raw / raw.sum()
+    return weights

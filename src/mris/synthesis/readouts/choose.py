@@ -82,9 +82,8 @@ def choose_readout(
     errors: dict[ReadoutName, ByPerson] = {}
     by_k = ((k, NearestNeighbors(Readout(n_neighbors=k), database, gallery).answer(queries)) for k in N_NEIGHBORS)
     k, errors["neighbors"], _ = _least(error, ((k, np.stack([one.pixels for one in answers])) for k, answers in by_k))
-    heats = [(heat, Attention(heat, database, gallery).weights(queries)) for heat in TEMPERATURES]
-    averages = np.split(gallery.combine(np.concatenate([weights for _, weights in heats])), len(heats))
-    heat, errors["attention"], convex = _least(error, zip(TEMPERATURES, averages, strict=True))
+    by_heat = ((heat, gallery.combine(Attention(heat, database, gallery).weights(queries))) for heat in TEMPERATURES)
+    heat, errors["attention"], convex = _least(error, by_heat)
     chosen = Readout(n_neighbors=k, attention_temperature=heat)
     others = ~np.isin(database.subjects, people)
     told = {}

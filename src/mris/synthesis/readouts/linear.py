@@ -53,9 +53,10 @@ class Linear:
 
     @cached_property
     def _rows(self) -> Int64[np.ndarray, " m"]:
-        return np.flatnonzero(np.isfinite(self.database.features).all(axis=1))
+        return np.flatnonzero(np.isfinite(self.database.features.sum(axis=1)))  # NaN where there is no source
 
     @cached_property
     def _regression(self) -> Regression:
-        features, gallery = self.database.features[self._rows], self.gallery.subset(self._rows)
-        return fit_regression(features, self.n_learned, gallery, self.penalties)
+        features, rows = self.database.features, self._rows
+        known = features if len(rows) == len(features) else features[rows]  # no copy where nobody stays out
+        return fit_regression(known, self.n_learned, self.gallery.subset(rows), self.penalties)

@@ -22,6 +22,9 @@ from mris.database.gallery import Gallery
 from mris.synthesis.readouts.readout import Penalties
 from mris.types import Features, Pixels
 
+_BLOCK_ROWS = 8192
+"""Features held in double precision at a time."""
+
 _SUPPRESSED = 1e6
 """By how much the penalty of a group grows that does not vary any more among those who are left."""
 
@@ -72,7 +75,8 @@ class Regression:
             features: (n, q) of the queries, of the groups that have a penalty.
         """
         solved = ((features - self.center) @ self.basis).astype(np.float32)
-        weights = np.float32(1 / len(self.features)) + solved @ self.features.T
+        weights = solved @ self.features.T
+        weights += np.float32(1 / len(self.features))
         return np.asarray(self.mean + solved @ self.cross), np.asarray(weights)
 
     def answer_without(
@@ -105,7 +109,8 @@ class Regression:
         found = self.mean + mean + solved @ self.cross - own @ gone + moved * gone.sum(axis=0)
         if self.missing is not None:  # a missing value counts as the mean, which is another one now
             found += (solved @ self.missing + own @ known.astype(np.float32) + moved * left) * mean
-        weights = np.float32(1 / n_left) + solved @ self.features.T - moved
+        weights = solved @ self.features.T
+        weights += np.float32(1 / n_left) - moved
         weights[:, rows] = 0
         return np.asarray(found, dtype=np.float32), np.asarray(weights, dtype=np.float32)
 
@@ -142,26 +147,29 @@ def fit_regression(features: Features, n_learned: int, gallery: Gallery, penalti
     """
     chosen = trusted(penalties, n_learned, features.shape[1])
     groups, by_group = (chosen >= n_learned).astype(np.int64), (penalties.learned, penalties.components)
-    known = features[:, chosen]
-    center = known.mean(axis=0, dtype=np.float64)
-    centered = known - center
-    inner = centered.T @ centered
+    center = features.mean(axis=0, dtype=np.float64)[chosen]
+    inner = np.zeros((len(chosen), len(chosen)))
+    for part in _blocks(len(features)):
+        centered = features[part, chosen] - center
+        inner += centered.T @ centered
     squares = np.diag(inner)
     given = np.array([penalty or 0.0 for penalty in by_group])
     strengths = _strengths(squares, groups, given)
     strengths[strengths <= 0] = 1.0  # equal sources: any weights do
     lower = np.linalg.cholesky(inner + np.diag(strengths[groups]))
     basis = np.linalg.inv(lower).T
-    coordinates = (centered @ basis).astype(np.float32)
+    coordinates = np.ones((len(features), len(chosen) + 1), dtype=np.float32)  # the last gives the mean target
+    for part in _blocks(len(features)):
+        coordinates[part, :-1] = (features[part, chosen] - center) @ basis
     units = np.stack([(basis.T[:, groups == group]) @ basis[groups == group] for group in range(len(given))])
-    total, missing = gallery.sums(np.concatenate([coordinates.T, np.ones((1, len(known)), dtype=np.float32)]))
+    total, missing = gallery.sums(coordinates.T)
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
-        mean = total[-1] / (len(known) - missing[-1])
+        mean = total[-1] / (len(features) - missing[-1])
     return Regression(
         center=center,
         basis=basis,
         inverse=lower.T,
-        features=coordinates,
+        features=coordinates[:, :-1],
         squares=squares,
         groups=groups,
         penalties=given,
@@ -171,7 +179,7 @@ def fit_regression(features: Features, n_learned: int, gallery: Gallery, penalti
         cross=total[:-1] + missing[:-1] * mean,
         mean=mean,
         missing=missing[:-1] if missing[-1].any() else None,
-        counts=len(known) - missing[-1],
+        counts=len(features) - missing[-1],
     )
 
 
@@ -196,11 +204,14 @@ def predictions_by_penalty(
     """
     plain = Penalties(learned=1.0, components=1.0)
     center, unit = _standards(features, n_learned, plain)
-    standard = (features - center) * unit
-    mean = np.full((1, len(standard)), 1 / len(standard))
-    combined = gallery.combine(np.concatenate([standard.T, mean]).astype(np.float32))
+    standard = np.full((len(features), len(center) + 1), 1 / len(features), dtype=np.float32)
+    inner = np.zeros((len(center), len(center)))
+    for part in _blocks(len(features)):
+        block = (features[part] - center) * unit
+        inner += block.T @ block
+        standard[part, :-1] = block
+    combined = gallery.combine(standard.T)
     cross, mean_pixels = combined[:-1].astype(np.float64), combined[-1]
-    inner = standard.T @ standard
     for penalties in ladder:
         shrink = _standards(features, n_learned, penalties)[1] / np.where(unit > 0, unit, 1.0)
         solved = np.linalg.solve(
@@ -210,12 +221,18 @@ def predictions_by_penalty(
         yield (mean_pixels + scaled @ solved).astype(np.float32)
 
 
+def _blocks(n_rows: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS))
+
+
 def _standards(
     features: Features, n_learned: int, penalties: Penalties
 ) -> tuple[Float64[np.ndarray, " q"], Float64[np.ndarray, " q"]]:
     """Center and scale of each feature: a group's features have a variance of 1 / its penalty on average."""
     center = features.mean(axis=0, dtype=np.float64)
-    variance = features.var(axis=0, dtype=np.float64)
+    variance = np.zeros(len(center))
+    for rows in _blocks(len(features)):
+        variance += np.square(features[rows] - center).sum(axis=0) / len(features)
     scale = np.zeros(len(center))
     for part, penalty in (
         (slice(0, n_learned), penalties.learned),
