@@ -20,6 +20,7 @@ from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
 from mris.errors import CohortError, ImageError
 from mris.images.arrays import read_mask
+from mris.storage.folder import Folder, folder_at
 from mris.types import AtlasMask, Sources, Targets
 from mris.wording import counted
 
@@ -46,7 +47,7 @@ class Cohort:
     changes once it is open; it can be sent to a worker process that was started by spawn, not by fork.
 
     Attributes:
-        path: Its folder.
+        path: Its folder; as text its address, where it lies in a storage.
         header: Regions, unit, shapes and how the sources were prepared.
 
     Example:
@@ -56,7 +57,7 @@ class Cohort:
         ...     print(batch.sources.shape, batch.targets.shape)
     """
 
-    path: Path
+    path: Folder
     header: CohortHeader
     _table: PairTable
     _metadata: pa.Table
@@ -67,15 +68,16 @@ class Cohort:
         """Open a cohort that `mris prepare` has finished.
 
         Args:
-            path: Its folder.
+            path: Its folder, or its address in a storage, such as "s3://hospital/cohort".
 
         Returns:
             The cohort; no image is read yet.
 
         Raises:
             CohortError: There is no cohort, it is unfinished, or its files contradict each other.
+            StorageError: The storage refuses, or holds nothing of ours there.
         """
-        folder = Path(path)
+        folder = folder_at(path)
         header = read_header(folder)
         table = PairTable(folder / TABLE_FILE)
         metadata = table.metadata()
@@ -285,7 +287,7 @@ class Cohort:
         """
         path = self.path / ATLAS_MASK_FILE
         try:
-            return read_mask(path, self.header.target_shape)
+            return read_mask(Path(path), self.header.target_shape)
         except ImageError as error:
             raise CohortError(f"{path} cannot be read ({error}); prepare the cohort again with --overwrite") from error
 
@@ -356,7 +358,7 @@ class Cohort:
         return targets if channels == list(range(len(self.regions))) else targets[:, channels]
 
 
-def _check_agreement(folder: Path, header: CohortHeader, schema: pa.Schema, metadata: pa.Table) -> None:
+def _check_agreement(folder: Folder, header: CohortHeader, schema: pa.Schema, metadata: pa.Table) -> None:
     asked = {"source": int(np.prod(header.source_shape)), "target": int(np.prod(header.target_shape))}
     for name, size in asked.items():
         kind = schema.field(name).type if name in schema.names else None

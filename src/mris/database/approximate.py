@@ -16,6 +16,7 @@ from mris.database.commit import IndexKind
 from mris.database.search import SearchResult, first_of_group
 from mris.database.table import reading, subject_filter, writing
 from mris.quiet import environment
+from mris.storage.folder import Folder
 from mris.types import Embeddings
 
 INDEX_NAME = "embedding_index"
@@ -55,7 +56,7 @@ def drop_index(table: lance.LanceDataset, path: Path) -> None:
 
 def indexed_search(
     table: lance.LanceDataset,
-    path: Path,
+    path: Folder,
     row_ids: Int64[np.ndarray, " N"],
     codes: Int64[np.ndarray, " N"],
     queries: Embeddings,
@@ -106,7 +107,7 @@ def indexed_search(
 
 
 def _nearest(
-    table: lance.LanceDataset, path: Path, query: np.ndarray, k: int, condition: str | None
+    table: lance.LanceDataset, path: Folder, query: np.ndarray, k: int, condition: str | None
 ) -> tuple[Int64[np.ndarray, " m"], np.ndarray]:
     nearest = {
         "column": "embedding",
