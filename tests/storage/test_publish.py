@@ -1,6 +1,7 @@
 """A folder in a storage is all there or not at all, whoever writes it and whatever ends them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mris.storage import objects as room
 from mris.storage.address import place_of
 from mris.storage.folder import changed, folder_at, newest
 from mris.storage.objects import Objects
-from mris.storage.publish import POINTER, new_folder, publish, standing_at
+from mris.storage.publish import POINTER, Published, StoredFile, new_folder, publish, standing_at
 
 PLACE = place_of("s3://hospital/hands")
 Stores = dict[str, object]
@@ -50,6 +51,13 @@ def change_to(text: str) -> None:
 def standing(memory: Stores, tmp_path: Path) -> Stores:
     publish(written(tmp_path / "hands", a="first", b="always"), PLACE, None)
     return memory
+
+
+def test_every_field_of_the_pointer_is_in_the_reference() -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "files.md").read_text()
+    section = reference.partition("\n## published.json\n")[2].partition("\n## ")[0]
+    explained = set(re.findall(r"`(\w+)`", section))
+    assert {*Published.model_fields, *StoredFile.model_fields} <= explained
 
 
 def test_a_published_folder_is_read_as_it_was(standing: Stores) -> None:
