@@ -21,11 +21,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,ray,index,test]'
+	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,ray,index,storage,test]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo
-	$(PIP) -e '.[train,serve,lint]'
+	$(PIP) -e '.[train,serve,storage,lint]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.demo

@@ -36,6 +36,7 @@ FILES = {
     "docs/how-to/remove-a-person.md": ("cohort", "knees.bundle"),
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
     "docs/how-to/work-on-a-ray-cluster.md": ("knees", "knees.bundle"),
+    "docs/how-to/keep-data-in-object-storage.md": ("cohort",),
     "docs/how-to/segmentations-to-cohort.md": (),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
     "docs/how-to/try-on-your-radiograph.md": ("knee.dcm",),

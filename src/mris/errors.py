@@ -83,3 +83,7 @@ class OutputError(MrisError):
 
 class ArchiveError(MrisError):
     """An archive of images cannot be reached, refuses, or answers what cannot be understood."""
+
+
+class StorageError(MrisError):
+    """A storage of objects cannot be reached, refuses, or holds nothing of ours."""

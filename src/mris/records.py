@@ -3,6 +3,7 @@
 A record becomes a file by `mris.images.write.write_json`, which writes it whole or not at all.
 """
 
+import os
 import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ class Record(BaseModel):
 
 
 def read_record(
-    path: Path,
+    path: str | os.PathLike[str],
     kind: type[_R],
     error: type[MrisError],
     anew: str,
@@ -55,7 +56,7 @@ def read_record(
     """
     way_out = f"restore a copy, or {anew}"
     try:
-        values = read_json(path, most)
+        values = read_json(Path(path), most)
     except OSError as cause:
         if missing is not None and isinstance(cause, FileNotFoundError):
             raise error(missing) from cause

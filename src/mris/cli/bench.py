@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.cli.options import UsedBundle
+from mris.storage.address import local_folder
 
 if TYPE_CHECKING:
     from mris.bench.measured import Measured
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    bundle: UsedBundle = Path("digital"),
+    bundle: UsedBundle = "digital",
     size: Annotated[int, typer.Option(min=16, help="Rows and columns of the images to train on.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="How often each operation is measured.")] = 5,
     train: Annotated[bool, typer.Option(help="Measure training, too; it needs torch.")] = True,
@@ -34,7 +35,7 @@ def bench(
 
     typer.echo(machine())
     found = []
-    for one in _measured(bundle, size, rounds, train):
+    for one in _measured(local_folder(bundle, "BUNDLE"), size, rounds, train):
         found.append(one)
         mark = "" if one.sound else f"  low: usual is {one.usual:.2f} and more"
         typer.echo(f"{one.name}: {one.rate:,.0f} {one.unit}/s, {one.ratio:.2f} of {one.bare:,.0f}{mark}")

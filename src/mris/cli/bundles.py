@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.choices import ErrorName, ReadoutName
-from mris.cli.options import BundlePath, EngineOptions, Quiet, QuietTraining, UsedBundle, names_in, note, unfolded
+from mris.cli.options import BundlePlace, EngineOptions, Quiet, QuietTraining, UsedBundle, names_in, note, unfolded
 from mris.defaults import ERROR
 from mris.errors import BundleError, DatabaseError, SettingsError
+from mris.storage.address import place_of
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -35,8 +36,14 @@ def register(app: typer.Typer) -> None:
 
 def index(
     run: Annotated[Path, typer.Argument(help="Finished run of mris train, or the folder of a --separate one.")],
-    cohort: Annotated[Path, typer.Argument(help="Prepared cohort whose targets become the database.")],
-    out: Annotated[Path | None, typer.Argument(help="New folder for the bundle; RUN/bundle by default.")] = None,
+    cohort: Annotated[
+        str,
+        typer.Argument(help="Prepared cohort whose targets become the database: a folder, or s3://, gs://, az://."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Argument(help="New folder for the bundle, or s3://, gs://, az://; RUN/bundle by default."),
+    ] = None,
     splits: Splits = "train",
     parts: Annotated[
         Path | None,
@@ -74,22 +81,23 @@ def index(
     """
     from mris.cohort.cohort import Cohort
     from mris.evaluation.validation import retrieval_at_chance
-    from mris.images.write import folder_beside
     from mris.metric.encoders import DualEncoder
     from mris.metric.export import export_encoder
-    from mris.synthesis.build_bundle import build_bundle
+    from mris.storage.folder import work_beside
+    from mris.synthesis.build_bundle import build_bundle, check_new
     from mris.synthesis.readouts import SynthesisSettings
 
     folders = encoder_folders(run)
     opened = Cohort.open(cohort)
-    out = out or run / "bundle"
+    place = place_of(out) if out else run / "bundle"
+    check_new(place)
     # Beside it: encoders can remember people, and the system's own folder is everybody's.
-    with engine.start() as started, folder_beside(out) as temporary:
+    with engine.start() as started, work_beside(place) as temporary:
         exported = [export_encoder(DualEncoder.load(folder), temporary / str(i)) for i, folder in enumerate(folders)]
         bundle = build_bundle(
             exported,
             opened,
-            out,
+            place,
             splits=_names(splits),
             parts=_sub_regions(parts, atlas, opened),
             level=level,
@@ -170,8 +178,13 @@ def list_entries(
 
 @bundle_app.command("add")
 def add(
-    bundle: BundlePath,
-    cohort: Annotated[Path, typer.Argument(help="Cohort prepared like the one that the bundle was made of.")],
+    bundle: BundlePlace,
+    cohort: Annotated[
+        str,
+        typer.Argument(
+            help="Cohort prepared like the one that the bundle was made of: a folder, or s3://, gs://, az://."
+        ),
+    ],
     splits: Splits = "train",
     wait: Wait = True,
     quiet: Quiet = False,
@@ -195,7 +208,7 @@ def add(
 
 @bundle_app.command("remove")
 def remove(
-    bundle: BundlePath,
+    bundle: BundlePlace,
     subjects: Annotated[list[str], typer.Argument(help="Subjects to remove, with all their timepoints and sides.")],
     purge: Annotated[
         bool, typer.Option("--purge", help="Take their bytes off the disk now, and all earlier versions with them.")
@@ -219,7 +232,7 @@ def remove(
 
 
 @bundle_app.command("purge")
-def purge(bundle: BundlePath, wait: Wait = True) -> None:
+def purge(bundle: BundlePlace, wait: Wait = True) -> None:
     """Take every byte of removed entries off the disk. Interrupted, the same command finishes.
 
     Example: mris bundle purge knees.bundle
@@ -232,7 +245,7 @@ def purge(bundle: BundlePath, wait: Wait = True) -> None:
 
 @bundle_app.command("index")
 def make_index(
-    bundle: BundlePath,
+    bundle: BundlePlace,
     drop: Annotated[bool, typer.Option("--drop", help="Delete the index: all searches are exact.")] = False,
     wait: Wait = True,
 ) -> None:

@@ -195,7 +195,7 @@ def check(
 
 def prepare(
     manifest: Manifest,
-    out: Annotated[Path, typer.Argument(help="New folder for the cohort.")],
+    out: Annotated[str, typer.Argument(help="New folder for the cohort, or s3://, gs://, az://.")],
     *,
     preparation: PreparationOptions,
     on_error: Annotated[

@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mris.cli.options import Prevalences, Quiet, ReadoutOptions, Strata, UsedBundle, names_in, note, unfolded
+from mris.cli.options import (
+    Prevalences,
+    Quiet,
+    ReadoutOptions,
+    Strata,
+    UsedBundle,
+    bundle_named,
+    names_in,
+    note,
+    unfolded,
+)
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
-from mris.digital.packaged import FOLDER, bundle_folder
+from mris.digital.packaged import FOLDER
 from mris.errors import SettingsError
+from mris.storage.address import local_folder, place_of
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -25,7 +36,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     bundle: UsedBundle,
-    cohort: Annotated[Path, typer.Argument(help="Prepared cohort with a split train and the split to judge on.")],
+    cohort: Annotated[
+        str,
+        typer.Argument(
+            help="Prepared cohort with a split train and the split to judge on: a folder, or s3://, gs://, az://."
+        ),
+    ],
     *,
     out: Annotated[
         str | None, typer.Option(metavar="PATH", help="Folder for the report alone; an earlier report is replaced.")
@@ -74,11 +90,12 @@ def evaluate(
     from mris.synthesis.bundle import Bundle
 
     folder = report_folder(bundle, out)
-    paths, runs = parse_named(also or [], "--also"), parse_named(baseline or [], "--baseline")
+    paths = parse_named(also or [], "--also")
+    runs = [(title, local_folder(run, "--baseline")) for title, run in parse_named(baseline or [], "--baseline")]
     check_names("method", [name, *(title for title, _ in [*paths, *runs])])
     shares = parse_prevalence(prevalence or [])
     synthesis = choice.settings()
-    opened, more = Bundle.open(bundle), {title: Bundle.open(bundle_folder(path)) for title, path in paths}
+    opened, more = Bundle.open(bundle), {title: Bundle.open(bundle_named(path)) for title, path in paths}
     pairs = Cohort.open(cohort)
     baselines, costs = open_baselines(runs, pairs)
     for judged in (opened, *more.values()):
@@ -125,17 +142,20 @@ def evaluate(
     typer.echo(f"report: {report}")
 
 
-def report_folder(bundle: Path, out: str | None) -> Path:
+def report_folder(bundle: str, out: str | None) -> Path:
     """Give the folder of the report: in the bundle, unless another is named.
 
     Raises:
-        SettingsError: The name is empty; or there is none, and the bundle is the package's own.
+        SettingsError: The name is empty; or there is none, and the bundle is the package's own or in a storage.
     """
     if out is not None:
         return named_folder(out)
-    if bundle == FOLDER:
+    place = place_of(bundle)
+    if not isinstance(place, Path):
+        raise SettingsError("a bundle in a storage takes no report; give a folder for it with --out")
+    if place == FOLDER:
         raise SettingsError("the bundle of the package takes no report; give a folder for it with --out")
-    return bundle / "report"
+    return place / "report"
 
 
 def named_folder(out: str) -> Path:
@@ -146,7 +166,7 @@ def named_folder(out: str) -> Path:
     """
     if not out.strip():
         raise SettingsError(f"--out is {out!r}; give a folder, such as report")
-    return Path(out)
+    return local_folder(out, "--out")
 
 
 def parse_merge(rules: list[str]) -> dict[str, dict[str, str]]:
@@ -168,11 +188,11 @@ def parse_merge(rules: list[str]) -> dict[str, dict[str, str]]:
     return merge
 
 
-def parse_named(rules: list[str], option: str) -> list[tuple[str, Path]]:
+def parse_named(rules: list[str], option: str) -> list[tuple[str, str]]:
     """Parse rules of the form NAME=PATH; the name ends at the first "=".
 
     Example:
-        >>> [(name, path.name) for name, path in parse_named(["MRIS-S=separate.bundle"], "--also")]
+        >>> parse_named(["MRIS-S=separate.bundle"], "--also")
         [('MRIS-S', 'separate.bundle')]
     """
     found = []
@@ -180,7 +200,7 @@ def parse_named(rules: list[str], option: str) -> list[tuple[str, Path]]:
         name, equals, path = rule.partition("=")
         if not (equals and name.strip() and path):
             raise SettingsError(f"{option} {rule!r} is not NAME=PATH, such as MRIS-S=separate.bundle")
-        found.append((name.strip(), Path(path)))
+        found.append((name.strip(), path))
     return found
 
 

@@ -26,6 +26,7 @@ from mris.cli import (
     thickness,
     training,
 )
+from mris.cli.options import keeps_to_this_machine
 from mris.errors import EXIT_CODE, MrisError, remedy
 from mris.quiet import keep_to_ourselves
 
@@ -36,6 +37,7 @@ EXTRAS = {
     "thickness": ("SimpleITK",),
     "ray": ("ray", "pandas"),
     "index": ("faiss",),
+    "storage": ("obstore",),
 }
 """The packages that each extra installs and a command may miss."""
 
@@ -67,6 +69,18 @@ radiographs.register(app)
 archive.register(app)
 thickness.register(app)
 import_module("mris.web.door").register(app)  # a neighbor, which no import may name (docs/decisions/0018-the-reader.md)
+
+
+def _keep_to_this_machine(group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        if command.callback is not None:
+            command.callback = keeps_to_this_machine(command.callback)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _keep_to_this_machine(inner.typer_instance)
+
+
+_keep_to_this_machine(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,6 +14,7 @@ from mris.choices import ReadoutName, WeightRule
 from mris.digital.packaged import bundle_folder
 from mris.errors import SettingsError
 from mris.images.header import Side
+from mris.storage.address import local_folder, place_of
 from mris.wording import counted
 
 if TYPE_CHECKING:
@@ -49,13 +50,38 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
-BundlePath = Annotated[Path, typer.Argument(help="A bundle that mris index made.")]
+
+
+def bundle_named(text: str) -> str:
+    """Give the place that a bundle's name stands for: the packaged one's for ``digital``."""
+    place = place_of(text)
+    return str(bundle_folder(place)) if isinstance(place, Path) else text
+
+
+# What may lie in a storage is text until it is opened: a Path would take one of the slashes of s3:// away.
+BundlePlace = Annotated[str, typer.Argument(help="A bundle that mris index made: a folder, or s3://, gs://, az://.")]
 UsedBundle = Annotated[
-    Path,
+    str,
     typer.Argument(
-        callback=bundle_folder, help="A bundle that mris index made; digital is one of simulated knees, of the package."
+        callback=bundle_named,
+        help="A bundle that mris index made: a folder, or s3://, gs://, az://; digital is one of simulated knees, of "
+        "the package.",
     ),
 ]
+
+
+def keeps_to_this_machine(command: Callable[..., None]) -> Callable[..., None]:
+    """Refuse addresses of a storage where a command takes a path: it would make a folder named ``s3:``."""
+
+    @functools.wraps(command)
+    def run(*positional: Any, **given: Any) -> None:
+        for name, value in given.items():
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(one, Path):
+                    local_folder(one, name.upper())
+        command(*positional, **given)
+
+    return run
 
 
 def note(text: str) -> None:
@@ -160,7 +186,12 @@ Prevalences = Annotated[
 ]
 
 # Of commands that train.
-TrainingCohort = Annotated[Path, typer.Argument(help="Prepared cohort with splits train and val (see mris prepare).")]
+TrainingCohort = Annotated[
+    str,
+    typer.Argument(
+        help="Prepared cohort with splits train and val (see mris prepare): a folder, or s3://, gs://, az://."
+    ),
+]
 TrainingSeed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="Decides starting weights, batches and augmentation.")
 ]

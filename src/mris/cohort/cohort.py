@@ -1,7 +1,6 @@
 """A prepared cohort: pairs of images on disk, their subjects, timepoints, sides, splits and labels in memory."""
 
 import difflib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,8 +17,10 @@ from mris.cohort.names import normal_form
 from mris.cohort.pair_table import PairTable
 from mris.cohort.split import check_disjoint
 from mris.cohort.timepoints import first_visits
+from mris.cohort.values_told import counts, distribution
 from mris.errors import CohortError, ImageError
 from mris.images.arrays import read_mask
+from mris.storage.folder import Folder, folder_at
 from mris.types import AtlasMask, Sources, Targets
 from mris.wording import counted
 
@@ -46,7 +47,7 @@ class Cohort:
     changes once it is open; it can be sent to a worker process that was started by spawn, not by fork.
 
     Attributes:
-        path: Its folder.
+        path: Its folder; as text its address, where it lies in a storage.
         header: Regions, unit, shapes and how the sources were prepared.
 
     Example:
@@ -56,7 +57,7 @@ class Cohort:
         ...     print(batch.sources.shape, batch.targets.shape)
     """
 
-    path: Path
+    path: Folder
     header: CohortHeader
     _table: PairTable
     _metadata: pa.Table
@@ -67,15 +68,16 @@ class Cohort:
         """Open a cohort that `mris prepare` has finished.
 
         Args:
-            path: Its folder.
+            path: Its folder, or its address in a storage, such as "s3://hospital/cohort".
 
         Returns:
             The cohort; no image is read yet.
 
         Raises:
             CohortError: There is no cohort, it is unfinished, or its files contradict each other.
+            StorageError: The storage refuses, or holds nothing of ours there.
         """
-        folder = Path(path)
+        folder = folder_at(path)
         header = read_header(folder)
         table = PairTable(folder / TABLE_FILE)
         metadata = table.metadata()
@@ -254,6 +256,26 @@ class Cohort:
         (pixels,) = self._table.read(["target"], rows)
         return self._shaped_targets(pixels, channels)
 
+    def read_pairs(
+        self, positions: Int64[np.ndarray, " n"] | Sequence[int], regions: Sequence[str] | None = None
+    ) -> tuple[Sources, Targets]:
+        """Read sources and targets at once, which from a storage takes half as long as one after the other.
+
+        Args:
+            positions: Positions in [0, len(self)), in any order.
+            regions: Regions of the targets; None for all.
+
+        Returns:
+            As `read_sources` and `read_targets`; NaN for the sources of a cohort without.
+
+        Raises:
+            CohortError: A position is out of range, a region is unknown, or the table is damaged.
+        """
+        channels = self.region_channels(regions)
+        rows = self._rows[self._positions(positions)]
+        sources, targets = self._table.read(["source", "target"], rows)
+        return sources.reshape(len(rows), *self.header.source_shape), self._shaped_targets(targets, channels)
+
     def batches(self, batch_size: int, regions: Sequence[str] | None = None) -> Iterator[PairBatch]:
         """Read all pairs in order, a batch at a time; the last batch may be smaller, and none is left out.
 
@@ -269,12 +291,10 @@ class Cohort:
         """
         if batch_size < 1:
             raise CohortError(f"batch size is {batch_size}; give at least 1")
-        channels = self.region_channels(regions)
+        self.region_channels(regions)
         for start in range(0, len(self), batch_size):
             positions = np.arange(start, min(start + batch_size, len(self)), dtype=np.int64)
-            sources, targets = self._table.read(["source", "target"], self._rows[positions])
-            shape = (len(positions), *self.header.source_shape)
-            yield PairBatch(positions, sources.reshape(shape), self._shaped_targets(targets, channels))
+            yield PairBatch(positions, *self.read_pairs(positions, regions))
 
     @cached_property
     def atlas_mask(self) -> AtlasMask:
@@ -285,7 +305,7 @@ class Cohort:
         """
         path = self.path / ATLAS_MASK_FILE
         try:
-            return read_mask(path, self.header.target_shape)
+            return read_mask(Path(path), self.header.target_shape)
         except ImageError as error:
             raise CohortError(f"{path} cannot be read ({error}); prepare the cohort again with --overwrite") from error
 
@@ -312,7 +332,7 @@ class Cohort:
         lines = [
             f"{counted(len(self), 'pair')} of {counted(len(set(self.subjects)), 'subject')} in {self.path}",
             f"  source {header.source_shape}, target {header.target_shape} in {header.unit}{size}",
-            f"  regions: {', '.join(self.regions)}; sides: {_counts(self.sides) if any(self.sides) else 'none'}",
+            f"  regions: {', '.join(self.regions)}; sides: {counts(self.sides) if any(self.sides) else 'none'}",
             f"  baseline pairs: {int(self.is_baseline.sum())}; splits: {header.split_rule}",
         ]
         for name in sorted(set(self.splits)):
@@ -320,7 +340,7 @@ class Cohort:
             lines.append(
                 f"  {name}: {counted(int(inside.sum()), 'pair')}, {counted(len(set(self.subjects[inside])), 'subject')}"
             )
-        lines += [f"  {name}: {_distribution(self.label(name))}" for name in header.labels]
+        lines += [f"  {name}: {distribution(self.label(name))}" for name in header.labels]
         covered = self.atlas_mask.reshape(len(self.regions), -1).mean(axis=1)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(self.regions, covered, strict=True))
         return "\n".join([*lines, f"  pixels with values somewhere: {shares}"])
@@ -356,7 +376,7 @@ class Cohort:
         return targets if channels == list(range(len(self.regions))) else targets[:, channels]
 
 
-def _check_agreement(folder: Path, header: CohortHeader, schema: pa.Schema, metadata: pa.Table) -> None:
+def _check_agreement(folder: Folder, header: CohortHeader, schema: pa.Schema, metadata: pa.Table) -> None:
     asked = {"source": int(np.prod(header.source_shape)), "target": int(np.prod(header.target_shape))}
     for name, size in asked.items():
         kind = schema.field(name).type if name in schema.names else None
@@ -376,19 +396,3 @@ def _choice(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}there are: {', '.join(known) if known else 'none'}"
-
-
-def _counts(values: Shaped[np.ndarray, " n"]) -> str:
-    found = Counter(str(value) for value in values)
-    return ", ".join(f"{value or 'missing'} {count}" for value, count in sorted(found.items()))
-
-
-def _distribution(values: Shaped[np.ndarray, " n"]) -> str:
-    if values.dtype.kind == "f":
-        present = values[~np.isnan(values)]
-        missing = f"; missing {len(values) - len(present)}" if len(present) < len(values) else ""
-        if len(np.unique(present)) > 10:
-            low, middle, high = np.quantile(present, [0, 0.5, 1])
-            return f"{low:.4g} to {high:.4g}, median {middle:.4g}{missing}"
-        return (_counts(np.array([f"{value:g}" for value in present])) or "no value") + missing
-    return _counts(values) if len(set(values)) <= 10 else f"{len(set(values))} different texts"

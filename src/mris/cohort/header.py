@@ -7,6 +7,7 @@ from mris.cohort.origin import Origin
 from mris.errors import CohortError
 from mris.images.transforms import SourcePreparation
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 
 HEADER_FILE = "cohort.json"
 TABLE_FILE = "pairs.lance"
@@ -87,15 +88,15 @@ class CohortHeader(Record):
     format_version: Literal[1] = 1
 
 
-def read_header(folder: Path) -> CohortHeader:
+def read_header(folder: Folder) -> CohortHeader:
     """Read the header of a cohort's folder.
 
     Raises:
         CohortError: There is no cohort, its preparation is unfinished, or the header is damaged.
     """
     path = folder / HEADER_FILE
-    if not path.is_file():
-        if (folder / PROGRESS_FILE).is_file():
+    if not Path(path).is_file():
+        if Path(folder / PROGRESS_FILE).is_file():
             raise CohortError(f"cohort {str(folder)!r} is not finished; run the same `mris prepare` again: it resumes")
         raise CohortError(f"{str(folder)!r} is not a cohort (no {HEADER_FILE}); make one with `mris prepare`")
     return read_record(path, CohortHeader, CohortError, "prepare the cohort again with --overwrite")

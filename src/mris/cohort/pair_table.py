@@ -5,17 +5,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64
 
 from mris.cohort.header import IMAGE_COLUMNS
-from mris.cohort.lance_path import lance_path
-from mris.errors import CohortError, reason_of
+from mris.cohort.lance_path import open_lance
+from mris.errors import CohortError
+from mris.storage.folder import Folder
+from mris.storage.objects import reason_at
 
 
 def image_array(images: Float16[np.ndarray, "n p"]) -> pa.FixedSizeListArray:
@@ -40,7 +40,7 @@ class PairTable:
         path: Folder of the Lance table.
     """
 
-    path: Path
+    path: Folder
     _process: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class PairTable:
             CohortError: The table is absent or damaged.
         """
         with self._readable():
-            return lance.dataset(lance_path(self.path))
+            return open_lance(self.path)
 
     def metadata(self) -> pa.Table:
         """Read every column but the images, in the order of the rows."""
@@ -95,7 +95,7 @@ class PairTable:
             yield
         except (OSError, ValueError) as error:
             raise CohortError(
-                f"the table {self.path} cannot be read ({reason_of(error)}); prepare again with --overwrite"
+                f"the table {self.path} cannot be read ({reason_at(self.path, error)}); prepare again with --overwrite"
             ) from error
 
 

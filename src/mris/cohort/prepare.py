@@ -18,6 +18,7 @@ from mris.cohort.manifest import Manifest, ManifestRow, read_manifest
 from mris.cohort.pair import PreparedPair, target_columns
 from mris.cohort.plan import Plan, make_plan
 from mris.cohort.prepare_settings import PrepareSettings as PrepareSettings
+from mris.cohort.published import finished_at, published_folder
 from mris.cohort.report import PrepareReport as PrepareReport
 from mris.cohort.report import RowFinding as RowFinding
 from mris.cohort.report import listed, read_report, rows_with_errors
@@ -30,6 +31,8 @@ from mris.images.extent import common_extent
 from mris.images.transforms import SourcePreparation
 from mris.images.write import write_json, write_npz
 from mris.images.written import require_written
+from mris.storage.address import Address, local_folder, place_of
+from mris.storage.folder import Folder
 
 ROWS_PER_APPEND = 256
 BYTES_PER_APPEND = 64 * 2**20
@@ -38,7 +41,7 @@ BYTES_PER_APPEND = 64 * 2**20
 
 def prepare_cohort(
     manifest_path: str | Path,
-    out: str | Path,
+    out: str | Path | Address,
     settings: PrepareSettings,
     progress: bool = True,
     *,
@@ -53,7 +56,9 @@ def prepare_cohort(
 
     Args:
         manifest_path: A CSV or Parquet file, see `read_manifest`.
-        out: A new or empty folder, or one in which the same preparation was interrupted or finished; one in which
+        out: Its address in a storage, such as "s3://hospital/cohort": the work is done in a folder of this machine (see
+            `mris.cohort.published.published_folder`) and published when it is finished. Or a new or empty folder, or
+            one in which the same preparation was interrupted or finished; one in which
             any preparation stopped before its first pair was stored counts as empty.
         settings: What to do.
         progress: Show a progress bar on standard error.
@@ -69,8 +74,27 @@ def prepare_cohort(
         SettingsError: The subjects cannot be divided as asked.
         CohortError: With on_error="stop" a file cannot be used; or `out` holds another preparation.
         OutputError: `out` cannot be written; what it held is intact.
+        StorageError: The storage refuses; the same call goes on with what is prepared.
     """
-    manifest_path, folder = Path(manifest_path), Path(out)
+    manifest_path, place = local_folder(manifest_path, "the manifest"), place_of(out)
+    if isinstance(place, Path):
+        return _prepared(manifest_path, place, settings, progress, overwrite, engine)
+    finished = finished_at(place)
+    if finished is not None and not overwrite:
+        return _finished_report(finished, work_folder.assignment_of(manifest_path, settings))
+    with published_folder(place) as folder:
+        return _prepared(manifest_path, folder, settings, progress, overwrite, engine)
+
+
+def _prepared(
+    manifest_path: Path,
+    folder: Path,
+    settings: PrepareSettings,
+    progress: bool,
+    overwrite: bool,
+    engine: Engine | None,
+) -> PrepareReport:
+    """Prepare a cohort on this machine."""
     assignment = work_folder.assignment_of(manifest_path, settings)
     if not overwrite and (folder / HEADER_FILE).is_file():
         return _finished_report(folder, assignment)
@@ -283,7 +307,7 @@ def _checked_plan(manifest: Manifest, settings: PrepareSettings) -> Plan:
     return make_plan(manifest, settings)
 
 
-def _finished_report(folder: Path, assignment: work_folder.Assignment) -> PrepareReport:
+def _finished_report(folder: Folder, assignment: work_folder.Assignment) -> PrepareReport:
     earlier = work_folder.earlier_work(folder)
     if earlier is None:
         raise CohortError(f"{str(folder)!r} holds a cohort of unknown origin; choose another OUT, or use --overwrite")
@@ -292,7 +316,7 @@ def _finished_report(folder: Path, assignment: work_folder.Assignment) -> Prepar
     return report.model_copy(update={"notes": (*report.notes, "the cohort was already finished; nothing was done")})
 
 
-def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:
+def _require_same(folder: Folder, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:
     differences = asked.differences(earlier)
     if differences:
         raise CohortError(

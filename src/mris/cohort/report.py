@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mris.errors import CohortError
 from mris.finding import Finding
 from mris.reading import LARGEST_LIST
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 from mris.wording import counted
 
 MISSING_FILE = "missing file"
@@ -149,7 +149,7 @@ def _columns_without_files(findings: Sequence[RowFinding], n_rows: int) -> dict[
     return found
 
 
-def read_report(path: Path) -> PrepareReport:
+def read_report(path: Folder) -> PrepareReport:
     """Read a saved report.
 
     Raises:

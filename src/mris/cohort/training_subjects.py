@@ -19,6 +19,7 @@ from mris.errors import BundleError
 from mris.images.write import write_json
 from mris.reading import LARGEST_LIST
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 
 RECORD_FILE = "training_subjects.json"
 _BYTES = 16
@@ -84,7 +85,7 @@ def write_training_subjects(folder: Path, record: TrainingSubjects) -> None:
     write_json(folder / RECORD_FILE, _File(**dict(record)))
 
 
-def read_training_subjects(folder: Path) -> TrainingSubjects | None:
+def read_training_subjects(folder: Folder) -> TrainingSubjects | None:
     """Read the record in the folder of a network.
 
     Returns:

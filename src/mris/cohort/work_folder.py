@@ -21,6 +21,7 @@ from mris.images.lock import lock_descriptor
 from mris.images.write import OWNER_ONLY, atomic_write, temporary_sibling, write_json
 from mris.reading import LARGEST_LIST, parse_json, read_bytes
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 
 FINDINGS_FILE = "findings.jsonl"
 SIZES_FILE = "file_sizes.jsonl"
@@ -133,14 +134,14 @@ def start(folder: Path, assignment: Assignment, findings: Sequence[RowFinding]) 
     write_json(folder / PROGRESS_FILE, _Begun(assignment=assignment, manifest_findings=tuple(findings)))
 
 
-def earlier_work(folder: Path) -> tuple[Assignment, tuple[RowFinding, ...]] | None:
+def earlier_work(folder: Folder) -> tuple[Assignment, tuple[RowFinding, ...]] | None:
     """Read what `start` wrote; None in a fresh folder.
 
     Raises:
         CohortError: The file is damaged.
     """
     path = folder / PROGRESS_FILE
-    if not path.is_file():
+    if not Path(path).is_file():
         return None
     begun = read_record(path, _Begun, CohortError, "choose another OUT or use --overwrite", most=LARGEST_LIST)
     return begun.assignment, begun.manifest_findings

@@ -1,7 +1,6 @@
 """What must hold before entries meet a database: same encoder, same targets, new keys, unit vectors."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from mris.database.header import DatabaseHeader
 from mris.database.stored import StoredEntries
 from mris.database.table import metadata_checksums, vector_checksums
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
+from mris.storage.folder import Folder
 from mris.types import Embeddings, Encoder
 
 
@@ -56,7 +56,7 @@ def _holds_same(cohort: Cohort, entries: StoredEntries) -> bool:
     return True
 
 
-def checked_queries(queries: Embeddings, header: DatabaseHeader, path: Path) -> Embeddings:
+def checked_queries(queries: Embeddings, header: DatabaseHeader, path: Folder) -> Embeddings:
     """Give queries as contiguous float32, or raise DatabaseError: another dimension, or no unit vectors."""
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     if queries.ndim != 2 or queries.shape[1] != header.embedding_dim:
@@ -82,7 +82,7 @@ def check_excluded(subjects: Sequence[str | None], n_queries: int) -> None:
             )
 
 
-def check_encoder(encoder: Encoder, header: DatabaseHeader, path: Path) -> None:
+def check_encoder(encoder: Encoder, header: DatabaseHeader, path: Folder) -> None:
     """Raise EncoderMismatchError unless this encoder made the database."""
     if encoder.fingerprint != header.fingerprint or tuple(encoder.regions) != header.regions:
         raise EncoderMismatchError(
@@ -91,7 +91,7 @@ def check_encoder(encoder: Encoder, header: DatabaseHeader, path: Path) -> None:
         )
 
 
-def check_cohort(cohort: Cohort, header: DatabaseHeader, path: Path) -> None:
+def check_cohort(cohort: Cohort, header: DatabaseHeader, path: Folder) -> None:
     """Raise DatabaseError unless the cohort's targets are of the database's shape, unit, orientation and spacing."""
     channels = cohort.region_channels(header.regions)
     found = (len(channels), *cohort.header.target_shape[1:])

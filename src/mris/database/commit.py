@@ -16,6 +16,7 @@ from mris.errors import DatabaseError, OutputError
 from mris.images.write import write_json
 from mris.reading import LARGEST_LIST, file_sha256
 from mris.records import Record, parse_record, read_record
+from mris.storage.folder import Folder
 
 COMMIT_FILE = "commit.json"
 _ANEW = "index again"
@@ -92,7 +93,7 @@ class _Sealed(Record):
     format_version: Literal[1] = 1
 
 
-def read_commit(root: Path) -> Commit:
+def read_commit(root: Folder) -> Commit:
     """Read the state that counts.
 
     Raises:
@@ -118,7 +119,7 @@ def write_commit(root: Path, commit: Commit) -> Commit:
     return commit
 
 
-def at_newest(root: Path, read: Callable[[Commit], _T]) -> _T:
+def at_newest(root: Folder, read: Callable[[Commit], _T]) -> _T:
     """Read from the newest state; again from the next one, if a writer has meanwhile deleted what was to be read.
 
     Args:
@@ -137,7 +138,7 @@ def at_newest(root: Path, read: Callable[[Commit], _T]) -> _T:
                 raise
 
 
-def check_files(root: Path, commit: Commit) -> None:
+def check_files(root: Folder, commit: Commit) -> None:
     """Compare all small files of a state with their checksums.
 
     Raises:
@@ -147,12 +148,12 @@ def check_files(root: Path, commit: Commit) -> None:
         raise DatabaseError(f"{finding}; restore a copy, or index again")
 
 
-def file_findings(root: Path, commit: Commit) -> list[str]:
+def file_findings(root: Folder, commit: Commit) -> list[str]:
     """Name the small files of a state that are not as they were committed."""
     findings = []
     for name, expected in commit.files.items():
         try:
-            found = file_sha256(root / name)
+            found = file_sha256(Path(root / name))
         except OSError as error:
             findings.append(f"{root / name} is missing or cannot be read ({error.strerror})")
             continue

@@ -1,6 +1,7 @@
 """`EmbeddingDatabase`: embeddings, target images and metadata of one encoder, on disk and searchable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from mris.database.verify import VerifyReport, verify_entries
 from mris.defaults import N_NEIGHBORS
 from mris.errors import DatabaseError, EncoderMismatchError, SettingsError
 from mris.images.write import atomic_directory
+from mris.storage.address import place_of
+from mris.storage.folder import Folder, changed, folder_at, newest
+from mris.storage.publish import new_folder
 from mris.types import Embeddings, Encoder
 
 EXACT_BYTES = 2 << 30
@@ -55,7 +59,7 @@ class EmbeddingDatabase(StoredEntries):
         The database appears at `path` when it is complete, and not before.
 
         Args:
-            path: Folder to make; it must not exist.
+            path: Folder to make, or its address in a storage; it must not exist.
             cohort: What to store; it must hold the encoder's regions.
             encoder: The encoder whose space this is.
             batch_size: Targets embedded at a time.
@@ -69,10 +73,10 @@ class EmbeddingDatabase(StoredEntries):
             CohortError: The cohort is empty, damaged, or lacks a region.
             OutputError: The disk refuses.
         """
-        path = Path(path)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise DatabaseError(f"{path} exists; remove it, choose another place, or add to it")
-        with atomic_directory(path) as temporary:
+        place = place_of(path)
+        if isinstance(place, Path) and place.exists() and not (place.is_dir() and not any(place.iterdir())):
+            raise DatabaseError(f"{place} exists; remove it, choose another place, or add to it")
+        with atomic_directory(place) if isinstance(place, Path) else new_folder(place) as temporary:
             state = build_entries(temporary, cohort, encoder, batch_size=batch_size, progress=progress)
             commit_first(temporary, {ALONE: state})
         return cls.open(path)
@@ -82,15 +86,16 @@ class EmbeddingDatabase(StoredEntries):
         """Open a database.
 
         Args:
-            path: Its folder.
+            path: Its folder, or its address in a storage.
             fingerprint: That of the encoder in hand; None does not check.
 
         Raises:
             DatabaseError: There is no database, or it is damaged.
             EncoderMismatchError: Another encoder made it.
+            StorageError: The storage refuses, or holds nothing of ours there.
         """
-        root = Path(path)
-        if not (root / COMMIT_FILE).is_file() and (root / HEADER_FILE).is_file():
+        root = folder_at(path)
+        if not Path(root / COMMIT_FILE).is_file() and Path(root / HEADER_FILE).is_file():
             raise DatabaseError(f"{root} has no {COMMIT_FILE}; is it part of a bundle? Then open the bundle")
         database = at_newest(root, lambda commit: cls.of_folder(root, ALONE, commit))
         if fingerprint is not None:
@@ -98,7 +103,7 @@ class EmbeddingDatabase(StoredEntries):
         return database
 
     @classmethod
-    def of_folder(cls, root: Path, folder: str, commit: Commit) -> "EmbeddingDatabase":
+    def of_folder(cls, root: Folder, folder: str, commit: Commit) -> "EmbeddingDatabase":
         """Open the state of a database that a commit names.
 
         Args:
@@ -119,7 +124,7 @@ class EmbeddingDatabase(StoredEntries):
             raise DatabaseError(f"database {database.path}: its table does not fit its header; restore a copy")
         return database
 
-    def __reduce__(self) -> tuple[Callable[..., "EmbeddingDatabase"], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[Callable[..., "EmbeddingDatabase"], tuple[Folder, str]]:
         """Let it be sent to another process, which opens its newest state."""
         return _newest, (self.root, self.folder)
 
@@ -162,7 +167,8 @@ class EmbeddingDatabase(StoredEntries):
                 spacing differ.
             OutputError: The disk refuses, or another process is writing.
         """
-        added = self._writable(wait).add(cohort, {ALONE: encoder}, batch_size=batch_size, progress=progress)
+        with self._changing(wait) as writable:
+            added = writable.add(cohort, {ALONE: encoder}, batch_size=batch_size, progress=progress)
         self._reload()
         return added
 
@@ -178,7 +184,8 @@ class EmbeddingDatabase(StoredEntries):
             DatabaseError: A subject is not in the database; nothing is removed then.
             OutputError: The disk refuses, or another process is writing.
         """
-        removal = self._writable(wait).remove(subjects, purge=purge)
+        with self._changing(wait, erase=purge) as writable:
+            removal = writable.remove(subjects, purge=purge)
         self._reload()
         return removal
 
@@ -196,7 +203,8 @@ class EmbeddingDatabase(StoredEntries):
         Raises:
             OutputError: The disk refuses, or another process is writing.
         """
-        purged = self._writable(wait).purge()
+        with self._changing(wait, erase=True) as writable:
+            purged = writable.purge()
         self._reload()
         return purged
 
@@ -287,7 +295,8 @@ class EmbeddingDatabase(StoredEntries):
             OutputError: The disk refuses, or another process is writing.
             SettingsError: FAISS is not installed.
         """
-        self._writable(wait).create_index()
+        with self._changing(wait) as writable:
+            writable.create_index()
         self._reload()
 
     def drop_index(self, *, wait: bool = True) -> None:
@@ -299,7 +308,8 @@ class EmbeddingDatabase(StoredEntries):
         Raises:
             OutputError: The disk refuses, or another process is writing.
         """
-        self._writable(wait).drop_index()
+        with self._changing(wait) as writable:
+            writable.drop_index()
         self._reload()
 
     def _open_index(self) -> approximate.OpenIndex:
@@ -307,12 +317,15 @@ class EmbeddingDatabase(StoredEntries):
             self._index = self.state, approximate.open_index(self)
         return self._index[1]
 
-    def _writable(self, wait: bool) -> Writable:
+    @contextmanager
+    def _changing(self, wait: bool, *, erase: bool = False) -> Iterator[Writable]:
         if self.folder != ALONE:
             raise DatabaseError(f"database {self.path} is part of bundle {self.root}; change the bundle")
-        return Writable(self.root, wait)
+        with changed(self.root, erase=erase) as root:
+            yield Writable(root, wait)
 
     def _reload(self) -> None:
+        self.root = self.path = newest(self.root)
         at_newest(self.root, self._load)
 
     def _codes_of(self, subjects: Sequence[str | None] | None) -> Int64[np.ndarray, " n"] | None:
@@ -331,5 +344,5 @@ def _taken(names: Shaped[np.ndarray, " N"], rows: Int64[np.ndarray, "n k"]) -> S
     return np.where(rows >= 0, names[rows], "")
 
 
-def _newest(root: Path, folder: str) -> EmbeddingDatabase:
+def _newest(root: Folder, folder: str) -> EmbeddingDatabase:
     return at_newest(root, lambda commit: EmbeddingDatabase.of_folder(root, folder, commit))

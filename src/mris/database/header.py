@@ -1,12 +1,12 @@
 """The header of an embedding database: `database.json`, what one must know before reading an embedding."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from mris.errors import DatabaseError
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 
 HEADER_FILE = "database.json"
 TABLE_FOLDER = "entries.lance"
@@ -44,7 +44,7 @@ class DatabaseHeader(Record):
     format_version: Literal[2] = 2
 
 
-def read_header(folder: Path) -> DatabaseHeader:
+def read_header(folder: Folder) -> DatabaseHeader:
     """Read the header of a database's folder.
 
     Raises:

@@ -34,6 +34,7 @@ from mris.database.table import (
 from mris.errors import DatabaseError, ImageError
 from mris.images.arrays import read_mask
 from mris.reading import file_sha256
+from mris.storage.folder import Folder
 from mris.types import AtlasMask, Embeddings, Features, Pixels, Targets
 
 _HINT = "latest_version_hint.json"
@@ -46,7 +47,7 @@ _BLOCK_ROWS = 8192
 class StoredEntries:
     """What stands in a database, by row, in one committed state."""
 
-    def __init__(self, root: Path, folder: str, header: DatabaseHeader, commit: Commit) -> None:
+    def __init__(self, root: Folder, folder: str, header: DatabaseHeader, commit: Commit) -> None:
         """Use `mris.database.database.EmbeddingDatabase.open` or `build`.
 
         Args:
@@ -96,7 +97,7 @@ class StoredEntries:
         return self._metadata.groups
 
     @property
-    def _table_path(self) -> Path:
+    def _table_path(self) -> Folder:
         return self.path / TABLE_FOLDER
 
     def __len__(self) -> int:
@@ -329,13 +330,13 @@ def table_state(path: Path, version: int, mask: str, earlier: TableState | None 
     )
 
 
-def read_database_mask(path: Path, header: DatabaseHeader) -> Bool[np.ndarray, "r h w"]:
+def read_database_mask(path: Folder, header: DatabaseHeader) -> Bool[np.ndarray, "r h w"]:
     """Read the atlas mask of a database.
 
     Raises:
         DatabaseError: Its file is absent, damaged or of another shape.
     """
     try:
-        return read_mask(path, header.target_shape)
+        return read_mask(Path(path), header.target_shape)
     except ImageError as error:
         raise DatabaseError(f"{error}; restore a copy or build the database again") from error

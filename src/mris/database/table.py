@@ -16,9 +16,11 @@ import pyarrow as pa
 import xxhash
 from jaxtyping import Float16, Float32, Int64, Shaped, UInt8
 
-from mris.cohort.lance_path import lance_path
+from mris.cohort.lance_path import lance_path, open_lance
 from mris.database.header import DatabaseHeader
 from mris.errors import DatabaseError, OutputError, reason_of
+from mris.storage.folder import Folder
+from mris.storage.objects import reason_at
 
 METADATA = ("key", "subject", "timepoint", "side", "split", "labels")
 CHECKSUMS = ("metadata_checksum", "embedding_checksum", "target_checksum")
@@ -169,17 +171,18 @@ class EntryWriter:
             )
 
 
-def open_table(path: Path, version: int | None = None) -> lance.LanceDataset:
+def open_table(path: Folder, version: int | None = None) -> lance.LanceDataset:
     """Open the table as it was at a version, or as it is now.
 
     Raises:
         DatabaseError: It is absent or damaged.
     """
     with reading(path):
-        return lance.dataset(lance_path(path), version=version)
+        table: lance.LanceDataset = open_lance(path, version)
+        return table
 
 
-def take_vectors(table: lance.LanceDataset, column: str, rows: Int64[np.ndarray, " m"], path: Path) -> np.ndarray:
+def take_vectors(table: lance.LanceDataset, column: str, rows: Int64[np.ndarray, " m"], path: Folder) -> np.ndarray:
     """Read a vector column at some rows, in the order asked; a row may be asked for twice.
 
     Raises:
@@ -191,7 +194,7 @@ def take_vectors(table: lance.LanceDataset, column: str, rows: Int64[np.ndarray,
     return taken if len(places) == len(distinct) and np.all(np.diff(places) == 1) else taken[places]
 
 
-def scan(table: lance.LanceDataset, columns: Sequence[str], path: Path, batch_size: int) -> Iterator[pa.RecordBatch]:
+def scan(table: lance.LanceDataset, columns: Sequence[str], path: Folder, batch_size: int) -> Iterator[pa.RecordBatch]:
     """Read columns of all rows, in row order, a batch at a time.
 
     Raises:
@@ -279,7 +282,7 @@ def _date_back(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Folder) -> Iterator[None]:
     """Turn what Lance raises on an absent or damaged table into one clear line."""
     try:
         yield
@@ -301,9 +304,9 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path} ({reason_of(error)}); make room, or mend the rights") from error
 
 
-def _unreadable(path: Path, error: BaseException) -> str:
+def _unreadable(path: Folder, error: BaseException) -> str:
     return (
-        f"the table {path} is absent or damaged ({reason_of(error)}); "
+        f"the table {path} is absent or damaged ({reason_at(path, error)}); "
         "restore a copy, or build the database again from its cohort"
     )
 

@@ -2,10 +2,11 @@
 
 A query looks into the few lists whose centers are nearest. An embedding is kept as its difference from the center, one
 byte a dimension: the file is a quarter of the embeddings' size, and tells them nearly as well as the table does. Its
-answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0022-index.md.
+answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0024-index.md.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mris.database.commit import IndexState
 from mris.errors import DatabaseError, SettingsError
 from mris.images.write import atomic_write
 from mris.reading import file_sha256
+from mris.storage.folder import Folder
 from mris.types import Embeddings
 
 ROWS_A_LIST = 64
@@ -97,7 +99,7 @@ class VectorIndex:
         )
 
     @classmethod
-    def read(cls, folder: Path, state: IndexState, *, to_change: bool = False) -> "VectorIndex":
+    def read(cls, folder: Folder, state: IndexState, *, to_change: bool = False) -> "VectorIndex":
         """Open the file that a commit names. It is compared with its checksum, and then read as it is needed.
 
         Args:
@@ -111,12 +113,12 @@ class VectorIndex:
         """
         faiss, path = _faiss(), folder / state.file
         try:
-            found = file_sha256(path)
+            found = file_sha256(Path(path))
         except OSError as error:
             raise DatabaseError(f"the index {path} cannot be read ({error.strerror}); {ANEW}") from error
         if found != state.sha256:
             raise DatabaseError(f"the index {path} is damaged, or older than its table (its SHA-256 differs); {ANEW}")
-        return cls(faiss.read_index(str(path), 0 if to_change else faiss.IO_FLAG_MMAP_IFC), state.n_probes)
+        return cls(faiss.read_index(os.fspath(path), 0 if to_change else faiss.IO_FLAG_MMAP_IFC), state.n_probes)
 
 
 ANEW = "`mris bundle index` makes it anew"

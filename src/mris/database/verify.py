@@ -1,7 +1,6 @@
 """Is a database whole? Every checksum, norm, dimension and count."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,7 @@ from mris.database.table import (
 )
 from mris.database.vector_index import ANEW
 from mris.errors import DatabaseError
-from mris.reading import file_sha256
+from mris.storage.folder import Folder, sha256_at
 from mris.types import AtlasMask
 from mris.wording import counted
 
@@ -36,7 +35,7 @@ class VerifyReport:
     """What a verification found.
 
     Attributes:
-        path: Folder of the database.
+        path: Where the database is.
         n_entries: Entries that could be read.
         n_subjects: Their subjects.
         findings: What is damaged, one line each; empty if the database is whole.
@@ -45,7 +44,7 @@ class VerifyReport:
         recall: Share of the 20 nearest that the index finds of sampled entries; None without an index that is whole.
     """
 
-    path: Path
+    path: Folder
     n_entries: int
     n_subjects: int
     findings: tuple[str, ...]
@@ -73,7 +72,7 @@ class VerifyReport:
         return "\n".join(lines + [f"  {finding}" for finding in self.findings])
 
 
-def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Commit) -> VerifyReport:
+def verify_entries(root: Folder, folder: str, header: DatabaseHeader, commit: Commit) -> VerifyReport:
     """Read every entry of a committed state and check it against its checksums and the header.
 
     Args:
@@ -129,12 +128,12 @@ def verify_entries(root: Path, folder: str, header: DatabaseHeader, commit: Comm
     return VerifyReport(path, len(keys), len(subjects), tuple(findings), commit.removed, n_without_source, found)
 
 
-def _stored_findings(path: Path, state: TableState) -> list[str]:
+def _stored_findings(path: Folder, state: TableState) -> list[str]:
     """Name files of a table that are not as they were committed; one that is gone is missed where it is read."""
     return [
         f"{path / name} is damaged or edited: its SHA-256 is not that of {COMMIT_FILE}"
         for name, expected in state.stored.items()
-        if (path / name).is_file() and file_sha256(path / name) != expected
+        if sha256_at(path / name) not in (None, expected)
     ]
 
 

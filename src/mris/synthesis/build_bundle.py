@@ -21,6 +21,9 @@ from mris.engines.engine import Engine
 from mris.errors import BundleError
 from mris.images.write import atomic_directory, write_json
 from mris.reading import file_sha256
+from mris.storage.address import Address, place_of
+from mris.storage.folder import require_free
+from mris.storage.publish import new_folder
 from mris.synthesis.bundle import Bundle, Member
 from mris.synthesis.bundle_checks import check_encoder_fits, check_members, database_folder
 from mris.synthesis.bundle_header import HEADER_FILE, BundleHeader, MemberHeader
@@ -40,20 +43,24 @@ MEMBER_FILES = (*GRAPH_FILES, ENCODER_FILE, RECORD_FILE)
 """What a member has of its encoder."""
 
 
-def check_new(out: Path) -> None:
+def check_new(out: Path | Address) -> None:
     """Refuse a place at which no bundle can be made.
 
     Raises:
         BundleError: It exists, and is no empty folder.
+        OutputError: It exists in a storage.
+        StorageError: The storage refuses.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if isinstance(out, Address):
+        require_free(out)
+    elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise BundleError(f"{out} exists; remove it, or choose another place")
 
 
 def build_bundle(
     encoder_dirs: Sequence[str | Path],
     cohort: Cohort,
-    out: str | Path,
+    out: str | Path | Address,
     *,
     splits: Sequence[str] = ("train",),
     parts: Parts | None = None,
@@ -70,7 +77,7 @@ def build_bundle(
     Args:
         encoder_dirs: Folders that `mris.metric.export.export_encoder` wrote; their regions must be disjoint.
         cohort: Where the database's pairs come from.
-        out: Folder to make; it must not exist.
+        out: Folder to make, or its address in a storage; it must not exist.
         splits: Splits of the cohort that enter the database.
         parts: Parts of regions whose means get intervals, as those of whole regions do.
         level: Share of a new person's pixels that intervals hold; see `mris.synthesis.calibrate`.
@@ -91,9 +98,10 @@ def build_bundle(
         SettingsError: A part is of another shape than the maps, or of no region; the level cannot be; or the database
             cannot give the readout.
         OutputError: The disk refuses.
+        StorageError: The storage refuses.
     """
-    out = Path(out)
-    check_new(out)
+    place = place_of(out)
+    check_new(place)
     encoders = [OnnxEncoder(folder) for folder in encoder_dirs]
     check_members("the new bundle", encoders)
     for encoder in encoders:
@@ -105,7 +113,7 @@ def build_bundle(
         check_unseen(encoder.training_subjects, calibration)
         part_masks(encoder.regions, encoder.card.target_shape, parts or {})
     chosen = cohort.split(*splits)
-    with atomic_directory(out) as temporary:
+    with atomic_directory(place) if isinstance(place, Path) else new_folder(place) as temporary:
         headers: list[MemberHeader] = []
         tables: dict[str, TableState] = {}
         for encoder in encoders:
@@ -113,7 +121,7 @@ def build_bundle(
             name = name if name not in [header.name for header in headers] else f"{name}_{len(headers)}"
             folder = temporary / "members" / name
             (folder / "database").mkdir(parents=True)
-            files = [file for file in MEMBER_FILES if (encoder.folder / file).is_file()]
+            files = [file for file in MEMBER_FILES if Path(encoder.folder / file).is_file()]
             for file in files:
                 shutil.copyfile(encoder.folder / file, folder / file)
             checksums = {file: file_sha256(folder / file) for file in files}
@@ -154,7 +162,7 @@ def build_bundle(
         write_json(temporary / HEADER_FILE, header.model_copy(update={"members": chosen_members}))
         commit = commit_first(temporary, tables, [HEADER_FILE])
         Bundle.open(temporary).write_card(commit)
-    return Bundle.open(out)
+    return Bundle.open(place)
 
 
 def _calibrated(
@@ -165,8 +173,8 @@ def _calibrated(
     calibrated = calibrate(synthesizer, cohort, parts=parts, level=level)
     if calibrated is None:
         return header
-    calibrated.write(member.encoder.folder)
-    checksums = {**header.checksums, CALIBRATION_FILE: file_sha256(member.encoder.folder / CALIBRATION_FILE)}
+    calibrated.write(Path(member.encoder.folder))
+    checksums = {**header.checksums, CALIBRATION_FILE: file_sha256(Path(member.encoder.folder / CALIBRATION_FILE))}
     return header.model_copy(update={"calibration": calibrated.record, "checksums": checksums})
 
 

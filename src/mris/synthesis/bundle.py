@@ -10,7 +10,8 @@
 One member that reads all regions is MRIS-C; a member for each region is MRIS-S.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from mris.errors import DatabaseError
 from mris.images.admission import ANY
 from mris.images.anatomy import Anatomy
 from mris.images.write import atomic_write
-from mris.reading import file_sha256
+from mris.storage.address import Address
+from mris.storage.folder import Folder, changed, folder_at, n_left_behind, newest, sha256_at
 from mris.synthesis.bundle_checks import check_database_fits, check_members, database_folder, open_encoder
 from mris.synthesis.bundle_header import BundleHeader, read_header
 from mris.synthesis.bundle_synthesizer import BundleSynthesizer
@@ -37,6 +39,7 @@ from mris.synthesis.model_card import model_card
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.readouts import Readout, SynthesisSettings
 from mris.synthesis.synthesizer import Synthesizer
+from mris.wording import counted
 
 __all__ = ["Bundle", "BundleHeader", "BundleReport", "Member", "OnnxEncoder"]
 
@@ -54,11 +57,15 @@ class Member:
 
 @dataclass(frozen=True)
 class BundleReport:
-    """What a verification of a bundle found: findings of its own, and one report a database."""
+    """What a verification found: findings of the bundle itself, a report a database, and states that no longer count.
 
-    path: Path
+    Those are in a storage alone: left by a writer that was killed, or being written now.
+    """
+
+    path: Folder
     findings: tuple[str, ...]
     databases: Mapping[str, VerifyReport]
+    n_left: int = 0
 
     @property
     def ok(self) -> bool:
@@ -68,6 +75,9 @@ class BundleReport:
     def summary(self) -> str:
         """The report in a few lines."""
         lines = [f"{self.path}: {'whole' if self.ok else 'damaged'}", *(f"  {finding}" for finding in self.findings)]
+        if self.n_left:
+            what = counted(self.n_left, "state")
+            lines.append(f"  {what} of killed writers, or of one at work, in the storage; any change takes them off")
         return "\n".join(lines + [report.summary() for report in self.databases.values()])
 
 
@@ -79,29 +89,33 @@ class Bundle:
         >>> synthesis = bundle.synthesizer(n_neighbors=20)(read_image("hand.dcm"))   # doctest: +SKIP
     """
 
-    def __init__(self, path: Path, header: BundleHeader, members: tuple[Member, ...]) -> None:
+    def __init__(self, path: Folder, header: BundleHeader, members: tuple[Member, ...]) -> None:
         """Use `open` or `build_bundle`."""
         self.path = path
         self.header = header
         self.members = members
 
     @classmethod
-    def open(cls, path: str | Path) -> "Bundle":
+    def open(cls, path: str | Address | Folder) -> "Bundle":
         """Open a bundle and check that its parts belong together; networks are loaded (and checked) when used.
+
+        Args:
+            path: Its folder, or its address in a storage, such as "s3://hospital/hands.bundle".
 
         Raises:
             BundleError: A file is missing, damaged or replaced, or members contradict each other.
             EncoderMismatchError: A database was made by another encoder.
             DatabaseError: A database is missing or damaged.
+            StorageError: The storage refuses, or holds nothing of ours there.
         """
-        path = Path(path)
-        header = read_header(path)
-        encoders = [open_encoder(path, member) for member in header.members]
-        check_members(str(path), encoders)
-        return at_newest(path, lambda commit: cls._at(path, header, encoders, commit))
+        folder = folder_at(path)
+        header = read_header(folder)
+        encoders = [open_encoder(folder, member) for member in header.members]
+        check_members(str(folder), encoders)
+        return at_newest(folder, lambda commit: cls._at(folder, header, encoders, commit))
 
     @classmethod
-    def _at(cls, path: Path, header: BundleHeader, encoders: Sequence[OnnxEncoder], commit: Commit) -> "Bundle":
+    def _at(cls, path: Folder, header: BundleHeader, encoders: Sequence[OnnxEncoder], commit: Commit) -> "Bundle":
         members = []
         for member, encoder in zip(header.members, encoders, strict=True):
             database = EmbeddingDatabase.of_folder(path, database_folder(member), commit)
@@ -180,7 +194,12 @@ class Bundle:
         Raises:
             DatabaseError: The database is damaged.
         """
-        at_newest(self.path, self._move_to)
+        folder = newest(self.path)
+        if folder == self.path:
+            at_newest(self.path, self._move_to)
+        else:
+            opened = Bundle.open(folder)
+            self.path, self.header, self.members = opened.path, opened.header, opened.members
 
     def add(self, cohort: Cohort, *, batch_size: int = 64, progress: bool = True, wait: bool = True) -> int:
         """Embed and add the pairs of a cohort to every member, or (on any failure) to none.
@@ -205,7 +224,8 @@ class Bundle:
                 "index a bundle of its own"
             )
         encoders = {member.database.folder: member.encoder for member in self.members}
-        added = self._writable(wait).add(cohort, encoders, batch_size=batch_size, progress=progress)
+        with self._changing(wait) as writable:
+            added = writable.add(cohort, encoders, batch_size=batch_size, progress=progress)
         self.refresh()
         return added
 
@@ -221,7 +241,8 @@ class Bundle:
             DatabaseError: A subject is neither in the bundle nor removed and still on the disk; nothing is removed.
             OutputError: The disk refuses, or another process is changing the bundle.
         """
-        removal = self._writable(wait).remove(subjects, purge=purge)
+        with self._changing(wait, erase=purge) as writable:
+            removal = writable.remove(subjects, purge=purge)
         self.refresh()
         return removal
 
@@ -231,18 +252,21 @@ class Bundle:
         Returns:
             The subjects who had been removed.
         """
-        purged = self._writable(wait).purge()
+        with self._changing(wait, erase=True) as writable:
+            purged = writable.purge()
         self.refresh()
         return purged
 
     def create_index(self, *, wait: bool = True) -> None:
         """Make (or make anew) the index of every member's database; see `EmbeddingDatabase.create_index`."""
-        self._writable(wait).create_index()
+        with self._changing(wait) as writable:
+            writable.create_index()
         self.refresh()
 
     def drop_index(self, *, wait: bool = True) -> None:
         """Delete the indexes: all searches are exact."""
-        self._writable(wait).drop_index()
+        with self._changing(wait) as writable:
+            writable.drop_index()
         self.refresh()
 
     def verify(self) -> BundleReport:
@@ -251,9 +275,10 @@ class Bundle:
         for header in self.header.members:
             folder = self.path / "members" / header.name
             for name, expected in header.checksums.items():
-                if not (folder / name).is_file():
+                found = sha256_at(folder / name)
+                if found is None:
                     findings.append(f"{folder / name} is missing")
-                elif file_sha256(folder / name) != expected:
+                elif found != expected:
                     findings.append(f"{folder / name} is damaged or replaced: its SHA-256 is not that of bundle.json")
         self.refresh()
         first = set(self.keys.tolist())
@@ -265,28 +290,34 @@ class Bundle:
                     f"{min(apart)!r}; restore a copy, or index again"
                 )
         card = self.path / CARD
-        told = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        told = _text_of(Path(card))
         # The card of a bundle from before there were readouts was written in other words.
         comparable = all(header.readout is not None for header in self.header.members)
         if not told or (comparable and told != _card_text(self)):
             findings.append(f"{card} does not tell what the bundle holds; any change, such as a purge, writes it anew")
-        return BundleReport(
-            self.path, tuple(findings), {member.name: member.database.verify() for member in self.members}
-        )
+        databases = {member.name: member.database.verify() for member in self.members}
+        return BundleReport(self.path, tuple(findings), databases, n_left=n_left_behind(self.path))
 
     def _move_to(self, commit: Commit) -> None:
         self.members = tuple(replace(member, database=member.database.at(commit)) for member in self.members)
 
-    def _writable(self, wait: bool) -> Writable:
-        return Writable(self.path, wait, after=self.write_card)
+    @contextmanager
+    def _changing(self, wait: bool, *, erase: bool = False) -> Iterator[Writable]:
+        with changed(self.path, erase=erase) as folder:
+            bundle = self if folder == self.path else Bundle.open(folder)
+            yield Writable(folder, wait, after=bundle.write_card)
 
     def write_card(self, commit: Commit) -> None:
         """Bring the model card up to date with a state."""
         self._move_to(commit)
-        text, card = _card_text(self), self.path / CARD
-        if not card.is_file() or card.read_text(encoding="utf-8", errors="replace") != text:
+        text, card = _card_text(self), Path(self.path / CARD)
+        if _text_of(card) != text:
             with atomic_write(card) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _card_text(bundle: Bundle) -> str:

@@ -9,6 +9,7 @@ from mris.database.database import EmbeddingDatabase
 from mris.errors import BundleError
 from mris.images.extent import alike
 from mris.reading import file_sha256
+from mris.storage.folder import Folder
 from mris.synthesis.bundle_header import MemberHeader
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.training.card import ENCODER_FILE
@@ -19,18 +20,18 @@ def database_folder(member: MemberHeader) -> str:
     return f"members/{member.name}/database"
 
 
-def open_encoder(path: Path, member: MemberHeader) -> OnnxEncoder:
+def open_encoder(path: Folder, member: MemberHeader) -> OnnxEncoder:
     """Open the encoder of a member of the bundle at `path`; its networks are loaded (and checked) when used.
 
     Raises:
         BundleError: A file is missing, or another one than was indexed.
     """
     folder = path / "members" / member.name
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise BundleError(f"bundle {path}: member {member.name!r} is missing; restore a copy, or index again")
     encoder = OnnxEncoder(folder, checksums=member.checksums)
     for name in (ENCODER_FILE, RECORD_FILE):
-        if name in member.checksums and file_sha256(folder / name) != member.checksums[name]:
+        if name in member.checksums and file_sha256(Path(folder / name)) != member.checksums[name]:
             raise BundleError(f"{folder / name} is not the file that was indexed; restore a copy, or index again")
     return encoder
 

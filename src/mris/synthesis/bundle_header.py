@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from mris.cohort.origin import Origin
 from mris.errors import BundleError
 from mris.records import Record, read_record
+from mris.storage.folder import Folder
 from mris.synthesis.calibration_record import Calibration
 from mris.synthesis.onnx_encoder import GRAPH_FILES
 from mris.synthesis.readouts import Readout
@@ -63,7 +64,7 @@ class BundleHeader(Record):
     format_version: Literal[2] = 2
 
 
-def read_header(path: Path) -> BundleHeader:
+def read_header(path: Folder) -> BundleHeader:
     """Read the header of a bundle's folder.
 
     Raises:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32
 from mris.errors import BundleError
 from mris.images.write import write_npz
 from mris.reading import file_sha256
+from mris.storage.folder import Folder
 from mris.synthesis.bundle_header import MemberHeader
 from mris.synthesis.calibration_record import Calibration
 from mris.synthesis.intervals import width
@@ -116,7 +117,7 @@ class Calibrated:
         write_npz(folder / CALIBRATION_FILE, residual=self.residual, parts=self.parts)
 
 
-def open_calibration(folder: Path, header: MemberHeader) -> Calibrated | None:
+def open_calibration(folder: Folder, header: MemberHeader) -> Calibrated | None:
     """Read the calibration in a member's folder; None where it has none.
 
     Raises:
@@ -127,9 +128,9 @@ def open_calibration(folder: Path, header: MemberHeader) -> Calibrated | None:
         return None
     path = folder / CALIBRATION_FILE
     try:
-        if file_sha256(path) != header.checksums.get(CALIBRATION_FILE):
+        if file_sha256(Path(path)) != header.checksums.get(CALIBRATION_FILE):
             raise BundleError(f"{path} is not the file that was indexed; restore a copy, or index again")
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(Path(path), allow_pickle=False) as file:
             return Calibrated(record, file["residual"], file["parts"])
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path} cannot be read ({error}); restore a copy, or index again") from error

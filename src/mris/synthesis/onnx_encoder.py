@@ -10,6 +10,7 @@ from mris.cohort.training_subjects import read_training_subjects
 from mris.errors import BundleError
 from mris.images.transforms import SourcePreparation
 from mris.records import read_record
+from mris.storage.folder import Folder
 from mris.training.card import ENCODER_FILE, EncoderCard
 from mris.training.onnx_network import OnnxNetwork
 from mris.types import Embeddings, Features, Sources, Targets
@@ -28,7 +29,7 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, folder: str | Path, *, checksums: Mapping[str, str] | None = None, threads: int | None = None
+        self, folder: str | Folder, *, checksums: Mapping[str, str] | None = None, threads: int | None = None
     ) -> None:
         """Read the card of an exported encoder.
 
@@ -40,7 +41,7 @@ class OnnxEncoder:
         Raises:
             BundleError: The card is missing or damaged, or a network's file is missing.
         """
-        self.folder = Path(folder)
+        self.folder = Path(folder) if isinstance(folder, str) else folder
         missing = f"{str(folder)!r} is no exported encoder (no {ENCODER_FILE}); `mris index` exports one"
         anew = "run `mris index` again"
         self.card = read_record(self.folder / ENCODER_FILE, EncoderCard, BundleError, anew, missing=missing)

@@ -1,6 +1,7 @@
 """`OnnxNetwork`: one exported network on ONNX Runtime; torch is not needed to run what torch has trained."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class OnnxNetwork:
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         input_name: str,
         input_shape: tuple[int, int, int],
         output_shape: tuple[int, ...],
@@ -59,7 +60,7 @@ class OnnxNetwork:
         self._checksum = checksum
         self._threads = threads if threads is not None else n_cores()
         self._session: Any = None
-        if not path.is_file():
+        if not Path(path).is_file():
             raise BundleError(f"{path} is missing; restore a copy, or export the network again")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class OnnxNetwork:
     def _loaded(self) -> Any:
         if self._session is None:
             try:
-                content = read_bytes(self.path, _LARGEST_NETWORK)
+                content = read_bytes(Path(self.path), _LARGEST_NETWORK)
                 if self._checksum is not None and hashlib.sha256(content).hexdigest() != self._checksum:
                     raise BundleError(
                         f"{self.path} is not the file that was exported (its SHA-256 differs): it was damaged or "

@@ -44,8 +44,9 @@ class PairReader:
             self.targets = torch.empty((len(cohort), len(self.regions), *header.target_shape[1:]), dtype=torch.float16)
             for start in range(0, len(cohort), 256):  # in pieces: the table's reader hands out float32
                 rows = np.arange(start, min(start + 256, len(cohort)))
-                self.sources[rows] = torch.from_numpy(cohort.read_sources(rows)).half()
-                self.targets[rows] = torch.from_numpy(cohort.read_targets(rows, regions=self.regions)).half()
+                sources, targets = cohort.read_pairs(rows, self.regions)
+                self.sources[rows] = torch.from_numpy(sources).half()
+                self.targets[rows] = torch.from_numpy(targets).half()
 
     def read(self, positions: Int[np.ndarray, " n"]) -> Batch:
         """Read one batch."""
@@ -53,8 +54,7 @@ class PairReader:
         if self.cached:
             sources, targets = self.sources[rows].float(), self.targets[rows].float()
         else:
-            sources = torch.from_numpy(self.cohort.read_sources(positions))
-            targets = torch.from_numpy(self.cohort.read_targets(positions, regions=self.regions))
+            sources, targets = map(torch.from_numpy, self.cohort.read_pairs(positions, self.regions))
         return Batch(sources, scale_targets(targets, self.scale), targets.isfinite(), self.subjects[rows])
 
 

@@ -11,6 +11,7 @@ from mris.cohort.cohort import Cohort
 from mris.errors import MrisError, OutputError, SettingsError, TrainingError, remedy
 from mris.images.write import check_writable_folder, write_json
 from mris.records import read_record
+from mris.storage.address import local_folder
 from mris.training.callbacks import MetricsLog
 from mris.training.checkpoint_file import load_checkpoint
 from mris.training.lightning_library import lightning
@@ -70,8 +71,9 @@ class Run:
         Raises:
             TrainingError: the folder is not empty, holds no run to resume, or another one.
             OutputError: the folder cannot be written.
+            SettingsError: it is the address of a storage.
         """
-        folder = Path(folder)
+        folder = local_folder(folder, "the run")
         _together(lambda: _check_resumed(folder, card) if resume else _check_new(folder))
         finished = resume and (folder / result).exists()
         return cls(folder, card, resume, finished)
