@@ -2,7 +2,7 @@
 
 A query looks into the few lists whose centers are nearest. An embedding is kept as its difference from the center, one
 byte a dimension: the file is a quarter of the embeddings' size, and tells them nearly as well as the table does. Its
-answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0022-index.md.
+answers are candidates, to be compared again. Why this library and this kind: docs/decisions/0024-index.md.
 """
 
 import math
