@@ -37,16 +37,19 @@ def by_entries(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     admitted = np.ones((QUERIES, n), dtype=bool)
     penalties = Penalties(learned=0.1)
     regression = fit_regression(features, Q, gallery, penalties)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "database")
-        make_database(path, rng, n=n, d=D, target_shape=(1, 4, 4), fingerprint="f" * 64)
-        yield "open a database", lambda: EmbeddingDatabase.open(path)
     yield "exact search", lambda: exact_search(embeddings, queries, K, groups=groups, excluded=own)
     yield "linear readout: fit", lambda: fit_regression(features, Q, gallery, penalties)
     yield "linear readout: answer", lambda: regression.answer(features[:QUERIES])
     yield "attention: weights", lambda: attention_weights(queries, embeddings, 0.05, admitted)
     weights = attention_weights(queries, embeddings, 0.05, admitted)
     yield "attention: average of all", lambda: gallery.average_all(weights)
+
+
+def by_stored(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path, rng = Path(folder, "database"), np.random.default_rng(0)
+        make_database(path, rng, n=n, d=64, target_shape=(1, 4, 4), fingerprint="f" * 64)
+        yield "open a database", lambda: EmbeddingDatabase.open(path)
 
 
 def by_pixels(pixels: int) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -76,6 +79,7 @@ def by_people(people: int) -> Iterator[tuple[str, Callable[[], object]]]:
 
 CURVES: Mapping[str, tuple[tuple[int, ...], Callable[[int], Iterator[tuple[str, Callable[[], object]]]]]] = {
     "entries": (ENTRIES, by_entries),
+    "stored entries": ((10_000, 100_000, 1_000_000), by_stored),
     "people": ((100, 1_000, 10_000), by_people),
     "pixels": ((1_000, 10_000, 100_000), by_pixels),
     "queries": ((10, 100, 1_000), by_queries),
