@@ -2,11 +2,13 @@
 
 Rows are drawn anew each time from a store much larger than the processor's caches.
 
-Both on one thread: reading is a single-threaded loop, and small products shared between threads wait for the slower one
-when the machine has other work.
+Processor time of all threads beside that of the reading, and how often a thread has waited for another: small products
+that are shared between threads wait for the slower one when the machine has other work.
 
-Run: OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python benchmarks/average.py
+Run: python benchmarks/average.py
 """
+
+import resource
 
 import numpy as np
 from made_database import alternate, machine
@@ -55,7 +57,12 @@ def main() -> None:
             lambda: gallery.average(rows()[None], weights[None]),
         ],
         rounds=40,
+        worked=True,
     )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    for _ in range(20):
+        average_rows(store, rows(), weights)
+    waits = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
     print(f"average: {K} float32 maps of 2 x 256 x 256 ({K * PIXELS * 4 / 1e6:.1f} MB); {machine()}")
     names = (
         *("reading the rows (a sum of each)", "gathering the rows, then a sum", "plain NumPy mean and spread"),
@@ -67,7 +74,9 @@ def main() -> None:
         print(f"{name:42s} {1e3 * seconds:6.2f} ms   ratio {seconds / times[0]:.2f}")
     (seconds,) = alternate([lambda: gallery.combine(signed)], rounds=3)
     print(f"gallery.combine: {QUERIES} queries, signed weights of all {N} maps: {seconds:.2f} s")
-    print(f"asked: average_rows at most {LARGEST_RATIO} times the reading")
+    print(
+        f"asked: average_rows at most {LARGEST_RATIO} times the reading; 20 averages waited {waits} times for a thread"
+    )
 
 
 if __name__ == "__main__":

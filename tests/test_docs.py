@@ -26,6 +26,7 @@ LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CH
 
 FILES = {
     "docs/tutorial.md": (),
+    "docs/concepts/scale.md": ("knees.bundle",),
     "docs/how-to/your-own-data.md": ("knees", "pairs.csv", "broken.csv", "cut.npy"),
     "docs/how-to/import-oai.md": (),
     "docs/how-to/check-your-maps.md": ("knees", "pairs.csv"),

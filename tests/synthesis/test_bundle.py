@@ -355,6 +355,21 @@ def test_a_changed_encoder_card_is_refused(combined):
         Bundle.open(combined.path)
 
 
+def test_an_index_of_each_member_grows_with_additions_and_survives_a_purge(separate, cohort):
+    pytest.importorskip("faiss", reason="the extra 'index' is not installed")
+    separate.create_index()
+    separate.add(cohort.split("test"), progress=False)
+    separate.remove(["PERSON00"], purge=True)
+    assert [member.database.state.index.n_entries for member in separate.members] == [14, 14]
+    report = separate.verify()
+    assert report.ok and report.summary().count("its index finds 1.0000 of what the exact search finds") == 2
+    for member in separate.members:
+        found = member.database.search(member.database.embeddings, 1, exact=False)
+        assert found.rows[:, 0].tolist() == list(range(14))
+    separate.drop_index()
+    assert not any(member.database.has_index for member in separate.members) and separate.verify().ok
+
+
 def test_an_edited_header_is_refused_at_open_and_named_by_verify(combined):
     member = combined.path / "members" / "femoral_tibial"
     edits = {
