@@ -316,7 +316,7 @@ def _finished_report(folder: Folder, assignment: work_folder.Assignment) -> Prep
     return report.model_copy(update={"notes": (*report.notes, "the cohort was already finished; nothing was done")})
 
 
-def _require_same(folder: Path, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:
+def _require_same(folder: Folder, asked: work_folder.Assignment, earlier: work_folder.Assignment) -> None:
     differences = asked.differences(earlier)
     if differences:
         raise CohortError(

@@ -96,7 +96,7 @@ class Bundle:
         self.members = members
 
     @classmethod
-    def open(cls, path: str | Path | Address) -> "Bundle":
+    def open(cls, path: str | Address | Folder) -> "Bundle":
         """Open a bundle and check that its parts belong together; networks are loaded (and checked) when used.
 
         Args:

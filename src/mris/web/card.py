@@ -2,6 +2,7 @@
 
 import functools
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def _values(state: State, name: str, settings: ServeSettings) -> dict[str, Any]:
     calibrations = [member.calibration for member in header.members]
     labels = sorted({label for entry in state.entries.values() for label in entry.labels})
     try:
-        markdown = (bundle.path / CARD).read_text(encoding="utf-8", errors="replace")
+        markdown = Path(bundle.path / CARD).read_text(encoding="utf-8", errors="replace")
     except OSError:
         markdown = ""
     return {
