@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-LATENCY, SIZES, STEPS, ROUNDS = 0.020, (64, 128), 12, 3
+LATENCY, SIZES, BATCH, STEPS, ROUNDS = 0.020, (64, 128), 32, 8, 3
 
 
 async def _answered(folder: Path, method: str, target: str, headers: dict[str, str], body: bytes) -> bytes:
@@ -102,15 +102,17 @@ def measure(size: int, folder: Path, place: str) -> Iterator[str]:
     from mris.training.networks import embed_with_features
     from mris.training.pairs import PrefetchedBatches
 
-    here = random_cohort(folder, 64 * STEPS, size)
+    here = random_cohort(folder, BATCH * STEPS, size)
     publish(folder / "cohort", place_of(place), None)
     ways = {"disk": here, "storage": Cohort.open(place)}
-    trained = {name: trained_on(cohort, "triplet", cache_megabytes=0) for name, cohort in ways.items()}
+    trained = {
+        name: trained_on(cohort, "triplet", cache_megabytes=0, batch_size=BATCH) for name, cohort in ways.items()
+    }
 
     def epoch(name: str, number: int) -> tuple[float, float, float]:
         """Seconds of all steps but the first, of waiting in them, and of one reading alone."""
         module, data = trained[name]
-        order = np.random.default_rng(number).permutation(64 * STEPS).reshape(STEPS, 64)
+        order = np.random.default_rng(number).permutation(BATCH * STEPS).reshape(STEPS, BATCH)
         module.train()
         (optimizer,), _ = module.configure_optimizers()
         began = time.perf_counter()
@@ -149,6 +151,7 @@ def measure(size: int, folder: Path, place: str) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"))
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="Rows and columns of the images.")
     given = parser.parse_args()
     if given.serve:
         asyncio.run(serve(Path(given.serve[0]), int(given.serve[1])))
@@ -175,7 +178,7 @@ def main() -> None:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.05)
-            for size in SIZES:
+            for size in given.sizes:
                 for line in measure(size, Path(work) / str(size), f"s3://bucket/cohort{size}"):
                     print(line, flush=True)
         finally:

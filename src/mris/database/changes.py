@@ -328,7 +328,7 @@ def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
     """Delete the entries of subjects from a table."""
     # By row, not by name: what a version says about its making would keep the name.
     ids = entries.row_ids[np.isin(entries.subjects, sorted(subjects))]
-    path = Path(entries.path) / TABLE_FOLDER  # of this machine: nothing is changed elsewhere
+    path = Path(entries.path / TABLE_FOLDER)
     table = open_table(path)
     if len(ids):
         with writing(path):

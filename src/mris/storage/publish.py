@@ -144,7 +144,7 @@ def _clear(objects: Objects, old: list[str]) -> None:
     try:
         for folder in old:
             objects.delete(folder)
-        left = set(objects.folders()[0]).intersection(old)
+        left = [folder for folder in old if objects.sizes(folder)]
     except StorageError as error:
         raise StorageError(f"{error}; the change itself is complete: repeat the command to clear up") from error
     if left:
