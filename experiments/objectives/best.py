@@ -39,10 +39,11 @@ SCREENING = EPOCHS // 5
 
 READOUTS: dict[str, dict[str, Any]] = {
     "MRIS": {},
+    "MRIS, few": {"readout": "few"},
     "MRIS, convex": {"readout": "attention"},
-    "MRIS, 20 people": {"n_neighbors": 20},
+    "MRIS, 20 nearest": {"n_neighbors": 20},
 }
-"""The readout that validation people chose, the convex average of all, and the paper's."""
+"""The readout that validation people chose, an average of at most 20 people, one of all, and the paper's."""
 
 
 @dataclass(frozen=True)
