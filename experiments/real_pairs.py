@@ -73,6 +73,7 @@ def run_fold(manifest: Path, folder: Path, study: Study, seed: int) -> PerImage:
     others = {
         "MRIS, convex": opened.synthesizer(readout="attention"),
         "MRIS, 20 people": opened.synthesizer(20),
+        "MRIS, few": opened.synthesizer(readout="few"),
         "U-Net": unet,
     }
     evaluation = evaluate_bundle(opened, cohort, others=others, seed=seed)

@@ -111,16 +111,14 @@ class SourceKeys(SynthesisObjective):
     last steps made of them: candidates are the pairs that were seen last of each person.
     """
 
+    remembered = ("seen_embeddings", "seen_features", "seen_scores", "seen_values", "seen")
+
     def __init__(self, plain: SynthesisObjective, target: ComponentEncoder, n_features: int, n_dim: int) -> None:
         super().__init__(target, plain.pool, plain.pixels, n_features)
         n_people = int(plain.pool.codes.max()) + 1
-        for name, size in {
-            "embeddings": n_dim,
-            "features": n_features,
-            "scores": target.components.directions.shape[0],
-            "values": len(plain.pixels),
-        }.items():
-            self.register_buffer(f"seen_{name}", torch.zeros(n_people, size), persistent=False)
+        sizes = (n_dim, n_features, len(target.components.directions), len(plain.pixels))
+        for name, size in zip(self.remembered, sizes, strict=False):
+            self.register_buffer(name, torch.zeros(n_people, size), persistent=False)
         self.register_buffer("seen", torch.zeros(n_people, dtype=torch.bool), persistent=False)
 
     def forward(
@@ -144,11 +142,11 @@ class SourceKeys(SynthesisObjective):
         )
         regressed = masked_error(self.mean + self.head(features) @ self.basis, truths, known)
         with torch.no_grad():
-            self.seen[batch.subjects] = True
-            self.seen_embeddings[batch.subjects] = units.detach()
-            self.seen_features[batch.subjects] = features.detach()
-            self.seen_scores[batch.subjects] = target.components(batch.targets)
-            self.seen_values[batch.subjects] = truths
+            scores = target.components(batch.targets)
+            for name, new in zip(self.remembered, (units, features, scores, truths, True), strict=True):
+                seen = self.get_buffer(name).clone()  # the old one is still needed for the gradient
+                seen[batch.subjects] = new
+                setattr(self, name, seen)
         return (attended + regressed) / max(self.mean_error, 1e-6)
 
 
@@ -183,13 +181,10 @@ def take_unet(module: MetricModule) -> None:
     module.synthesis = SynthesisObjective(encoder.target, plain.pool, plain.pixels, encoder.n_learned)
 
 
-def nothing(module: MetricModule) -> None: ...
-
-
 IDEAS: dict[str, tuple[Callable[[MetricModule], None], Callable[[int], Attention]]] = {
-    "MRIS": (nothing, lambda _: attention),
-    "entmax": (nothing, lambda _: entmax_attention),
-    "20 nearest": (nothing, Narrowing),
+    "MRIS": (lambda _: None, lambda _: attention),
+    "entmax": (lambda _: None, lambda _: entmax_attention),
+    "20 nearest": (lambda _: None, Narrowing),
     "source keys": (find_by_sources, lambda _: attention),
     "U-Net body": (take_unet, lambda _: attention),
 }
@@ -324,7 +319,6 @@ class Readouts:
 
 
 EVERYBODY = 1 << 30
-
 WAYS: dict[str, Callable[[Readouts], ByPerson]] = {
     "attention, 20 people": lambda one: one.attention(20),
     "... 50": lambda one: one.attention(50),
@@ -346,6 +340,8 @@ WAYS: dict[str, Callable[[Readouts], ByPerson]] = {
 
 
 def errors_table(found: Mapping[str, Mapping[str, ByPerson]]) -> str:
+    if not found:
+        return ""
     lines = [f"| MAE (mm) | {' | '.join(found)} |", f"| --- |{' ---: |' * len(found)}"]
     lines += [f"| {way} | {' | '.join(f'{one[way].mean():.4f}' for one in found.values())} |" for way in WAYS]
     return "\n".join(lines)
@@ -390,7 +386,7 @@ def main() -> None:
     for (name, one), (method, each) in product(runs.items(), maps.items()):
         told = change(judge.error(one.mixed(each, FEW)), judge.error(each))
         parts.append(f"The map of {method}, told by {FEW} of the nearest people that {name} finds: {told}.")
-    tried: dict[str, dict[str, ByPerson]] = {}
+    tried = {}
     for seed, idea in product(range(given.seeds), given.ideas):
         one = Readouts(np.load(trained_by(idea, seed, cohort, given.work / "better")), judge, idea)
         tried[f"{idea}, seed {seed}"] = {way: read(one) for way, read in WAYS.items()}
