@@ -251,8 +251,8 @@ def make_index(
 ) -> None:
     """Make an index, or make it anew, so that a search need not look at every entry of a large bundle.
 
-    Up to 2 GiB of embeddings (a million of 512 numbers) a search is exact, index or not. An addition is taken into the
-    index, a purge makes it anew, and mris bundle verify tells what share of the nearest it finds. Needs the extra
+    Up to 2 GiB of embeddings (a million of 512 numbers) a search is exact, index or not. An addition is taken into
+    the index, a purge makes it anew, and a verification tells what share of the nearest it finds. Needs the extra
     index.
 
     Example: mris bundle index knees.bundle
