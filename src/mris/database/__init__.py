@@ -6,7 +6,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.database.changes``: `Removal`, `Writable`
 - ``mris.database.checks``: `check_excluded`, `checked_queries`
 - ``mris.database.commit``: `COMMIT_FILE`, `Commit`, `TableState`, `at_newest`
-- ``mris.database.database``: `EmbeddingDatabase`
+- ``mris.database.database``: `EXACT_BYTES`, `EmbeddingDatabase`
 - ``mris.database.embed``: `check_unit_norm`
 - ``mris.database.gallery``: `Gallery`, `MEMORY_LIMIT`
 - ``mris.database.neighbors``: `Neighbors`
