@@ -181,6 +181,19 @@ def test_a_database_alone_is_built_changed_and_searched_there(
     assert there.verify().ok
 
 
+def test_an_index_made_in_a_storage_is_searched_and_goes_with_a_purged_person(bundle: Bundle) -> None:
+    pytest.importorskip("faiss", reason="the extra 'index' is not installed")
+    bundle.create_index()
+    database = Bundle.open(str(bundle.path)).members[0].database
+    queries = database.embeddings[:3]
+    by_index = database.search(queries, 5, exact=False)
+    assert by_index.keys.tolist() == database.search(queries, 5, exact=True).keys.tolist()
+    bundle.remove([GOING], purge=True)
+    found = Bundle.open(str(bundle.path)).members[0].database.search(queries, len(PEOPLE), exact=False)
+    assert GOING not in found.subjects
+    assert bundle.verify().ok
+
+
 def test_a_storage_whose_objects_go_away_in_the_middle_costs_one_line(bucket: str, cohort: Cohort) -> None:
     there = Cohort.open(f"{bucket}/cohort")
     address = place_of(f"{bucket}/cohort")
