@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64
 
 from mris.cohort.header import IMAGE_COLUMNS
+from mris.cohort.lance_library import lance
 from mris.cohort.lance_path import lance_path
 from mris.errors import CohortError, reason_of
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 from jaxtyping import Int64
 
+from mris.cohort.lance_library import lance
 from mris.database.commit import IndexKind
 from mris.database.search import SearchResult, first_of_group
 from mris.database.table import reading, subject_filter, writing

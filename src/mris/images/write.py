@@ -9,9 +9,8 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import PIL.Image
 
@@ -19,8 +18,6 @@ from mris.errors import OutputError
 from mris.images.image import Spacing, usable_spacing
 from mris.images.lock import lock_descriptor
 from mris.records import Record
-
-_NIFTI1_IMAGE: Any = nib.Nifti1Image  # nibabel does not annotate it
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..*)?")
 
@@ -225,6 +222,8 @@ def write_nifti(path: str | os.PathLike[str], array: np.ndarray, spacing: Spacin
         raise OutputError(
             f"cannot write {path}: spacing is {spacing!r}, but must be two positive numbers of mm, or None"
         )
+    import nibabel as nib  # here: other files need not wait for it to load
+
     image = _nifti(array[np.newaxis] if array.ndim == 2 else array, spacing, path)
     with atomic_write(path) as temporary:
         nib.save(image, temporary.absolute())
@@ -256,6 +255,8 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
 
 
 def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> Any:
+    import nibabel as nib
+
     stored = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 4 else array.dtype}.get(
         array.dtype.kind, array.dtype
     )
@@ -266,7 +267,7 @@ def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> Any:
         voxels = voxels[..., 0]
     row, column = spacing or (1.0, 1.0)
     # Left and posterior are the directions of growing column and row, as ITK writes an image without orientation.
-    image: Any = _NIFTI1_IMAGE(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
+    image: Any = cast(Any, nib).Nifti1Image(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
     image.header.set_xyzt_units("mm" if spacing else "unknown")
     if spacing is None:
         image.set_sform(None, code=0)
