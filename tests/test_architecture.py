@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,8 +21,9 @@ ONE_WAY_IN = {
     "matplotlib": "drawing.py",
     "lightning": "training/lightning_library.py",
     "ray": "engines/on_ray.py",
+    "lance": "cohort/lance_library.py",
 }
-"""Libraries that speak or leave files unless something is done before they are imported, and who does it."""
+"""Libraries that speak, leave files or load others unless something is done before, and who does it."""
 
 
 def rooms_by_layer() -> dict[str, int]:
@@ -141,6 +144,52 @@ def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> No
         "assert not {'torch', 'lance', 'scipy'} & set(sys.modules), 'mris --help'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+SPARED = {"torch", "matplotlib", "pandas", "scipy", "sklearn", "pydicom", "nibabel", "requests"}
+
+
+def test_a_png_becomes_maps_and_pictures_without_libraries_that_others_need(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "knee.png")
+    bundle = ROOT / "src" / "mris" / "digital" / "knees.bundle"
+    code = (
+        "import sys\n"
+        "from mris.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as leaving:\n    assert not leaving.code, leaving.code\n"
+        f"assert not {SPARED!r} & set(sys.modules), {SPARED!r} & set(sys.modules)\n"
+    )
+    query = [
+        "synthesize",
+        str(bundle),
+        str(tmp_path / "knee.png"),
+        "--side",
+        "left",
+        "--spacing",
+        "1",
+        "--out",
+        str(tmp_path / "maps"),
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *query, "-q"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert {"knee.nii.gz", "knee.png", "knee_neighbors.png", "means.csv"} <= made
+
+
+def test_arrow_knows_pandas_after_lance_was_imported_without_it() -> None:
+    pytest.importorskip("pandas")
+    code = (
+        "import sys\n"
+        "from mris.quiet import keep_to_ourselves\n"
+        "keep_to_ourselves()\n"
+        "from mris.cohort.lance_library import lance\n"
+        "assert 'pandas' not in sys.modules\n"
+        "import pyarrow as pa\n"
+        "assert len(pa.table({'a': [1.0]}).to_pandas()) == 1\n"
+        "import pandas as pd\n"
+        "assert pa.array(pd.Series([1.0, float('nan')])).null_count == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 FRONT_DOORS = [path for path in SOURCES if path.name == "__init__.py" and "- ``mris." in path.read_text()]

@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from mris.errors import BundleError, ImageError
 from mris.images.image import Image
@@ -20,6 +21,7 @@ from mris.knee.joint_detector import (
     detector_input,
     detector_pixels,
     heat_peaks,
+    window_means,
 )
 from mris.knee.phantom.bones import eminence_dip
 from mris.knee.phantom.plate import compose_plate
@@ -240,3 +242,10 @@ def test_weights_that_are_damaged_are_named(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(joint_detector, "WEIGHTS", damaged)
     with pytest.raises(BundleError, match=r"joint_detector\.onnx cannot be loaded \(its SHA-256 is not the one"):
         joint_detector._session.__wrapped__()
+
+
+@pytest.mark.parametrize("shape", [(70, 70), (100, 31), (5, 8), (1, 1)])
+@pytest.mark.parametrize("size", [1, 3, 20, 21])
+def test_means_over_windows_are_to_the_last_bit_those_of_scipy(shape: tuple[int, int], size: int) -> None:
+    values = np.random.default_rng(0).random(shape)
+    np.testing.assert_array_equal(window_means(values, size), ndimage.uniform_filter(values, size, mode="nearest"))

@@ -1,14 +1,15 @@
 """What pictures of a synthesis say and show."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageDraw
 from tests.tiny_synthesis import tiny_synthesis
 
 from mris.images.edges import Edges, turned_as
+from mris.serving.canvas import Canvas
 from mris.serving.capture_picture import capture_pixels
 from mris.serving.pictures import Look, write_maps_picture, write_neighbors_picture
 
@@ -20,22 +21,30 @@ def maps_of(synthesis):
     return (np.stack([synthesis.image, synthesis.image / 2]),)
 
 
-def test_letters_that_the_font_lacks_and_dollars_reach_every_picture_as_text(tmp_path):
+def test_letters_that_the_font_lacks_and_dollars_reach_every_picture_as_text(tmp_path, monkeypatch):
     tiny = tiny_synthesis()
     part = replace(tiny.contributions[0], regions=(STRANGE, "tibial"))
     synthesis = replace(tiny, regions=(STRANGE, "tibial"), unit=STRANGE, contributions=(part,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Matplotlib warns of each letter that becomes an empty box
-        write_maps_picture(tmp_path / "maps.png", synthesis)
-        write_neighbors_picture(tmp_path / "neighbors.png", synthesis, SOURCE, maps_of(synthesis))
-        capture_pixels(synthesis, maps_of(synthesis), caption=STRANGE, source=SOURCE, source_title=STRANGE)
+    drawn = letters_drawn(monkeypatch)
+    write_maps_picture(tmp_path / "maps.png", synthesis)
+    write_neighbors_picture(tmp_path / "neighbors.png", synthesis, SOURCE, maps_of(synthesis))
+    capture_pixels(synthesis, maps_of(synthesis), caption=STRANGE, source=SOURCE, source_title=STRANGE)
+    told = r"\u8edf\u9aa8 $\frac$ \u819d"
+    assert {told, f"synthesis: {told}", f"{told}: spread of neighbors"} <= set(drawn)
+    assert all(line.isascii() for line in drawn), "an empty box would stand for any letter"
+
+
+def letters_drawn(monkeypatch):
+    drawn, write = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda pen, at, text, **kw: [drawn.append(text), write(pen, at, text, **kw)]
+    )
+    return drawn
 
 
 def texts_drawn(monkeypatch):
-    from matplotlib.axes import Axes
-
     drawn = []
-    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **kw: drawn.append(text))
+    monkeypatch.setattr(Canvas, "write", lambda self, x, y, text, *_, **kw: [drawn.append(text), 0.0][1])
     return drawn
 
 
@@ -55,6 +64,7 @@ def test_regions_face_the_same_way_and_say_what_lies_at_their_edges(tmp_path, mo
 
 def test_nothing_is_written_at_edges_that_nobody_names(tmp_path, monkeypatch):
     drawn = texts_drawn(monkeypatch)
+    monkeypatch.setattr("mris.serving.pictures._Grid.bar", lambda *_: None)
     write_maps_picture(tmp_path / "maps.png", tiny_synthesis())
     assert drawn == [f"{what}: {region}" for what in ("synthesis", "spread") for region in ("femoral", "tibial")]
 

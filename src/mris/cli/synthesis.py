@@ -181,12 +181,15 @@ def synthesize(
 
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":
+    centers = joint_centers(right, left)
+    if knees is None and not centers:
+        return None
+
     from mris.knee.center_sheet import read_center_sheet
     from mris.knee.knee_finder import KneeFinder
 
-    centers = joint_centers(right, left)
     if knees is None:
-        return KneeFinder(centers) if centers else None
+        return KneeFinder(centers)
     if centers:
         raise SettingsError(f"--knees is {knees!r}, and centers are given by hand; leave out one of them")
     return KneeFinder() if knees == "detect" else KneeFinder(sheet=read_center_sheet(Path(knees)))

@@ -6,6 +6,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.cohort.exclusion``: `read_exclusions`
 - ``mris.cohort.few_people``: `FEWEST_SUBJECTS`, `OTHERS`, `values_of_few`
 - ``mris.cohort.header``: `CohortHeader`, `region_finding`
+- ``mris.cohort.lance_library``: `lance`
 - ``mris.cohort.lance_path``: `lance_path`, `open_lance`
 - ``mris.cohort.manifest_file``: `ManifestCells`, `read_cells`
 - ``mris.cohort.names``: `normal_form`, `require_sound_subjects`, `subject_findings`

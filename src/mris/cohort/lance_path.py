@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import lance
-
+from mris.cohort.lance_library import lance
 from mris.errors import OutputError
 from mris.images.written import is_text
 from mris.storage.mirror import Mirror

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
 from mris.cohort.header import label_column
 from mris.cohort.labels import LabelKind
+from mris.cohort.lance_library import lance
 from mris.cohort.lance_path import lance_path
 from mris.cohort.pair import PreparedPair
 from mris.cohort.pair_table import image_array, pixels_of

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lance
-import lance.fragment
 import numpy as np
 import pyarrow as pa
 import xxhash
 from jaxtyping import Float16, Float32, Int64, Shaped, UInt8
 
+from mris.cohort.lance_library import lance
 from mris.cohort.lance_path import lance_path, open_lance
 from mris.database.header import DatabaseHeader
 from mris.errors import DatabaseError, OutputError, reason_of

@@ -64,6 +64,7 @@ def on_ray(address: str | None = None) -> Iterator[Engine]:
         SettingsError: No cluster answers there, it offers no processor, or it runs another version of Ray or Python.
         OutputError: A cluster cannot be started here.
     """
+    pa.table({}).to_pandas()  # now Arrow knows pandas, which a command keeps out (`mris.quiet.without_pandas`)
     cluster = _own_cluster() if address is None else _cluster_at(address)
     with environment(**_SILENT), cluster as workers:
         yield _RayEngine(workers)

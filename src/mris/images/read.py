@@ -9,18 +9,10 @@ import numpy as np
 
 from mris.errors import ImageError
 from mris.images.arrays import read_npy, read_npz
-from mris.images.dicom import read_dicom
 from mris.images.image import Image, Spacing
-from mris.images.nifti import read_nifti
 from mris.images.raster import read_raster
 from mris.reading import regular_size
 
-_READERS: dict[str, Callable[[Path], Image]] = {
-    "npy": read_npy,
-    "nifti": read_nifti,
-    "dicom": read_dicom,
-    "raster": read_raster,
-}
 _SUFFIXES = {
     ".npy": "npy",
     ".npz": "npz",
@@ -70,7 +62,7 @@ def read_image(path: str | os.PathLike[str], *, array_key: str | None = None, sp
             f"image {file}: an array key ({array_key!r}) is given, but only NPZ files have keys; leave it out"
         )
     else:
-        image = _READERS[kind](file)
+        image = _reader(kind)(file)
     if np.isnan(image.pixels).all():
         raise ImageError(f"image {image.origin}: every pixel is NaN; nothing is left to read")
     if kind != "dicom" and image.spacing is not None:
@@ -86,6 +78,23 @@ def file_of(path: Path) -> Path:
         'scan.npz'
     """
     return _file_and_key(path, None)[0]
+
+
+def _reader(kind: str) -> Callable[[Path], Image]:
+    # The libraries of DICOM and NIfTI take as long to load as all else that one PNG needs.
+    match kind:
+        case "dicom":
+            from mris.images.dicom import read_dicom
+
+            return read_dicom
+        case "nifti":
+            from mris.images.nifti import read_nifti
+
+            return read_nifti
+        case "npy":
+            return read_npy
+        case _:
+            return read_raster
 
 
 def _file_and_key(path: str | os.PathLike[str], array_key: str | None) -> tuple[Path, str | None]:

@@ -4,11 +4,10 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import field, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import PIL.Image
-import scipy.sparse
 from jaxtyping import Float, Float32, Float64
 from pydantic import (
     AfterValidator,
@@ -25,6 +24,9 @@ from mris.errors import ImageError, SettingsError
 from mris.images.extent import alike
 from mris.images.image import Image, Spacing, check_pixel_count, side_name
 from mris.records import broken_rule
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 MUCH_OUTSIDE = 0.25
 """Share of a region outside its image beyond which that is noted, as where center or spacing are wrong."""
@@ -304,8 +306,10 @@ def _weighted_sums(values: Float64[np.ndarray, "..."], axis: int, n_out: int) ->
 
 
 @functools.lru_cache(maxsize=16)
-def _axis_weights(n_in: int, n_out: int) -> scipy.sparse.csr_array:
+def _axis_weights(n_in: int, n_out: int) -> "scipy.sparse.csr_array":
     """Weights (n_out, n_in), rows summing to 1, of input pixels in each output pixel along one axis."""
+    import scipy.sparse  # here: sources, which are all that a query has, need none
+
     scale = n_in / n_out
     inputs = np.arange(n_in)
     if scale >= 1:  # overlap of the output pixel [j s, (j + 1) s] with the input pixel [i, i + 1]

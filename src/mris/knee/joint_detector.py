@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float, Float32
-from scipy import ndimage
+from jaxtyping import Float, Float32, Float64
 
 from mris.errors import BundleError, ImageError, reason_of
 from mris.images.image import Image
@@ -140,12 +139,30 @@ def detector_input(pixels: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2
     scale = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-30)
     shown = np.clip((values - low) / scale, 0.0, 1.0)
     size = round(_WINDOW_MM / PIXEL_MM)
-    mean = ndimage.uniform_filter(shown, size, mode="nearest")
-    variance = ndimage.uniform_filter(shown * shown, size, mode="nearest") - mean * mean
+    mean = window_means(shown, size)
+    variance = window_means(shown * shown, size) - mean * mean
     local = (shown - mean) / (3.0 * (np.sqrt(np.maximum(variance, 0.0)) + 0.02))
     both = np.stack([2.0 * shown - 1.0, np.clip(local, -1.0, 1.0)]).astype(np.float32)
     beyond = [(0, -n % _MULTIPLE) for n in pixels.shape]
     return np.pad(both, ((0, 0), *beyond))
+
+
+def window_means(values: Float64[np.ndarray, "h w"], size: int) -> Float64[np.ndarray, "h w"]:
+    """Average over a square window round each pixel; beyond the border stands the nearest pixel.
+
+    To the last bit ``scipy.ndimage.uniform_filter``, whose import takes longer than to look at many pictures.
+
+    Args:
+        values: Pixels.
+        size: Edge of the window in pixels, at least 1.
+    """
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        padded = np.pad(lines, ((size // 2, size - 1 - size // 2), (0, 0)), mode="edge")
+        first = np.cumsum(padded[:size], axis=0)[-1:]
+        sums = np.cumsum(np.concatenate([first, padded[size:] - padded[:-size]]), axis=0)
+        values = np.moveaxis(sums / size, 0, axis)
+    return values
 
 
 def heat_peaks(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mris.colors import ERROR_COLORS, VALUE_COLORS
-from mris.serving.canvas import Canvas, Panel, draw_map, draw_source
+from mris.serving.canvas import Canvas, ColorScale, Panel, draw_map, draw_source
 from mris.serving.pictures import Look, note_on, value_limits
 from mris.synthesis.synthesis import Synthesis
 
@@ -111,7 +111,7 @@ class _Page:
         panel.write_title(title, 10, pad=4)
         return panel
 
-    def bar(self, line: int, column: int, after_bars: int, drawn: Any, unit: str) -> None:
+    def bar(self, line: int, column: int, after_bars: int, drawn: ColorScale, unit: str) -> None:
         box = (self._left(column, after_bars), self._height - self._big_top(line) - _BIG, 0.16, _BIG)
         self._canvas.bar(box, drawn, unit, sizes=(8, 10))
 
@@ -124,20 +124,20 @@ class _Page:
         return panel
 
     def label(self, strip: int, text: str) -> None:
-        self._canvas.write(_EDGE, self._small_bottom(strip) + self._small / 2, text, 8, verticalalignment="center")
+        self._canvas.write(_EDGE, self._small_bottom(strip) + self._small / 2, text, 8, upward="center")
 
     def pixels(self, caption: str, *, n_maps: int) -> UInt8[np.ndarray, "h w 3"]:
         meant = (
             f"Weighted sum of {n_maps:,} maps from a database; for research, not for diagnosis. "
             "A flattened map has no patient geometry."
         )
-        self._line(0.24, self._warning, 15, color="#b00020", fontweight="bold")
+        self._line(0.24, self._warning, 15, color="#b00020", bold=True)
         self._line(0.5, meant, 9)
         self._line(self._height - 0.26, caption, 9)
         return self._canvas.pixels()
 
-    def _line(self, top: float, text: str, size: float, **options: Any) -> None:
-        self._canvas.write(_EDGE, self._height - top, text, size, verticalalignment="center", **options)
+    def _line(self, top: float, text: str, size: float, *, color: str = "black", bold: bool = False) -> None:
+        self._canvas.write(_EDGE, self._height - top, text, size, upward="center", color=color, bold=bold)
 
     def _big_top(self, line: int) -> float:
         return _HEAD + _TITLE + line * (_BIG + _TITLE + _GAP)

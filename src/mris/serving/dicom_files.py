@@ -16,7 +16,8 @@ from mris.images.faults import LIBRARY_FAULTS
 from mris.images.write import atomic_write
 from mris.serving.deidentify import deidentified
 from mris.serving.dicom_objects import parametric_map, secondary_capture
-from mris.serving.dicom_source import DerivedFrom, dicom_names
+from mris.serving.dicom_source import DerivedFrom
+from mris.serving.outputs import dicom_names
 from mris.serving.pictures import Look
 from mris.synthesis.synthesis import Synthesis
 

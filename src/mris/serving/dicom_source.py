@@ -192,16 +192,6 @@ def identifiers_in(name: str, header: SourceHeader) -> tuple[str, ...]:
     )
 
 
-def dicom_names(stem: str) -> tuple[str, str]:
-    """Names of the Secondary Capture and the Parametric Map of a query.
-
-    Example:
-        >>> dicom_names("hand")
-        ('hand_capture.dcm', 'hand_map.dcm')
-    """
-    return f"{stem}_capture.dcm", f"{stem}_map.dcm"
-
-
 def _note(keyword: str, path: Path, done: str) -> str:
     return f"{keyword} of {path.name} is no value that DICOM allows; it is {done}"
 

@@ -8,9 +8,8 @@ from typing import Literal
 from mris.errors import SettingsError
 from mris.images.header import Side
 from mris.images.read import file_of
-from mris.serving.dicom_source import dicom_names
 from mris.serving.means import MEANS_FILE
-from mris.serving.outputs import Format
+from mris.serving.outputs import Format, dicom_names
 from mris.serving.pictures import Look
 from mris.serving.queries import RegionFinder
 from mris.synthesis.batch_synthesizer import BatchSynthesizer

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,7 +16,6 @@ from mris.images.read import file_of, read_image
 from mris.images.result_names import result_stems
 from mris.images.written import require_text_name, require_written
 from mris.reading import file_sha256
-from mris.serving.dicom_source import DerivedFrom, SourceHeader, identifiers_in, read_source_header
 from mris.serving.file_options import FileOptions, check_options, check_results
 from mris.serving.means import MEANS_FILE, MeanRow, mean_rows, read_means, write_means
 from mris.serving.notes import notes_on, reasons_against
@@ -24,6 +24,9 @@ from mris.serving.pictures import N_PICTURED, Look, common_look, write_neighbors
 from mris.serving.queries import FileQuery, queries_of
 from mris.synthesis.batch_synthesizer import BATCH_SIZE, BatchSynthesizer
 from mris.synthesis.synthesis import Synthesis
+
+if TYPE_CHECKING:
+    from mris.serving.dicom_source import SourceHeader
 
 __all__ = ["FileOptions", "FileOutcome", "synthesize_files"]
 
@@ -56,7 +59,7 @@ class _Prepared:
     facts: Query
     source: Float32[np.ndarray, "c h w"]
     mirrored: bool
-    header: SourceHeader | None
+    header: "SourceHeader | None"
 
 
 _Done = tuple[FileOutcome, list[MeanRow]]
@@ -205,7 +208,7 @@ def _read(
                 preparation=synthesizer.preparation,
                 anatomy=synthesizer.anatomy,
             )
-            header = read_source_header(path) if options.dicom else None
+            header = _source_header(path) if options.dicom else None
             prepared += [_prepare(synthesizer, query, header) for query in queries]
         except ImageError as error:
             if options.on_error == "stop":
@@ -214,7 +217,13 @@ def _read(
     return prepared, unusable
 
 
-def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: SourceHeader | None) -> _Prepared:
+def _source_header(path: Path) -> "SourceHeader":
+    from mris.serving.dicom_source import read_source_header
+
+    return read_source_header(path)
+
+
+def _prepare(synthesizer: BatchSynthesizer, query: FileQuery, header: "SourceHeader | None") -> _Prepared:
     side, preparation = query.facts.side, synthesizer.preparation
     source = synthesizer.prepare(query.image, side=side, center=query.center)
     mirrored = preparation is not None and side in preparation.mirror_sides
@@ -273,6 +282,8 @@ def _notes_on_plate(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) 
 
 def _notes_on_names(path: Path, queries: Sequence[tuple[_Prepared, Synthesis]]) -> Iterator[str]:
     """Say where names of results undo the de-identification of what they hold."""
+    from mris.serving.dicom_source import identifiers_in
+
     for query, _ in queries[:1]:
         told = () if query.header is None else identifiers_in(query.stem, query.header)
         if told:
@@ -285,6 +296,7 @@ def _dicom_objects(
     if query.header is None:
         return {}
     from mris.serving.dicom_files import encoded_dicom_objects
+    from mris.serving.dicom_source import DerivedFrom
 
     return encoded_dicom_objects(
         query.stem,

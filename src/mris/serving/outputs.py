@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import lance
 import numpy as np
 
 import mris
+from mris.cohort.lance_library import lance
 from mris.errors import OutputError, SettingsError
 from mris.images.write import write_json, write_nifti, write_npz
 from mris.serving.pictures import Look, write_maps_picture
@@ -124,6 +124,16 @@ def write_synthesis(
     record = provenance(synthesis, query) | {"files": [*(path.name for path in written), *beside]}
     write_json(out / f"{stem}_provenance.json", record)
     return (*written, out / f"{stem}_provenance.json")
+
+
+def dicom_names(stem: str) -> tuple[str, str]:
+    """Names of the Secondary Capture and the Parametric Map of a query.
+
+    Example:
+        >>> dicom_names("hand")
+        ('hand_capture.dcm', 'hand_map.dcm')
+    """
+    return f"{stem}_capture.dcm", f"{stem}_map.dcm"
 
 
 def provenance(synthesis: Synthesis, query: Query | None = None) -> dict[str, Any]:

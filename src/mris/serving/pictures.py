@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,7 +11,7 @@ from mris.cohort.origin import SIMULATED_NOTE
 from mris.colors import ERROR_COLORS, VALUE_COLORS
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
-from mris.serving.canvas import Canvas, Panel, draw_map, draw_source
+from mris.serving.canvas import Canvas, ColorScale, Panel, draw_map, draw_source
 from mris.synthesis.synthesis import Synthesis
 
 ValueRange = tuple[float, float]
@@ -178,7 +177,7 @@ class _Grid:
         panel.write_title(title, 7, pad=3)
         return panel
 
-    def bar(self, row: int, column: int, drawn: Any, unit: str) -> None:
+    def bar(self, row: int, column: int, drawn: ColorScale, unit: str) -> None:
         """The color bar after a column."""
         box = (self._left(column) + _PANEL + 0.06, self._bottom(row), 0.1, _PANEL)
         self._canvas.bar(box, drawn, unit, sizes=(6, 7))
@@ -186,7 +185,7 @@ class _Grid:
     def save(self, path: str | Path) -> None:
         """Write the picture, whole or not at all."""
         with atomic_write(path) as temporary:
-            self._canvas.figure.savefig(temporary, format="png", metadata={"Software": "mris"})
+            self._canvas.save(temporary)
 
     def _left(self, column: int) -> float:
         return _GAP + column * (_PANEL + _GAP) + _BAR * sum(after < column for after in self._bars_after)
