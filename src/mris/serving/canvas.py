@@ -62,7 +62,8 @@ class ColorScale:
 def color_table(name: str) -> UInt8[np.ndarray, "256 3"]:
     """The colors of one of Matplotlib's color maps."""
     with PIL.Image.open(_TABLES) as tables:
-        return np.asarray(tables)[_LINES.index(name)]
+        colors: UInt8[np.ndarray, "256 3"] = np.asarray(tables)[_LINES.index(name)]
+    return colors
 
 
 class Canvas:
