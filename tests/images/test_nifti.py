@@ -169,3 +169,28 @@ def test_a_real_volume_is_refused_and_its_slice_is_read(data_dir, tmp_path):
     image = read_image(tmp_path / "slice.nii.gz")
     np.testing.assert_array_equal(image.pixels[0], volume.get_fdata()[:, 10, :].T.astype(np.float32))
     assert image.spacing == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("spacing", [None, (0.5, 0.25), (1.5, 0.7)])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (3, 5, 7)])
+def test_what_is_written_is_to_the_byte_what_nibabel_writes(tmp_path, shape, dtype, spacing):
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    voxels = array.reshape(-1, 5, 7).transpose(2, 1, 0)[:, :, np.newaxis]
+    row, column = spacing or (1.0, 1.0)
+    image = nib.Nifti1Image(
+        voxels if shape == (3, 5, 7) else voxels[..., 0], np.diag([-column, -row, 1.0, 1.0]), dtype=array.dtype
+    )
+    image.header.set_xyzt_units("mm" if spacing else "unknown")
+    if spacing is None:
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(image, tmp_path / name)
+        write_nifti(tmp_path / f"ours_{name}", array, spacing)
+        assert (tmp_path / f"ours_{name}").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_an_image_longer_than_the_format_can_say_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="edge above 32767"):
+        write_nifti(tmp_path / "a.nii", np.zeros((1, 32768), np.uint8), None)

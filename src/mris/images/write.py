@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -17,6 +17,7 @@ import PIL.Image
 from mris.errors import OutputError
 from mris.images.image import Spacing, usable_spacing
 from mris.images.lock import lock_descriptor
+from mris.images.nifti1 import LARGEST_EDGE, nifti1_bytes, packed
 from mris.records import Record
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..*)?")
@@ -222,11 +223,11 @@ def write_nifti(path: str | os.PathLike[str], array: np.ndarray, spacing: Spacin
         raise OutputError(
             f"cannot write {path}: spacing is {spacing!r}, but must be two positive numbers of mm, or None"
         )
-    import nibabel as nib  # here: other files need not wait for it to load
-
-    image = _nifti(array[np.newaxis] if array.ndim == 2 else array, spacing, path)
+    if max(array.shape) > LARGEST_EDGE:
+        raise OutputError(f"cannot write {path}: shape {array.shape} has an edge above {LARGEST_EDGE}; write NPZ")
+    content = nifti1_bytes(_storable(array[np.newaxis] if array.ndim == 2 else array, path), spacing)
     with atomic_write(path) as temporary:
-        nib.save(image, temporary.absolute())
+        temporary.write_bytes(packed(content) if path.name.endswith(".gz") else content)
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -254,25 +255,13 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         picture.save(temporary, format="PNG")
 
 
-def _nifti(array: np.ndarray, spacing: Spacing | None, path: Path) -> Any:
-    import nibabel as nib
-
+def _storable(array: np.ndarray, path: Path) -> np.ndarray:
     stored = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 4 else array.dtype}.get(
         array.dtype.kind, array.dtype
     )
     if np.dtype(stored).kind not in "iuf" or np.dtype(stored).itemsize > 8:
         raise OutputError(f"cannot write {path}: type {array.dtype} is not boolean, integer or float of at most 64 bit")
-    voxels = array.astype(stored).transpose(2, 1, 0)[:, :, np.newaxis, :]  # (w, h, 1, r)
-    if voxels.shape[3] == 1:
-        voxels = voxels[..., 0]
-    row, column = spacing or (1.0, 1.0)
-    # Left and posterior are the directions of growing column and row, as ITK writes an image without orientation.
-    image: Any = cast(Any, nib).Nifti1Image(voxels, np.diag([-column, -row, 1.0, 1.0]), dtype=stored)
-    image.header.set_xyzt_units("mm" if spacing else "unknown")
-    if spacing is None:
-        image.set_sform(None, code=0)
-        image.set_qform(None, code=0)
-    return image
+    return array.astype(stored)
 
 
 def _json_value(value: Any) -> Any:
