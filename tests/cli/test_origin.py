@@ -13,6 +13,7 @@ from tests.dicom_sources import write_radiograph
 from mris.cohort.cohort import Cohort
 from mris.evaluation.results import read_results
 from mris.metric.encoders import DualEncoder
+from mris.serving.canvas import Canvas
 from mris.synthesis.bundle import Bundle
 
 from .conftest import TINY, call
@@ -116,11 +117,11 @@ def test_prepare_takes_the_word_of_the_user(tiny_manifest, run_cli, tmp_path):
 
 
 def test_pictures_of_simulated_images_have_room_for_a_line_that_says_so(digital, run_cli, tmp_path, rng, monkeypatch):
-    from matplotlib.axes import Axes
-
     drawn = []
-    write = Axes.text
-    monkeypatch.setattr(Axes, "text", lambda self, x, y, s, **kw: drawn.append(s) or write(self, x, y, s, **kw))
+    write = Canvas.write
+    monkeypatch.setattr(
+        Canvas, "write", lambda self, x, y, s, *a, **kw: drawn.append(s) or write(self, x, y, s, *a, **kw)
+    )
     np.save(tmp_path / "x.npy", rng.random((32, 32)))
     run_cli("synthesize", digital / "knees.bundle", tmp_path / "x.npy", "--out", tmp_path / "o", "--quiet")
     assert drawn.count(NOTE) == 2, "maps and neighbors"

@@ -72,7 +72,7 @@ def test_a_result_that_is_empty_is_no_success(
     refused, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "query.npy", np.random.default_rng(3).random((16, 16)).astype(np.float32))
-    monkeypatch.setattr("mris.images.write.nib.save", lambda image, path: None)
+    monkeypatch.setattr("mris.images.write.packed", lambda content: b"")
     said = refused("synthesize", tiny_bundle, tmp_path / "query.npy", "--out", tmp_path / "maps", "--quiet")
     assert "query.nii.gz was written and is empty" in said
 

@@ -94,7 +94,7 @@ def nearest_mixture(
         Places of the points that weigh anything, at most k, and their weights, which sum to 1.
 
     Example:
-        >>> places, weights = nearest_mixture(np.array([[3.0], [-1.0], [7.0]]), 2)
+        >>> places, weights = nearest_mixture(np.array([[3.0], [-1.0]]), 2)
         >>> places.tolist(), weights.round(2).tolist()
         ([1, 0], [0.75, 0.25])
     """
