@@ -120,7 +120,7 @@ def test_pictures_of_simulated_images_have_room_for_a_line_that_says_so(digital,
     drawn = []
     write = Canvas.write
     monkeypatch.setattr(
-        Canvas, "write", lambda self, x, y, s, *a, **kw: drawn.append(s) or write(self, x, y, s, *a, **kw)
+        Canvas, "write", lambda c, x, y, s, *a, **kw: drawn.append(s) or write(c, x, y, s, *a, **kw)
     )
     np.save(tmp_path / "x.npy", rng.random((32, 32)))
     run_cli("synthesize", digital / "knees.bundle", tmp_path / "x.npy", "--out", tmp_path / "o", "--quiet")
