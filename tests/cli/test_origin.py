@@ -119,9 +119,7 @@ def test_prepare_takes_the_word_of_the_user(tiny_manifest, run_cli, tmp_path):
 def test_pictures_of_simulated_images_have_room_for_a_line_that_says_so(digital, run_cli, tmp_path, rng, monkeypatch):
     drawn = []
     write = Canvas.write
-    monkeypatch.setattr(
-        Canvas, "write", lambda c, x, y, s, *a, **kw: drawn.append(s) or write(c, x, y, s, *a, **kw)
-    )
+    monkeypatch.setattr(Canvas, "write", lambda c, x, y, s, *a, **kw: drawn.append(s) or write(c, x, y, s, *a, **kw))
     np.save(tmp_path / "x.npy", rng.random((32, 32)))
     run_cli("synthesize", digital / "knees.bundle", tmp_path / "x.npy", "--out", tmp_path / "o", "--quiet")
     assert drawn.count(NOTE) == 2, "maps and neighbors"

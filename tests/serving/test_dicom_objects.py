@@ -238,9 +238,7 @@ def test_no_key_and_no_subject_of_the_database_is_in_the_objects(files, synthesi
         assert b"KEY-" not in path.read_bytes() and b"SUBJECT-" not in path.read_bytes()
     drawn: list[str] = []
     write = Canvas.write
-    monkeypatch.setattr(
-        Canvas, "write", lambda c, x, y, s, *a, **kw: drawn.append(s) or write(c, x, y, s, *a, **kw)
-    )
+    monkeypatch.setattr(Canvas, "write", lambda c, x, y, s, *a, **kw: drawn.append(s) or write(c, x, y, s, *a, **kw))
     capture_pixels(synthesis, neighbor_maps, caption="knee")
     assert len(drawn) > 10 and not [text for text in drawn if "KEY" in text or "SUBJECT" in text]
 
