@@ -90,7 +90,7 @@ def test_varus_and_women_rise_more_often_and_lose_faster(people: list[Person], k
 
 @pytest.mark.slow
 def test_the_true_map_tells_progression_beyond_the_grade_as_in_people() -> None:
-    knees = simulated_knees(0, 2600)
+    knees = simulated_knees(0, 1600)
     grade, told = area_of_grade(knees), area_of(knees.maps, knees)
     assert 0.60 <= grade <= 0.66
     assert 0.70 <= told <= 0.78
