@@ -24,24 +24,18 @@ from best import AUGMENTATION, SCREENING, keep
 from jaxtyping import Bool, Float, Float64
 from run import SHARED, make_cohort
 from seeds import LADDER, MOST_PIXELS, change
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 
 from mris.baselines.predictor import open_baseline
-from mris.baselines.unet import build_unet
 from mris.cohort.cohort import Cohort
 from mris.database.gallery import Gallery
-from mris.metric.components import ComponentEncoder
 from mris.metric.encoders import DualEncoder
 from mris.metric.losses import cosine_distances
-from mris.metric.module import MetricModule
-from mris.metric.objective import SynthesisObjective
-from mris.metric.prediction import attention, masked_error
+from mris.metric.prediction import attention
 from mris.metric.settings import TrainSettings, preset
 from mris.metric.train import encoder_spec, trainable
 from mris.synthesis.readouts.few import N_CANDIDATES, nearest_mixture
 from mris.synthesis.readouts.ridge import fit_regression, predictions_by_penalty, trusted
-from mris.training.pairs import Batch
 from mris.training.run import Run, run_card
 from mris.types import Pixels
 
@@ -102,93 +96,12 @@ class Narrowing:
         return attention(queries, keys, temperature, admitted & (cosines >= least))
 
 
-class SourceKeys(SynthesisObjective):
-    """Candidates are found by their sources as well as by their targets, and corrected by a predicted difference.
-
-        score = cos(f(x), g(y_n)) + cos(f(x), f(x_n)),   y_hat(x) = sum_n a_n (y_n + T (h(x) - h(x_n)))
-
-    T is the linear map to the targets' components that is trained beside. The sources of the candidates are what their
-    last steps made of them: candidates are the pairs that were seen last of each person.
-    """
-
-    remembered = ("seen_embeddings", "seen_features", "seen_scores", "seen_values", "seen")
-
-    def __init__(self, plain: SynthesisObjective, target: ComponentEncoder, n_features: int, n_dim: int) -> None:
-        super().__init__(target, plain.pool, plain.pixels, n_features)
-        n_people = int(plain.pool.codes.max()) + 1
-        sizes = (n_dim, n_features, len(target.components.directions), len(plain.pixels))
-        for name, size in zip(self.remembered, sizes, strict=False):
-            self.register_buffer(name, torch.zeros(n_people, size), persistent=False)
-        self.register_buffer("seen", torch.zeros(n_people, dtype=torch.bool), persistent=False)
-
-    def forward(
-        self,
-        sources: Float[Tensor, "n d"],
-        features: Float[Tensor, "n q"],
-        target: ComponentEncoder,
-        temperature: Float[Tensor, ""],
-        batch: Batch,
-        chance: int,  # noqa: ARG002
-    ) -> Float[Tensor, ""]:
-        """Compute the loss of a batch, then remember it."""
-        truths, known = (part.flatten(1)[:, self.pixels] for part in (batch.targets, batch.valid))
-        units = normalize(sources, dim=1)
-        cosines = units @ normalize(target.layers(self.seen_scores), dim=1).T + units @ self.seen_embeddings.T
-        admitted = self.seen & (batch.subjects[:, None] != torch.arange(len(self.seen)))
-        weights = torch.softmax((cosines / temperature).masked_fill(~admitted, _NOWHERE), dim=1)
-        moved = self.head(features) - self.head(weights @ self.seen_features)
-        attended = masked_error(
-            weights @ self.seen_values + moved @ self.basis, truths, known & admitted.any(1)[:, None]
-        )
-        regressed = masked_error(self.mean + self.head(features) @ self.basis, truths, known)
-        with torch.no_grad():
-            scores = target.components(batch.targets)
-            for name, new in zip(self.remembered, (units, features, scores, truths, True), strict=True):
-                seen = self.get_buffer(name).clone()  # the old one is still needed for the gradient
-                seen[batch.subjects] = new
-                setattr(self, name, seen)
-        return (attended + regressed) / max(self.mean_error, 1e-6)
-
-
-class UNetBody(nn.Module):
-    """A source encoder whose last features are those of a U-Net, at 8 x 8 places."""
-
-    def __init__(self, shape: tuple[int, int, int], embedding_dim: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            build_unet(shape[0], 16, source_size=shape[1:], width=WIDTH),
-            nn.AdaptiveAvgPool2d(8),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.Flatten(),
-        )
-        self.fc = nn.Linear(16 * 8 * 8, embedding_dim)
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Embed images."""
-        embedded: Tensor = self.fc(self.body(images))
-        return embedded
-
-
-def find_by_sources(module: MetricModule) -> None:
-    encoder, plain = module.encoder, module.synthesis
-    module.synthesis = SourceKeys(plain, encoder.target, encoder.n_learned, encoder.spec.embedding_dim)
-
-
-def take_unet(module: MetricModule) -> None:
-    encoder, plain = module.encoder, module.synthesis
-    encoder.source = UNetBody(encoder.spec.source_shape, encoder.spec.embedding_dim)
-    module.synthesis = SynthesisObjective(encoder.target, plain.pool, plain.pixels, encoder.n_learned)
-
-
-IDEAS: dict[str, tuple[Callable[[MetricModule], None], Callable[[int], Attention]]] = {
-    "MRIS": (lambda _: None, lambda _: attention),
-    "entmax": (lambda _: None, lambda _: entmax_attention),
-    "20 nearest": (lambda _: None, Narrowing),
-    "source keys": (find_by_sources, lambda _: attention),
-    "U-Net body": (take_unet, lambda _: attention),
+IDEAS: dict[str, Callable[[int], Attention]] = {
+    "MRIS": lambda _: attention,
+    "entmax": lambda _: entmax_attention,
+    "20 nearest": Narrowing,
 }
-"""What each changes of the module, and its attention in a training of some steps."""
+"""The attention of each, in a training of some steps."""
 
 
 def trained_by(idea: str, seed: int, cohort: Cohort, work: Path) -> Path:
@@ -202,12 +115,10 @@ def trained_by(idea: str, seed: int, cohort: Cohort, work: Path) -> Path:
     run = Run.open(folder, card, result=result.name, resume=(folder / "run.json").is_file())
     if run.finished:
         return result
-    change, attend = IDEAS[idea]
     torch.manual_seed(seed)
     module, data = trainable(cohort, encoder_spec(cohort, cohort.regions, settings), settings, seed)
-    change(module)
     n_people = len(np.unique(cohort.split("train").subjects))
-    with patch("mris.metric.prediction.attention", attend(-(-n_people // settings.batch_size) * SCREENING)):
+    with patch("mris.metric.prediction.attention", IDEAS[idea](-(-n_people // settings.batch_size) * SCREENING)):
         run.fit(module, data, settings, part="encoder", monitor=None, progress=True)
     told = described(module.encoder, cohort)
     run.finish(lambda: np.savez(result, **told))
@@ -270,8 +181,6 @@ class Readouts:
         self.known, self.asked = told["train_features"], told["val_features"]
         self.cosines = told["val_embeddings"] @ told["keys"].T
         self.among_sources = told["val_embeddings"] @ told["train_embeddings"].T
-        if idea == "source keys":
-            self.cosines = self.cosines + self.among_sources
         regressed = predictions_by_penalty(self.known, self.n_learned, judge.gallery, self.asked, LADDER)
         best = min(zip(LADDER, regressed, strict=True), key=lambda one: judge.error(one[1]).mean())
         self.penalties, self.regressed = best
