@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Modules are compiled when they are first imported: compiling all of them takes a minute, and few are ever used.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PRESET ?= small
 
 .DEFAULT_GOAL := help
@@ -32,14 +33,16 @@ $(VENV)/.docs: $(VENV)/.demo
 	$(PIP) -e '.[train,serve,docs]'
 	@touch $@
 
+# Compiled modules are kept even where a container says not to: tests start a hundred processes that import them.
+export PYTHONDONTWRITEBYTECODE :=
+
 demo: $(VENV)/.demo
 	$(BIN)/mris demo demo
 
 paper: $(VENV)/.demo
 	$(BIN)/python experiments/paper/run.py --preset $(PRESET) --work runs/paper/$(PRESET)
 
-# Compiled modules are kept even where a container says not to: tests start a hundred processes that import them.
-PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 test: $(VENV)/.test
 	$(PYTEST) -m "not slow"

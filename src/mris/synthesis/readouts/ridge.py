@@ -214,11 +214,10 @@ def predictions_by_penalty(
     cross, mean_pixels = combined[:-1].astype(np.float64), combined[-1]
     for penalties in ladder:
         shrink = _standards(features, n_learned, penalties)[1] / np.where(unit > 0, unit, 1.0)
-        solved = np.linalg.solve(
-            inner * np.outer(shrink, shrink) + len(standard) * np.eye(len(shrink)), shrink[:, None] * cross
-        )
-        scaled = (queries - center) * unit * shrink
-        yield (mean_pixels + scaled @ solved).astype(np.float32)
+        system = inner * np.outer(shrink, shrink) + len(standard) * np.eye(len(shrink))
+        # Solved for the queries, not for the pixels, which are many more.
+        scaled = np.linalg.solve(system, ((queries - center) * unit * shrink).T).T * shrink
+        yield (mean_pixels + scaled @ cross).astype(np.float32)
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:
