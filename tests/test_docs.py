@@ -81,6 +81,7 @@ LAST = {
     "index": "--quiet",
     "synthesize": "--quiet",
     "evaluate": "--bootstrap 20 --no-references --quiet",
+    "bench": "--rounds 1 --size 32",
 }
 """Options that make a page's command small: the former give way to the page's own, the latter override them."""
 
