@@ -25,8 +25,10 @@ class BatchSynthesizer(ABC):
     """What every synthesizer can do, given how it treats a batch."""
 
     @abstractmethod
-    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
-        """Synthesize one image for each prepared source; see `synthesize`."""
+    def synthesize_without_doubts(
+        self, sources: Sources, exclude_subjects: Sequence[str | None] | None
+    ) -> list[Synthesis]:
+        """Synthesize as `synthesize` does, but look at no source: `doubts` can do so meanwhile."""
 
     def synthesize(self, sources: Sources, exclude_subjects: Sequence[str | None] | None = None) -> list[Synthesis]:
         """Synthesize one image for each prepared source of a batch, all in memory.
@@ -39,11 +41,18 @@ class BatchSynthesizer(ABC):
             ImageError: The sources are no array of the encoder's shape.
             DatabaseError: The database is empty or damaged, or no neighbor is left for a query.
         """
-        edge = None if self.preparation is None else self.preparation.edge_mm
+        syntheses = self.synthesize_without_doubts(sources, exclude_subjects)
         return [
-            replace(synthesis, doubts=self.anatomy.doubts(source, edge, synthesis.regions))
-            for source, synthesis in zip(sources, self._synthesized(sources, exclude_subjects), strict=True)
+            replace(synthesis, doubts=self.doubts(source)) for source, synthesis in zip(sources, syntheses, strict=True)
         ]
+
+    def doubts(self, source: Float32[np.ndarray, "c h w"]) -> tuple[str, ...]:
+        """Say what in a prepared source speaks against its showing this part of the body; nothing if that is unknown.
+
+        See `mris.images.anatomy.Anatomy.doubts`.
+        """
+        edge = None if self.preparation is None else self.preparation.edge_mm
+        return self.anatomy.doubts(source, edge, self.regions)
 
     @abstractmethod
     def neighbor_maps(self, synthesis: Synthesis, count: int) -> tuple[Float32[np.ndarray, "m r h w"], ...]:
@@ -58,6 +67,11 @@ class BatchSynthesizer(ABC):
     @abstractmethod
     def anatomy(self) -> Anatomy:
         """The part of the body that images show; it decides which are let in."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> tuple[str, ...]:
+        """What is synthesized, in the order of an image's channels."""
 
     @property
     @abstractmethod

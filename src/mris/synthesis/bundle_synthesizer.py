@@ -36,11 +36,19 @@ class BundleSynthesizer(BatchSynthesizer):
         return self.members[0].anatomy
 
     @property
+    def regions(self) -> tuple[str, ...]:
+        """What is synthesized, member after member."""
+        return tuple(region for member in self.members for region in member.regions)
+
+    @property
     def mirrors_targets(self) -> bool:
         """Whether targets of mirrored sides are stored mirrored."""
         return self.members[0].mirrors_targets
 
-    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
+    def synthesize_without_doubts(
+        self, sources: Sources, exclude_subjects: Sequence[str | None] | None
+    ) -> list[Synthesis]:
+        """See `BatchSynthesizer`."""
         embedded = [member.embed(sources) for member in self.members]
 
         def from_state(commit: Commit) -> list[Synthesis]:

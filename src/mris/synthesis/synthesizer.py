@@ -130,11 +130,19 @@ class Synthesizer(BatchSynthesizer):
         return self._anatomy
 
     @property
+    def regions(self) -> tuple[str, ...]:
+        """What is synthesized."""
+        return self.database.regions
+
+    @property
     def mirrors_targets(self) -> bool:
         """Whether targets of mirrored sides are stored mirrored."""
         return self.database.header.mirror_targets
 
-    def _synthesized(self, sources: Sources, exclude_subjects: Sequence[str | None] | None) -> list[Synthesis]:
+    def synthesize_without_doubts(
+        self, sources: Sources, exclude_subjects: Sequence[str | None] | None
+    ) -> list[Synthesis]:
+        """See `BatchSynthesizer`."""
         embedded = self.embed(sources)
         return at_newest(
             self.database.root, lambda commit: self.synthesize_embedded(embedded, exclude_subjects, commit)

@@ -19,7 +19,7 @@ def command_line(bundle: Path, name: str, wish: Wish, *, finds: bool) -> str:
         >>> command_line(Path("knees.bundle"), "my plate.dcm", Wish(spacing=0.2), finds=True)
         "mris synthesize knees.bundle 'my plate.dcm' --knees detect --spacing 0.2"
     """
-    words = ["mris", "synthesize", str(bundle), name]
+    words = ["mris", "synthesize", str(bundle), f"./{name}" if name.startswith("-") else name]  # no option
     if finds:
         for side, center in wish.centers:
             words += [f"--{side}", _written(center)]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -164,10 +165,13 @@ class Reader:
         asked, prepared = self._asked(read, wish, served), time.perf_counter()
         thread = self._synthesis[served.name]
         waiting = [thread.submit(one.source, one.wish.exclude_subject) for one in asked]
+        looks = served.use().synthesizer.doubts  # here, meanwhile: a batch would wait for all its queries' looks
+        doubts = [looks(one.source) for one in asked]
         results = []
-        for one, future in zip(asked, waiting, strict=True):
+        for one, future, own_doubts in zip(asked, waiting, doubts, strict=True):
             try:
                 answer = future.result()
+                answer = replace(answer, synthesis=replace(answer.synthesis, doubts=own_doubts))
             except ImageError as error:  # another number of channels than the encoder's
                 raise ImageError(f"image {one.name}: {error}") from error
             timing = {

@@ -60,7 +60,7 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A synthesis, the state of the bundle that it came from, and the maps of its first people."""
+    """A synthesis, still without doubts, the state of the bundle that it came from, and maps of its first people."""
 
     state: State
     synthesis: Synthesis
@@ -122,7 +122,7 @@ class SynthesisThread:
         try:
             state = self._served.use()
             sources = np.stack([query.source for query in batch])
-            syntheses = state.synthesizer.synthesize(sources, [query.exclude_subject for query in batch])
+            syntheses = state.synthesizer.synthesize_without_doubts(sources, [query.exclude_subject for query in batch])
             for query, synthesis in zip(batch, syntheses, strict=True):
                 query.answer.set_result(Answer(state, synthesis, state.synthesizer.neighbor_maps(synthesis, N_SHOWN)))
         except Exception as error:  # noqa: BLE001 - told to whom it concerns
