@@ -111,8 +111,11 @@ def phantom(
     visits: Annotated[int | None, typer.Option(min=1, help="At most so many visits of a person; else all.")] = None,
     enriched: Annotated[bool, typer.Option("--enriched", help="More osteoarthritis, as in a training set.")] = False,
     layout: Annotated[
-        Literal["plain", "oai"],
-        typer.Option(help="Pictures and manifest.csv; or DICOM plates, maps and sheets as the OAI study has them."),
+        Literal["plain", "oai", "oai-numbers"],
+        typer.Option(
+            help="Pictures and manifest.csv; or DICOM plates, maps and sheets as the OAI study has them; or these "
+            "with numbers for names and raw pixels, for other programs.",
+        ),
     ] = "plain",
     extraction: Annotated[
         Literal["measured", "smooth"],
@@ -133,7 +136,7 @@ def phantom(
     Example: mris phantom knees --subjects 600 --size 64
     """
     from mris.knee.phantom.cohort import PLAIN, write_phantom
-    from mris.knee.phantom.oai_layout import OAI
+    from mris.knee.phantom.oai_layout import OAI, OAI_NUMBERS
 
     report = write_phantom(
         out,
@@ -144,7 +147,7 @@ def phantom(
         max_visits=visits,
         workers=workers,
         progress=not quiet,
-        layout={"plain": PLAIN, "oai": OAI}[layout],
+        layout={"plain": PLAIN, "oai": OAI, "oai-numbers": OAI_NUMBERS}[layout],
         extraction=extraction,
         look=look,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from scipy import ndimage
 
 from mris.errors import OutputError, SettingsError
@@ -27,7 +27,8 @@ from mris.knee.oai_sheets import month_name, month_number, read_folds
 from mris.knee.phantom import plate as plates
 from mris.knee.phantom import simulate_subject, write_phantom
 from mris.knee.phantom.atlas import REGIONS
-from mris.knee.phantom.oai_layout import OAI
+from mris.knee.phantom.oai_layout import OAI, OAI_NUMBERS, number_of
+from mris.knee.phantom.simulate import subject_name
 
 SIZE, SEED = 48, 20
 DETECTORS = (((503, 612), 0.7), ((880, 1070), 0.4))
@@ -237,3 +238,23 @@ def test_plates_of_real_size_have_the_two_sizes_of_the_study(tmp_path: Path, mon
         found[image.size] = image.spacing
         assert path.stat().st_size < 4e6, "compressed"
     assert found == {(2010, 2446): (0.175, 0.175), (3520, 4280): (0.1, 0.1)}
+
+
+def test_numbers_for_names_and_raw_pixels_change_nothing_else(written: Path, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "numbers", **{**CALL, "layout": OAI_NUMBERS})
+    for named, numbered in zip(read_folds(written / "sheets"), read_folds(tmp_path / "numbers/sheets"), strict=True):
+        for one, other in zip(named.visits, numbered.visits, strict=True):
+            assert other.patient == number_of(one.patient)
+            assert int(other.patient) > 9_000_000
+            plate = plate_file(tmp_path / "numbers/radiographs", other.xray)
+            assert pydicom.dcmread(plate).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+            expected = read_image(plate_file(written / "radiographs", one.xray))
+            np.testing.assert_array_equal(read_image(plate).pixels, expected.pixels)
+        assert [(one.month, one.right, one.left) for one in named.keypoints] == [
+            (other.month, other.right, other.left) for other in numbered.keypoints
+        ]
+
+
+def test_no_two_subjects_have_one_number() -> None:
+    names = [subject_name(seed, index) for seed in (0, 1, 3, 12, 120) for index in (0, 1, 17, 12_345, 999_999)]
+    assert len({number_of(name) for name in names}) == len(names)

@@ -13,6 +13,7 @@ import itertools
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -47,7 +48,28 @@ _ONLY_37 = 72
 _TWICE = (0, 48)
 
 
-def _write_visits(folder: Path, visits: Sequence[KneeVisit], rng: np.random.Generator) -> list[Row]:
+def number_of(subject: str) -> str:
+    """The number that stands for a digital subject where names must be numbers, as the study's are: 9000017.
+
+    Example:
+        >>> number_of("P00017"), number_of("P3-00017")
+        ('9000017', '930000017')
+    """
+    seed, _, index = subject.removeprefix("P").rpartition("-")
+    return f"9{seed}{int(index):07d}" if seed else f"9{int(index):06d}"
+
+
+def _write_numbered(folder: Path, visits: Sequence[KneeVisit], rng: np.random.Generator) -> list[Row]:
+    """As `_write_visits`, with a number for the subject's name and raw plates."""
+    numbered = [
+        replace(visit, state=replace(visit.state, subject=number_of(visit.state.subject))) for visit in visits
+    ]
+    return _write_visits(folder, numbered, rng, raw=True)
+
+
+def _write_visits(
+    folder: Path, visits: Sequence[KneeVisit], rng: np.random.Generator, *, raw: bool = False
+) -> list[Row]:
     """Plates and maps of one subject."""
     by_month = {month: tuple(knees) for month, knees in itertools.groupby(visits, lambda visit: visit.state.month)}
     enrolled = _FIRST_DAY + timedelta(days=int(rng.integers(0, 850)))
@@ -60,7 +82,7 @@ def _write_visits(folder: Path, visits: Sequence[KneeVisit], rng: np.random.Gene
         exposed = scanned - timedelta(days=int(own.integers(0, 71)))
         number = f"{next(numbers):08d}"
         xray = f"{_release(knees[0].state)}/{exposed:%Y%m%d}/{number}"
-        centers = _write_plate(plate_file(folder / RADIOGRAPHS, xray), knees, number, exposed, own)
+        centers = _write_plate(plate_file(folder / RADIOGRAPHS, xray), knees, number, exposed, own, raw=raw)
         for visit in knees:
             state, side = visit.state, visit.state.knee.side
             target = map_folder(folder / THICKNESS, state.subject, month_name(month), side)
@@ -84,7 +106,7 @@ def _write_visits(folder: Path, visits: Sequence[KneeVisit], rng: np.random.Gene
 
 
 def _write_plate(
-    path: Path, knees: Sequence[KneeVisit], number: str, day: date, rng: np.random.Generator
+    path: Path, knees: Sequence[KneeVisit], number: str, day: date, rng: np.random.Generator, *, raw: bool
 ) -> Mapping[str, plate.Center]:
     """Write the plate of a visit; give the centers of its knees' regions."""
     person = knees[0].state.person
@@ -112,7 +134,7 @@ def _write_plate(
         at_detector=person.site == "B",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_plate(path, composed, record)
+    write_plate(path, composed, record, raw=raw)
     return {str(side): center for side, center in composed.centers.items()}
 
 
@@ -186,4 +208,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 OAI = PhantomLayout("oai", SHEETS, _write_visits, _write_tables)
-"""The layout of the OAI study, as `mris import oai` and other programs read it."""
+"""The layout of the OAI study, as `mris import oai` reads it."""
+
+OAI_NUMBERS = PhantomLayout("oai-numbers", SHEETS, _write_numbered, _write_tables)
+"""The same with numbers for names and raw pixels, for programs that expect those of the study."""

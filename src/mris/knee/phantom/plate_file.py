@@ -1,4 +1,4 @@
-"""A phantom plate as a DICOM file: computed radiography, 12 bits stored in 16, JPEG 2000 without loss."""
+"""A phantom plate as a DICOM file: computed radiography, 12 bits stored in 16, raw or by JPEG 2000 without loss."""
 
 import uuid
 from dataclasses import dataclass
@@ -41,13 +41,14 @@ class PlateRecord:
     at_detector: bool
 
 
-def write_plate(path: Path, plate: PhantomPlate, record: PlateRecord) -> None:
+def write_plate(path: Path, plate: PhantomPlate, record: PlateRecord, *, raw: bool = False) -> None:
     """Write a plate; equal arguments give equal bytes, since unique identifiers are made of the record.
 
     Args:
         path: File to write; its folder exists.
         plate: Of 16 bits; the 12 highest are stored.
         record: What the header says.
+        raw: Store the pixels as they are, for readers that know no JPEG 2000; ten times the bytes.
     """
     dataset = _described(record)
     spacing = [f"{value:g}" for value in plate.spacing]
@@ -63,8 +64,11 @@ def write_plate(path: Path, plate: PhantomPlate, record: PlateRecord) -> None:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, _BITS, _BITS - 1
     dataset.PhotometricInterpretation = "MONOCHROME1" if record.inverted else "MONOCHROME2"
     dataset.WindowCenter, dataset.WindowWidth = (_LARGEST + 1) // 2, _LARGEST + 1
-    # A tenth of the bytes for half a second: interpolated pictures are smooth.
-    dataset.compress(JPEG2000Lossless, np.ascontiguousarray(stored), generate_instance_uid=False)
+    if raw:
+        dataset.PixelData = stored.astype("<u2").tobytes()
+        dataset["PixelData"].VR = "OW"
+    else:  # a tenth of the bytes for half a second: interpolated pictures are smooth
+        dataset.compress(JPEG2000Lossless, np.ascontiguousarray(stored), generate_instance_uid=False)
     dataset.save_as(path, enforce_file_format=True)
 
 
