@@ -161,6 +161,13 @@ def test_a_removed_person_is_not_found_and_others_take_the_places(copy):
     assert copy.verify().ok and copy.verify().recall > 0.99
 
 
+def test_a_database_of_which_everybody_was_removed_is_whole_and_has_no_index(copy):
+    copy.remove(sorted(set(copy.subjects.tolist())))
+    assert copy.verify().ok and not copy.has_index
+    with pytest.raises(DatabaseError, match="has no index"):
+        copy.search(np.eye(32, dtype=np.float32)[:1], 1, exact=False)
+
+
 def test_a_purge_leaves_no_byte_of_a_removed_embedding_in_an_index(copy):
     row, before = 777, open_index(copy).index.codes
     lists = [int(before.quantizer.search(copy.embeddings[row : row + 1], 1)[1][0, 0])]

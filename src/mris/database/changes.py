@@ -325,7 +325,7 @@ class Writable:
 
 
 def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
-    """Delete the entries of subjects from a table."""
+    """Delete the entries of subjects from a table; an index of nobody goes with the last one."""
     # By row, not by name: what a version says about its making would keep the name.
     ids = entries.row_ids[np.isin(entries.subjects, sorted(subjects))]
     path = Path(entries.path / TABLE_FOLDER)
@@ -333,7 +333,8 @@ def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
     if len(ids):
         with writing(path):
             table.delete(f"_rowid IN ({', '.join(map(str, ids.tolist()))})")
-    return table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
+    state = table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
+    return state if state.n_entries else _unindexed(state)
 
 
 def _unindexed(state: TableState) -> TableState:
