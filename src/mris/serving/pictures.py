@@ -40,7 +40,8 @@ class Look:
     edges: Mapping[str, Edges] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, (least, largest) in (("values", self.values or (0, 1)), ("spread", (0, 1 if self.spread is None else self.spread))):
+        spread = (0.0, 1.0 if self.spread is None else self.spread)
+        for what, (least, largest) in {"values": self.values or (0.0, 1.0), "spread": spread}.items():
             if not -math.inf < least < largest < math.inf:
                 raise SettingsError(
                     f"the colors of {what} go from {least:g} to {largest:g}; give finite numbers, the smaller first"
