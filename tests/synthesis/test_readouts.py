@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mris.choices import ReadoutName
 from mris.database.database import EmbeddingDatabase
 from mris.errors import SettingsError
 from mris.synthesis.readouts import READOUTS, Queries, Readout, SynthesisSettings, choose_readout
@@ -222,6 +223,18 @@ class TestSettings:
     def test_few_have_no_weights_to_choose(self) -> None:
         with pytest.raises(SettingsError, match="the readout 'few' has no weights to choose; leave them out, or take"):
             SynthesisSettings(readout="few", weights="softmax")
+
+    @pytest.mark.parametrize("name", ["linear", "few"])
+    def test_a_temperature_of_a_readout_that_has_none_is_refused(self, name: ReadoutName) -> None:
+        with pytest.raises(SettingsError, match=f"the readout '{name}' has no temperature; leave it out"):
+            SynthesisSettings(readout=name, temperature=0.1)
+
+    @pytest.mark.parametrize("name", [name for name in READOUTS if name != STORED.name])
+    def test_a_readout_that_was_asked_for_says_so_and_not_why_another_was_chosen(self, name: ReadoutName) -> None:
+        assert (
+            SynthesisSettings(readout=name).applied_to(STORED).reason == f"asked for; otherwise blend: {STORED.reason}"
+        )
+        assert SynthesisSettings(readout="blend").applied_to(STORED) == STORED
 
     def test_a_word_that_is_no_readout_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="readout is 'best'; give one of neighbors, attention, linear"):
