@@ -220,6 +220,10 @@ class TestSettings:
         readout = SynthesisSettings(readout="few", n_neighbors=5).applied_to(STORED)
         assert (readout.name, readout.n_few, readout.n_neighbors) == ("few", 5, 20)
 
+    def test_few_are_told_as_the_most_and_of_a_synthesis_as_they_are(self) -> None:
+        few = SynthesisSettings(readout="few").applied_to(STORED)
+        assert few.describe().startswith("at most 20 entries, by") and few.describe(13).startswith("13 entries, by")
+
     def test_few_have_no_weights_to_choose(self) -> None:
         with pytest.raises(SettingsError, match="the readout 'few' has no weights to choose; leave them out, or take"):
             SynthesisSettings(readout="few", weights="softmax")

@@ -126,7 +126,7 @@ class Readout(Record):
             case "linear":
                 return "all entries, by the signed weights of a linear regression"
             case "few":
-                entries = counted(n_found or self.n_few, "entry")
+                entries = counted(n_found, "entry") if n_found else f"at most {counted(self.n_few, 'entry')}"
                 return f"{entries}, by the positive weights that come nearest to a linear regression"
             case _:
                 share = round(100 * self.attention_share)
