@@ -267,7 +267,7 @@ def test_a_picture_that_shows_little_of_the_region_is_noted():
     assert note.endswith("check its spacing and the center")
 
 
-@pytest.mark.parametrize("mm", [0.05, 0.005, 1e-5])
+@pytest.mark.parametrize("mm", [0.05, 0.005, 1e-5, 1e-9])
 def test_a_picture_that_shows_next_to_nothing_of_the_region_is_told_to_check_its_spacing(mm):
     image = Image(distinct(0, (1, 100, 100)), (mm, mm))
     with pytest.raises(ImageError, match="check its spacing"):
