@@ -135,7 +135,7 @@ def test_a_database_on_disk_gives_what_one_in_memory_gives(cohort, encoder, data
     np.testing.assert_allclose(disk, memory, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_few", [1, 3, 24])
+@pytest.mark.parametrize("n_few", [1, 3, 24, 10**12])
 def test_few_people_come_as_near_to_the_regression_as_they_can(cohort, encoder, database, n_few) -> None:
     """They are found by going through all mixtures of a grid, of as many people."""
     sources = cohort.read_sources([3])
