@@ -246,6 +246,28 @@ def test_without_faiss_an_index_is_refused_and_the_exact_search_goes_on(copy, mo
     assert not copy.has_index
 
 
+def test_without_faiss_nothing_of_a_change_that_needs_it_is_done(
+    tmp_path, make_cohort, projection_encoder, rng, monkeypatch
+):
+    cohort = make_cohort([f"S{i:02d}" for i in range(20)], rng=rng)
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "d", cohort.select(range(10)), encoder, progress=False)
+    database.create_index()
+    before = database.commit
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr(type(encoder), "encode_targets", lambda *_: pytest.fail("work before the refusal"))
+    for change in (
+        lambda: database.add(cohort.select(range(10, 20)), encoder, progress=False),
+        lambda: database.remove(["S01"], purge=True),
+        database.purge,
+    ):
+        with pytest.raises(SettingsError, match=r"pip install 'mris\[index\]'"):
+            change()
+    assert EmbeddingDatabase.open(database.path).commit == before
+    database.remove(["S01"])
+    assert "S01" not in database.subjects
+
+
 def test_a_full_disk_leaves_the_database_without_a_new_index(copy, monkeypatch):
     def full(*_):
         raise RuntimeError("write error: No space left on device")
