@@ -1,7 +1,9 @@
 """What a user chooses on the command line is what is done."""
 
+import ast
 import csv
 import json
+import re
 from pathlib import Path
 
 import lance
@@ -10,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from tests.command import TINY
 
+import mris.cli.options
 from mris.cli.options import Quiet, ReadoutOptions, unfolded
 from mris.cohort.header import label_column
 
@@ -74,6 +77,19 @@ def test_training_starts_from_a_state_dict_in_a_pt_file(
     again = ["train", tiny_cohort_path, tmp_path / "other", *TINY, "--set", f"source_weights={tmp_path / 'cut.pt'}"]
     assert "cut.pt" in refused(*again)
     assert not (tmp_path / "other").exists()
+
+
+def test_an_address_without_ray_is_refused_by_a_dry_run_too(refused, tiny_cohort_path: Path, tmp_path: Path) -> None:
+    arguments = ["prepare", tiny_cohort_path.parent / "manifest.csv", tmp_path / "out", *PREPARE]
+    assert "give --engine ray" in refused(*arguments, "--address", "auto", "--dry-run")
+
+
+def test_every_note_of_a_command_goes_to_stderr() -> None:
+    folder = Path(mris.cli.options.__file__).parent
+    calls = [node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    printed = [ast.unparse(node) for node in calls if isinstance(node, ast.Call) and "echo" in ast.unparse(node.func)]
+    notes = [text for text in printed if re.match(r"typer\.echo\(f?['\"]note: ", text)]
+    assert notes and all(text.endswith("err=True)") for text in notes)
 
 
 def test_options_that_travel_together_reach_a_command_as_one_object() -> None:

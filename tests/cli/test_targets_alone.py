@@ -41,7 +41,7 @@ def grown(alone: Path, tiny_bundle: Path, tmp_path: Path, run_cli: Callable) -> 
     added = run_cli("bundle", "add", tmp_path / "grown.bundle", alone, "--quiet")
     assert added.code == 0, added
     assert "added 3 targets" in added.out
-    assert "note: they have no sources: readouts neighbors, attention and few use them, linear leaves" in added.out
+    assert "note: they have no sources: readouts neighbors, attention and few use them, linear leaves" in added.err
     return Bundle.open(tmp_path / "grown.bundle")
 
 

@@ -161,6 +161,13 @@ def test_a_removed_person_is_not_found_and_others_take_the_places(copy):
     assert copy.verify().ok and copy.verify().recall > 0.99
 
 
+def test_a_database_of_which_everybody_was_removed_is_whole_and_has_no_index(copy):
+    copy.remove(sorted(set(copy.subjects.tolist())))
+    assert copy.verify().ok and not copy.has_index
+    with pytest.raises(DatabaseError, match="has no index"):
+        copy.search(np.eye(32, dtype=np.float32)[:1], 1, exact=False)
+
+
 def test_a_purge_leaves_no_byte_of_a_removed_embedding_in_an_index(copy):
     row, before = 777, open_index(copy).index.codes
     lists = [int(before.quantizer.search(copy.embeddings[row : row + 1], 1)[1][0, 0])]
@@ -237,6 +244,28 @@ def test_without_faiss_an_index_is_refused_and_the_exact_search_goes_on(copy, mo
     assert copy.search(copy.embeddings[:1], 1).rows.tolist() == [[0]]
     copy.drop_index()
     assert not copy.has_index
+
+
+def test_without_faiss_nothing_of_a_change_that_needs_it_is_done(
+    tmp_path, make_cohort, projection_encoder, rng, monkeypatch
+):
+    cohort = make_cohort([f"S{i:02d}" for i in range(20)], rng=rng)
+    encoder = projection_encoder.of(cohort)
+    database = EmbeddingDatabase.build(tmp_path / "d", cohort.select(range(10)), encoder, progress=False)
+    database.create_index()
+    before = database.commit
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr(type(encoder), "encode_targets", lambda *_: pytest.fail("work before the refusal"))
+    for change in (
+        lambda: database.add(cohort.select(range(10, 20)), encoder, progress=False),
+        lambda: database.remove(["S01"], purge=True),
+        database.purge,
+    ):
+        with pytest.raises(SettingsError, match=r"pip install 'mris\[index\]'"):
+            change()
+    assert EmbeddingDatabase.open(database.path).commit == before
+    database.remove(["S01"])
+    assert "S01" not in database.subjects
 
 
 def test_a_full_disk_leaves_the_database_without_a_new_index(copy, monkeypatch):

@@ -51,7 +51,9 @@ def test_the_constructor_converts_nothing(pixels):
         Image(pixels)
 
 
-@pytest.mark.parametrize("spacing", [(0, 1), (1, -1), (1, np.nan), (1, np.inf), (1,), (1, 2, 3), ("a", 1), 1])
+@pytest.mark.parametrize(
+    "spacing", [(0, 1), (1, -1), (1, np.nan), (1, np.inf), (1e-320, 1), (1, 1e39), (1,), (1, 2, 3), ("a", 1), 1]
+)
 def test_a_spacing_that_is_no_length_is_refused(spacing):
     with pytest.raises(ImageError, match="two positive numbers of mm"):
         Image(np.ones((1, 2, 2), np.float32), spacing=spacing)

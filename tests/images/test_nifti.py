@@ -150,7 +150,7 @@ def test_a_header_that_promises_more_than_the_file_takes_no_memory(tmp_path, suf
         ("a.img", np.ones((2, 2)), None, "ends in .nii or .nii.gz"),
         ("a.nii", np.ones(4), None, r"shape \(4,\)"),
         ("a.nii", np.ones((2, 2), complex), None, "complex128"),
-        ("a.nii", np.ones((2, 2)), (0.0, 1.0), "two positive numbers"),
+        ("a.nii", np.ones((2, 2)), (0.0, 1.0), "two numbers of mm"),
     ],
 )
 def test_what_nifti_cannot_hold_is_not_written(tmp_path, name, array, spacing, match):

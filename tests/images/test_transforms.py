@@ -267,6 +267,13 @@ def test_a_picture_that_shows_little_of_the_region_is_noted():
     assert note.endswith("check its spacing and the center")
 
 
+@pytest.mark.parametrize("mm", [0.05, 0.005, 1e-5, 1e-9])
+def test_a_picture_that_shows_next_to_nothing_of_the_region_is_told_to_check_its_spacing(mm):
+    image = Image(distinct(0, (1, 100, 100)), (mm, mm))
+    with pytest.raises(ImageError, match="check its spacing"):
+        prepare_source(image, SourcePreparation(size=(80, 80), region_mm=88.0))
+
+
 def test_a_picture_whose_region_is_a_few_pixels_is_noted():
     settings_ = SourcePreparation(size=(16, 16), region_mm=88.0)
     (note,) = admit(Image(np.ones((1, 224, 224), np.float32), (39.0, 12.0)), settings_).notes
@@ -295,8 +302,8 @@ def test_the_default_center_is_the_middle_and_a_full_region_is_the_image():
     ("spacing", "size", "center", "match"),
     [
         (None, 2.0, None, "pixel spacing is unknown; give a spacing"),
-        ((1.0, 1.0), 0.2, None, "less than one pixel"),
-        ((1e-6, 1e-6), 100.0, None, "pixels are announced"),
+        ((1.0, 1.0), 0.2, None, "less than one pixel of .*; check its spacing"),
+        ((1e-6, 1e-6), 100.0, None, "100,000,000 x 100,000,000 pixels of .*; check its spacing"),
         ((1.0, 1.0), 2.0, (-1.0, 1.0), r"center \(row -1, column 1\) is outside its 4 x 4 pixels"),
         ((1.0, 1.0), 2.0, (1.0, 3.6), "is outside"),
         ((1.0, 1.0), 2.0, (np.nan, 1.0), "is outside"),

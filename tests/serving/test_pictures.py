@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageDraw
 from tests.tiny_synthesis import tiny_synthesis
 
+from mris.errors import SettingsError
 from mris.images.edges import Edges, turned_as
 from mris.serving.canvas import Canvas
 from mris.serving.capture_picture import capture_pixels
@@ -32,6 +34,12 @@ def test_letters_that_the_font_lacks_and_dollars_reach_every_picture_as_text(tmp
     told = r"\u8edf\u9aa8 $\frac$ \u819d"
     assert {told, f"synthesis: {told}", f"{told}: spread of neighbors"} <= set(drawn)
     assert all(line.isascii() for line in drawn), "an empty box would stand for any letter"
+
+
+@pytest.mark.parametrize("look", [{"values": (2.0, 2.0)}, {"values": (3.0, 1.0)}, {"spread": 0.0}, {"spread": np.nan}])
+def test_colors_without_a_range_are_refused_before_anything_is_drawn(look):
+    with pytest.raises(SettingsError, match=r"the colors of (values|spread) go from .*the smaller first"):
+        Look(**look)
 
 
 def letters_drawn(monkeypatch):

@@ -65,6 +65,18 @@ def test_a_preparation_whose_storage_went_away_goes_on_with_what_is_prepared(
     assert not work.exists()
 
 
+def test_a_user_without_a_home_folder_is_told_how_to_name_another(
+    memory: dict[str, object], manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(OutputError, match="no home folder to prepare in; name another one by XDG_CACHE_HOME"):
+        prepared(manifest)
+
+
 def test_a_finished_cohort_is_left_as_it_is_and_another_one_is_refused(
     memory: dict[str, object], manifest: Path
 ) -> None:

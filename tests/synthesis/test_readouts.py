@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mris.choices import ReadoutName
 from mris.database.database import EmbeddingDatabase
 from mris.errors import SettingsError
 from mris.synthesis.readouts import READOUTS, Queries, Readout, SynthesisSettings, choose_readout
@@ -134,7 +135,7 @@ def test_a_database_on_disk_gives_what_one_in_memory_gives(cohort, encoder, data
     np.testing.assert_allclose(disk, memory, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_few", [1, 3, 24])
+@pytest.mark.parametrize("n_few", [1, 3, 24, 10**12])
 def test_few_people_come_as_near_to_the_regression_as_they_can(cohort, encoder, database, n_few) -> None:
     """They are found by going through all mixtures of a grid, of as many people."""
     sources = cohort.read_sources([3])
@@ -219,9 +220,25 @@ class TestSettings:
         readout = SynthesisSettings(readout="few", n_neighbors=5).applied_to(STORED)
         assert (readout.name, readout.n_few, readout.n_neighbors) == ("few", 5, 20)
 
+    def test_few_are_told_as_the_most_and_of_a_synthesis_as_they_are(self) -> None:
+        few = SynthesisSettings(readout="few").applied_to(STORED)
+        assert few.describe().startswith("at most 20 entries, by") and few.describe(13).startswith("13 entries, by")
+
     def test_few_have_no_weights_to_choose(self) -> None:
         with pytest.raises(SettingsError, match="the readout 'few' has no weights to choose; leave them out, or take"):
             SynthesisSettings(readout="few", weights="softmax")
+
+    @pytest.mark.parametrize("name", ["linear", "few"])
+    def test_a_temperature_of_a_readout_that_has_none_is_refused(self, name: ReadoutName) -> None:
+        with pytest.raises(SettingsError, match=f"the readout '{name}' has no temperature; leave it out"):
+            SynthesisSettings(readout=name, temperature=0.1)
+
+    @pytest.mark.parametrize("name", [name for name in READOUTS if name != STORED.name])
+    def test_a_readout_that_was_asked_for_says_so_and_not_why_another_was_chosen(self, name: ReadoutName) -> None:
+        assert (
+            SynthesisSettings(readout=name).applied_to(STORED).reason == f"asked for; otherwise blend: {STORED.reason}"
+        )
+        assert SynthesisSettings(readout="blend").applied_to(STORED) == STORED
 
     def test_a_word_that_is_no_readout_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="readout is 'best'; give one of neighbors, attention, linear"):

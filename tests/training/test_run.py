@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from mris.baselines.settings import BaselineSettings
 from mris.errors import OutputError, TrainingError
 from mris.metric.settings import TrainSettings
-from mris.training.run import Run
+from mris.study.settings import ClassifierSettings
+from mris.training.recipe import Recipe
+from mris.training.run import Run, run_card
 from mris.training.run_folder import RunCard
 
 _CARD = RunCard(kind="metric", seed=0, settings={})
@@ -27,6 +30,20 @@ def test_a_run_is_finished_once_its_result_is_written(tmp_path: Path) -> None:
     assert not Run.open(tmp_path, _CARD, result="result.txt", resume=True).finished
     run.finish((tmp_path / "result.txt").touch)
     assert Run.open(tmp_path, _CARD, result="result.txt", resume=True).finished
+
+
+@pytest.mark.parametrize("recipe", [TrainSettings, BaselineSettings, ClassifierSettings])
+def test_a_run_from_before_a_setting_existed_resumes_where_its_default_is_asked(
+    tmp_path: Path, make_cohort, rng, recipe: type[Recipe]
+) -> None:
+    cohort = make_cohort(["S1", "S2"], rng=rng)
+    earlier = run_card("metric", cohort, recipe.model_validate({}), ("femoral",), seed=0)
+    without = {name: value for name, value in earlier.settings.items() if name != "blur"}
+    Run.open(tmp_path / "run", earlier.model_copy(update={"settings": without}), result="result", resume=False).begin()
+    assert not Run.open(tmp_path / "run", earlier, result="result", resume=True).finished
+    blurred = run_card("metric", cohort, recipe.model_validate({"blur": 1.0}), ("femoral",), seed=0)
+    with pytest.raises(TrainingError, match=r"other settings \(blur: 0.0 then, 1.0 now\)"):
+        Run.open(tmp_path / "run", blurred, result="result", resume=True)
 
 
 def test_a_result_that_the_system_refuses_is_an_error_of_one_line(tmp_path: Path) -> None:

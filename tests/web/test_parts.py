@@ -5,6 +5,7 @@ import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.tiny_synthesis import tiny_synthesis
 
 from mris.database.database import EmbeddingDatabase
 from mris.digital.packaged import FOLDER
@@ -20,6 +22,7 @@ from mris.images.image import Image
 from mris.images.read import read_image
 from mris.knee import joint_detector
 from mris.serving.usual_means import usual_means
+from mris.synthesis.readouts import Readout
 from mris.web.command import command_line
 from mris.web.decoding import Decoded
 from mris.web.errors import BusyError, GoneError, RequestError
@@ -27,6 +30,7 @@ from mris.web.held import Held
 from mris.web.images import ReadFile, Wish
 from mris.web.people import find_people, remove_person
 from mris.web.pictures import picture_of
+from mris.web.results import _contribution
 from mris.web.served import Entry, ServedBundle, bundle_of
 from mris.web.uploads import plain_name
 from mris.web.work import MOST_TOGETHER, Places, SynthesisThread
@@ -202,6 +206,13 @@ def test_what_is_usual_is_told_of_enough_people_alone(make_cohort, projection_en
     expected = np.percentile([np.nanmean(target[0][part]) for target in stored], [5, 50, 95])
     np.testing.assert_allclose((one.low, one.median, one.high), expected, rtol=1e-5)
     assert (one.label, one.value, one.n_people) == ("klg", "0", 12)
+
+
+@pytest.mark.parametrize(("name", "told"), [("few", "2 entries, by"), ("neighbors", "2 neighbors, similarity")])
+def test_a_result_counts_the_people_who_were_averaged_not_those_asked_for(name, told):
+    synthesis = tiny_synthesis()
+    part = replace(synthesis.contributions[0], readout=Readout(name=name, n_neighbors=20, n_few=20))
+    assert _contribution(part, 2, SimpleNamespace(entries={}), synthesis).readout.startswith(told)
 
 
 def test_a_bundle_is_found_by_its_name(knees):

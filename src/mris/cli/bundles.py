@@ -112,7 +112,7 @@ def index(
     for member, chosen in zip(bundle.members, bundle.readouts(SynthesisSettings()), strict=True):
         typer.echo(f"readout of {', '.join(member.encoder.regions)}: {chosen.describe()}. Why: {chosen.reason}")
     for sentence in retrieval_at_chance(bundle, opened):
-        typer.echo(f"note: on validation people: {sentence}")
+        note(f"on validation people: {sentence}")
     calibrations = [member.calibration for member in bundle.header.members]
     calibration = calibrations[0]
     if calibration is None or None in calibrations:
@@ -203,7 +203,7 @@ def add(
     there = "" if added else f"; all {counted(len(chosen), 'target')} are there already"
     typer.echo(f"added {counted(added, 'target')}{there}")
     if added and not chosen.header.has_sources:
-        typer.echo("note: they have no sources: readouts neighbors, attention and few use them, linear leaves them out")
+        note("they have no sources: readouts neighbors, attention and few use them, linear leaves them out")
 
 
 @bundle_app.command("remove")
@@ -271,7 +271,7 @@ def make_index(
             found = f"finds {state.recall:.4f} of what the exact search finds (recall@20)"
             typer.echo(f"index of {', '.join(member.encoder.regions)}: {counted(state.n_entries, 'entry')}; {found}")
     if all(member.database.n_embedding_bytes <= EXACT_BYTES for member in opened.members):
-        typer.echo(f"note: embeddings below {EXACT_BYTES >> 30} GiB are searched exactly all the same")
+        note(f"embeddings below {EXACT_BYTES >> 30} GiB are searched exactly all the same")
 
 
 @bundle_app.command("verify")

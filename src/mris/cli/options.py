@@ -105,14 +105,16 @@ class EngineOptions:
         ),
     ] = None
 
+    def __post_init__(self) -> None:
+        if self.address is not None and self.engine != "ray":
+            raise SettingsError(f"--address is {self.address!r}, and it is of Ray alone; give --engine ray, too")
+
     def start(self) -> "AbstractContextManager[Engine | None]":
         """Give the engine, or None for this machine; a cluster that it starts ends with the context."""
         if self.engine == "ray":
             from mris.engines.on_ray import on_ray
 
             return on_ray(self.address)
-        if self.address is not None:
-            raise SettingsError(f"--address is {self.address!r}, and it is of Ray alone; give --engine ray, too")
         return nullcontext()
 
 

@@ -68,7 +68,9 @@ class PrepareSettings:
         if self.mirror_targets and not self.source.mirror_sides:
             raise SettingsError("mirror_targets is set, but no side is mirrored; name mirror_sides, or leave it out")
         if self.target_spacing is not None and usable_spacing(self.target_spacing) is None:
-            raise SettingsError(f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm")
+            raise SettingsError(
+                f"target_spacing is {self.target_spacing!r}; give two positive numbers of mm (1e-9 to 1e9)"
+            )
         if not self.sources:
             object.__setattr__(self, "source", replace(self.source, size=(1, 1), region_mm=None))
         if self.origin not in get_args(Origin):

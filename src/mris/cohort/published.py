@@ -43,9 +43,16 @@ def published_folder(address: Address) -> Iterator[Path]:
     """
     before = standing_at(address)
     digest = hashlib.blake2b(str(address).encode(), digest_size=8).hexdigest()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    work = caches / "mris" / "prepare" / f"{address.name}.{digest}"
+    work = _caches() / "mris" / "prepare" / f"{address.name}.{digest}"
     with locked(work):
         yield work / "cohort"
         publish(work / "cohort", address, before)
         shutil.rmtree(work)
+
+
+def _caches() -> Path:
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named) if named else Path.home() / ".cache"
+    except RuntimeError as error:  # as in a container for any user
+        raise OutputError("this user has no home folder to prepare in; name another one by XDG_CACHE_HOME") from error

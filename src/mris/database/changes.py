@@ -30,7 +30,7 @@ from mris.database.table import (
     vectors_of,
     writing,
 )
-from mris.database.vector_index import VectorIndex
+from mris.database.vector_index import VectorIndex, require_faiss
 from mris.errors import DatabaseError, MrisError, OutputError, SettingsError
 from mris.images.lock import writer_lock
 from mris.images.write import clear_temporaries, share_alike, write_npz
@@ -89,6 +89,7 @@ class Writable:
             EncoderMismatchError: An encoder is not the one that made its database.
             DatabaseError: The cohort is empty or does not fit, or a key is there already with another image.
             OutputError: The disk refuses, or another process is writing.
+            SettingsError: There is an index, and FAISS is not installed.
         """
         if len(cohort) == 0:
             raise DatabaseError(f"the cohort {cohort.path} has no pair in this selection; there is nothing to add")
@@ -117,13 +118,15 @@ class Writable:
         Raises:
             DatabaseError: A subject is neither in a database nor among those who were removed and not purged;
                 nothing is removed then.
-            SettingsError: `subjects` is a text, not a list.
+            SettingsError: `subjects` is a text, not a list; or FAISS is not installed, and a purge renews an index.
             OutputError: The disk refuses, or another process is writing.
         """
         if isinstance(subjects, str):
             raise SettingsError(f"subjects is the text {subjects!r}; give a list of subjects")
         named = {normal_form(str(name)) for name in subjects}
         with self._changing("mris bundle remove") as commit:
+            if purge:
+                require_faiss(commit)
             stored = {
                 folder: StoredEntries(self.root, folder, read_header(self.root / folder), commit)
                 for folder in commit.tables
@@ -154,8 +157,10 @@ class Writable:
 
         Raises:
             OutputError: The disk refuses, or another process is writing.
+            SettingsError: There is an index, and FAISS is not installed.
         """
         with self._changing("mris bundle purge") as commit:
+            require_faiss(commit)
             self._purge(commit)
         return commit.removed
 
@@ -252,6 +257,7 @@ class Writable:
         self, folder: str, commit: Commit, cohort: Cohort, encoder: Encoder, *, batch_size: int, progress: bool
     ) -> TableState:
         path, state = self.root / folder, commit.tables[folder]
+        index = None if state.index is None else VectorIndex.read(path, state.index, to_change=True)
         header = read_header(path)
         batches = embedded_entries(cohort, encoder, batch_size, progress, n_features=header.n_features)
         writer = EntryWriter(path / TABLE_FOLDER, table_schema(header), read_version=state.version)
@@ -259,9 +265,8 @@ class Writable:
         grown = write_all(writer, batches, mask)
         name = self._mask_written(folder, commit, mask, grown)
         now = table_state(path / TABLE_FOLDER, writer.commit(), name, state)
-        if state.index is None:
+        if state.index is None or index is None:
             return now
-        index = VectorIndex.read(path, state.index, to_change=True)
         for ids, embeddings in appended_embeddings(path / TABLE_FOLDER, now.version, state.n_entries):
             index.add(ids, embeddings)
         return now.model_copy(update={"index": index.write(path / _index_name(commit), state.index.recall)})
@@ -325,7 +330,7 @@ class Writable:
 
 
 def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
-    """Delete the entries of subjects from a table."""
+    """Delete the entries of subjects from a table; an index of nobody goes with the last one."""
     # By row, not by name: what a version says about its making would keep the name.
     ids = entries.row_ids[np.isin(entries.subjects, sorted(subjects))]
     path = Path(entries.path / TABLE_FOLDER)
@@ -333,7 +338,8 @@ def _without(entries: StoredEntries, subjects: set[str]) -> TableState:
     if len(ids):
         with writing(path):
             table.delete(f"_rowid IN ({', '.join(map(str, ids.tolist()))})")
-    return table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
+    state = table_state(path, int(open_table(path).version), entries.state.mask, entries.state)
+    return state if state.n_entries else _unindexed(state)
 
 
 def _unindexed(state: TableState) -> TableState:

@@ -202,6 +202,7 @@ class EmbeddingDatabase(StoredEntries):
 
         Raises:
             OutputError: The disk refuses, or another process is writing.
+            SettingsError: There is an index, and FAISS is not installed.
         """
         with self._changing(wait, erase=True) as writable:
             purged = writable.purge()

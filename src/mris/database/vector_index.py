@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from mris.database.commit import IndexState
+from mris.database.commit import Commit, IndexState
 from mris.errors import DatabaseError, SettingsError
 from mris.images.write import atomic_write
 from mris.reading import file_sha256
@@ -127,6 +127,19 @@ ANEW = "`mris bundle index` makes it anew"
 def n_lists_for(n_entries: int) -> int:
     """Choose the number of lists for so many entries: twice the root, and none without a few dozen."""
     return max(1, min(math.isqrt(4 * n_entries), n_entries // _FEWEST_ROWS_A_LIST, _MOST_LISTS))
+
+
+def require_faiss(commit: Commit) -> None:
+    """Refuse, before any work, a change that makes indexes anew.
+
+    Args:
+        commit: The state before.
+
+    Raises:
+        SettingsError: There is an index, and FAISS is not installed.
+    """
+    if any(state.index is not None for state in commit.tables.values()):
+        _faiss()
 
 
 def _faiss() -> Any:

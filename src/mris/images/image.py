@@ -208,18 +208,22 @@ def checked_spacing(spacing: Any, origin: str) -> Spacing:
     found = usable_spacing(spacing)
     if found is None:
         raise ImageError(
-            f"image {origin}: spacing is {spacing!r}, but must be two positive numbers of mm (of rows, of columns)"
+            f"image {origin}: spacing is {spacing!r}, but must be two positive numbers of mm (of rows, of columns), "
+            "1e-9 to 1e9"
         )
     return found
 
 
 def usable_spacing(spacing: Any) -> Spacing | None:
-    """Return a spacing as two positive finite floats, or None if it is not that (files say 0 for "unknown")."""
+    """Return a spacing as two positive floats, or None if it is not that (files say 0 for "unknown").
+
+    Beyond 1e-9 to 1e9 mm no pixel is measured, and lengths in pixels would leave the range of numbers.
+    """
     try:
         values = tuple(float(value) for value in spacing)
     except (TypeError, ValueError, OverflowError):
         return None
-    if len(values) != 2 or not all(math.isfinite(value) and value > 0 for value in values):
+    if len(values) != 2 or not all(1e-9 <= value <= 1e9 for value in values):
         return None
     return values[0], values[1]
 

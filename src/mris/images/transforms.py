@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from mris.errors import ImageError, SettingsError
 from mris.images.extent import alike
-from mris.images.image import Image, Spacing, check_pixel_count, side_name
+from mris.images.image import MAX_PIXELS, Image, Spacing, side_name
 from mris.records import broken_rule
 
 if TYPE_CHECKING:
@@ -127,10 +127,19 @@ def prepare_source(
             f"image {image.origin}: its side is unknown, but sides {list(settings.mirror_sides)} are to be mirrored; "
             "give the side"
         )
+    whole = image
     if settings.region_mm is not None:
         image = crop_region_mm(image, settings.region_mm, center)
     pixels = resize_source(_filled(image), settings.size)
-    pixels = scale_intensity(pixels, settings.percentile, origin=image.origin)
+    try:
+        pixels = scale_intensity(pixels, settings.percentile, origin=image.origin)
+    except ImageError as error:
+        outside = 0.0 if settings.region_mm is None else share_outside(whole, settings.region_mm, center)
+        if outside <= MUCH_OUTSIDE:
+            raise
+        raise ImageError(
+            f"{error}; {outside:.2%} of the {settings.region_mm:g} mm that are cut out lie outside: check its spacing"
+        ) from error
     if side in settings.mirror_sides:
         pixels = mirror(pixels)
     return pixels
@@ -233,10 +242,14 @@ def crop_region_mm(image: Image, size_mm: float, center: tuple[float, float] | N
         )
     rows, columns = (round(size_mm / spacing) for spacing in image.spacing)
     if min(rows, columns) < 1:
-        raise ImageError(f"image {image.origin}: {size_mm:g} mm is less than one pixel of {image.spacing} mm")
-    check_pixel_count(
-        rows * columns * image.n_channels, f"{image.origin}, region of {size_mm:g} mm at {image.spacing} mm"
-    )
+        raise ImageError(
+            f"image {image.origin}: {size_mm:g} mm is less than one pixel of {image.spacing} mm; check its spacing"
+        )
+    if rows * columns * image.n_channels > MAX_PIXELS:
+        raise ImageError(
+            f"image {image.origin}: {size_mm:g} mm would be {rows:,} x {columns:,} pixels of {image.spacing} mm; check "
+            "its spacing"
+        )
     height, width = image.size
     row, column = ((height - 1) / 2, (width - 1) / 2) if center is None else center
     if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):

@@ -221,7 +221,7 @@ def write_nifti(path: str | os.PathLike[str], array: np.ndarray, spacing: Spacin
         )
     if spacing is not None and usable_spacing(spacing) is None:
         raise OutputError(
-            f"cannot write {path}: spacing is {spacing!r}, but must be two positive numbers of mm, or None"
+            f"cannot write {path}: spacing is {spacing!r}, but must be two numbers of mm (1e-9 to 1e9), or None"
         )
     if max(array.shape) > LARGEST_EDGE:
         raise OutputError(f"cannot write {path}: shape {array.shape} has an edge above {LARGEST_EDGE}; write NPZ")

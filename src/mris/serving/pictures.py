@@ -1,5 +1,6 @@
 """Pictures for people: the synthesis beside its spread, and beside the neighbors that it came from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from jaxtyping import Float32
 
 from mris.cohort.origin import SIMULATED_NOTE
 from mris.colors import ERROR_COLORS, VALUE_COLORS
+from mris.errors import SettingsError
 from mris.images.edges import Edges, turned_as
 from mris.images.write import atomic_write
 from mris.serving.canvas import Canvas, ColorScale, Panel, draw_map, draw_source
@@ -28,11 +30,22 @@ class Look:
         values: Least and largest value of the colors; those of each picture's maps if None.
         spread: Largest spread of the colors, whose least is 0; that of each picture if None.
         edges: By region what lies at the edges of its maps; regions face the way of the first that is named.
+
+    Raises:
+        SettingsError: Colors have no range.
     """
 
     values: ValueRange | None = None
     spread: float | None = None
     edges: Mapping[str, Edges] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        spread = (0.0, 1.0 if self.spread is None else self.spread)
+        for what, (least, largest) in {"values": self.values or (0.0, 1.0), "spread": spread}.items():
+            if not -math.inf < least < largest < math.inf:
+                raise SettingsError(
+                    f"the colors of {what} go from {least:g} to {largest:g}; give finite numbers, the smaller first"
+                )
 
     def spread_limits(self, spread: np.ndarray) -> ValueRange:
         """Least and largest value of the colors of a spread."""

@@ -185,6 +185,7 @@ def train_classifier(
         kind="classifier",
         seed=seed,
         settings=settings.model_dump(mode="json"),
+        defaults=settings.defaults(),
         maps=ReadMaps(shape=labeled.maps.shape, sha256=_digest(labeled), n_classes=labeled.n_classes),
     )
     training = Run.open(run, card, result=WEIGHTS_FILE, resume=resume)

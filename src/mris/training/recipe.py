@@ -1,7 +1,7 @@
 """The part of a recipe that every training on pairs shares, so that methods differ in what they are, not in care."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -11,7 +11,10 @@ from mris.training.sampling import Sampler
 
 
 class Recipe(BaseModel):
-    """Batches, epochs, augmentation, schedule and devices of a training on pairs of images."""
+    """Batches, epochs, augmentation, schedule and devices of a training on pairs of images.
+
+    The default of a setting that is added leaves trainings as they were: a run that does not state it goes on with it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,6 +46,11 @@ class Recipe(BaseModel):
     devices: PositiveInt | Literal["auto"] = Field("auto", description="devices on a machine; more than one uses DDP")
     num_nodes: int = Field(1, ge=1, description="machines that train together")
     cache_megabytes: int = Field(4096, ge=0, description="keep the training images in memory up to this size")
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Give every field as it is where nothing is said, in plain JSON values."""
+        return cls.model_validate({}).model_dump(mode="json")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -34,6 +34,7 @@ def run_card(kind: str, cohort: Cohort, recipe: Recipe, regions: tuple[str, ...]
         kind=kind,
         seed=seed,
         settings=recipe.model_dump(mode="json"),
+        defaults=recipe.defaults(),
         regions=regions,
         cohort=ReadCohort(n_pairs=len(cohort), manifest_sha256=cohort.header.manifest_sha256),
     )
@@ -167,7 +168,8 @@ def _check_new(folder: Path) -> None:
 
 def _check_resumed(folder: Path, card: RunCard) -> None:
     missing = f"{folder} holds no run to resume ({RUN_FILE} is missing)"
-    earlier = _stated(read_record(folder / RUN_FILE, RunCard, TrainingError, "start a new run", missing=missing))
+    found = read_record(folder / RUN_FILE, RunCard, TrainingError, "start a new run", missing=missing)
+    earlier = _stated(found.model_copy(update={"settings": card.defaults | found.settings}))
     for name, value in _stated(card).items():
         if earlier.get(name) != value:
             other = "other" if name.endswith("s") else "another"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from mris.reading import read_json
 from mris.records import Record
@@ -41,6 +41,7 @@ class RunCard(Record):
         kind: what is trained: "metric", "baseline", "classifier", or the name of a fitted reference.
         seed: of starting weights and batches.
         settings: every field of the recipe.
+        defaults: of every field of the recipe: what a run that began before one existed was trained with; not written.
         regions: target regions it learns, in their order; None of a classifier.
         cohort: what the pairs come from; None of a classifier.
         maps: what a classifier learns from.
@@ -52,6 +53,7 @@ class RunCard(Record):
     kind: str
     seed: int
     settings: dict[str, JsonValue]
+    defaults: dict[str, JsonValue] = Field(default={}, exclude=True)
     regions: tuple[str, ...] | None = None
     cohort: ReadCohort | None = None
     maps: ReadMaps | None = None

@@ -208,7 +208,7 @@ def _contribution(part: Contribution, count: int, state: State, synthesis: Synth
     intervals, strange = part.intervals, part.strangeness
     return ContributionRecord(
         regions=part.regions,
-        readout=part.readout.describe(),
+        readout=part.readout.describe(part.n_neighbors),
         readout_name=part.readout.name,
         n_contributors=part.n_contributors,
         shown_share=part.shown_share,

@@ -61,9 +61,7 @@ def number_of(subject: str) -> str:
 
 def _write_numbered(folder: Path, visits: Sequence[KneeVisit], rng: np.random.Generator) -> list[Row]:
     """As `_write_visits`, with a number for the subject's name and raw plates."""
-    numbered = [
-        replace(visit, state=replace(visit.state, subject=number_of(visit.state.subject))) for visit in visits
-    ]
+    numbered = [replace(visit, state=replace(visit.state, subject=number_of(visit.state.subject))) for visit in visits]
     return _write_visits(folder, numbered, rng, raw=True)
 
 

@@ -54,7 +54,7 @@ def few_of(
         queries: Whose nearest are mixed.
         database: Where they are looked for.
         gallery: Its pixels; at most `MOST_COMPARED` are compared.
-        n_few: k, the most entries of a mixture.
+        n_few: k, the most entries of a mixture; as many as the database has, where these are fewer.
 
     Returns:
         Rows of the database, (n, k), of the greatest weight first, and their weights, which sum to 1; -1 and 0 for a
@@ -63,7 +63,9 @@ def few_of(
     Raises:
         DatabaseError: The database is damaged.
     """
-    near = database.search(queries.embeddings, max(N_CANDIDATES, 5 * n_few), exclude_subjects=queries.excluded)
+    n_few = min(n_few, len(database))
+    n_candidates = min(max(N_CANDIDATES, 5 * n_few), len(database))
+    near = database.search(queries.embeddings, n_candidates, exclude_subjects=queries.excluded)
     rows = np.full((len(regressed), n_few), -1, dtype=np.int64)
     weights = np.zeros((len(regressed), n_few), dtype=np.float32)
     step = -(-regressed.shape[1] // MOST_COMPARED)

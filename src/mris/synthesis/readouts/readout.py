@@ -126,7 +126,7 @@ class Readout(Record):
             case "linear":
                 return "all entries, by the signed weights of a linear regression"
             case "few":
-                entries = counted(n_found or self.n_few, "entry")
+                entries = counted(n_found, "entry") if n_found else f"at most {counted(self.n_few, 'entry')}"
                 return f"{entries}, by the positive weights that come nearest to a linear regression"
             case _:
                 share = round(100 * self.attention_share)
@@ -174,6 +174,8 @@ class SynthesisSettings:
             raise SettingsError(
                 f"the readout {self.readout!r} has no weights to choose; leave them out, or take 'neighbors'"
             )
+        if self.readout in ("linear", "few") and self.temperature is not None:
+            raise SettingsError(f"the readout {self.readout!r} has no temperature; leave it out")
 
     @property
     def of_neighbors(self) -> bool:
@@ -184,6 +186,8 @@ class SynthesisSettings:
     def applied_to(self, stored: Readout | None) -> Readout:
         """Give the readout that answers, from what is wanted and what is stored with a bundle."""
         known = stored or Readout()
+        if self.readout not in (None, known.name):
+            known = known.model_copy(update={"reason": f"asked for; otherwise {known.name}: {known.reason}"})
         if not self.of_neighbors:
             name = known.name if self.readout is None else self.readout
             heat = known.attention_temperature if self.temperature is None else self.temperature
