@@ -14,7 +14,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.knee.oai_sheets``: `month_name`
 - ``mris.knee.phantom.atlas``: `REGIONS`, `knee_atlas`
 - ``mris.knee.phantom.cohort``: `PLAIN`, `write_phantom`
-- ``mris.knee.phantom.oai_layout``: `OAI`
+- ``mris.knee.phantom.oai_layout``: `OAI`, `OAI_NUMBERS`
 - ``mris.knee.phantom.simulate``: `simulate_subject`
 - ``mris.knee.progression``: `cohort_progression`
 - ``mris.knee.radiograph_files``: `PlateOptions`, `PlateOutcome`, `import_plates`
