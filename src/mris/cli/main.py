@@ -43,16 +43,15 @@ EXTRAS = {
 
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    # Frames and colors for a person; a file or a pipe gets plain text, and need not wait for their library.
+    rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Synthesize an expensive image from a cheap one, by retrieval in a shared embedding space.\n\n"
-        "The road: [bold]check[/bold] and [bold]prepare[/bold] a manifest of paired files into a cohort, "
-        "[bold]train[/bold] two encoders, [bold]index[/bold] them with a database into a bundle, "
-        "[bold]synthesize[/bold] for new people, [bold]evaluate[/bold] on the test split beside any "
-        "[bold]baseline[/bold]. "
-        "Without data of your own: [bold]demo[/bold] walks it on a digital knee cohort ([bold]phantom[/bold])."
+        "The road: check and prepare a manifest of paired files into a cohort, train two encoders, index them with a "
+        "database into a bundle, synthesize for new people, evaluate on the test split beside any baseline. "
+        "Without data of your own: demo walks it on a digital knee cohort (phantom)."
     ),
 )
 cohorts.register(app)
