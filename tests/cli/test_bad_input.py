@@ -262,7 +262,9 @@ def test_a_training_says_what_it_came_to_and_nothing_of_epochs_before(
 ) -> None:
     run = tmp_path / "run"
     assert run_cli("train", tiny_cohort_path, run, "--dry-run", "--set", "batch_size=1000").err == ""
-    said = run_cli("train", tiny_cohort_path, run, *TINY, "--epochs", "2").out.splitlines()
+    trained = run_cli("train", tiny_cohort_path, run, *TINY, "--epochs", "2")
+    said = trained.out.splitlines()
+    assert "note: " in trained.err and "note: " not in trained.out
     rows = read_metrics(run / "metrics.csv")
     kept = min(rows, key=lambda row: row["error/val"])
     place = next(i for i, line in enumerate(said) if line.startswith("trained "))

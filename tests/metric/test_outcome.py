@@ -18,13 +18,12 @@ def outcome(*errors: float, mean_map: float = 0.3, recall: float = 0.5) -> Outco
 
 
 def said(found: Outcome, n_pairs: int = 100, n_people: int = 50) -> str:
-    return "\n".join(found.sentences(n_pairs, n_people))
+    return "\n".join(found.notes(n_pairs, n_people))
 
 
 def test_the_kept_epoch_is_the_first_with_the_least_error_beside_the_mean_map() -> None:
-    assert said(outcome(0.29, 0.25, 0.25, 0.26)).splitlines()[0] == (
-        "kept epoch 2 of 4: validation error 0.25 mm, the mean map's 0.3 mm"
-    )
+    found = outcome(0.29, 0.25, 0.25, 0.26)
+    assert found.sentence() == "kept epoch 2 of 4: validation error 0.25 mm, the mean map's 0.3 mm"
 
 
 @pytest.mark.parametrize(("error", "told"), [(0.31, True), (0.3, True), (0.29, False)])
@@ -42,7 +41,7 @@ def test_a_run_that_has_not_improved_for_long_is_told_so() -> None:
 
 
 def test_one_epoch_says_nothing_of_more() -> None:
-    assert "note" not in said(outcome(0.2))
+    assert "epoch" not in said(outcome(0.2))
 
 
 def test_retrieval_is_at_chance_as_often_as_the_level_where_people_guess() -> None:

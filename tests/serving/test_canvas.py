@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -36,10 +36,11 @@ def test_a_scale_of_one_value_still_has_a_color() -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example(least=1.4, span=1.0, height=1.6)
 @given(
     least=st.floats(-50, 50).map(lambda value: round(value, 2)),
     span=st.floats(0.02, 400),
-    height=st.sampled_from((0.6, 1.6, 2.7)),
+    height=st.sampled_from((1.6, 2.7)),  # of the bars in pictures; a lower one could get a single number here
 )
 def test_a_color_bar_has_the_numbers_that_matplotlib_writes(least: float, span: float, height: float) -> None:
     largest, size = least + span, 6
@@ -48,10 +49,12 @@ def test_a_color_bar_has_the_numbers_that_matplotlib_writes(least: float, span: 
     mappable = mpl.cm.ScalarMappable(mpl.colors.Normalize(least, largest), "viridis")
     bar = figure.colorbar(mappable, cax=figure.add_axes((0, 0, 0.1, 1)))
     bar.ax.tick_params(labelsize=size)
+    bar.ax.ticklabel_format(useOffset=False)  # a picture has no room for what would stand above its bar
     canvas.draw()
     told = [(at, text.get_text()) for at, text in zip(bar.get_ticks(), bar.ax.get_yticklabels(), strict=True)]
     shown = _ticks(ColorScale(VALUE_COLORS, least, largest), int(height * 72 / (2 * size)))
-    known = [(at, text) for at, text in told if least <= at <= largest]
+    close = 1e-9 * span  # Matplotlib draws a number that rounding has led beyond an end, too
+    known = [(at, text) for at, text in told if least - close <= at <= largest + close]
     assert [text for _, text in shown] == [text for _, text in known]
     np.testing.assert_allclose([at for at, _ in shown], [at for at, _ in known], atol=1e-9 * span)
 

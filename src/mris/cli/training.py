@@ -15,6 +15,7 @@ from mris.cli.options import (
     TrainingDryRun,
     TrainingSeed,
     names_in,
+    note,
     unfolded,
 )
 from mris.errors import SettingsError
@@ -125,6 +126,9 @@ def _tell_outcome(cohort: "Cohort", run: Path) -> None:
     from mris.metric.outcome import Outcome
 
     outcome = Outcome.read(run, cohort.header.unit)
+    if outcome is None:
+        return
+    typer.echo(outcome.sentence())
     people = cohort.subjects[cohort.splits == "val"]
-    for sentence in outcome.sentences(len(people), len(set(people))) if outcome else ():
-        typer.echo(sentence)
+    for text in outcome.notes(len(people), len(set(people))):
+        note(text)

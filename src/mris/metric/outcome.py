@@ -60,22 +60,25 @@ class Outcome:
         """Read it off the folder of a run."""
         return cls.of(read_metrics(run / "metrics.csv"), unit)
 
-    def sentences(self, n_pairs: int, n_people: int) -> Iterator[str]:
-        """Say which epoch was kept and its error; then what is wrong with it, and whether more epochs may help.
+    def sentence(self) -> str:
+        """Say which epoch was kept, and its error."""
+        return (
+            f"kept epoch {self.kept} of {self.validated[-1]}: validation error {self.error:.4g} {self.unit}, the mean "
+            f"map's {self.mean_map_error:.4g} {self.unit}"
+        )
+
+    def notes(self, n_pairs: int, n_people: int) -> Iterator[str]:
+        """Say what is wrong with it, and whether more epochs may help.
 
         Args:
             n_pairs: Validation pairs, among whose targets each looks for its own.
             n_people: The people they come from.
         """
-        yield (
-            f"kept epoch {self.kept} of {self.validated[-1]}: validation error {self.error:.4g} {self.unit}, the mean "
-            f"map's {self.mean_map_error:.4g} {self.unit}"
-        )
         if self.error >= self.mean_map_error:
-            yield "note: on validation people the synthesis is not better than the mean map"
+            yield "on validation people the synthesis is not better than the mean map"
         if self.is_at_chance(n_pairs, n_people):
             yield (
-                f"note: on validation people retrieval is at chance: {100 * self.recall:.1f} % find their own target "
+                f"on validation people retrieval is at chance: {100 * self.recall:.1f} % find their own target "
                 f"among the {self.k} nearest of {n_pairs:,}, and guessing finds {100 * self.k / n_pairs:.1f} %"
             )
         if len(self.validated) > 1:
@@ -95,10 +98,8 @@ class Outcome:
         last = self.validated[-1]
         if self.kept == last:
             yield (
-                "note: the last epoch was the best, so the validation error was still falling; a new run of more "
+                "the last epoch was the best, so the validation error was still falling; a new run of more "
                 f"epochs (--epochs {2 * last}) may do better"
             )
         elif self.kept <= last / 2:
-            yield (
-                f"note: validation has not improved since epoch {self.kept} of {last}; more epochs are unlikely to help"
-            )
+            yield f"validation has not improved since epoch {self.kept} of {last}; more epochs are unlikely to help"
