@@ -25,8 +25,10 @@ from mris.database.embed import embedded_entries, n_features_of
 from mris.engines.engine import Engine
 from mris.engines.on_ray import _Worker, on_ray
 from mris.errors import ImageError, OutputError, SettingsError
+from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.images.transforms import SourcePreparation
 from mris.serving.files import FileOptions, FileOutcome, synthesize_files
+from mris.synthesis.build_bundle import build_bundle
 from mris.synthesis.onnx_encoder import OnnxEncoder
 from mris.synthesis.synthesizer import Synthesizer
 
@@ -126,6 +128,21 @@ def test_a_cohort_prepared_and_embedded_on_ray_is_the_same(ray_engine, tiny_mani
         assert {name: column.tolist() for name, column in theirs.metadata.items()} == {
             name: column.tolist() for name, column in ours.metadata.items()
         }
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_ray_has_the_same_numbers(ray_engine, make_cohort, export_linear, tmp_path, rng):
+    splits = ["train"] * 30 + ["calibration"] * 62 + ["test"] * 24
+    cohort = make_cohort([f"P{row // 2:02d}" for row in range(len(splits))], rng=rng, split=splits)
+    bundle = build_bundle([export_linear(cohort)], cohort, tmp_path / "b", progress=False)
+    plain, there = (
+        evaluate_bundle(bundle, cohort, by=("klg",), n_bootstrap=20, progress=False, engine=engine)
+        for engine in (None, ray_engine)
+    )
+    np.testing.assert_array_equal(there.per_image.values, plain.per_image.values)
+    np.testing.assert_array_equal(there.error_maps.signed, plain.error_maps.signed)
+    for name in ("estimates", "differences", "recalls", "intervals"):
+        assert getattr(there.results, name) == getattr(plain.results, name), name
 
 
 @pytest.mark.slow

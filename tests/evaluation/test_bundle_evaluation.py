@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,23 @@ def test_all_methods_stand_in_one_report_in_the_order_they_were_given(evaluation
     assert ("MRIS-C", "MRIS-S") in pairs and ("MRIS-S", "still") in pairs
     still, mean = (evaluation.results.estimate(name, "rmse").value for name in ("still", "mean map"))
     assert still == mean
+
+
+def elsewhere(work, items):
+    """An engine that gives each item to a copy of the work that knows of no other, as workers of a cluster do."""
+    for item in items:
+        yield from pickle.loads(pickle.dumps(work))(item)  # noqa: S301 - our own
+
+
+def test_copies_that_know_nothing_of_each_other_measure_the_same(evaluation: Evaluation, knees, combined, separate):
+    asked = {"name": "MRIS-C", "bundles": {"MRIS-S": separate}, "costs": {"MRIS-S": Cost(n_parameters=24)}}
+    still = {"still": MeanMap.fit(knees.split("train"))}
+    settings = {"synthesis": SynthesisSettings(5), "n_bootstrap": 20, "progress": False}
+    found = evaluate_bundle(combined, knees, **asked, others=still, **settings, engine=elsewhere)
+    np.testing.assert_array_equal(found.per_image.values, evaluation.per_image.values)
+    np.testing.assert_array_equal(found.error_maps.signed, evaluation.error_maps.signed)
+    for name in ("estimates", "differences", "recalls", "intervals"):
+        assert getattr(found.results, name) == getattr(evaluation.results, name), name
 
 
 def test_every_encoder_of_every_bundle_is_audited_for_sites_where_asked(

@@ -105,7 +105,7 @@ def test_the_time_of_a_query_holds_no_reading_of_the_database(
             return super().synthesize(sources, exclude_subjects)
 
     synthesizer = SlowAtFirst(encoder, EmbeddingDatabase.build(tmp_path / "d", training, encoder), n_neighbors=3)
-    monkeypatch.setattr("mris.evaluation.evaluate.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("mris.evaluation.measure.time.perf_counter", lambda: clock[0])
     found = evaluate({"k-NN": synthesizer}, test_view, training=training, n_bootstrap=5, progress=False)
     assert found.results.methods[0].ms_per_query == pytest.approx(1.0)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mris.cli.options import (
+    EngineOptions,
     Prevalences,
     Quiet,
     ReadoutOptions,
@@ -69,6 +70,7 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples of subjects for the intervals.")] = N_RESAMPLES,
     references: Annotated[bool, typer.Option(help="Judge the mean map and PCA regressions beside it.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of resampling and of the references.")] = 0,
+    engine: EngineOptions,
     quiet: Quiet = False,
 ) -> None:
     """Judge a bundle on people it has never seen: recall, error in mm, intervals, beside what learning must beat.
@@ -115,24 +117,26 @@ def evaluate(
                 f"the database of {title!r} holds maps of {counted(len(held), 'subject')} of the queries; each "
                 "query is answered without its own person, but with maps of the others"
             )
-    evaluation = evaluate_bundle(
-        opened,
-        pairs,
-        name=name,
-        bundles=more,
-        others=baselines,
-        costs=costs,
-        split=split,
-        by=names_in(by),
-        merge=parse_merge(merge or []),
-        prevalence=shares,
-        synthesis=synthesis,
-        site=site,
-        n_bootstrap=bootstrap,
-        references=references,
-        seed=seed,
-        progress=not quiet,
-    )
+    with engine.start() as started:
+        evaluation = evaluate_bundle(
+            opened,
+            pairs,
+            name=name,
+            bundles=more,
+            others=baselines,
+            costs=costs,
+            split=split,
+            by=names_in(by),
+            merge=parse_merge(merge or []),
+            prevalence=shares,
+            synthesis=synthesis,
+            site=site,
+            n_bootstrap=bootstrap,
+            references=references,
+            seed=seed,
+            progress=not quiet,
+            engine=started,
+        )
     if not evaluation.results.recalls:
         note("retrieval is not measured: no query is a baseline visit with a target in every region")
     report = write_evaluation(evaluation, folder)

@@ -7,6 +7,7 @@ import numpy as np
 
 from mris.cohort.cohort import Cohort
 from mris.defaults import N_NEIGHBORS, N_RESAMPLES
+from mris.engines.engine import Engine
 from mris.errors import SettingsError, SubjectLeakError
 from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.coverage import Gauge, interval_coverage
@@ -45,6 +46,7 @@ def evaluate_bundle(
     references: bool = True,
     seed: int = 0,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Judge a bundle on people it has never seen, side by side with any number of other methods.
 
@@ -69,6 +71,7 @@ def evaluate_bundle(
         references: Fit and judge the mean map, PCA k-NN and PCA ridge beside it.
         seed: Of the resampling and of the references.
         progress: Show a progress bar.
+        engine: What predicts, measures and embeds, a batch at a time; this process if None.
 
     Returns:
         See `mris.evaluation.evaluate.evaluate`.
@@ -123,6 +126,7 @@ def evaluate_bundle(
         n_bootstrap=n_bootstrap,
         seed=seed,
         progress=progress,
+        engine=engine,
     )
     results = evaluation.results
     resamples = Resamples.draw(queries.subjects, n_bootstrap, np.random.default_rng(seed))

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 
 from mris.cohort.few_people import FEWEST_SUBJECTS
 from mris.evaluation.bootstrap import Resamples, percentile_interval
-from mris.evaluation.predictor import SynthesizerPredictor
+from mris.evaluation.predictor import Judgement, SynthesizerPredictor
 from mris.evaluation.results import COMBINED, IntervalCoverage, Stratum
 from mris.evaluation.strata import Group
 from mris.synthesis.synthesis import Synthesis
@@ -27,14 +27,10 @@ class Gauge(SynthesizerPredictor):
     """A synthesizer as a method, whose intervals are compared with the truth as its syntheses are.
 
     Args:
-        levels: What each synthesis states; None where it gives no interval.
-        measured: Of each synthesis with intervals, in the order of the queries, see `_measured`.
-        strata: Its stratum.
+        judged: Each synthesis beside its truth, in the order of the queries.
     """
 
-    levels: list[float | None] = field(default_factory=list)
-    measured: list[list[float]] = field(default_factory=list)
-    strata: list[str] = field(default_factory=list)
+    judged: list[Judgement] = field(default_factory=list)
     _answered: list[Synthesis] = field(default_factory=list)
 
     def predict(self, sources: Sources, *, subjects: Sequence[str]) -> Targets:
@@ -42,14 +38,20 @@ class Gauge(SynthesizerPredictor):
         self._answered[:] = self.synthesizer.stream(sources, exclude_subjects=subjects)
         return self.images(self._answered)
 
-    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> None:
+    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> list[Judgement]:
         """Compare the syntheses of the last `predict` with their truths, inside a mask each."""
-        for synthesis, truth, mask in zip(self._answered, truths, masks, strict=True):
-            self.levels.append(synthesis.level)
-            if synthesis.level is not None:
-                self.measured.append(_measured(synthesis, truth, mask, self.regions))
-                self.strata.append(_stratum(synthesis))
+        found = [
+            Judgement(None)
+            if synthesis.level is None
+            else Judgement(synthesis.level, tuple(_measured(synthesis, truth, mask, self.regions)), _stratum(synthesis))
+            for synthesis, truth, mask in zip(self._answered, truths, masks, strict=True)
+        ]
         self._answered.clear()
+        return found
+
+    def keep(self, judgements: Sequence[Judgement]) -> None:
+        """Keep what was judged, here or elsewhere."""
+        self.judged.extend(judgements)
 
 
 def interval_coverage(
@@ -63,10 +65,12 @@ def interval_coverage(
         groups: Strata of the images.
         resamples: Of the images' subjects.
     """
-    level = gauge.levels[0]
+    level = gauge.judged[0].level
     if level is None:
         return ()
-    measured, strata, regions = gauge.measured, gauge.strata, gauge.regions
+    regions = gauge.regions
+    measured = [one.measured for one in gauge.judged]
+    strata = [one.stratum for one in gauge.judged]
     names = [*regions, *([COMBINED] if len(regions) > 1 else [])]
     columns = np.array(measured)
     by_prediction = np.array(strata)

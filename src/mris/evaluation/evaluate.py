@@ -1,27 +1,25 @@
 """Measure any number of methods on the same images, the same pixels and the same resamples."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 import mris
 from mris.baselines.mean_map import MeanMap, evenly_spaced
-from mris.cohort.cohort import Cohort, PairBatch
+from mris.cohort.cohort import Cohort
 from mris.cohort.origin import common_origin
-from mris.cohort.workers import shown
 from mris.defaults import CONFIDENCE, N_RESAMPLES
+from mris.engines.engine import Engine
 from mris.errors import CohortError, SettingsError, SubjectLeakError
 from mris.evaluation.aggregate import describe_groups, summarize
 from mris.evaluation.bootstrap import Resamples
-from mris.evaluation.image_error import METRICS, image_errors
-from mris.evaluation.mask import evaluation_mask, fill_missing
-from mris.evaluation.pictures import ErrorMaps, ErrorSums, Example, choose_examples, collect_examples
-from mris.evaluation.predictor import Judging, Originated, Predictor, Reading, as_predictors
+from mris.evaluation.image_error import METRICS
+from mris.evaluation.measure import Measured, Measurement, measure
+from mris.evaluation.pictures import ErrorMaps, Example, choose_examples, collect_examples
+from mris.evaluation.predictor import Originated, Predictor, as_predictors
 from mris.evaluation.prevalence import Prevalences, check_prevalences, describe_prevalences
 from mris.evaluation.recall_table import measure_recall
 from mris.evaluation.results import (
@@ -35,7 +33,7 @@ from mris.evaluation.results import (
 )
 from mris.evaluation.strata import Merge, check_merge, groups_of, values_by_label
 from mris.synthesis.batch_synthesizer import BatchSynthesizer
-from mris.types import AtlasMask, Encoder, TargetMap, Targets
+from mris.types import Encoder
 from mris.wording import first_of
 
 RANGE_PERCENTILES = (0.1, 99.9)
@@ -76,6 +74,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 64,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Measure methods side by side on a test cohort that shares no subject with the training cohort.
 
@@ -101,6 +100,7 @@ def evaluate(
         seed: Seed of the resampling.
         batch_size: Queries given to a method at once.
         progress: Show a progress bar on standard error.
+        engine: What predicts, measures and embeds, a batch at a time; this process if None. The numbers are the same.
 
     Returns:
         Results, numbers of single images, examples and error maps.
@@ -132,14 +132,15 @@ def evaluate(
     resamples = Resamples.draw(cohort.subjects, n_bootstrap, np.random.default_rng(seed))
     mean_map = MeanMap.fit(training).without_gaps()
     data_range = target_range(training)
-    measured = _measure(methods, cohort, training.atlas_mask, mean_map, data_range, batch_size, progress)
+    measurement = Measurement(methods, cohort, training.atlas_mask, mean_map, data_range)
+    measured = measure(measurement, batch_size, progress=progress, engine=engine)
     if not measured.n_pixels.any():
         raise CohortError(
             f"cohort {cohort.path.name!r}: none of {len(cohort)} images has a pixel to compare: where training targets "
             "have values, these have none; evaluate a split that has some"
         )
     has_target = np.all(measured.n_pixels[: len(cohort.regions)] > 0, axis=0)
-    recalls, ranks = measure_recall(retrieval or {}, cohort, has_target, groups, resamples, batch_size)
+    recalls, ranks = measure_recall(retrieval or {}, cohort, has_target, groups, resamples, batch_size, engine=engine)
     names = tuple(methods)
     regions = cohort.regions if len(cohort.regions) == 1 else (*cohort.regions, COMBINED)
     per_image = PerImage(
@@ -190,72 +191,6 @@ def target_range(training: Cohort) -> float:
     return spread
 
 
-@dataclass(frozen=True)
-class _Measured:
-    values: Float64[np.ndarray, "methods regions n metrics"]
-    n_pixels: Int64[np.ndarray, "regions n"]
-    seconds: Float64[np.ndarray, " methods"]
-    outside_atlas: float
-    error_maps: ErrorMaps
-
-
-def _measure(
-    predictors: Mapping[str, Predictor],
-    cohort: Cohort,
-    atlas_mask: AtlasMask,
-    filler: TargetMap,
-    data_range: float,
-    batch_size: int,
-    progress: bool,
-) -> _Measured:
-    n_rows = 1 if len(cohort.regions) == 1 else len(cohort.regions) + 1
-    values = np.full((len(predictors), n_rows, len(cohort), len(METRICS)), np.nan)
-    n_pixels = np.zeros((n_rows, len(cohort)), dtype=np.int64)
-    seconds = np.zeros(len(predictors))
-    sums = ErrorSums(len(predictors), cohort.header.target_shape)
-    n_finite = 0
-    for predictor in predictors.values():
-        if isinstance(predictor, Reading):
-            predictor.read(cohort.read_sources([0])[0])
-    for batch in shown(cohort.batches(batch_size), "evaluate", -(-len(cohort) // batch_size), progress):
-        masks = [evaluation_mask(truth, atlas_mask) for truth in batch.targets]
-        n_finite += int(np.isfinite(batch.targets).sum())
-        for position, mask in zip(batch.positions, masks, strict=True):
-            counts = mask.sum(axis=(1, 2))
-            n_pixels[:, position] = [*counts, counts.sum()][:n_rows]
-            sums.count(mask)
-        for m, (name, predictor) in enumerate(predictors.items()):
-            start = time.perf_counter()
-            predictions = _predict(name, predictor, batch, cohort)
-            seconds[m] += time.perf_counter() - start
-            for position, truth, image, mask in zip(batch.positions, batch.targets, predictions, masks, strict=True):
-                filled, own = fill_missing(image, mask, filler)
-                errors = image_errors(truth, filled, mask, own, data_range=data_range)
-                values[m, :, position] = errors[:n_rows]
-                sums.add(m, truth, filled, mask)
-            if isinstance(predictor, Judging):
-                predictor.judge(batch.targets, masks)
-    compared = int(n_pixels[: len(cohort.regions)].sum())
-    outside = 1 - compared / n_finite if n_finite else 0.0
-    return _Measured(values, n_pixels, seconds, outside, sums.maps(tuple(predictors), cohort.regions))
-
-
-def _predict(name: str, predictor: Predictor, batch: PairBatch, cohort: Cohort) -> Targets:
-    subjects = [str(subject) for subject in cohort.subjects[batch.positions]]
-    predictions = predictor.predict(batch.sources, subjects=subjects)
-    if predictions.shape != batch.targets.shape:
-        raise SettingsError(
-            f"method {name!r} answered {len(batch.sources)} queries with shape {predictions.shape}; this cohort "
-            f"(regions {', '.join(cohort.regions)}) needs {batch.targets.shape}: use a method made for its regions and "
-            "size"
-        )
-    if np.isinf(predictions).any():
-        raise SettingsError(
-            f"method {name!r} answered with infinite values; only numbers and NaN (silence) are allowed"
-        )
-    return predictions
-
-
 def _checked_costs(costs: Mapping[str, Cost], methods: Mapping[str, object]) -> Mapping[str, Cost]:
     stray = [name for name in costs if name not in methods]
     if stray:
@@ -290,7 +225,7 @@ def check_views(cohort: Cohort, training: Cohort) -> None:
         )
 
 
-def _describe(cohort: Cohort, training: Cohort, measured: _Measured) -> CohortDescription:
+def _describe(cohort: Cohort, training: Cohort, measured: Measured) -> CohortDescription:
     without = (measured.n_pixels == 0).sum(axis=1)
     return CohortDescription(
         name=cohort.path.name,

@@ -91,6 +91,12 @@ class ErrorSums:
         self._signed[method] += difference
         self._absolute[method] += np.abs(difference)
 
+    def merge(self, other: "ErrorSums") -> None:
+        """Add what another one has added up, of other images of the same methods."""
+        self._signed += other._signed
+        self._absolute += other._absolute
+        self._n += other._n
+
     def maps(self, methods: Sequence[str], regions: Sequence[str]) -> ErrorMaps:
         """Divide the sums by the counts."""
         n = np.where(self._n > 0, self._n, np.nan)

@@ -54,12 +54,30 @@ class Reading(Protocol):
         """Read all that an answer needs; the source is one to try it with."""
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """How what a method says beside an image stands to the truth.
+
+    Attributes:
+        level: What its intervals state; None where it gives none, and then there is no more.
+        measured: See `mris.evaluation.coverage`.
+        stratum: The calibration's, by what the method itself predicts.
+    """
+
+    level: float | None
+    measured: tuple[float, ...] = ()
+    stratum: str = ""
+
+
 @runtime_checkable
 class Judging(Protocol):
     """A method that says more than an image, and is shown the truths to compare it with."""
 
-    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> None:
-        """See the truths of the queries of the last ``predict``, (n, r, h, w), and where each is judged."""
+    def judge(self, truths: Targets, masks: Sequence[AtlasMask]) -> Sequence[Judgement]:
+        """Judge the answers of the last ``predict`` by their truths, (n, r, h, w), where each is judged."""
+
+    def keep(self, judgements: Sequence[Judgement]) -> None:
+        """Keep judgements, perhaps of a copy of this method in another process, in the order of the queries."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Retrieval of every encoder over one and the same gallery, with intervals by subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from mris.cohort.cohort import Cohort
+from mris.engines.engine import Engine, in_this_process
 from mris.evaluation.bootstrap import Resamples
 from mris.evaluation.results import Recall
 from mris.evaluation.strata import Group
@@ -20,6 +22,8 @@ def measure_recall(
     groups: Sequence[Group],
     resamples: Resamples,
     batch_size: int,
+    *,
+    engine: Engine | None = None,
 ) -> tuple[tuple[Recall, ...], dict[str, Int64[np.ndarray, " n"]]]:
     """Rank each baseline query's own target among the targets of all baseline visits of the cohort.
 
@@ -34,6 +38,7 @@ def measure_recall(
         groups: Strata of the images.
         resamples: Of the images' subjects.
         batch_size: Images embedded at once.
+        engine: What embeds; this process if None.
 
     Returns:
         Recall by encoder, stratum and k (k above the gallery's size are left out), and each image's rank by encoder, 0
@@ -48,7 +53,7 @@ def measure_recall(
     recalls: list[Recall] = []
     ranks: dict[str, Int64[np.ndarray, " n"]] = {}
     for name, encoder in encoders.items():
-        queries, gallery = embed_pairs(encoder, cohort, positions, batch_size)
+        queries, gallery = embed_pairs(encoder, cohort, positions, batch_size, engine)
         ranks[name] = np.zeros(len(cohort), dtype=np.int64)
         ranks[name][positions] = own_ranks(queries, gallery, np.arange(len(positions), dtype=np.int64))
         for group in groups:
@@ -59,7 +64,11 @@ def measure_recall(
 
 
 def embed_pairs(
-    encoder: Encoder, cohort: Cohort, positions: Int64[np.ndarray, " m"], batch_size: int
+    encoder: Encoder,
+    cohort: Cohort,
+    positions: Int64[np.ndarray, " m"],
+    batch_size: int,
+    engine: Engine | None = None,
 ) -> tuple[Embeddings, Embeddings]:
     """Embed sources and targets of some pairs; row i of both is the pair at ``positions[i]``.
 
@@ -67,9 +76,15 @@ def embed_pairs(
         (m, d) source embeddings and (m, d) target embeddings.
     """
     parts = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-    sources = [encoder.encode_sources(cohort.read_sources(part)) for part in parts]
-    targets = [encoder.encode_targets(cohort.read_targets(part, regions=encoder.regions)) for part in parts]
+    sources, targets = zip(*(engine or in_this_process)(partial(_embedded, encoder, cohort), parts), strict=True)
     return np.concatenate(sources), np.concatenate(targets)
+
+
+def _embedded(
+    encoder: Encoder, cohort: Cohort, positions: Int64[np.ndarray, " b"]
+) -> Iterator[tuple[Embeddings, Embeddings]]:
+    targets = encoder.encode_targets(cohort.read_targets(positions, regions=encoder.regions))
+    yield encoder.encode_sources(cohort.read_sources(positions)), targets
 
 
 def _recalls(
