@@ -48,9 +48,9 @@ class Settings:
     share_of_dess: float = 0.75
 
 
-COARSE = Settings(step_mm=2.2, guided=False, steps=550)
+COARSE = Settings(step_mm=2.2, guided=False, steps=1000)
 """Sees a whole scan of a knee in one patch."""
-FINE = Settings(step_mm=0.8, guided=True, steps=1900)
+FINE = Settings(step_mm=0.8, guided=True, steps=1500)
 
 
 def digital_knee(seed: list[int], step_mm: float) -> np.ndarray:
@@ -110,7 +110,7 @@ def _guided_patch(
 def _guide(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     half = classes[::2, ::2, ::2]
     places = np.indices(half.shape, np.float32)
-    for every, sd in ((4.0, rng.uniform(0.1, 0.5)), (10.0, rng.uniform(0.2, 1.0))):
+    for every, sd in ((4.0, rng.uniform(0.1, 0.6)), (10.0, rng.uniform(0.2, 2.0))):
         places += np.float32(sd) * np.stack([smooth_noise(rng, half.shape, every) for _ in range(3)])
     bent = ndimage.map_coordinates(half, places, order=0, mode="nearest")
     guide = np.empty((N_CLASSES, *half.shape), np.float32)
@@ -120,7 +120,7 @@ def _guide(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if number > 1 and rng.random() < 0.04:
             likelier = 0.0  # not found at all
         guide[number] = likelier * ndimage.gaussian_filter((bent == number).astype(np.float32), blur, truncate=2.5)
-    wrong = np.clip(smooth_noise(rng, half.shape, 9.0) - rng.uniform(1.2, 3.0), 0, 1)
+    wrong = np.clip(smooth_noise(rng, half.shape, 9.0) - rng.uniform(0.7, 3.0), 0, 1)
     guide = guide * (1 - wrong) + wrong * np.roll(guide, int(rng.integers(1, N_CLASSES)), axis=0)
     guide **= np.float32(np.exp(rng.normal(0.1, 0.3)))
     guide[0] += 1e-4

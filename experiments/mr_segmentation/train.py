@@ -60,8 +60,8 @@ def train(work: Path, name: str, settings: Settings) -> torch.nn.Module:
     checkpoint, first, spent = work / f"{name}.pt", 0, 0.0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
         first, spent = state["step"], state["spent"]
     start, recent = time.monotonic() - spent, 0.0
     for step in range(first, settings.steps):
@@ -80,7 +80,7 @@ def train(work: Path, name: str, settings: Settings) -> torch.nn.Module:
         if step % 20 == 0 or last:
             print(f"{name} step {step + 1}/{settings.steps}  {spent / 60:.1f} min  loss {recent:.3f}", flush=True)
         if step % 50 == 49 or last:
-            state = {name: part.state_dict() for name, part in parts.items()}
+            state = {key: part.state_dict() for key, part in parts.items()}
             with atomic_write(checkpoint) as path:
                 torch.save(state | {"step": step + 1, "spent": spent}, path)
     return average.module

@@ -161,3 +161,19 @@ def test_a_segmentation_needs_no_torch(series: Path, model: Path, tmp_path: Path
     words = ["segment", str(series), "--model", str(model), "--out", str(tmp_path / "out"), "-q"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_series_goes_in_and_thickness_maps_come_out(
+    run_cli, series: Path, model: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    atlas = data_dir / "oai_atlas"
+    command = ("thickness", series, "--from-mr", "--model", model, "--atlas", atlas, "--out", tmp_path / "maps")
+    outcome = run_cli(*command, "--workers", 1, "--quiet")
+    assert outcome.code == 0, outcome
+    assert "1 of 1 knee has maps, 0 failed" in outcome.out
+    (folder,) = (path.parent for path in (tmp_path / "maps").glob("*/FC_2d_thickness.npy"))
+    maps = {name: np.load(folder / f"{name}_2d_thickness.npy") for name in ("FC", "TC")}
+    assert all(1.0 < np.nanmedian(flat) < 3.5 for flat in maps.values())
+    assert (tmp_path / "maps" / "segmentations" / "index.html").is_file()

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle
+from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle, write_repeater
 from tests.mr_scans import affine_of
 
 from mris.errors import BundleError, ImageError
 from mris.knee.mr.doubts import Certainty, doubts
-from mris.knee.mr.model import CARD_FILE, MODEL_FILE, Model
+from mris.knee.mr.model import CARD_FILE, CLASSES, COARSE_FOLDER, MODEL_FILE, Model
 from mris.knee.mr.resample import Turn, resampled, tents
 from mris.knee.mr.segment import NUMBERS, segment_scan
 from mris.knee.mr.series import Scan
 from mris.knee.mr.sliding import slide, window_starts
+from mris.knee.mr.tissues import N_CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,22 @@ def test_an_unsure_network_is_doubted(knee: np.ndarray) -> None:
 def test_a_scan_that_lies_askew_is_refused(oracle: Model, knee: np.ndarray) -> None:
     with pytest.raises(ImageError, match="40 degrees off"):
         segment_scan(scan_of(knee, affine_of(tilt=40.0)), oracle, "left")
+
+
+def test_a_guided_network_is_told_at_each_place_what_the_coarse_one_found(tmp_path: Path, knee: np.ndarray) -> None:
+    folder = write_repeater(tmp_path / "model", edge=32)
+    write_oracle(folder / COARSE_FOLDER, step_mm=3.2)
+    found = segment_scan(scan_of(knee), Model(folder, threads=1), "left").labels
+    assert dice(found == NUMBERS["femur"], knee == 1) > 0.96
+    assert dice(found == NUMBERS["tibia"], knee == 3) > 0.96
+
+
+def test_a_guide_of_other_classes_is_refused(tmp_path: Path, knee: np.ndarray) -> None:
+    folder = write_repeater(tmp_path / "model")
+    classes = ("rest", *reversed(CLASSES[1:N_CLASSES]))
+    write_oracle(folder / COARSE_FOLDER, classes=classes)
+    with pytest.raises(BundleError, match="cannot guide"):
+        segment_scan(scan_of(knee), Model(folder, threads=1), "left")
 
 
 @pytest.mark.parametrize(("n", "edge"), [(64, 64), (65, 64), (150, 64), (175, 80), (400, 32)])

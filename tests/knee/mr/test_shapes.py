@@ -16,7 +16,7 @@ from mris.knee.mr.phantom_scans import numbered, phantom_scan
 from mris.knee.mr.shapes import knee_labels, smooth_noise
 from mris.knee.mr.tissues import CARTILAGES, Tissue
 
-STEP = 1.4
+STEP = 1.8
 PLAIN = KneeShape()
 
 
@@ -75,9 +75,9 @@ def test_a_larger_knee_has_larger_bones(knee: np.ndarray) -> None:
 
 
 def test_a_knee_does_not_depend_on_the_size_of_voxels(knee: np.ndarray) -> None:
-    finer = knee_labels(PLAIN, 1.0)
+    finer = knee_labels(PLAIN, 1.4)
     for tissue in (Tissue.FEMUR, Tissue.TIBIA, Tissue.FEMORAL_CARTILAGE, Tissue.TIBIAL_CARTILAGE):
-        assert milliliters(finer, tissue, 1.0) == pytest.approx(milliliters(knee, tissue), rel=0.06), tissue.name
+        assert milliliters(finer, tissue, 1.4) == pytest.approx(milliliters(knee, tissue), rel=0.08), tissue.name
 
 
 def test_equal_seeds_draw_equal_knees() -> None:

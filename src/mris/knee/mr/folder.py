@@ -228,7 +228,7 @@ def _one(
 ) -> ScanResult:
     folder, wanted = out / name, {"scan_sha256": _checksum(path), "model_sha256": model.card.sha256}
     found = None if settings.overwrite else _finished(folder, name, wanted)
-    if found is not None and (knee is None or knee.side == found.side):
+    if found is not None and _is_of(found, knee, settings.side):
         return ScanResult(path, name, found, reused=True)
     start = time.monotonic()
     scan, knee = _read(path, knee, settings.side)
@@ -287,6 +287,13 @@ def _finished(folder: Path, name: str, wanted: dict[str, str]) -> SegmentationRe
         return None
     same = found.method == METHOD_VERSION and all(getattr(found, key) == value for key, value in wanted.items())
     return found if same else None
+
+
+def _is_of(found: SegmentationRecord, knee: KneeFile | None, side: Side | None) -> bool:
+    """Whether a record is of the knee that index and options name now."""
+    if knee is not None:
+        return (found.subject, found.side, found.timepoint) == (knee.subject, knee.side, knee.timepoint)
+    return side in (None, found.side)
 
 
 def _labels_name(name: str) -> str:

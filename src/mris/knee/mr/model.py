@@ -100,8 +100,8 @@ class ModelCard(Record):
     @field_validator("spacing_mm")
     @classmethod
     def _sensible(cls, spacing: tuple[float, float, float]) -> tuple[float, float, float]:
-        if not all(0.2 <= edge <= 3.0 for edge in spacing):
-            raise ValueError(f"spacing_mm is {spacing}, but each is 0.2 to 3 mm")
+        if not all(0.2 <= edge <= 5.0 for edge in spacing):
+            raise ValueError(f"spacing_mm is {spacing}, but each is 0.2 to 5 mm")
         return spacing
 
 

@@ -89,7 +89,9 @@ def numbered(tissues: UInt8[np.ndarray, "i j k"]) -> UInt8[np.ndarray, "i j k"]:
     return np.asarray(numbers)
 
 
-def write_phantom_scans(out: Path, n: int, seed: int, *, progress: bool = False) -> Sequence[str]:
+def write_phantom_scans(
+    out: Path, n: int, seed: int, *, step_mm: float = STEP_MM, progress: bool = False
+) -> Sequence[str]:
     """Write scans of digital knees.
 
     ``OUT/NAME`` holds ``dicom/*.dcm``, sagittal slices of one series, ``NAME.nii.gz``, the same, and
@@ -99,6 +101,7 @@ def write_phantom_scans(out: Path, n: int, seed: int, *, progress: bool = False)
         out: The folder.
         n: How many.
         seed: Knee 3 of a seed is the same in every set.
+        step_mm: Edge of a voxel.
         progress: Show a bar on stderr.
 
     Returns:
@@ -115,7 +118,7 @@ def write_phantom_scans(out: Path, n: int, seed: int, *, progress: bool = False)
         names.append(name)
         if (out / name).is_dir() and any((out / name).iterdir()):
             continue
-        scan = phantom_scan(seed, number)
+        scan = phantom_scan(seed, number, step_mm)
         with atomic_directory(out / name) as folder:
             write_volume(folder / f"{name}.nii.gz", scan.voxels, scan.affine)
             write_volume(folder / f"{name}_labels.nii.gz", scan.labels, scan.affine)
