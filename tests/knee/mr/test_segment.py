@@ -127,8 +127,8 @@ def test_a_guided_network_is_told_at_each_place_what_the_coarse_one_found(tmp_pa
     folder = write_repeater(tmp_path / "model", edge=32)
     write_oracle(folder / COARSE_FOLDER, step_mm=3.2)
     found = segment_scan(scan_of(knee), Model(folder, threads=1), "left").labels
-    assert dice(found == NUMBERS["femur"], knee == 1) > 0.96
-    assert dice(found == NUMBERS["tibia"], knee == 3) > 0.96
+    assert dice(found == NUMBERS["femur"], knee == 1) > 0.95
+    assert dice(found == NUMBERS["tibia"], knee == 3) > 0.95
 
 
 def test_a_guide_of_other_classes_is_refused(tmp_path: Path, knee: np.ndarray) -> None:
