@@ -124,11 +124,14 @@ def test_a_scan_that_lies_askew_is_refused(oracle: Model, knee: np.ndarray) -> N
 
 
 def test_a_guided_network_is_told_at_each_place_what_the_coarse_one_found(tmp_path: Path, knee: np.ndarray) -> None:
-    folder = write_repeater(tmp_path / "model", edge=32)
+    folder = write_repeater(tmp_path / "model")
     write_oracle(folder / COARSE_FOLDER, step_mm=3.2)
     found = segment_scan(scan_of(knee), Model(folder, threads=1), "left").labels
-    assert dice(found == NUMBERS["femur"], knee == 1) > 0.95
-    assert dice(found == NUMBERS["tibia"], knee == 3) > 0.95
+    for number, name in ((1, "femur"), (3, "tibia")):
+        told, wanted = found == NUMBERS[name], knee == number
+        best = dice(told, wanted)
+        assert best > 0.92
+        assert best > max(dice(np.roll(told, step, axis), wanted) for step in (-1, 1) for axis in range(3))
 
 
 def test_a_guide_of_other_classes_is_refused(tmp_path: Path, knee: np.ndarray) -> None:
