@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 
 from tests.knee_volumes import knee, write_segmentation
+from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle
+from tests.mr_scans import write_nifti
 
 from mris.cohort.cohort import Cohort
 
@@ -242,6 +244,9 @@ def steps(work: Path) -> Iterator[list[object]]:
     digital = ["--people", 60, "--shown", 20, "--size", 32, "--epochs", 1, "--quiet"]
     yield ["bundle", "make-digital", work / "digital.bundle", *digital]
     yield ["thickness", scan, "--labels", "oai_zib", "--dry-run", "--workers", 1, "--quiet"]
+    write_nifti(work / "S1_L.nii.gz", gray_of(digital_labels()), affine_at())
+    oracle = write_oracle(work / "oracle")
+    yield ["segment", work / "S1_L.nii.gz", "--out", work / "segmentations", "--model", oracle, "--quiet"]
 
 
 def demo(work: Path) -> list[object]:

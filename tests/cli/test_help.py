@@ -30,7 +30,7 @@ def examples(command: Any) -> list[str]:
 
 def test_all_commands_of_the_road_are_there() -> None:
     road = {"phantom", "check", "prepare", "train", "index", "synthesize", "evaluate", "demo", "experiment"}
-    knee = {"radiograph", "thickness", "import oai"}
+    knee = {"radiograph", "segment", "thickness", "import oai"}
     bundle = {f"bundle {name}" for name in ("list", "add", "remove", "purge", "index", "verify", "make-digital")}
     others = {f"archive {name}" for name in ("query", "fetch", "store")} | {"serve", "bench"}
     assert road | knee | bundle | others | {"baseline train", "baseline synthesize", "baseline remove"} == set(ALL)

@@ -260,7 +260,7 @@ def test_files_that_are_no_label_volume_are_refused_by_name(solids: Segmentation
         save(tmp_path / "series.nii", np.stack([labels, labels], -1), affine): "is no volume",
         save(tmp_path / "flat.nii", labels, sheared): "three directions",
         save(tmp_path / "km.nii", labels, np.diag([1e6, 1e6, 1e6, 1.0])): "must be 0.02 to 10 mm",
-        save(tmp_path / "complex.nii", labels.astype(np.complex64), affine): "labels are whole numbers",
+        save(tmp_path / "complex.nii", labels.astype(np.complex64), affine): "one real number",
         tmp_path / "unoriented.nii": "has no orientation",
         tmp_path / "knee.png": "is no .nii",
         tmp_path / "text.nii": "is not NIfTI",

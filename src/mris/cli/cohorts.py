@@ -125,16 +125,26 @@ def phantom(
         Literal["plain", "varied"],
         typer.Option(help="Radiographs all of one kind; or as they come: fields, systems, poses, equalization, JPEG."),
     ] = "plain",
+    mr: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead, so many DESS-like MR scans of digital knees: DICOM, NIfTI and labels."),
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a digital knee cohort: radiographs by X-ray physics, and the cartilage thickness maps behind them.
 
     Cartilage is invisible in the radiographs; only the gaps between bones carry it. Interrupted, the same command
-    goes on where it stopped.
+    goes on where it stopped. With --mr it makes MR scans of other digital knees, to try segmentation on.
 
     Example: mris phantom knees --subjects 600 --size 64
     """
+    if mr is not None:
+        from mris.knee.mr.phantom_scans import write_phantom_scans
+
+        names = write_phantom_scans(out, mr, seed, progress=not quiet)
+        typer.echo(f"{counted(len(names), 'scan')} of digital knees: {out}")
+        return
     from mris.knee.phantom.cohort import PLAIN, write_phantom
     from mris.knee.phantom.oai_layout import OAI, OAI_NUMBERS
 

@@ -22,6 +22,7 @@ from mris.cli import (
     experiment,
     imports,
     radiographs,
+    segmentation,
     synthesis,
     thickness,
     training,
@@ -66,6 +67,7 @@ bench.register(app)
 imports.register(app)
 radiographs.register(app)
 archive.register(app)
+segmentation.register(app)
 thickness.register(app)
 import_module("mris.web.door").register(app)  # a neighbor, which no import may name (docs/decisions/0018-the-reader.md)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mris.cli.options import OnError, Quiet, Workers
+from mris.cli.segmentation import ModelFolder
 from mris.errors import SettingsError
 from mris.images.header import Side
 
@@ -39,6 +40,10 @@ def thickness(
         Path | None,
         typer.Option(envvar=ATLAS_VARIABLE, help="Folder with the atlas of the public project OAI_analysis 2."),
     ] = None,
+    from_mr: Annotated[
+        bool, typer.Option("--from-mr", help="SEGMENTATIONS are MR scans: segment them first, as mris segment does.")
+    ] = False,
+    model: ModelFolder = None,
     on_error: OnError = "stop",
     dry_run: Annotated[
         bool,
@@ -58,6 +63,9 @@ def thickness(
     OUT/NAME holds FC_2d_thickness.npy and TC_2d_thickness.npy (310 x 310, mm, NaN outside, 0 on bare bone), a record
     and a picture; OUT/maps.csv one row a knee. Interrupted, the same command goes on where it stopped.
 
+    With --from-mr it starts from MR scans (DICOM folders, NIfTI) and segments them first: see OUT/segmentations. Look
+    at the pictures and doubts there before the maps are used.
+
     Example: mris thickness segmentations/*.nii.gz --atlas oai_atlas --out maps
     """
     # One thread a process: the processes are as many as the cores. Read when the libraries load, hence before them.
@@ -67,6 +75,23 @@ def thickness(
     from mris.knee.segmentation_files import knee_files
     from mris.knee.thickness_folder import ThicknessSettings, check_segmentations, write_thickness_maps
 
+    if not from_mr and model is not None:
+        raise SettingsError("--model segments MR scans; give --from-mr, too")
+    if from_mr:
+        from mris.knee.mr.folder import SegmentSettings, check_scans, segment_scans
+
+        if labels is not None:
+            raise SettingsError("--labels says what the numbers of a segmentation mean, and --from-mr makes its own")
+        scans = SegmentSettings(model, side, index, on_error)
+        if dry_run:
+            read = check_scans(segmentations or [], scans, progress=not quiet)
+            typer.echo(read.summary())
+            read.require_sound()
+            return
+        folder, _ = _required(out, atlas)
+        segmented = segment_scans(segmentations or [], folder / "segmentations", scans, progress=not quiet)
+        typer.echo(segmented.summary())
+        segmentations, side, index, labels = [], None, segmented.table, "nnunet_knee"
     knees = knee_files(segmentations or [], side, index)
     settings = ThicknessSettings(atlas or Path(), None if labels is None else label_map(labels), on_error, workers)
     if dry_run:
@@ -74,6 +99,14 @@ def thickness(
         typer.echo(report.summary())
         report.require_sound()
         return
+    folder, _ = _required(out, atlas)
+    report = write_thickness_maps(knees, folder, settings, progress=not quiet)
+    typer.echo(report.summary())
+    typer.echo(f"  table: {report.table}")
+
+
+def _required(out: Path | None, atlas: Path | None) -> tuple[Path, Path]:
+    """Refuse maps without a folder or an atlas, before any work."""
     if out is None:
         raise SettingsError("mris thickness needs --out, a folder for the maps; --dry-run reads the files alone")
     if atlas is None:
@@ -84,6 +117,4 @@ def thickness(
             f"(github.com/uncbiag/OAI_analysis_2, Apache-2.0: {', '.join(CHECKSUMS)}) into a folder and name it with "
             f"--atlas or {ATLAS_VARIABLE}; nothing is fetched"
         )
-    report = write_thickness_maps(knees, out, settings, progress=not quiet)
-    typer.echo(report.summary())
-    typer.echo(f"  table: {report.table}")
+    return out, atlas

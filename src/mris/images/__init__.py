@@ -5,13 +5,15 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.images.admission``: `ANY`, `admit`
 - ``mris.images.anatomy``: `Anatomy`
 - ``mris.images.arrays``: `read_mask`
-- ``mris.images.dicom``: `read_dicom_facts`
+- ``mris.images.dicom``: `read_dicom`, `read_dicom_facts`
+- ``mris.images.dicom_facts``: `find`, `named_sides`, `number`, `rescale`
 - ``mris.images.edges``: `Edges`, `turned_as`
 - ``mris.images.extent``: `Extent`, `alike`, `common_extent`
 - ``mris.images.faults``: `LIBRARY_FAULTS`, `library_faults_as_image_error`
 - ``mris.images.header``: `Header`, `Side`
 - ``mris.images.image``: `Image`, `MAX_PIXELS`, `Spacing`, `side_name`, `usable_spacing`
 - ``mris.images.lock``: `lock_descriptor`, `writer_lock`
+- ``mris.images.nifti1``: `packed`
 - ``mris.images.nifti_file``: `MM`, `NIFTI_FAULTS`, `open_nifti`, `read_header`, `read_voxels`, `unit_of`
 - ``mris.images.read``: `file_of`, `read_image`
 - ``mris.images.region``: `Region`

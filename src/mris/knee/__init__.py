@@ -10,6 +10,8 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.knee.label_map``: `label_map`
 - ``mris.knee.map_edges``: `ATLAS_EDGES`, `PHANTOM_EDGES`
 - ``mris.knee.map_parts``: `map_parts`
+- ``mris.knee.mr.folder``: `SegmentSettings`, `check_scans`, `segment_scans`
+- ``mris.knee.mr.phantom_scans``: `write_phantom_scans`
 - ``mris.knee.oai``: `survey_oai`, `write_oai_manifest`
 - ``mris.knee.oai_sheets``: `month_name`
 - ``mris.knee.phantom.atlas``: `REGIONS`, `knee_atlas`

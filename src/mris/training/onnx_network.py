@@ -36,7 +36,7 @@ class OnnxNetwork:
     Args:
         path: the ``.onnx`` file.
         input_name: name of the input, for checks and messages.
-        input_shape: (c, h, w) of one image.
+        input_shape: (c, h, w) of one image, or (c, i, j, k) of one volume.
         output_shape: shape of one answer.
         checksum: SHA-256 (hex) that the file must have; None for any.
         threads: threads of the network; as many as this process may use cores if None.
@@ -49,7 +49,7 @@ class OnnxNetwork:
         self,
         path: str | os.PathLike[str],
         input_name: str,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         output_shape: tuple[int, ...],
         *,
         checksum: str | None = None,
@@ -71,7 +71,7 @@ class OnnxNetwork:
         """Run the network, at most 64 images at a time.
 
         Args:
-            images: (n, c, h, w).
+            images: (n, *input_shape).
 
         Returns:
             (n, *output_shape) float32.
@@ -81,7 +81,7 @@ class OnnxNetwork:
             BundleError: the network is damaged or another than was exported, or fails.
         """
         images = np.asarray(images)
-        if images.ndim != 4 or images.shape[1:] != self.input_shape:
+        if images.ndim != 1 + len(self.input_shape) or images.shape[1:] != self.input_shape:
             raise ImageError(
                 f"{self.input_name} images have shape {images.shape}; this network takes "
                 f"(n, {', '.join(map(str, self.input_shape))}): prepare them with its own settings"
