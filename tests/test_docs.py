@@ -18,6 +18,8 @@ import pytest
 from tests.archive_server import running_orthanc
 from tests.command import call
 from tests.dicom_sources import radiograph
+from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle
+from tests.mr_scans import write_nifti
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -38,6 +40,7 @@ FILES = {
     "docs/how-to/synthesize-many.md": ("knees", "knees.bundle", "cut.npy"),
     "docs/how-to/work-on-a-ray-cluster.md": ("knees", "knees.bundle"),
     "docs/how-to/keep-data-in-object-storage.md": ("cohort",),
+    "docs/how-to/segment-mr.md": (),
     "docs/how-to/segmentations-to-cohort.md": (),
     "docs/how-to/starting-weights.md": ("cohort", "resnet18.safetensors"),
     "docs/how-to/try-on-your-radiograph.md": ("knee.dcm",),
@@ -55,6 +58,7 @@ SLOW = {
     "docs/tutorial.md",
     "docs/how-to/compare-methods.md",
     "docs/how-to/dicom-to-archive.md",
+    "docs/how-to/segment-mr.md",
     "docs/how-to/separate-regions.md",
     "docs/how-to/starting-weights.md",
     "docs/how-to/work-on-a-ray-cluster.md",
@@ -75,6 +79,7 @@ LAST = {
     "check": "--size 32 --workers 1 --quiet",
     "prepare": "--size 32 --workers 1 --quiet",
     "import oai": "--quiet",
+    "segment": "--quiet",
     "thickness": "--workers 1 --quiet",
     "train": "--epochs 1 --quiet",
     "baseline train": "--epochs 1 --quiet",
@@ -341,6 +346,11 @@ def test_every_field_of_a_file_is_in_the_reference(world: Path, tmp_path: Path) 
     ridge = ["baseline", "train", str(world / "cohort"), str(tmp_path / "ridge"), "--method=embedding-ridge"]
     assert call(*ridge, f"--encoder={world / 'run'}") == 0
     member = next((bundle / "members").iterdir())
+    write_nifti(tmp_path / "S1_L.nii.gz", gray_of(digital_labels()), affine_at())
+    oracle = write_oracle(tmp_path / "oracle")
+    segmentations = tmp_path / "segmentations"
+    scan = tmp_path / "S1_L.nii.gz"
+    assert call("segment", scan, f"--model={oracle}", f"--out={segmentations}", "--quiet") == 0
     files = {
         "cohort.json": world / "cohort" / "cohort.json",
         "report.json": world / "cohort" / "report.json",
@@ -352,6 +362,8 @@ def test_every_field_of_a_file_is_in_the_reference(world: Path, tmp_path: Path) 
         "database.json": member / "database" / "database.json",
         "provenance.json": maps / "00_left_provenance.json",
         "results.json": report / "results.json",
+        "record.json": segmentations / "S1_L" / "record.json",
+        "card.json": oracle / "card.json",
     }
     sections = dict(
         part.split("\n", 1) for part in re.split(r"^## ", (DOCS / "reference" / "files.md").read_text(), flags=re.M)[1:]

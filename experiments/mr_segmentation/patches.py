@@ -38,8 +38,8 @@ class Settings:
     step_mm: float
     guided: bool
     steps: int
-    seed: int = 20261130
-    knees: int = 64
+    seed: int = 20261202
+    knees: int = 32
     patch: int = 64
     channels: tuple[int, ...] = (24, 48, 64, 64)
     learning_rate: float = 2e-3
@@ -48,9 +48,9 @@ class Settings:
     share_of_dess: float = 0.75
 
 
-COARSE = Settings(step_mm=2.2, guided=False, steps=1000)
+COARSE = Settings(step_mm=2.2, guided=False, steps=1100)
 """Sees a whole scan of a knee in one patch."""
-FINE = Settings(step_mm=0.8, guided=True, steps=1500)
+FINE = Settings(step_mm=0.8, guided=True, steps=1900)
 
 
 def digital_knee(seed: list[int], step_mm: float) -> np.ndarray:

@@ -28,6 +28,7 @@ from knees import Knee, digital, real
 from mris.errors import MrisError
 from mris.images.write import atomic_write, write_json
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
+from mris.knee.mr.doubts import LEAST_SURE
 from mris.knee.mr.model import Model
 from mris.knee.mr.segment import segment_scan
 
@@ -158,6 +159,11 @@ def failed(row: dict) -> bool:
     return min(dice) < FAILED_DICE or "no_maps" in row or not all(one < FAILED_MM for one in off)
 
 
+def doubted(row: dict) -> bool:
+    """Tell whether the quality check says anything, by the limits of certainty that hold now."""
+    return bool(row["findings"]) or any(row["certainty"][name] < least for name, least in LEAST_SURE.items())
+
+
 def _flags(rows: list[dict]) -> list[str]:
     lines = [
         "## What the quality check says",
@@ -170,9 +176,8 @@ def _flags(rows: list[dict]) -> list[str]:
     for condition in dict.fromkeys(row["condition"] for row in rows):
         of = [row for row in rows if row["condition"] == condition]
         bad = [row for row in of if failed(row)]
-        flagged, others = (
-            sum(bool(row["findings"]) for row in some) for some in (bad, [r for r in of if not failed(r)])
-        )
+        good = [row for row in of if not failed(row)]
+        flagged, others = (sum(map(doubted, some)) for some in (bad, good))
         lines.append(f"| {condition} | {len(of)} | {len(bad)} | {flagged} | {others} |")
     return [*lines, ""]
 

@@ -43,8 +43,8 @@ def segment(
     """Segment MR scans of knees: bones, cartilages (medial and lateral plate apart) and menisci.
 
     Meant for volumes with voxels of about a millimeter or less, such as DESS. The network of the package was trained
-    on digital knees alone, of no patient, and judged on no real scan. Whose knee a scan shows, its DICOM header tells,
-    a file's name (9000000_R_00m.nii.gz), or --index.
+    on digital knees alone, judged on no real scan, and is not good enough to measure with. Whose knee a scan shows, its
+    DICOM header tells, a file's name (9000000_R_00m.nii.gz), or --index.
 
     OUT/NAME holds NAME_seg.nii.gz on the scanner's grid (label numbers of the preset nnunet_knee), NAME_entropy.nii.gz
     (doubt in percent), a picture and a record. OUT/segmentations.csv is an index for the command thickness, and

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -35,6 +36,8 @@ NUMBERS: Mapping[str, int] = {
 _CLIPPED = (0.2, 99.8)
 _SMALLEST_PIECE = 0.02
 _SLAB = 16
+_NOTHING = 0.995
+_BARE_MM = 2.5
 _WHOLE = ("femur", "tibia", "patella")
 """Tissues of one piece; of others, pieces of a fiftieth and more are kept."""
 _PAIRED = {
@@ -87,7 +90,7 @@ def segment_scan(scan: Scan, model: Model, side: Side) -> KneeSegmentation:
     n_cleared = _clear_pieces(shares, classes)
     table = np.array([NUMBERS.get(name, 0) for name in classes], np.uint8)
     labels, entropy = _on_grid(shares, turned.shape, turn.spacing, step)
-    labels = _sided(labels, classes, table, side)
+    labels = _sided(labels, classes, table, side, turn.spacing[0])
     findings = doubts(labels, turn.turned_affine, side, certainty, n_cleared, scan.origin)
     return KneeSegmentation(turn.back(labels), turn.back(entropy), scan.affine, certainty, findings)
 
@@ -104,7 +107,14 @@ def class_shares(
         guide = class_shares(picture, spacing, model.coarse)
         pairs = zip(guide.shape[1:], model.coarse.card.spacing_mm, small.shape, model.card.spacing_mm, strict=True)
         channels = np.concatenate([channels, along_axes(guide, [tents(*pair) for pair in pairs])])
-    return slide(channels, model.card.patch, len(model.card.classes), model.probabilities)
+    return slide(channels, model.card.patch, len(model.card.classes), partial(_answer, model))
+
+
+def _answer(model: Model, patch: Float32[np.ndarray, "channels i j k"]) -> Float32[np.ndarray, "classes i j k"]:
+    """What the network says of a patch; where its guide is sure that there is nothing, it need not be asked."""
+    if model.card.guided and patch[1].min() > _NOTHING:
+        return patch[1:]
+    return model.probabilities(patch)
 
 
 def _clipped(voxels: Float32[np.ndarray, "i j k"]) -> Float32[np.ndarray, "i j k"]:
@@ -156,9 +166,16 @@ def _on_grid(
 
 
 def _sided(
-    labels: UInt8[np.ndarray, "i j k"], classes: tuple[str, ...], table: UInt8[np.ndarray, " n"], side: Side
+    labels: UInt8[np.ndarray, "i j k"],
+    classes: tuple[str, ...],
+    table: UInt8[np.ndarray, " n"],
+    side: Side,
+    step: float,
 ) -> UInt8[np.ndarray, "i j k"]:
-    """Classes become `NUMBERS`; paired tissues are parted at the middle. The first axis runs right."""
+    """Classes become `NUMBERS`; paired tissues are parted at the middle. The first axis runs right, in steps of mm.
+
+    Between the plates, where the spines are, the tibia is bare: what a network sees there is no cartilage.
+    """
     numbers = table[labels]
     middle = middle_of(labels == classes.index("tibial_cartilage") if "tibial_cartilage" in classes else numbers == 8)
     for name, pair in _PAIRED.items():
@@ -166,6 +183,8 @@ def _sided(
             right = np.arange(len(labels)) > middle
             medial_is_right = side == "left"
             number = np.where(right == medial_is_right, NUMBERS[pair[0]], NUMBERS[pair[1]]).astype(np.uint8)
+            if name == "tibial_cartilage":
+                number[np.abs(np.arange(len(labels)) - middle) * step < _BARE_MM] = 0
             numbers = np.where(labels == classes.index(name), number[:, None, None], numbers)
     return np.asarray(numbers)
 

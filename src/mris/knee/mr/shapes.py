@@ -37,7 +37,8 @@ _OUTLINE = np.array(
         [45.0, 37.0, 39.5, 36.5],
         [70.0, 31.0, 32.0, 31.0],
         [100.0, 29.0, 29.0, 26.0],
-        [140.0, 26.0, 25.0, 10.0],
+        [120.0, 26.0, 25.5, 15.0],
+        [140.0, 22.5, 21.5, 8.0],
         [180.0, 23.0, 22.0, 0.5],
         [225.0, 22.5, 22.0, 0.5],
         [270.0, 23.0, 23.0, 0.5],
@@ -185,8 +186,8 @@ def _femur(shape: KneeShape, places: Places, around: tuple[Field, Field]) -> Fie
     up = (z - AXIS_Z) * np.cos(turn) - (y - AXIS_Y) * np.sin(turn) + AXIS_Z
     front = (y - AXIS_Y) * np.cos(turn) + (z - AXIS_Z) * np.sin(turn) + AXIS_Y
     flare = np.exp(-((np.clip(up - 20.0, 0, None) / 40.0) ** 2))
-    wide, deep = (16.5 * shape.shaft + 23.0 * flare), (14.5 * shape.shaft + 11.0 * flare)
-    shaft = (1 - np.hypot(x / wide, (front - 4.0 + 5.0 * flare) / deep)) * np.minimum(wide, deep)
+    wide, deep = (16.5 * shape.shaft + 23.0 * flare), (14.5 * shape.shaft + 5.0 * flare)
+    shaft = (1 - np.hypot(x / wide, (front - 9.0 + 3.0 * flare) / deep)) * np.minimum(wide, deep)
     # The roof of the notch rises towards the back.
     shaft = np.minimum(shaft, np.minimum(up - 22.0, 0.78 * (up - 16.0) + 0.62 * (front - 7.0)))
     return _smooth_max(end, shaft, 4.0)
@@ -215,7 +216,7 @@ def _femoral_thickness(shape: KneeShape, degrees: Field, x: Field) -> Field:
     notch = (shape.notch + 1.0) * (1 - np.clip(1.8 * front, 0, 1)) - 4.0 * np.clip(1.8 * front, 0, 1)
     # Bare between the top of the trochlea and the top of the condyles behind.
     below = np.where(_ANGLES > 100, _ANGLES - 360, _ANGLES)[:, None]
-    ends = np.minimum(56.0 - 12.0 * across / _HALF_WIDTH - below, below + 208.0)
+    ends = np.minimum(24.0 - 12.0 * across / _HALF_WIDTH - below, below + 208.0)
     sides = np.minimum((across - notch) / 3.5, (outer - across) / 6.0)
     taper = np.sqrt(np.clip(sides, 0, 1) * np.clip(ends / 14.0, 0, 1))
     field = _table((condyle + (trochlea - condyle) * front) * taper, degrees, x)

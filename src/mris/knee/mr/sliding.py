@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from mris.errors import ImageError
 
-OVERLAP = 0.35
+OVERLAP = 0.25
 """Least share of its edge that a window has in common with the next one."""
 MOST_BYTES = 2 << 30
 """Memory that the sums over all windows may take."""
