@@ -168,7 +168,8 @@ def _flags(rows: list[dict]) -> list[str]:
     lines = [
         "## What the quality check says",
         "",
-        f"Failed is a cartilage's Dice below {FAILED_DICE:g}, or a compartment off by {FAILED_MM:g} mm or more.",
+        f"Failed is a cartilage's Dice below {FAILED_DICE:g}, or a compartment off by {FAILED_MM:g} mm or more. "
+        "The limits of certainty were raised after the first two knees were seen: that these are flagged says nothing.",
         "",
         "| condition | knees | failed | of these flagged | others flagged |",
         "| --- | --- | --- | --- | --- |",
