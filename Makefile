@@ -48,8 +48,9 @@ test: $(VENV)/.test
 	$(PYTEST) -m "not slow"
 
 # What needs from ten seconds to minutes each: kills, full disks, browsers, whole experiments, real volumes.
+# Only files that hold some are collected.
 test-slow: $(VENV)/.test
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'mark\.slow' tests)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

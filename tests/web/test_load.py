@@ -33,6 +33,7 @@ def test_eight_clients_are_answered_without_an_error_in_memory_that_does_not_gro
     grown = statistics.median(many.memory[-quarter:]) - statistics.median(many.memory[:quarter])
     assert grown < 50
     # With 72 entries nearly all of an answer is Python's own work, one thread at a time, so that eight clients take 8
-    # times as long; and another worker of the tests may take one of two cores from them, and not from the one: twice
-    # that. Of thousands of entries 4 is asked for, and `benchmarks/serve.py` tells it.
-    assert many.p95 < 16 * alone.median
+    # times as long; another worker of the tests may take one of two cores from them, and not from the one: twice that;
+    # and the one has both cores for what an answer does side by side. Of thousands of entries 4 is asked for, and
+    # `benchmarks/serve.py` tells it.
+    assert many.p95 < 24 * alone.median
