@@ -177,3 +177,13 @@ def test_a_series_goes_in_and_thickness_maps_come_out(
     maps = {name: np.load(folder / f"{name}_2d_thickness.npy") for name in ("FC", "TC")}
     assert all(1.0 < np.nanmedian(flat) < 3.5 for flat in maps.values())
     assert (tmp_path / "maps" / "segmentations" / "index.html").is_file()
+
+
+def test_who_uses_the_network_of_the_package_is_cautioned(
+    run_cli, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mris.knee.mr.model.PACKAGED", model)
+    for options, cautioned in (((), True), (("--model", model), False)):
+        outcome = run_cli("segment", scan, *options, "--out", tmp_path / "out", "--quiet")
+        assert outcome.code == 0
+        assert ("not good enough to measure with" in outcome.out) == cautioned

@@ -36,6 +36,10 @@ TABLE_FILE, PAGE_FILE = "segmentations.csv", "index.html"
 COLUMNS = ("file", "subject", "side", "timepoint", "doubt", "findings")
 
 _RECORD, _OVERLAY = "record.json", "overlay.png"
+_CAUTION = (
+    "the network of the package was trained on digital knees alone and is not good enough to measure with; look at "
+    "every picture, or give another one (--model)"
+)
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,12 @@ class SegmentReport:
     Attributes:
         results: One a scan, in their order.
         table: The table; None if nothing was written.
+        caution: What to know of the network before its labels are used, or "".
     """
 
     results: tuple[ScanResult, ...]
     table: Path | None
+    caution: str = ""
 
     def require_sound(self) -> None:
         """Refuse scans of which one or more cannot be used.
@@ -122,7 +128,7 @@ class SegmentReport:
             lines.append(f"  {reused} were there before")
         lines += [f"  {as_text(one.name)}: {one.told}" for one in self.results if one.told]
         lines += [f"  {found.severity} {as_text(one.name)}: {found}" for one in self.results for found in one.findings]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([f"  note: {self.caution}"] if self.caution else [])])
 
 
 def check_scans(paths: Sequence[Path], settings: SegmentSettings, *, progress: bool = False) -> SegmentReport:
@@ -180,7 +186,7 @@ def segment_scans(
             if settings.on_error == "stop":
                 raise type(error)(f"{error} (or leave such scans out with --on-error skip)") from error
             results.append(ScanResult(path, name, error=str(error)))
-    report = SegmentReport(tuple(results), out / TABLE_FILE)
+    report = SegmentReport(tuple(results), out / TABLE_FILE, _CAUTION if settings.model is None else "")
     done = [one for one in results if one.record is not None]
     _write_table(out / TABLE_FILE, done)
     write_page(
