@@ -40,6 +40,8 @@ OPTIONS = FileOptions(formats=("nifti", "npz", "png"), pictures=True, on_error="
 
 @pytest.fixture(scope="module")
 def ray_engine() -> Iterator[Engine]:
+    with on_ray():
+        pass  # the first cluster of a process must not keep a second one from starting
     with on_ray() as engine:
         yield engine
 

@@ -135,6 +135,15 @@ def synthesized(page: "api.Page", act: Callable[[], object]) -> Synthesized:
     return Synthesized(record, arrays)
 
 
+def wait_until(page: "api.Page", holds: Callable[[], object]) -> None:
+    """Let the browser go on until something holds."""
+    for _ in range(PATIENCE // 50):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not happen in time")
+
+
 def dropped(page: "api.Page", path: Path) -> Synthesized:
     return synthesized(page, lambda: drop(page, path))
 

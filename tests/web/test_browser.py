@@ -6,7 +6,18 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.web.browser_hands import browser, colored, drawn, drop, dropped, expect, open_page, synthesized, world
+from tests.web.browser_hands import (
+    browser,
+    colored,
+    drawn,
+    drop,
+    dropped,
+    expect,
+    open_page,
+    synthesized,
+    wait_until,
+    world,
+)
 from tests.web.browser_world import write_half_plate
 
 __all__ = ["browser", "open_page", "world"]
@@ -250,6 +261,10 @@ def test_the_command_that_gives_the_same_can_be_copied(open_page, world):
 
 def test_the_keyboard_alone_is_enough(open_page, world):
     page = open_page()
+    choosers: list = []
+    page.on(
+        "filechooser", lambda chooser: choosers.append(chooser)
+    )  # before the key: the browser is told of it some time later
 
     def focus(selector: str) -> None:
         for _ in range(80):
@@ -259,9 +274,9 @@ def test_the_keyboard_alone_is_enough(open_page, world):
         raise AssertionError(f"Tab does not lead to {selector}")
 
     focus("#file")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    result = synthesized(page, lambda: chooser.value.set_files(world.plate))
+    page.keyboard.press("Space")
+    wait_until(page, lambda: choosers)
+    result = synthesized(page, lambda: choosers[0].set_files(world.plate))
     focus(".handle")
     moved = synthesized(page, lambda: page.keyboard.press("Shift+ArrowDown"))
     assert moved.record["query"]["center"][0] > result.record["query"]["center"][0] + 5

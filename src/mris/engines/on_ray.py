@@ -210,6 +210,7 @@ def _check_answers(address: str) -> None:
 @contextmanager
 def _started(remedy: str, **settings: Any) -> Iterator[ModuleType]:
     ray, data, _ = _library()
+    _read_token_anew()
     try:
         with _no_stderr():
             ray.init(log_to_driver=False, configure_logging=False, **settings)
@@ -248,6 +249,13 @@ def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return ray, data, cloudpickle
+
+
+def _read_token_anew() -> None:
+    """Ray keeps the first token that a process meets, and every later cluster of that process would refuse it."""
+    from ray._raylet import AuthenticationTokenLoader
+
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _told(error: Exception) -> MrisError:
