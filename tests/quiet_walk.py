@@ -62,8 +62,8 @@ for line in sys.stdin:
         code = leaving.code or code
     print("@done", flush=True)
 """
-_BEGIN = {("train",), ("index",), ("synthesize",), ("baseline", "train"), ("evaluate",), ("phantom",)}
-"""Commands with which a new process begins: each of these may be the first to load a library."""
+_BEGIN = {("train",), ("synthesize",), ("experiment",)}
+"""Commands with which a new process begins: these load the most libraries."""
 
 DEMO_OF_ONE_QUERY = "from mris.cli import demo\ndemo.N_QUERIES = 1\n" + _COMMAND
 """A program that is ``mris demo``, but draws the pictures of one query instead of six."""

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,15 @@ def rooms_by_layer() -> dict[str, int]:
     return {room: len(layers) - height for height, group in enumerate(rooms) for room in group}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
     """Absolute names of all imports, those inside functions too, without those for type checkers."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     hidden = {
         child
         for node in ast.walk(tree)
@@ -59,38 +66,42 @@ def room_of(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_from_rooms_below_and_stays_small(path: Path) -> None:
-    heights, here = rooms_by_layer(), room_of(path)
-    if here in heights:
-        for name in imports_of(path):
+def test_a_file_imports_only_from_rooms_below() -> None:
+    heights = rooms_by_layer()
+    for path in SOURCES:
+        here = room_of(path)
+        for name in imports_of(path) if here in heights else ():
             there = name.split(".")[1] if name.startswith("mris.") else here
-            assert there == here or heights[there] < heights[here], f"{here} imports {name}"
-    assert len(path.read_text().splitlines()) <= 400
-    assert path.stem not in ("utils", "helpers", "misc")
+            assert there == here or heights[there] < heights[here], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.name))
-def test_torch_stays_upstairs(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning"}
+def test_files_stay_small_and_none_is_a_drawer() -> None:
+    assert [path for path in SOURCES if len(path.read_text().splitlines()) > 400] == []
+    assert [path for path in SOURCES if path.stem in ("utils", "helpers", "misc")] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_library_that_must_be_kept_quiet_has_one_way_in(path: Path) -> None:
-    here = path.relative_to(ROOT / "src" / "mris").as_posix()
-    assert not {name for name in imports_of(path) if ONE_WAY_IN.get(name.split(".")[0], here) != here}, (
-        f"import it from {sorted(ONE_WAY_IN.values())}"
-    )
+def test_torch_stays_upstairs() -> None:
+    for path in SOURCES:
+        if room_of(path) in TORCH_FREE:
+            assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "lightning"}, path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_pickled_and_no_chance_is_global(path: Path) -> None:
-    text = path.read_text()
-    assert not imports_of(path) & {"pickle", "dill", "joblib", "shelve"}
-    assert "allow_pickle=True" not in text
-    assert "weights_only=False" not in text
-    assert "np.random.seed" not in text
-    assert "torch.manual_seed" not in text or "fork_rng" in text
+def test_a_library_that_must_be_kept_quiet_has_one_way_in() -> None:
+    for path in SOURCES:
+        here = path.relative_to(ROOT / "src" / "mris").as_posix()
+        assert not {name for name in imports_of(path) if ONE_WAY_IN.get(name.split(".")[0], here) != here}, (
+            f"{here}: import it from {sorted(ONE_WAY_IN.values())}"
+        )
+
+
+def test_nothing_is_pickled_and_no_chance_is_global() -> None:
+    for path in SOURCES:
+        text = path.read_text()
+        assert not imports_of(path) & {"pickle", "dill", "joblib", "shelve"}, path
+        assert "allow_pickle=True" not in text, path
+        assert "weights_only=False" not in text, path
+        assert "np.random.seed" not in text, path
+        assert "torch.manual_seed" not in text or "fork_rng" in text, path
 
 
 SPEAK_OF_KNEES = ("knee", "digital", "cli", "web", "__init__")  # and the doors, which pass on what it knows
@@ -117,9 +128,11 @@ def words_of(text: str) -> set[str]:
 TEXTS = [*SOURCES, *(ROOT / "src" / "mris").rglob("*.html")]
 
 
-@pytest.mark.parametrize("path", [p for p in TEXTS if room_of(p) not in SPEAK_OF_KNEES], ids=lambda p: str(p.name))
-def test_generic_rooms_speak_of_no_body_part(path: Path) -> None:
-    assert not words_of(path.read_text()) & BODY_PARTS, "a door passes it on from knee/ (see mris.images.anatomy)"
+def test_generic_rooms_speak_of_no_body_part() -> None:
+    speaking = {
+        path for path in TEXTS if room_of(path) not in SPEAK_OF_KNEES and words_of(path.read_text()) & BODY_PARTS
+    }
+    assert speaking == set(), "a door passes it on from knee/ (see mris.images.anatomy)"
 
 
 PARSERS = {
@@ -129,9 +142,8 @@ PARSERS = {
 }
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_json_files_are_read_in_one_place_which_bounds_them(path: Path) -> None:
-    assert path.name in PARSERS or "json.load" not in path.read_text()
+def test_json_files_are_read_in_one_place_which_bounds_them() -> None:
+    assert {path.name for path in SOURCES if "json.load" in path.read_text()} <= PARSERS
 
 
 def test_importing_the_package_and_its_help_load_neither_torch_nor_numpy() -> None:
@@ -229,14 +241,18 @@ def test_what_the_front_door_of_a_room_names_is_there(path: Path) -> None:
         assert names <= names_of(module), module
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_of_another_room_what_its_front_door_names(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_a_file_imports_of_another_room_what_its_front_door_names() -> None:
+    for path in SOURCES:
+        check_imports_of_other_rooms(path)
+
+
+def check_imports_of_other_rooms(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
         _, _, inside = ((isinstance(node, ast.ImportFrom) and node.module) or "").partition("mris.")
         room = inside.partition(".")[0]
         if isinstance(node, ast.ImportFrom) and room in NAMED and room != room_of(path):
             unnamed = {alias.name for alias in node.names} - NAMED[room].get(f"mris.{inside}", set())
-            assert not unnamed, f"name {sorted(unnamed)} of mris.{inside} in mris/{room}/__init__.py"
+            assert not unnamed, f"{path}: name {sorted(unnamed)} of mris.{inside} in mris/{room}/__init__.py"
 
 
 def test_every_room_that_others_import_has_a_front_door() -> None:
