@@ -1,7 +1,9 @@
 """``mris synthesize``."""
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,6 +32,7 @@ from mris.wording import counted
 
 if TYPE_CHECKING:
     from mris.knee.knee_finder import KneeFinder
+    from mris.serving.files import FileOutcome
     from mris.serving.outputs import Format
     from mris.synthesis.bundle import Bundle
     from mris.synthesis.parts import Parts
@@ -117,11 +120,9 @@ def synthesize(
 
     Example: mris synthesize knees.bundle plate.dcm --out maps --knees detect --dicom
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from mris.cohort.names import normal_form
     from mris.cohort.origin import SIMULATED_NOTE
+    from mris.cohort.workers import bar_is_seen
     from mris.knee.anatomy import KNEE
     from mris.knee.crop import REGION_MM
     from mris.knee.map_edges import ATLAS_EDGES, PHANTOM_EDGES
@@ -162,22 +163,33 @@ def synthesize(
         )
     synthesizer = opened.synthesizer(**asdict(choice.settings()), anatomy=KNEE)
     n_done = n_queries = 0
-    console = Console(stderr=True)
+    say: Callable[[str], None] = partial(typer.echo, err=True)
     with engine.start() as started:
-        outcomes = synthesize_files(synthesizer, files, out, options, engine=started)
-        bar = track(outcomes, "Synthesizing", total=len(files), console=console, disable=quiet, transient=True)
-        for outcome in bar:
+        outcomes: Iterable[FileOutcome] = synthesize_files(synthesizer, files, out, options, engine=started)
+        if not quiet and bar_is_seen():
+            outcomes, say = _with_bar(outcomes, len(files))
+        for outcome in outcomes:
             if outcome.finding is None:
                 n_done += 1
                 n_queries += outcome.n_queries
             else:
-                console.out(f"skipped: {outcome.finding}", highlight=False)  # above the bar; typer.echo writes into it
+                say(f"skipped: {outcome.finding}")
             for text in outcome.notes:
-                console.out(f"note: {text}", highlight=False)
+                say(f"note: {text}")
     found = "" if options.finder is None else f", {counted(n_queries, 'knee')},"
     typer.echo(f"{n_done:,} of {counted(len(files), 'file')}{found} synthesized into {out}")
     if n_done == 0:
         raise ImageError("no file could be used; the reasons stand above")
+
+
+def _with_bar(outcomes: "Iterable[FileOutcome]", n_files: int) -> "tuple[Iterable[FileOutcome], Callable[[str], None]]":
+    """Count outcomes on a bar; gives them, and what writes a line above it, where typer.echo would write into it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    bar = track(outcomes, "Synthesizing", total=n_files, console=console, transient=True)
+    return bar, partial(console.out, highlight=False)
 
 
 def _knees(knees: str | None, right: str | None, left: str | None) -> "KneeFinder | None":

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from mris.errors import ManifestError, reason_of
 from mris.reading import LARGEST_LIST, read_bytes
@@ -145,15 +144,17 @@ def _csv_rows(file: str, data: bytes) -> _Table:
 
 
 def _parquet_rows(file: str, data: bytes) -> _Table:
+    from pyarrow import parquet as pq  # only here: few manifests are Parquet, and every command loads this module
+
     try:
-        parquet = pa.parquet.ParquetFile(pa.BufferReader(data))
+        parquet = pq.ParquetFile(pa.BufferReader(data))
         _check_promise(file, parquet.metadata, len(data))
         texts = [field.name for field in parquet.schema_arrow if pa.types.is_string(field.type)]
         for field in parquet.schema_arrow:
             if pa.types.is_nested(field.type):
                 raise ManifestError(f"{file}: column {field.name!r} holds {field.type}; a cell is one text or number")
         # A text that stands in many rows is kept once.
-        table = pa.parquet.read_table(pa.BufferReader(data), read_dictionary=texts, use_threads=False)
+        table = pq.read_table(pa.BufferReader(data), read_dictionary=texts, use_threads=False)
         columns = [_column_texts(column) for column in table.columns]
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{file} is a damaged Parquet file ({reason_of(error)})") from error

@@ -17,9 +17,6 @@ from multiprocessing.process import parent_process
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
-from rich.console import Console
-from rich.progress import track
-
 from mris.cohort.manifest import ManifestRow
 from mris.cohort.pair import PreparedPair, read_pairs
 from mris.cohort.prepare_settings import PrepareSettings
@@ -106,9 +103,19 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def bar_is_seen() -> bool:
+    """Tell whether standard error leads to a terminal or a notebook, by the signs that Rich goes by."""
+    return sys.stderr.isatty() or bool(os.environ.get("FORCE_COLOR")) or "ipykernel" in sys.modules
+
+
 def shown(items: Iterable[_T], title: str, total: int, progress: bool) -> Iterable[_T]:
-    """Count the items on a bar on standard error while they are used, if `progress`."""
-    return track(items, title, total, console=Console(stderr=True), transient=True, disable=not progress)
+    """Count the items on a bar on standard error while they are used, if `progress` and somebody can see it."""
+    if not (progress and bar_is_seen()):
+        return items
+    from rich.console import Console  # only here: loading it takes a twentieth of a second
+    from rich.progress import track
+
+    return track(items, title, total, console=Console(stderr=True), transient=True)
 
 
 class WorkerPool(ProcessPoolExecutor):
