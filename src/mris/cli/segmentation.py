@@ -11,7 +11,9 @@ from mris.images.header import Side
 
 ModelFolder = Annotated[
     Path | None,
-    typer.Option(help="Folder with model.onnx and card.json; by default the network that mris brings along."),
+    typer.Option(
+        help="Folder with model.onnx or a MONAI bundle, and card.json; by default the network that mris brings along."
+    ),
 ]
 
 

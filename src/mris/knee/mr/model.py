@@ -1,7 +1,8 @@
-"""The network that segments MR scans: an ONNX file with a card that says what it sees and answers.
+"""The network that segments MR scans: a file with a card that says what it sees and answers.
 
 The package brings one, trained on digital knees alone by ``experiments/mr_segmentation/train.py``; another one is a
-folder with ``model.onnx`` and ``card.json``. A network may be guided by a coarse one, which sees all of a scan at once.
+folder with ``model.onnx``, or a MONAI bundle with ``models/model.ts``, and ``card.json``. A network may be guided by a
+coarse one, which sees all of a scan at once.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,15 @@ from jaxtyping import Float32
 from pydantic import Field, field_validator
 
 from mris.errors import BundleError
+from mris.knee.mr.torchscript_network import TorchScriptNetwork
 from mris.records import Record, read_record
 from mris.training.onnx_network import OnnxNetwork
 
 PACKAGED = Path(__file__).resolve().parents[1] / "weights" / "mr"
 """Folder of the network that the package brings."""
 MODEL_FILE, CARD_FILE, COARSE_FOLDER = "model.onnx", "card.json", "coarse"
+TORCHSCRIPT_FILE = Path("models") / "model.ts"
+"""Where a MONAI bundle holds its network as TorchScript."""
 
 CLASSES = (
     "rest",
@@ -51,10 +55,10 @@ class ModelCard(Record):
         patch: Voxels of a patch along each of these; the input's shape is (1, channels, *patch).
         guided: Whether there are further channels beside the picture: the probabilities of each class that the network
             in the folder `COARSE_FOLDER` has found on larger voxels.
-        input_name: Of the ONNX input.
+        input_name: Of the ONNX input; TorchScript has none.
         answer: Whether the output holds probabilities, or logits.
         normalization: What is done to the whole volume first: nothing, or brought to mean 0 and deviation 1.
-        sha256: SHA-256 (hex) of the ONNX file.
+        sha256: SHA-256 (hex) of the network's file.
         trained_by: What made it.
         settings: Of its training.
         n_weights: Its number of weights.
@@ -109,7 +113,7 @@ class Model:
     """A network with its card; loaded when it is first used.
 
     Args:
-        folder: Holds `MODEL_FILE` and `CARD_FILE`; None for the one of the package.
+        folder: Holds `MODEL_FILE` or `TORCHSCRIPT_FILE`, and `CARD_FILE`; None for the one of the package.
         threads: Threads of the network; as many as this process may use cores if None.
 
     Raises:
@@ -124,16 +128,13 @@ class Model:
         self._threads = threads
 
     @cached_property
-    def _network(self) -> OnnxNetwork:
-        card = self.card
-        return OnnxNetwork(
-            self.folder / MODEL_FILE,
-            card.input_name,
-            (1 + len(card.classes) * card.guided, *card.patch),
-            (len(card.classes), *card.patch),
-            checksum=card.sha256,
-            threads=self._threads,
-        )
+    def _network(self) -> OnnxNetwork | TorchScriptNetwork:
+        card, threads = self.card, self._threads
+        sees, answers = (1 + len(card.classes) * card.guided, *card.patch), (len(card.classes), *card.patch)
+        script, onnx = self.folder / TORCHSCRIPT_FILE, self.folder / MODEL_FILE
+        if script.is_file() and not onnx.is_file():
+            return TorchScriptNetwork(script, sees, answers, checksum=card.sha256, threads=threads)
+        return OnnxNetwork(onnx, card.input_name, sees, answers, checksum=card.sha256, threads=threads)
 
     @cached_property
     def coarse(self) -> "Model":
