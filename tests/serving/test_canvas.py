@@ -52,11 +52,25 @@ def test_a_color_bar_has_the_numbers_that_matplotlib_writes(least: float, span: 
     bar.ax.ticklabel_format(useOffset=False)  # a picture has no room for what would stand above its bar
     canvas.draw()
     told = [(at, text.get_text()) for at, text in zip(bar.get_ticks(), bar.ax.get_yticklabels(), strict=True)]
-    shown = _ticks(ColorScale(VALUE_COLORS, least, largest), int(height * 72 / (2 * size)))
+    power, shown = _ticks(ColorScale(VALUE_COLORS, least, largest), int(height * 72 / (2 * size)))
+    assert power == 0
     close = 1e-9 * span  # Matplotlib draws a number that rounding has led beyond an end, too
     known = [(at, text) for at, text in told if least - close <= at <= largest + close]
     assert [text for _, text in shown] == [text for _, text in known]
     np.testing.assert_allclose([at for at, _ in shown], [at for at, _ in known], atol=1e-9 * span)
+
+
+@settings(max_examples=50, deadline=None)
+@given(least=st.sampled_from((0.0, -0.4, 0.2)), exponent=st.integers(-12, 12))
+def test_numbers_of_any_size_stay_short_and_mean_what_they_say(least: float, exponent: int) -> None:
+    scale = ColorScale(VALUE_COLORS, least * 10.0**exponent, 1.3 * 10.0**exponent)
+    power, shown = _ticks(scale, 8)
+    assert len(shown) > 3
+    for value, text in shown:
+        assert len(text) <= 7
+        assert float(text.replace("\N{MINUS SIGN}", "-")) * 10.0**power == pytest.approx(
+            value, abs=1e-9 * scale.largest
+        )
 
 
 def test_each_pixel_of_a_map_is_a_rectangle_of_its_color_inside_a_frame() -> None:

@@ -33,6 +33,8 @@ _SHARES = {"left": 0.0, "center": 0.5, "right": 1.0}
 _TICK, _PAD = 2 / 72, 1 / 72
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_STEPS = 9
+_LONGEST = 6  # letters of a number that fit beside a bar
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,15 @@ class Canvas:
         left, bottom, width, height = box
         self.show(color_table(scale.colors)[::-1, None], box, framed=True)
         pen, widest, right = ImageDraw.Draw(self._picture), 0.0, left + width
-        for value, text in _ticks(scale, math.floor(height * 72 / (2 * sizes[0]))):
+        power, ticks = _ticks(scale, math.floor(height * 72 / (2 * sizes[0])))
+        for value, text in ticks:
             y = bottom + height * (value - scale.least) / (scale.largest - scale.least)
             start, line, end, _ = self._corners((right, y, _TICK, 0.0))
             pen.line((start, line, end, line), fill="black")
             widest = max(widest, self.write(right + _TICK + _PAD, y, text, sizes[0], upward="center"))
         x = right + _TICK + _PAD + widest + _PAD
-        self.write(x, bottom + height / 2, unit, sizes[1], upward="center", turned=90)
+        label = f"10{str(power).translate(_RAISED)} {unit}" if power else unit
+        self.write(x, bottom + height / 2, label, sizes[1], upward="center", turned=90)
 
     def save(self, path: Path) -> None:
         """Write a PNG."""
@@ -240,13 +244,30 @@ def draw_source(panel: Panel, source: Float32[np.ndarray, "c h w"]) -> None:
     panel.canvas.show(np.repeat(gray[..., None], 3, axis=-1), panel.box, framed=False)
 
 
-def _ticks(scale: ColorScale, most: int) -> list[tuple[float, str]]:
-    """Round numbers of a scale, at most `most` steps and 9, and how they are written."""
-    span = scale.largest - scale.least
-    wanted = span / min(max(most, 1), _MOST_STEPS)
+def _ticks(scale: ColorScale, most: int) -> tuple[int, list[tuple[float, str]]]:
+    """Round numbers of a scale, at most `most` steps and 9, and how they are written: in units of a power of ten.
+
+    The power is 0 unless the numbers would be too long to stand beside a bar.
+    """
+    ticks = _round_numbers(scale.least, scale.largest, most)
+    if _longest(ticks) <= _LONGEST:
+        return 0, ticks
+    power = math.floor(math.log10(max(abs(scale.least), abs(scale.largest))))
+    shorter = _round_numbers(scale.least / 10.0**power, scale.largest / 10.0**power, most)
+    if _longest(shorter) >= _longest(ticks):
+        return 0, ticks
+    return power, [(value * 10.0**power, text) for value, text in shorter]
+
+
+def _longest(ticks: list[tuple[float, str]]) -> int:
+    return max((len(text) for _, text in ticks), default=0)
+
+
+def _round_numbers(least: float, largest: float, most: int) -> list[tuple[float, str]]:
+    wanted = (largest - least) / min(max(most, 1), _MOST_STEPS)
     magnitude = 10.0 ** math.floor(math.log10(wanted))
     step = next(factor * magnitude for factor in _STEPS if factor * magnitude >= wanted * (1 - 1e-9))
-    first, last = math.ceil(scale.least / step - 1e-9), math.floor(scale.largest / step + 1e-9)
+    first, last = math.ceil(least / step - 1e-9), math.floor(largest / step + 1e-9)
     decimals = next((digits for digits in range(12) if abs(round(step, digits) - step) < 1e-6 * step), 12)
     return [
         (number * step, f"{number * step:.{decimals}f}".replace("-", "\N{MINUS SIGN}"))
