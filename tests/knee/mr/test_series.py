@@ -48,6 +48,18 @@ def test_an_enhanced_file_equals_a_file_a_slice(tmp_path: Path) -> None:
     assert_same_place(read_scan(tmp_path / "enhanced.dcm"), small_scan(), AFFINE)
 
 
+def test_frames_have_slopes_of_their_own(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "enhanced.dcm", 2 * small_scan(), AFFINE, slopes=True)
+    assert_same_place(read_scan(tmp_path / "enhanced.dcm"), 2 * small_scan(), AFFINE)
+
+
+def test_a_series_in_two_enhanced_files_equals_a_file_a_slice(tmp_path: Path) -> None:
+    for number, part in enumerate((slice(0, 13), slice(13, 28))):
+        path = tmp_path / f"{number}.dcm"
+        write_enhanced(path, small_scan(), AFFINE, part, SOPInstanceUID=f"1.2.3.{number}")
+    assert_same_place(read_scan(tmp_path), small_scan(), AFFINE)
+
+
 def test_a_nifti_and_an_nrrd_equal_the_series(tmp_path: Path) -> None:
     write_nifti(tmp_path / "scan.nii.gz", small_scan(), AFFINE)
     assert_same_place(read_scan(tmp_path / "scan.nii.gz"), small_scan(), AFFINE)
@@ -73,6 +85,17 @@ def test_a_copy_of_a_slice_is_left_out_with_a_note(tmp_path: Path) -> None:
     scan = read_scan(tmp_path / "dicom")
     assert_same_place(scan, small_scan(), AFFINE)
     assert scan.notes == ("1 file of a slice that was there already, left out",)
+
+
+def test_slices_that_an_exporter_gave_one_identity_are_no_copies(tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE, SOPInstanceUID="1.2.3.4")
+    assert_same_place(read_scan(tmp_path / "dicom"), small_scan(), AFFINE)
+
+
+@pytest.mark.parametrize("name", ["SAG 3D DESS HEAD COIL", "DESS QUADCOIL"])
+def test_a_coil_in_the_name_of_a_series_makes_it_no_map(tmp_path: Path, name: str) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE, SeriesDescription=name)
+    assert read_scan(tmp_path / "dicom").side == "left"
 
 
 def test_slices_that_the_header_announces_and_are_not_there_are_noted(tmp_path: Path) -> None:
@@ -121,6 +144,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "a localizer": (all_changed(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "is a localizer"),
     "a CT": (all_changed(Modality="CT"), "its Modality is 'CT', but MR is read"),
     "a map of T2": (all_changed(SeriesDescription="SAG T2 MAP"), "is a map of relaxation"),
+    "a map of T2*": (all_changed(SeriesDescription="SAG T2* MAP"), "is a map of relaxation"),
+    "a map of diffusion": (all_changed(ImageType=["DERIVED", "PRIMARY", "ADC"]), "is a map of relaxation"),
+    "a value twice": (all_changed(SamplesPerPixel=[1, 1]), "cannot be read as DICOM"),
     "color": (all_changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "is in color"),
     "several directions": (
         lambda _, paths: changed(paths[3], ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
@@ -163,6 +189,12 @@ def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> No
     dataset.PixelData = bytes(30 * 8 * 8 * 2)
     dataset.save_as(tmp_path / "frames.dcm", enforce_file_format=True)
     with pytest.raises(ImageError, match="does not say of each where it lies"):
+        read_scan(tmp_path / "frames.dcm")
+
+
+def test_inverted_frames_are_refused(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "frames.dcm", small_scan(), AFFINE, PhotometricInterpretation="MONOCHROME1")
+    with pytest.raises(ImageError, match=r"its frames are inverted \(MONOCHROME1\)"):
         read_scan(tmp_path / "frames.dcm")
 
 

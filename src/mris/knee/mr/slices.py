@@ -29,7 +29,6 @@ class Slice:
 
     Attributes:
         file: Where its pixels are.
-        frame: Which of the file's frames it is, from 0.
         position: Center of its first pixel, mm, towards left, back and head as in DICOM.
         row: Direction along a row.
         column: Direction down a column.
@@ -37,10 +36,11 @@ class Slice:
         size: Number of its rows and columns.
         echo: Echo time in ms and number of the echo; zeros where the file does not say.
         identity: Tells two slices at one place apart from two copies of one.
+        frame: Which of the file's frames it is, from 0.
+        n_frames: How many the file has.
     """
 
     file: Path
-    frame: int
     position: Vector
     row: Vector
     column: Vector
@@ -48,6 +48,8 @@ class Slice:
     size: tuple[int, int]
     echo: tuple[float, float] = (0.0, 0.0)
     identity: str = ""
+    frame: int = 0
+    n_frames: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +148,10 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
-    """Leave out a slice that is there twice: the same one, copied."""
-    seen: dict[tuple[str, int], Slice] = {}
-    once = [one for one in slices if not one.identity or seen.setdefault((one.identity, one.frame), one) is one]
+    """Leave out a slice that is there twice: the same one, copied. Some exporters give all slices one identity."""
+    seen: dict[tuple[str, int, Vector], Slice] = {}
+    keys = [(one.identity, one.frame, one.position) for one in slices]
+    once = [one for one, key in zip(slices, keys, strict=True) if not key[0] or seen.setdefault(key, one) is one]
     return once, len(slices) - len(once)
 
 
