@@ -79,7 +79,7 @@ def write_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, first: in
 def write_enhanced(
     path: Path, voxels: np.ndarray, affine: np.ndarray, part: slice = slice(None), slopes: bool = False, **changes: Any
 ) -> None:
-    """Write planes as frames of one file, the last plane first; with slopes, stored values are halved in every other."""
+    """Write planes as frames of one file, the last plane first; with slopes, every other one stores half values."""
     dataset = described(0, SOPClassUID=EnhancedMRImageStorage, **changes)
     frames, planes = [], []
     for k in reversed(range(voxels.shape[2])[part]):

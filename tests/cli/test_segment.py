@@ -10,8 +10,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from tests.command import call
-from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle
+from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle, write_repeater
 from tests.mr_scans import write_nifti, write_series
+
+from mris.errors import OutputError
+from mris.images.write import write_json
+from mris.knee.mr.model import CARD_FILE, COARSE_FOLDER, Model
+from mris.knee.mr.overlays import write_page
 
 SPOILED = {"torch", "lightning", "monai", "SimpleITK"}
 
@@ -187,3 +192,87 @@ def test_who_uses_the_network_of_the_package_is_cautioned(
         outcome = run_cli("segment", scan, *options, "--out", tmp_path / "out", "--quiet")
         assert outcome.code == 0
         assert ("not good enough to measure with" in outcome.out) == cautioned
+
+
+@pytest.fixture
+def coarse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of large voxels, of whose answers no pictures are drawn: quick, where only files are looked at."""
+    monkeypatch.setattr("mris.knee.mr.folder.write_overlay", lambda path, *_: path.write_bytes(b"a picture"))
+    return write_oracle(tmp_path / "coarse", edge=32, step_mm=5.0)
+
+
+def large_voxels(folder: Path, **changes: object) -> Path:
+    write_series(folder, gray_of(digital_labels(5.0)), affine_at(5.0), **changes)
+    return folder
+
+
+def test_folders_of_one_name_are_told_apart_and_never_written_over(run_cli, coarse: Path, tmp_path: Path) -> None:
+    series = large_voxels(tmp_path / "dicom" / "knee.7")
+    other = large_voxels(tmp_path / "other" / "knee.7", series="1.2.9", PatientID="S002")
+    command = ("--model", coarse, "--out", tmp_path / "out", "--quiet")
+    assert run_cli("segment", series, *command).code == 0
+    record = tmp_path / "out" / "knee.7" / "record.json"
+    before = record.read_bytes()
+    outcome = run_cli("segment", other, *command)
+    assert outcome.code == 2
+    assert "holds the segmentation of another scan, of subject S001, left" in outcome.err
+    assert record.read_bytes() == before
+    assert run_cli("segment", other, *command, "--overwrite").code == 0
+    assert b"S002" in record.read_bytes()
+    index = tmp_path / "index.csv"
+    index.write_text("file,subject,side,timepoint\ndicom/knee.7,A,left,0\n")
+    read = run_cli("segment", "--index", index, "--dry-run", "--model", coarse, "--quiet").out
+    assert "  knee.7: subject A, left, timepoint 0" in read
+
+
+def test_a_header_without_a_person_gives_each_scan_a_subject_of_its_own(run_cli, model: Path, tmp_path: Path) -> None:
+    scans = [large_voxels(tmp_path / one / "dicom", PatientID=None) for one in ("first", "second")]
+    read = run_cli("segment", *scans, "--dry-run", "--model", model, "--quiet").out
+    assert "subject first_dicom, left" in read
+    assert "subject second_dicom, left" in read
+    assert "its header names no person" in read
+
+
+def test_a_network_whose_card_or_guide_has_changed_segments_anew(tmp_path: Path) -> None:
+    folder = write_repeater(tmp_path / "model")
+    write_oracle(folder / COARSE_FOLDER)
+    found = {Model(folder).checksum}
+    write_oracle(folder / COARSE_FOLDER, step_mm=2.0)
+    found.add(Model(folder).checksum)
+    write_json(folder / CARD_FILE, Model(folder).card.to_json() | {"normalization": "volume"})
+    found.add(Model(folder).checksum)
+    assert len(found) == 3
+
+
+def test_an_interrupted_change_of_network_leaves_no_record_of_the_other(
+    run_cli, coarse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("segment", large_voxels(tmp_path / "dicom"), "--out", tmp_path / "out", "--quiet", "--model")
+    assert run_cli(*command, coarse).code == 0
+
+    def interrupted(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    other = write_oracle(tmp_path / "other", edge=32, step_mm=4.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("mris.knee.mr.folder.write_overlay", interrupted)
+        assert "the disk is full" in run_cli(*command, other).err
+    assert "there before" not in run_cli(*command, coarse).out
+
+
+def test_results_inside_the_folder_of_a_scan_do_not_change_it(
+    run_cli, coarse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = large_voxels(tmp_path / "dicom")
+    monkeypatch.chdir(series)
+    command = ("segment", ".", "--model", coarse, "--out", "out", "--quiet")
+    assert run_cli(*command).code == 0
+    (series / ".DS_Store").write_bytes(b"of a file manager")
+    assert "1 were there before" in run_cli(*command).out
+
+
+def test_the_page_finds_the_picture_of_a_name_with_signs_of_addresses(tmp_path: Path) -> None:
+    write_page(tmp_path / "index.html", "0", [("50%#1", "50%#1/overlay.png", ())])
+    page = (tmp_path / "index.html").read_text()
+    assert 'src="50%25%231/overlay.png"' in page
+    assert "1 knee by" in page

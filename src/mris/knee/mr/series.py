@@ -91,7 +91,7 @@ def dicom_files(path: Path) -> tuple[Path, ...]:
     """The DICOM files that a scan is read from: those of a folder, hidden ones left out, or itself.
 
     Raises:
-        ImageError: There is no such file or folder, it holds none or more than `MOST_FILES` files, or one is unreadable.
+        ImageError: There is none, it holds no file or more than `MOST_FILES`, or one cannot be read.
     """
     if not path.exists():
         raise ImageError(f"scan {path}: there is no such file or folder")
