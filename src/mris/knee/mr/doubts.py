@@ -97,14 +97,20 @@ def doubts(
         if not low <= volume <= high:
             reason = f"{_words(name)} of {volume:.1f} ml; knees have {low:g} to {high:g}"
             found.append(Finding(reason, "volume", "warning"))
-    for name, least in LEAST_SURE.items():
-        if name in certainty.mean and certainty.mean[name] < least:
-            reason = f"the network is {certainty.mean[name]:.2f} sure of the {_words(name)}, less than {least:g}"
+    for name, mean in certainty.mean.items():
+        least = LEAST_SURE.get(_both(name), 0.0)
+        if mean < least:
+            reason = f"the network is {mean:.2f} sure of the {_words(name)}, less than {least:g}"
             found.append(Finding(reason, "certainty", "warning"))
     for name, share in cleared.items():
-        if share > MOST_CLEARED and name in RANGES_ML:
+        if share > MOST_CLEARED and _both(name) in RANGES_ML:
             found.append(Finding(f"{share:.0%} of the {_words(name)} were pieces, left out", "pieces", "warning"))
     return tuple(found)
+
+
+def _both(name: str) -> str:
+    """The tissue of which a network may tell the medial and the lateral part apart."""
+    return name.removeprefix("medial_").removeprefix("lateral_")
 
 
 def _words(name: str) -> str:

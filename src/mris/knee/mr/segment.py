@@ -177,7 +177,8 @@ def _sided(
     Between the plates, where the spines are, the tibia is bare: what a network sees there is no cartilage.
     """
     numbers = table[labels]
-    middle = middle_of(labels == classes.index("tibial_cartilage") if "tibial_cartilage" in classes else numbers == 8)
+    plates = [number for number, name in enumerate(classes) if name.endswith("tibial_cartilage")]
+    middle = middle_of(np.isin(labels, plates))
     for name, pair in _PAIRED.items():
         if name in classes:
             right = np.arange(len(labels)) > middle
