@@ -136,17 +136,17 @@ def _read_series(files: tuple[Path, ...], origin: str) -> Scan:
     paths: dict[int, Path] = {}
     for path in files:
         with _faults_of(path):
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True, defer_size=_LARGEST_HEADER)
-            if header.get("Rows") is not None:
-                series[str(header.get("SeriesInstanceUID") or "")].append(header)
-                paths[id(header)] = path
+            found = pydicom.dcmread(path, stop_before_pixels=True, force=True, defer_size=_LARGEST_HEADER)
+            if found.get("Rows") is not None:
+                series[str(found.get("SeriesInstanceUID") or "")].append(found)
+                paths[id(found)] = path
     if not series:
         raise ImageError(f"scan {origin}: holds no DICOM image; give the folder of one series, or a .nii.gz or .nrrd")
     if len(series) > 1:
-        found = "; ".join(
+        told = "; ".join(
             f"{counted(len(of), 'file')} {_shown(of[0].get('SeriesDescription'))}" for of in series.values()
         )
-        raise ImageError(f"scan {origin}: holds {len(series)} series ({found[:160]}); give the folder of one of them")
+        raise ImageError(f"scan {origin}: holds {len(series)} series ({told[:160]}); give the folder of one of them")
     headers = next(iter(series.values()))
     slices: list[Slice] = []
     for header in headers:
@@ -159,9 +159,9 @@ def _read_series(files: tuple[Path, ...], origin: str) -> Scan:
     with _faults_of(paths[id(headers[0])]):
         scan = _with_identity(scan, headers[0])
         expected = int(number(headers[0].get("ImagesInAcquisition")) or 0)
-    found = len(slices) - stack.n_copies
-    if found < expected:
-        short = f"{found} of the {expected} images that its header announces are there: slices may be missing"
+    n_slices = len(slices) - stack.n_copies
+    if n_slices < expected:
+        short = f"{n_slices} of the {expected} images that its header announces are there: slices may be missing"
         scan = replace(scan, notes=(*scan.notes, short))
     return scan
 
