@@ -117,6 +117,12 @@ def test_a_segmentation_that_is_no_knee_is_doubted(oracle: Model, knee: np.ndarr
     damage, severity, words = FAULTS[fault]
     found = segment_scan(scan_of(damage(knee).astype(np.uint8) % 8), oracle, "left")
     assert any(one.severity in ("error", severity) and words in str(one) for one in found.findings), found.findings
+    assert not any("--labels" in str(one) for one in found.findings), "mris segment has no such option"
+
+
+def test_a_picture_in_which_nothing_is_found_is_doubted(knee: np.ndarray) -> None:
+    found = doubts(np.zeros_like(knee), affine_at(), "left", Certainty({}), {})
+    assert str(found[0]) == "the network found no tissue in it"
 
 
 @pytest.mark.parametrize("name", ["femoral_cartilage", "medial_tibial_cartilage"])
@@ -125,7 +131,7 @@ def test_an_unsure_network_is_doubted(knee: np.ndarray, name: str) -> None:
     middle = 37
     table = np.where((table == 3) & (np.arange(75)[:, None, None] < middle), 4, table).astype(np.uint8)
     sure = Certainty({"femur": 0.99, name: 0.4})
-    found = doubts(table, affine_at(), "left", sure, {name: 0.3}, "knee")
+    found = doubts(table, affine_at(), "left", sure, {name: 0.3})
     words = name.replace("_", " ")
     assert [str(one)[:66] for one in found] == [
         f"the network is 0.40 sure of the {words}, less than 0.88"[:66], f"30% of the {words} were pieces, left out"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from mris.errors import ImageError
 from mris.finding import Finding
 from mris.images.header import Side
 from mris.knee.label_anatomy import label_anatomy, misfits
@@ -71,7 +70,6 @@ def doubts(
     side: Side,
     certainty: Certainty,
     cleared: Mapping[str, float],
-    origin: str,
 ) -> tuple[Finding, ...]:
     """Say what speaks against a segmentation.
 
@@ -81,17 +79,15 @@ def doubts(
         side: Of the knee.
         certainty: Of the network.
         cleared: Share of each tissue that lay in small pieces and was cleared.
-        origin: The scan, for messages.
 
     Returns:
         Errors: by its anatomy it is no knee. Warnings: a volume, certainty or pieces are unusual.
     """
-    found = []
-    try:
-        anatomy = label_anatomy(LabelVolume(labels.astype(np.uint16), affine, origin))
-        found = [Finding(reason, "anatomy") for reason in misfits(anatomy, PRESETS["nnunet_knee"], side)]
-    except ImageError as error:
-        found = [Finding(str(error), "anatomy")]
+    found = [Finding("the network found no tissue in it", "anatomy")]
+    if labels.any():
+        anatomy = label_anatomy(LabelVolume(labels.astype(np.uint16), affine, "labels"))
+        reasons = misfits(anatomy, PRESETS["nnunet_knee"], side)
+        found = [Finding(reason.partition(";")[0], "anatomy") for reason in reasons]  # then comes what helps files
     for name, volume in volumes_ml(labels, affine).items():
         low, high = RANGES_ML[name]
         if not low <= volume <= high:

@@ -91,7 +91,7 @@ def segment_scan(scan: Scan, model: Model, side: Side) -> KneeSegmentation:
     table = np.array([NUMBERS.get(name, 0) for name in classes], np.uint8)
     labels, entropy = _on_grid(shares, turned.shape, turn.spacing, step)
     labels = _sided(labels, classes, table, side, turn.spacing[0])
-    findings = doubts(labels, turn.turned_affine, side, certainty, n_cleared, scan.origin)
+    findings = doubts(labels, turn.turned_affine, side, certainty, n_cleared)
     return KneeSegmentation(turn.back(labels), turn.back(entropy), scan.affine, certainty, findings)
 
 
