@@ -152,8 +152,23 @@ def test_thickness_from_mr_refuses_what_does_not_go_together(
     assert "--from-mr makes its own" in run_cli("thickness", series, "--from-mr", "--labels", "oai_zib").err
     assert "give --from-mr, too" in run_cli("thickness", series, "--model", model).err
     assert "needs an atlas" in run_cli("thickness", series, "--from-mr", "--out", tmp_path / "maps").err
+    command = ("thickness", series, "--from-mr", "--out", tmp_path / "maps", "--model", model, "--quiet")
+    assert "atlas_fc" in run_cli(*command, "--atlas", tmp_path / "no atlas").err
+    assert not (tmp_path / "maps").exists(), "nothing was segmented before"
     outcome = run_cli("thickness", series, "--from-mr", "--dry-run", "--model", model, "--quiet")
     assert "1 of 1 scan can be read" in outcome.out
+
+
+def test_thickness_of_scans_that_all_failed_says_so(
+    run_cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mris.knee.cartilage_atlas.open_atlas", lambda _: None)
+    (tmp_path / "cut_L.nii.gz").write_bytes(b"cut")
+    command = ("--from-mr", "--out", tmp_path / "maps", "--model", model, "--atlas", tmp_path, "--on-error", "skip")
+    outcome = run_cli("thickness", tmp_path / "cut_L.nii.gz", *command, "--quiet")
+    assert outcome.code == 2
+    assert outcome.err.startswith("mris: none of the scans has a segmentation")
+    assert "0 of 1 scan has a segmentation, 1 failed" in outcome.out
 
 
 @pytest.mark.slow
