@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.command import call
 from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle, write_repeater
-from tests.mr_scans import write_nifti, write_series
+from tests.mr_scans import affine_of, small_scan, write_nifti, write_series
 
 from mris.errors import OutputError
 from mris.images.write import write_json
@@ -85,15 +85,18 @@ def test_what_is_there_is_kept_unless_it_is_to_be_made_anew(run_cli, scan: Path,
 def test_a_dry_run_says_what_the_scans_are_and_writes_nothing(
     run_cli, series: Path, model: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "cut_L.nii.gz").write_bytes(b"\x1f\x8b cut")
-    outcome = run_cli("segment", series, tmp_path / "cut_L.nii.gz", "--model", model, "--dry-run", "--quiet")
+    cut, askew = tmp_path / "cut_L.nii.gz", tmp_path / "askew_L.nii.gz"
+    cut.write_bytes(b"\x1f\x8b cut")
+    write_nifti(askew, small_scan(), affine_of(tilt=40.0))
+    outcome = run_cli("segment", series, cut, askew, "--model", model, "--dry-run", "--quiet")
     assert outcome.code == 2
-    assert "1 of 2 scans can be read, 1 failed" in outcome.out
+    assert "1 of 3 scans can be read, 2 failed" in outcome.out
+    assert "40 degrees off those of the body" in outcome.out
     assert (
         "knee.7: subject S001, left, timepoint 2024-03-15, 75 x 88 x 88 voxels of 1.60 x 1.60 x 1.60 mm" in outcome.out
     )
-    assert "mris: 1 of 2 scans cannot be used" in outcome.err
-    assert {path.name for path in tmp_path.iterdir()} == {"dicom", "cut_L.nii.gz"}
+    assert "mris: 2 of 3 scans cannot be used" in outcome.err
+    assert {path.name for path in tmp_path.iterdir()} == {"dicom", "cut_L.nii.gz", "askew_L.nii.gz"}
 
 
 def test_a_scan_that_cannot_be_used_stops_or_is_left_out(run_cli, scan: Path, model: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from mris.knee.mr.doubts import volumes_ml
 from mris.knee.mr.model import Model
 from mris.knee.mr.overlays import write_overlay, write_page
 from mris.knee.mr.record import METHOD_VERSION, FoundRecord, SegmentationRecord
+from mris.knee.mr.resample import require_upright
 from mris.knee.mr.segment import KneeSegmentation, segment_scan
 from mris.knee.mr.series import Scan, dicom_files, read_scan
 from mris.knee.mr.volume_files import write_volume
@@ -144,6 +145,7 @@ def check_scans(paths: Sequence[Path], settings: SegmentSettings, *, progress: b
     for name, path, knee in shown(named, "Reading scans", len(named), progress):
         try:
             scan, knee = _read(name, path, knee, settings.side)
+            require_upright(scan.affine, scan.origin)
             size = " x ".join(map(str, scan.voxels.shape))
             spacing = " x ".join(f"{edge:.2f}" for edge in scan.spacing)
             who = f"subject {as_text(knee.subject)}, {knee.side}, timepoint {knee.timepoint}"
