@@ -287,6 +287,14 @@ def test_results_inside_the_folder_of_a_scan_do_not_change_it(
     assert run_cli(*command).code == 0
     (series / ".DS_Store").write_bytes(b"of a file manager")
     assert "1 were there before" in run_cli(*command).out
+    assert json.loads((series / "out" / "dicom" / "record.json").read_text())["scan"] == "dicom"
+
+
+def test_results_of_a_link_have_its_name(run_cli, coarse: Path, tmp_path: Path) -> None:
+    link = tmp_path / "knee 7"
+    link.symlink_to(large_voxels(tmp_path / "store" / "object"), target_is_directory=True)
+    assert run_cli("segment", link, "--model", coarse, "--out", tmp_path / "out", "--quiet").code == 0
+    assert (tmp_path / "out" / "knee 7" / "knee 7_seg.nii.gz").is_file()
 
 
 def test_the_page_finds_the_picture_of_a_name_with_signs_of_addresses(tmp_path: Path) -> None:

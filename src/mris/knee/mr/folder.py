@@ -204,8 +204,13 @@ def _named(paths: Sequence[Path], settings: SegmentSettings) -> list[tuple[str, 
         return [(knee.key, knee.path, knee) for knee in knees]
     if not paths:
         raise SettingsError("no scan was given; name files or folders, or an --index")
-    names = result_stems([path.resolve() for path in paths])
+    names = result_stems([_with_name(path) for path in paths])
     return [(name, path, None) for name, path in zip(names, paths, strict=True)]
+
+
+def _with_name(path: Path) -> Path:
+    """A path that ends in a name, as ``.`` does not; that of a link is its own."""
+    return path.resolve() if path.name in ("", "..") else path.absolute()
 
 
 def _read(name: str, path: Path, knee: KneeFile | None, side: Side | None) -> tuple[Scan, KneeFile]:
@@ -255,7 +260,7 @@ def _record(
     path: Path, knee: KneeFile, scan: Scan, made: KneeSegmentation, wanted: dict[str, str], seconds: float
 ) -> SegmentationRecord:
     return SegmentationRecord(
-        scan=path.name,
+        scan=_with_name(path).name,
         subject=knee.subject,
         side=knee.side,
         timepoint=knee.timepoint,

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from mris.errors import ImageError
 from mris.knee.volume_file import MAX_VOXELS
+from mris.wording import counted
 
 LEAST_SLICES = 20
 """A volume of a knee has more; a localizer has fewer."""
@@ -137,7 +138,7 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
         raise ImageError(f"scan {origin}: the directions of its rows and columns are not at right angles; export again")
     if len(slices) < LEAST_SLICES:
         raise ImageError(
-            f"scan {origin}: has {len(slices)} slices, as a localizer has, but a volume has {LEAST_SLICES} or more; "
+            f"scan {origin}: has {counted(len(slices), 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} or more; "
             "give that, or copy the missing slices"
         )
     n_voxels = len(slices) * first.size[0] * first.size[1]
