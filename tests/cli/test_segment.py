@@ -290,6 +290,17 @@ def test_results_inside_the_folder_of_a_scan_do_not_change_it(
     assert json.loads((series / "out" / "dicom" / "record.json").read_text())["scan"] == "dicom"
 
 
+@pytest.mark.parametrize("order", ["LIA", "PIR"])
+def test_labels_of_a_tilted_scan_lie_exactly_on_it(run_cli, coarse: Path, tmp_path: Path, order: str) -> None:
+    affine = affine_of((5.0, 4.0, 3.0), tilt=14.0, order=order)
+    write_nifti(tmp_path / "S1_R.nii.gz", small_scan(), affine)
+    assert run_cli("segment", tmp_path / "S1_R.nii.gz", "--model", coarse, "--out", tmp_path / "out", "-q").code == 0
+    scan, labels = nib.load(tmp_path / "S1_R.nii.gz"), nib.load(tmp_path / "out" / "S1_R" / "S1_R_seg.nii.gz")
+    np.testing.assert_array_equal(labels.affine, scan.affine)
+    np.testing.assert_allclose(labels.get_qform(), scan.affine, atol=1e-4)
+    assert labels.shape == scan.shape
+
+
 def test_results_of_a_link_have_its_name(run_cli, coarse: Path, tmp_path: Path) -> None:
     link = tmp_path / "knee 7"
     link.symlink_to(large_voxels(tmp_path / "store" / "object"), target_is_directory=True)
