@@ -138,8 +138,8 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
         raise ImageError(f"scan {origin}: the directions of its rows and columns are not at right angles; export again")
     if len(slices) < LEAST_SLICES:
         raise ImageError(
-            f"scan {origin}: has {counted(len(slices), 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} or "
-            "more; give that, or copy the missing slices"
+            f"scan {origin}: has {counted(len(slices), 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} "
+            "or more; give that, or copy the missing slices"
         )
     n_voxels = len(slices) * first.size[0] * first.size[1]
     if n_voxels > MAX_VOXELS:
