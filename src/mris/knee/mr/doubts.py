@@ -94,14 +94,18 @@ def doubts(
             reason = f"{_words(name)} of {volume:.1f} ml; knees have {low:g} to {high:g}"
             found.append(Finding(reason, "volume", "warning"))
     for name, mean in certainty.mean.items():
-        least = LEAST_SURE.get(_both(name), 0.0)
-        if mean < least:
-            reason = f"the network is {mean:.2f} sure of the {_words(name)}, less than {least:g}"
+        if mean < least_sure(name):
+            reason = f"the network is {mean:.2f} sure of the {_words(name)}, less than {least_sure(name):g}"
             found.append(Finding(reason, "certainty", "warning"))
     for name, share in cleared.items():
         if share > MOST_CLEARED and _both(name) in RANGES_ML:
             found.append(Finding(f"{share:.0%} of the {_words(name)} were pieces, left out", "pieces", "warning"))
     return tuple(found)
+
+
+def least_sure(name: str) -> float:
+    """`LEAST_SURE` of a tissue, or of the medial or lateral part of one; 0 where there is none."""
+    return LEAST_SURE.get(_both(name), 0.0)
 
 
 def _both(name: str) -> str:
