@@ -5,8 +5,8 @@
 
 Digital knees that were never trained on; real label maps (shapes real, pictures not), with a contrast like DESS, and
 with noise, thick slices, cut edges or any contrast. Thickness maps of the segmentation are compared with those of the
-true labels. Knees that are done are kept in DIR, apart for each network; after M minutes no further one is begun. No scan
-of a person is used.
+true labels. Knees that are done are kept in DIR, apart for each network; after M minutes no further one is begun. No
+scan of a person is used.
 """
 
 import argparse

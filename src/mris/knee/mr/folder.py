@@ -192,7 +192,7 @@ def segment_scans(
     done = [one for one in results if one.record is not None]
     _write_table(out / TABLE_FILE, done)
     write_page(
-        out / PAGE_FILE, model.card.sha256[:8], [(one.name, f"{one.name}/{_OVERLAY}", one.findings) for one in done]
+        out / PAGE_FILE, model.checksum[:8], [(one.name, f"{one.name}/{_OVERLAY}", one.findings) for one in done]
     )
     require_written([out / TABLE_FILE, *(out / one.name / _labels_name(one.name) for one in done)])
     return report
