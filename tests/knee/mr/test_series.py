@@ -175,6 +175,15 @@ def test_a_series_that_is_no_volume_of_a_knee_is_refused_with_the_reason(tmp_pat
     assert "\n" not in str(raised.value)
 
 
+def test_slices_of_two_echoes_and_copies_do_not_make_up_for_missing_ones(tmp_path: Path) -> None:
+    few = small_scan()[:, :, :12]
+    write_series(tmp_path / "dicom", few, AFFINE, EchoTime="5")
+    shutil.copytree(tmp_path / "dicom", tmp_path / "dicom" / "copies")
+    write_series(tmp_path / "dicom", few, AFFINE, first=100, EchoTime="15")
+    with pytest.raises(ImageError, match="has 12 slices, as a localizer has"):
+        read_scan(tmp_path / "dicom")
+
+
 def test_more_than_two_echoes_are_no_picture_for_anatomy(tmp_path: Path) -> None:
     for number in range(3):
         write_series(tmp_path / "dicom", small_scan(), AFFINE, first=100 * number, EchoTime=str(10 * (number + 1)))

@@ -96,6 +96,12 @@ def stack_of(slices: Sequence[Slice], origin: str) -> Stack:
             f"scan {origin}: has {len(groups)} echoes (at {times} ms), as a series that maps T2 has; give a series for "
             "anatomy, such as DESS"
         )
+    fewest = min(map(len, groups.values()))
+    if fewest < LEAST_SLICES:
+        raise ImageError(
+            f"scan {origin}: has {counted(fewest, 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} or "
+            "more; give that, or copy the missing slices"
+        )
     normal = np.cross(slices[0].row, slices[0].column)
     echoes = tuple(_sorted(groups[echo], normal, origin) for echo in sorted(groups))
     places = [np.array([one.position for one in echo]) for echo in echoes]
@@ -136,11 +142,6 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
     lengths = np.linalg.norm([row, column], axis=1)
     if np.abs(lengths - 1).max() > 0.01 or abs(float(row @ column)) > 0.01:
         raise ImageError(f"scan {origin}: the directions of its rows and columns are not at right angles; export again")
-    if len(slices) < LEAST_SLICES:
-        raise ImageError(
-            f"scan {origin}: has {counted(len(slices), 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} "
-            "or more; give that, or copy the missing slices"
-        )
     n_voxels = len(slices) * first.size[0] * first.size[1]
     if n_voxels > MAX_VOXELS:
         raise ImageError(
