@@ -138,7 +138,7 @@ def test_a_mistake_costs_one_line_and_exit_code_2(
 def test_a_series_that_names_no_side_needs_one(run_cli, model: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "dicom", gray_of(digital_labels()), affine_at(), Laterality=None)
     command = ("segment", tmp_path / "dicom", "--model", model, "--out", tmp_path / "out", "--quiet")
-    assert "does not say which knee it shows; give --side" in run_cli(*command).err
+    assert "does not say which knee it shows, or names both sides; give --side" in run_cli(*command).err
     assert run_cli(*command, "--side", "left").code == 0
 
 

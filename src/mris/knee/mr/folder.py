@@ -228,7 +228,9 @@ def _read(name: str, path: Path, knee: KneeFile | None, side: Side | None) -> tu
     if scan.side is not None and side is not None and scan.side != side:
         raise SettingsError(f"scan {path}: its header says {scan.side}, and --side {side}; leave --side out")
     if (scan.side or side) is None:
-        raise SettingsError(f"scan {path}: its header does not say which knee it shows; give --side, or an --index")
+        raise SettingsError(
+            f"scan {path}: its header does not say which knee it shows, or names both sides; give --side, or an --index"
+        )
     if not scan.subject:
         unnamed = f"its header names no person (PatientID): the subject is called {as_text(name)}, as its results are"
         scan = replace(scan, subject=name, notes=(*scan.notes, unnamed))
