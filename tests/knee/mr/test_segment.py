@@ -176,9 +176,12 @@ def test_windows_of_a_linear_network_equal_the_network_on_the_whole() -> None:
     np.testing.assert_allclose(found, np.stack([channels[1], 1 - channels[0]]), atol=1e-5)
 
 
-def test_memory_of_the_sums_is_bounded() -> None:
-    with pytest.raises(ImageError, match=r"would need .* GiB, more than the 2 GiB"):
-        slide(np.zeros((1, 700, 700, 700), np.uint8), (64, 64, 64), 8, lambda patch: patch)
+def test_a_volume_that_needs_much_memory_is_refused_before_it_is_resampled(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mris.knee.mr.segment.resampled", lambda *_: pytest.fail("it takes the memory"))
+    large = Scan(np.broadcast_to(np.float32(1), (8, 8, 8)), np.diag([40.0, 40.0, 40.0, 1.0]), "knee.nii")
+    model = Model(write_oracle(tmp_path, step_mm=0.4), threads=1)
+    with pytest.raises(ImageError, match=r"scan knee.nii: 800 x 800 x 800 voxels .* need 17.2 GiB, more than the 2"):
+        segment_scan(large, model, "left")
 
 
 def test_resampling_keeps_a_linear_picture_and_the_mean() -> None:

@@ -13,9 +13,9 @@ from mris.images.header import Side
 from mris.knee.label_map import PRESETS
 from mris.knee.mr.doubts import Certainty, doubts
 from mris.knee.mr.model import Model
-from mris.knee.mr.resample import Turn, require_upright, resampled, tents
+from mris.knee.mr.resample import Turn, require_upright, resampled, tents, wanted_shape
 from mris.knee.mr.series import Scan
-from mris.knee.mr.sliding import slide
+from mris.knee.mr.sliding import require_room, slide
 from mris.knee.separable import along_axes
 
 PRESET = PRESETS["nnunet_knee"]
@@ -85,6 +85,7 @@ def segment_scan(scan: Scan, model: Model, side: Side) -> KneeSegmentation:
     turn = Turn(scan.affine, scan.voxels.shape)
     turned = turn.there(scan.voxels)
     classes, step = model.card.classes, model.card.spacing_mm
+    require_room(wanted_shape(turned.shape, turn.spacing, step), model.card.patch, len(classes), scan.origin)
     shares = class_shares(_clipped(turned), turn.spacing, model)
     certainty = Certainty.of(shares, classes)
     n_cleared = _clear_pieces(shares, classes)
