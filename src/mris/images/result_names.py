@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mris.errors import SettingsError
@@ -40,8 +41,9 @@ def result_stems(files: Sequence[Path]) -> list[str]:
 
 
 def _stem(path: Path) -> str:
-    if path.is_dir():
-        return path.name
+    with suppress(OSError):  # with its key, file.npz::key may be too long for a file's name
+        if path.is_dir():
+            return path.name
     file, _, key = path.name.partition("::")
     file = file.removesuffix(".gz")
     bare = file.rpartition(".")[0] or file
