@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from tests.mr_scans import affine_of, described, place, small_scan, write_enhanced, write_nifti, write_series
 
 from mris.errors import ImageError
@@ -205,6 +206,19 @@ def test_inverted_frames_are_refused(tmp_path: Path) -> None:
     write_enhanced(tmp_path / "frames.dcm", small_scan(), AFFINE, PhotometricInterpretation="MONOCHROME1")
     with pytest.raises(ImageError, match=r"its frames are inverted \(MONOCHROME1\)"):
         read_scan(tmp_path / "frames.dcm")
+
+
+def test_a_file_that_inflates_without_end_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE)
+    report = described(99, TextValue="a" * (1 << 20))
+    report.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    report.save_as(tmp_path / "dicom" / "report.dcm", enforce_file_format=True)
+    assert_same_place(read_scan(tmp_path / "dicom"), small_scan(), AFFINE)
+    monkeypatch.setattr("mris.images.dicom._SMALL_INFLATED", 1 << 19)
+    with pytest.raises(ImageError, match=r"report\.dcm: inflates beyond"):
+        read_scan(tmp_path / "dicom")
 
 
 def test_an_enhanced_file_that_was_cut_is_refused(tmp_path: Path) -> None:

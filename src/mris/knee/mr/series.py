@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from mris.errors import ImageError
-from mris.images.dicom import read_dicom
+from mris.images.dicom import read_dicom, read_elements
 from mris.images.dicom_facts import find, named_sides, number
 from mris.images.faults import library_faults_as_image_error
 from mris.images.header import Side
@@ -37,7 +37,6 @@ MOST_FILES = 5000
 
 _LOCALIZERS = ("LOCALIZER", "SCOUT")
 _MAP = re.compile(r"[TR][12][\W_]*(STAR|RHO)?[\W_]*MAP|(?<![A-Z])ADC(?![A-Z])")  # a HEAD COIL is no ADC
-_LARGEST_HEADER = 16 << 20
 _WORDS = re.compile(r"[A-Z]+")
 _SIDES: dict[str, Side] = {"RIGHT": "right", "RT": "right", "LEFT": "left", "LT": "left"}
 
@@ -136,7 +135,7 @@ def _read_series(files: tuple[Path, ...], origin: str) -> Scan:
     paths: dict[int, Path] = {}
     for path in files:
         with _faults_of(path):
-            found = pydicom.dcmread(path, stop_before_pixels=True, force=True, defer_size=_LARGEST_HEADER)
+            found = read_elements(path)
             if found.get("Rows") is not None:
                 series[str(found.get("SeriesInstanceUID") or "")].append(found)
                 paths[id(found)] = path
