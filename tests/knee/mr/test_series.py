@@ -70,6 +70,16 @@ def test_a_nifti_and_an_nrrd_equal_the_series(tmp_path: Path) -> None:
     assert_same_place(read_scan(tmp_path / "scan.nrrd"), small_scan(), AFFINE)
 
 
+@pytest.mark.parametrize("axes", [b"-3", b"93", b"x"])
+def test_an_mha_of_a_strange_number_of_axes_does_not_end_the_process(tmp_path: Path, axes: bytes) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(small_scan()), str(tmp_path / "scan.mha"))
+    content = (tmp_path / "scan.mha").read_bytes()
+    (tmp_path / "scan.mha").write_bytes(content.replace(b"NDims = 3", b"NDims = " + axes))
+    with pytest.raises(ImageError, match=rf"has '{axes.decode()}' axes \(NDims\)"):
+        read_scan(tmp_path / "scan.mha")
+
+
 def test_two_echoes_become_the_root_of_their_mean_square(tmp_path: Path) -> None:
     first, second = small_scan(), small_scan(1)
     write_series(tmp_path / "dicom", first, AFFINE, EchoTime="4.7", EchoNumbers=1)
