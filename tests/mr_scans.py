@@ -76,11 +76,13 @@ def write_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, first: in
     return paths
 
 
-def write_enhanced(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
-    """Write all planes as frames of one file, the last plane first."""
-    dataset = described(0, SOPClassUID=EnhancedMRImageStorage)
+def write_enhanced(
+    path: Path, voxels: np.ndarray, affine: np.ndarray, part: slice = slice(None), slopes: bool = False, **changes: Any
+) -> None:
+    """Write planes as frames of one file, the last plane first; with slopes, every other one stores half values."""
+    dataset = described(0, SOPClassUID=EnhancedMRImageStorage, **changes)
     frames, planes = [], []
-    for k in reversed(range(voxels.shape[2])):
+    for k in reversed(range(voxels.shape[2])[part]):
         whole, groups = Dataset(), Dataset()
         place(whole, affine, k)
         for name, keyword in (
@@ -91,8 +93,12 @@ def write_enhanced(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
             item = Dataset()
             setattr(item, keyword, whole[keyword].value)
             setattr(groups, name, [item])
+        slope = 1 + k % 2 if slopes else 1
+        if slopes:
+            groups.PixelValueTransformationSequence = [Dataset()]
+            groups.PixelValueTransformationSequence[0].RescaleSlope = slope
         frames.append(groups)
-        planes.append(np.ascontiguousarray(voxels[:, :, k].T).astype("<u2"))
+        planes.append((np.ascontiguousarray(voxels[:, :, k].T) // slope).astype("<u2"))
     dataset.NumberOfFrames, dataset.PerFrameFunctionalGroupsSequence = len(frames), frames
     dataset.Rows, dataset.Columns = planes[0].shape
     dataset.PixelData = np.stack(planes).tobytes()

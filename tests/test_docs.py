@@ -76,6 +76,7 @@ FIRST = {
 }
 LAST = {
     "phantom": "--subjects 24 --size 32 --workers 1 --quiet",
+    "phantom --mr": "--quiet",
     "check": "--size 32 --workers 1 --quiet",
     "prepare": "--size 32 --workers 1 --quiet",
     "import oai": "--quiet",
@@ -126,6 +127,7 @@ def arguments_of(command: str) -> list[str]:
     ]
     n = 2 if expanded[0] in ("baseline", "bundle", "import") else 1
     name = "" if "embedding-ridge" in expanded else " ".join(expanded[:n])  # a regression has no settings
+    name += " --mr" if name == "phantom" and "--mr" in expanded else ""
     return [*expanded[:n], *FIRST.get(name, "").split(), *expanded[n:], *LAST.get(name, "").split()]
 
 

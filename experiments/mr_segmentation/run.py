@@ -5,7 +5,8 @@
 
 Digital knees that were never trained on; real label maps (shapes real, pictures not), with a contrast like DESS, and
 with noise, thick slices, cut edges or any contrast. Thickness maps of the segmentation are compared with those of the
-true labels. Knees that are done are kept in DIR; after M minutes no further one is begun. No scan of a person is used.
+true labels. Knees that are done are kept in DIR, apart for each network; after M minutes no further one is begun. No
+scan of a person is used.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from knees import Knee, digital, real
 from mris.errors import MrisError
 from mris.images.write import atomic_write, write_json
 from mris.knee.cartilage_atlas import CartilageAtlas, open_atlas
-from mris.knee.mr.doubts import LEAST_SURE
+from mris.knee.mr.doubts import least_sure
 from mris.knee.mr.model import Model
 from mris.knee.mr.segment import segment_scan
 
@@ -52,8 +53,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
     model, atlas, start = Model(given.model), open_atlas(given.atlas), time.monotonic()
+    given.work /= model.checksum[:8]
+    given.work.mkdir(parents=True, exist_ok=True)
     for path, condition, number, file in plan(given):
         if not path.is_file() and time.monotonic() - start < 60 * given.minutes:
             knee = digital(number) if file is None else real(file, number, condition)
@@ -161,7 +163,7 @@ def failed(row: dict) -> bool:
 
 def doubted(row: dict) -> bool:
     """Tell whether the quality check says anything, by the limits of certainty that hold now."""
-    return bool(row["findings"]) or any(row["certainty"][name] < least for name, least in LEAST_SURE.items())
+    return bool(row["findings"]) or any(mean < least_sure(name) for name, mean in row["certainty"].items())
 
 
 def _flags(rows: list[dict]) -> list[str]:

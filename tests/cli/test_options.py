@@ -84,6 +84,12 @@ def test_an_address_without_ray_is_refused_by_a_dry_run_too(refused, tiny_cohort
     assert "give --engine ray" in refused(*arguments, "--address", "auto", "--dry-run")
 
 
+@pytest.mark.parametrize("stray", [["--subjects", 600], ["--layout", "oai"]])
+def test_options_of_radiographs_are_refused_where_mr_scans_are_made(refused, tmp_path: Path, stray: list) -> None:
+    assert f"{stray[0]} is of radiographs" in refused("phantom", tmp_path / "knees", "--mr", 1, *stray)
+    assert not (tmp_path / "knees").exists()
+
+
 def test_every_note_of_a_command_goes_to_stderr() -> None:
     folder = Path(mris.cli.options.__file__).parent
     calls = [node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text()))]

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from mris.cohort.prepare import PrepareSettings, prepare_cohort
 from mris.database.database import EmbeddingDatabase
 from mris.database.embed import embedded_entries, n_features_of
 from mris.engines.engine import Engine
-from mris.engines.on_ray import _Worker, on_ray
+from mris.engines.on_ray import _read_token_anew, _Worker, on_ray
 from mris.errors import ImageError, OutputError, SettingsError
 from mris.evaluation.bundle_evaluation import evaluate_bundle
 from mris.images.transforms import SourcePreparation
@@ -224,6 +225,11 @@ def test_a_server_that_is_no_ray_is_refused_before_ray_waits_for_it(answer, monk
         ):
             pass
         thread.join(5)
+
+
+def test_a_ray_that_knows_no_tokens_can_be_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray._raylet", ModuleType("of Ray 2.51"))
+    _read_token_anew()
 
 
 def test_an_address_without_ray_is_refused(refused, tmp_path):

@@ -28,6 +28,12 @@ def test_every_file_gets_a_stem_of_its_own_or_the_clash_is_named(parts: list[lis
     assert len(set(stems)) == len(files)
 
 
+def test_a_folder_has_no_suffix_and_a_long_key_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "scan.7").mkdir()
+    key = "k" * 300
+    assert result_stems([tmp_path / "scan.7", Path(f"a.npz::{key}")]) == ["scan.7", f"a_{key}"]
+
+
 def test_two_files_that_differ_in_their_suffix_alone_are_refused() -> None:
     with pytest.raises(SettingsError, match="2 files would all write 'knee'"):
         result_stems([Path("a/knee.png"), Path("a/knee.dcm")])

@@ -236,6 +236,20 @@ def test_maps_that_are_empty_are_no_success_and_are_made_again(
     assert not any(result.reused for result in write_thickness_maps(files, tmp_path / "maps", zib()).results)
 
 
+def test_an_interrupted_change_of_labels_leaves_no_record_of_the_others(
+    quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write_thickness_maps(files[:1], tmp_path / "maps", zib())
+    with monkeypatch.context() as patch:
+        patch.setattr(thickness_folder, "write_preview", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_thickness_maps(files[:1], tmp_path / "maps", replace(zib(), labels=None))
+    assert not write_thickness_maps(files[:1], tmp_path / "maps", zib()).results[0].reused
+
+
 def test_a_segmentation_whose_name_is_not_utf8_costs_itself_alone(
     quick: list[Path], files: tuple[KneeFile, ...], tmp_path: Path
 ) -> None:

@@ -232,6 +232,8 @@ class TestSettings:
     def test_a_temperature_of_a_readout_that_has_none_is_refused(self, name: ReadoutName) -> None:
         with pytest.raises(SettingsError, match=f"the readout '{name}' has no temperature; leave it out"):
             SynthesisSettings(readout=name, temperature=0.1)
+        with pytest.raises(SettingsError, match=f"the readout '{name}' has no temperature; leave it out"):
+            SynthesisSettings(temperature=0.1).applied_to(STORED.model_copy(update={"name": name}))
 
     @pytest.mark.parametrize("name", [name for name in READOUTS if name != STORED.name])
     def test_a_readout_that_was_asked_for_says_so_and_not_why_another_was_chosen(self, name: ReadoutName) -> None:

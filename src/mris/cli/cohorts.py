@@ -103,7 +103,11 @@ def register(app: typer.Typer) -> None:
     app.command("prepare")(unfolded(prepare))
 
 
+_OF_RADIOGRAPHS = ("subjects", "size", "visits", "enriched", "layout", "extraction", "look", "workers")
+
+
 def phantom(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="New folder for radiographs, thickness maps and their table.")],
     subjects: Annotated[int, typer.Option(min=1, help="Persons; each has two knees.")] = 600,
     size: Annotated[int, typer.Option(help="Rows and columns of radiographs and maps.")] = 128,
@@ -142,6 +146,10 @@ def phantom(
     if mr is not None:
         from mris.knee.mr.phantom_scans import write_phantom_scans
 
+        sources = {name: context.get_parameter_source(name) for name in _OF_RADIOGRAPHS}
+        stray = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+        if stray:
+            raise SettingsError(f"--{stray[0]} is of radiographs, which --mr does not make; leave it out")
         names = write_phantom_scans(out, mr, seed, progress=not quiet)
         typer.echo(f"{counted(len(names), 'scan')} of digital knees: {out}")
         return

@@ -8,7 +8,7 @@ import typer
 
 from mris.cli.options import OnError, Quiet, Workers
 from mris.cli.segmentation import ModelFolder
-from mris.errors import SettingsError
+from mris.errors import ImageError, SettingsError
 from mris.images.header import Side
 
 ATLAS_VARIABLE = "MRIS_ATLAS"
@@ -78,6 +78,7 @@ def thickness(
     if not from_mr and model is not None:
         raise SettingsError("--model segments MR scans; give --from-mr, too")
     if from_mr:
+        from mris.knee.cartilage_atlas import open_atlas
         from mris.knee.mr.folder import SegmentSettings, check_scans, segment_scans
 
         if labels is not None:
@@ -88,9 +89,12 @@ def thickness(
             typer.echo(read.summary())
             read.require_sound()
             return
-        folder, _ = _required(out, atlas)
+        folder, atlas = _required(out, atlas)
+        open_atlas(atlas)  # a missing or damaged one is told before scans are segmented, which takes long
         segmented = segment_scans(segmentations or [], folder / "segmentations", scans, progress=not quiet)
         typer.echo(segmented.summary())
+        if not any(one.record for one in segmented.results):
+            raise ImageError("none of the scans has a segmentation, so there is nothing to make maps of; see above")
         segmentations, side, index, labels = [], None, segmented.table, "nnunet_knee"
     knees = knee_files(segmentations or [], side, index)
     settings = ThicknessSettings(atlas or Path(), None if labels is None else label_map(labels), on_error, workers)

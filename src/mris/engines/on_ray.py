@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -253,9 +254,9 @@ def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
 
 def _read_token_anew() -> None:
     """Ray keeps the first token that a process meets, and every later cluster of that process would refuse it."""
-    from ray._raylet import AuthenticationTokenLoader
-
-    AuthenticationTokenLoader.instance().reset_cache()
+    loader = getattr(import_module("ray._raylet"), "AuthenticationTokenLoader", None)
+    if loader is not None:  # Ray 2.51 knows no tokens
+        loader.instance().reset_cache()
 
 
 def _told(error: Exception) -> MrisError:

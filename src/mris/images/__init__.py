@@ -5,7 +5,7 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.images.admission``: `ANY`, `admit`
 - ``mris.images.anatomy``: `Anatomy`
 - ``mris.images.arrays``: `read_mask`
-- ``mris.images.dicom``: `read_dicom`, `read_dicom_facts`
+- ``mris.images.dicom``: `read_dicom`, `read_dicom_facts`, `read_elements`
 - ``mris.images.dicom_facts``: `find`, `named_sides`, `number`, `rescale`
 - ``mris.images.edges``: `Edges`, `turned_as`
 - ``mris.images.extent``: `Extent`, `alike`, `common_extent`

@@ -54,13 +54,10 @@ def read_dicom(path: Path) -> Image:
             pixels, or cannot be decoded.
     """
     with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-        force = not _has_preamble(path)
-        if not force:
-            _check_deflated(path)
-        elements = pydicom.dcmread(path, stop_before_pixels=True, force=force, defer_size=_LARGEST_OVERHEAD)
+        elements = read_elements(path)
         _check_header(elements, path)
         _check_file_size(elements, path)
-        dataset = pydicom.dcmread(path, force=force)
+        dataset = pydicom.dcmread(path, force=not _has_preamble(path))
         _check_body(dataset, path)
         pixels = _pixels(dataset, path)
         header = facts_of(dataset)
@@ -83,17 +80,27 @@ def read_dicom_facts(path: Path) -> Header | None:
         >>> facts.spacing_source, facts.photometric, facts.bits_stored, facts.display
         ('PixelSpacing', 'MONOCHROME2', 16, 'window')
     """
-    force = not _has_preamble(path)
-    if force and path.suffix.lower() not in (".dcm", ".dicom"):
+    bare = not _has_preamble(path)
+    if bare and path.suffix.lower() not in (".dcm", ".dicom"):
         return None
     with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-        if not force:
-            _check_deflated(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=force)
-        if force and not (header.get("Rows") and header.get("Columns")):
+        header = read_elements(path)
+        if bare and not (header.get("Rows") and header.get("Columns")):
             return None
         _check_header(header, path)
         return facts_of(header)
+
+
+def read_elements(path: Path) -> Dataset:
+    """Read what is before the pixels of a DICOM file, of whatever kind; a damaged one raises what pydicom raises.
+
+    Raises:
+        ImageError: It is deflated and inflates beyond any image.
+    """
+    bare = not _has_preamble(path)
+    if not bare:
+        _check_deflated(path)
+    return pydicom.dcmread(path, stop_before_pixels=True, force=bare, defer_size=_LARGEST_OVERHEAD)
 
 
 def _has_preamble(path: Path) -> bool:

@@ -227,6 +227,7 @@ def _knee(out: Path, settings: ThicknessSettings, knee: KneeFile) -> KneeResult:
     except OSError as error:
         return KneeResult(knee, None, f"segmentation {knee.path}: {error.strerror or error}")
     record = {**wanted, "preset": segmentation.preset, **_facts(maps)}
+    (folder / _RECORD).unlink(missing_ok=True)  # interrupted, it would stand beside maps of which it does not tell
     for name, flat in ((FEMORAL_FILE, maps.femoral), (TIBIAL_FILE, maps.tibial)):
         with atomic_write(folder / name) as temporary, temporary.open("wb") as file:
             np.save(file, flat, allow_pickle=False)

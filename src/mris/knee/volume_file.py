@@ -107,8 +107,8 @@ def _check_agreement(path: Path, what: str, header: Any) -> None:
         )
 
 
-def _check_orientation_is_stated(path: Path, what: str) -> None:
-    """Refuse an NRRD or MHA that says nothing of left and front: ITK takes such axes for left, posterior, superior."""
+def _stated(path: Path) -> dict[str, str]:
+    """What the header of an NRRD or MHA says, all in small letters."""
     with path.open("rb") as file:
         lines = file.read(_LONGEST_TEXT).split(b"\n")
     stated: dict[str, str] = {}
@@ -119,6 +119,18 @@ def _check_orientation_is_stated(path: Path, what: str) -> None:
             break
         if sign and not value.startswith("="):  # "key:=value" is a remark
             stated[key] = value.strip().lower()
+    return stated
+
+
+def _check_axes(path: Path, what: str, stated: dict[str, str]) -> None:
+    """Refuse an MHA of a strange number of axes before ITK reads it: of some, ITK dies and this process with it."""
+    axes = stated.get("ndims", "3")
+    if axes not in ("2", "3", "4"):
+        raise ImageError(f"{what} {path}: has {axes[:20]!r} axes (NDims); save a volume of three")
+
+
+def _check_orientation_is_stated(path: Path, what: str, stated: dict[str, str]) -> None:
+    """Refuse an NRRD or MHA that says nothing of left and front: ITK takes such axes for left, posterior, superior."""
     if any(key in stated for key in _DIRECTIONS_OF_MHA):
         return
     if stated.get("space") in _SPACES and "space directions" in stated:
@@ -133,6 +145,8 @@ def _read_itk(path: Path, what: str) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
     import SimpleITK
 
     _check_attached(path, what)
+    stated = _stated(path)
+    _check_axes(path, what, stated)
 
     sitk: Any = SimpleITK  # its annotations are not usable
 
@@ -143,7 +157,7 @@ def _read_itk(path: Path, what: str) -> tuple[Voxels, Float[np.ndarray, "4 4"]]:
     if reader.GetNumberOfComponents() != 1:
         raise ImageError(f"{what} {path}: has {reader.GetNumberOfComponents()} values a voxel; save one")
     _check_promise(path, what, shape, np.dtype(np.uint8))
-    _check_orientation_is_stated(path, what)
+    _check_orientation_is_stated(path, what, stated)
     image = reader.Execute()
     to_ras = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
     affine = np.eye(4)

@@ -48,7 +48,7 @@ class BundleSynthesizer(BatchSynthesizer):
     def synthesize_without_doubts(
         self, sources: Sources, exclude_subjects: Sequence[str | None] | None
     ) -> list[Synthesis]:
-        """See `BatchSynthesizer`."""
+        """Synthesize as `synthesize` does, without a look for doubts at the sources."""
         embedded = [member.embed(sources) for member in self.members]
 
         def from_state(commit: Commit) -> list[Synthesis]:

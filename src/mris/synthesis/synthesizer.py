@@ -142,7 +142,7 @@ class Synthesizer(BatchSynthesizer):
     def synthesize_without_doubts(
         self, sources: Sources, exclude_subjects: Sequence[str | None] | None
     ) -> list[Synthesis]:
-        """See `BatchSynthesizer`."""
+        """Synthesize as `synthesize` does, without a look for doubts at the sources."""
         embedded = self.embed(sources)
         return at_newest(
             self.database.root, lambda commit: self.synthesize_embedded(embedded, exclude_subjects, commit)

@@ -42,3 +42,10 @@ def test_a_set_that_is_there_is_kept_and_can_grow(scans: Path) -> None:
     write_phantom_scans(scans, 3, 0, step_mm=2.5)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (scans / "D00002_L" / "dicom").is_dir()
+
+
+def test_people_of_another_seed_have_other_names(scans: Path) -> None:
+    (name,) = write_phantom_scans(scans, 1, 3, step_mm=5.0)
+    made = knee_of_name(scans / name / f"{name}.nii.gz")
+    assert (made.subject, made.side) == ("D3S00000", "left")
+    assert read_scan(scans / name / "dicom").subject == made.subject

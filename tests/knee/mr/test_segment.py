@@ -56,6 +56,16 @@ def test_medial_is_on_the_right_of_a_left_knee_and_on_the_left_of_a_right_one(or
     np.testing.assert_array_equal(right, left[::-1])
 
 
+def test_menisci_in_one_are_parted_between_plates_that_are_told_apart(tmp_path: Path, knee: np.ndarray) -> None:
+    classes = [*CLASSES[:4], "medial_tibial_cartilage", "lateral_tibial_cartilage", "patella", "meniscus"]
+    apart = np.where(knee > 4, 0, knee)
+    apart[(knee == 4) & (np.arange(75)[:, None, None] < 37)] = 5
+    apart[[30, 44], 40:48, 38:42] = 7
+    found = segment_scan(scan_of(apart), Model(write_oracle(tmp_path, classes=classes), threads=1), "left").labels
+    for name, place in (("lateral_meniscus", 30), ("medial_meniscus", 44)):
+        np.testing.assert_array_equal(np.unique(np.argwhere(found == NUMBERS[name])[:, 0]), place)
+
+
 @pytest.mark.parametrize("order", ["PIR", "LIA"])
 def test_labels_come_back_in_the_order_of_the_scans_axes(oracle: Model, knee: np.ndarray, order: str) -> None:
     affine = affine_of((1.6, 1.6, 1.6), order=order)
@@ -107,15 +117,25 @@ def test_a_segmentation_that_is_no_knee_is_doubted(oracle: Model, knee: np.ndarr
     damage, severity, words = FAULTS[fault]
     found = segment_scan(scan_of(damage(knee).astype(np.uint8) % 8), oracle, "left")
     assert any(one.severity in ("error", severity) and words in str(one) for one in found.findings), found.findings
+    assert not any("--labels" in str(one) for one in found.findings), "mris segment has no such option"
 
 
-def test_an_unsure_network_is_doubted(knee: np.ndarray) -> None:
+def test_a_picture_in_which_nothing_is_found_is_doubted(knee: np.ndarray) -> None:
+    found = doubts(np.zeros_like(knee), affine_at(), "left", Certainty({}), {})
+    assert str(found[0]) == "the network found no tissue in it"
+
+
+@pytest.mark.parametrize("name", ["femoral_cartilage", "medial_tibial_cartilage"])
+def test_an_unsure_network_is_doubted(knee: np.ndarray, name: str) -> None:
     table = np.array([0, 7, 2, 8, 3, 9, 1, 5], np.uint8)[knee]
     middle = 37
     table = np.where((table == 3) & (np.arange(75)[:, None, None] < middle), 4, table).astype(np.uint8)
-    sure = Certainty({"femur": 0.99, "femoral_cartilage": 0.4})
-    found = doubts(table, affine_at(), "left", sure, {}, "knee")
-    assert ["0.40 sure of the femoral cartilage" in str(one) for one in found] == [True]
+    sure = Certainty({"femur": 0.99, name: 0.4})
+    found = doubts(table, affine_at(), "left", sure, {name: 0.3})
+    words = name.replace("_", " ")
+    assert [str(one)[:66] for one in found] == [
+        f"the network is 0.40 sure of the {words}, less than 0.88"[:66], f"30% of the {words} were pieces, left out"
+    ]  # fmt: skip
 
 
 def test_a_scan_that_lies_askew_is_refused(oracle: Model, knee: np.ndarray) -> None:
@@ -156,9 +176,12 @@ def test_windows_of_a_linear_network_equal_the_network_on_the_whole() -> None:
     np.testing.assert_allclose(found, np.stack([channels[1], 1 - channels[0]]), atol=1e-5)
 
 
-def test_memory_of_the_sums_is_bounded() -> None:
-    with pytest.raises(ImageError, match=r"would need .* GiB, more than the 2 GiB"):
-        slide(np.zeros((1, 700, 700, 700), np.uint8), (64, 64, 64), 8, lambda patch: patch)
+def test_a_volume_that_needs_much_memory_is_refused_before_it_is_resampled(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mris.knee.mr.segment.resampled", lambda *_: pytest.fail("it takes the memory"))
+    large = Scan(np.broadcast_to(np.float32(1), (8, 8, 8)), np.diag([40.0, 40.0, 40.0, 1.0]), "knee.nii")
+    model = Model(write_oracle(tmp_path, step_mm=0.4), threads=1)
+    with pytest.raises(ImageError, match=r"scan knee.nii: 800 x 800 x 800 voxels .* need 17.2 GiB, more than the 2"):
+        segment_scan(large, model, "left")
 
 
 def test_resampling_keeps_a_linear_picture_and_the_mean() -> None:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from tests.mr_scans import affine_of, described, place, small_scan, write_enhanced, write_nifti, write_series
 
 from mris.errors import ImageError
@@ -48,6 +49,18 @@ def test_an_enhanced_file_equals_a_file_a_slice(tmp_path: Path) -> None:
     assert_same_place(read_scan(tmp_path / "enhanced.dcm"), small_scan(), AFFINE)
 
 
+def test_frames_have_slopes_of_their_own(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "enhanced.dcm", 2 * small_scan(), AFFINE, slopes=True)
+    assert_same_place(read_scan(tmp_path / "enhanced.dcm"), 2 * small_scan(), AFFINE)
+
+
+def test_a_series_in_two_enhanced_files_equals_a_file_a_slice(tmp_path: Path) -> None:
+    for number, part in enumerate((slice(0, 13), slice(13, 28))):
+        path = tmp_path / f"{number}.dcm"
+        write_enhanced(path, small_scan(), AFFINE, part, SOPInstanceUID=f"1.2.3.{number}")
+    assert_same_place(read_scan(tmp_path), small_scan(), AFFINE)
+
+
 def test_a_nifti_and_an_nrrd_equal_the_series(tmp_path: Path) -> None:
     write_nifti(tmp_path / "scan.nii.gz", small_scan(), AFFINE)
     assert_same_place(read_scan(tmp_path / "scan.nii.gz"), small_scan(), AFFINE)
@@ -55,6 +68,16 @@ def test_a_nifti_and_an_nrrd_equal_the_series(tmp_path: Path) -> None:
     image = sitk.ReadImage(str(tmp_path / "scan.nii.gz"))
     sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
     assert_same_place(read_scan(tmp_path / "scan.nrrd"), small_scan(), AFFINE)
+
+
+@pytest.mark.parametrize("axes", [b"-3", b"93", b"x"])
+def test_an_mha_of_a_strange_number_of_axes_does_not_end_the_process(tmp_path: Path, axes: bytes) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(small_scan()), str(tmp_path / "scan.mha"))
+    content = (tmp_path / "scan.mha").read_bytes()
+    (tmp_path / "scan.mha").write_bytes(content.replace(b"NDims = 3", b"NDims = " + axes))
+    with pytest.raises(ImageError, match=rf"has '{axes.decode()}' axes \(NDims\)"):
+        read_scan(tmp_path / "scan.mha")
 
 
 def test_two_echoes_become_the_root_of_their_mean_square(tmp_path: Path) -> None:
@@ -73,6 +96,17 @@ def test_a_copy_of_a_slice_is_left_out_with_a_note(tmp_path: Path) -> None:
     scan = read_scan(tmp_path / "dicom")
     assert_same_place(scan, small_scan(), AFFINE)
     assert scan.notes == ("1 file of a slice that was there already, left out",)
+
+
+def test_slices_that_an_exporter_gave_one_identity_are_no_copies(tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE, SOPInstanceUID="1.2.3.4")
+    assert_same_place(read_scan(tmp_path / "dicom"), small_scan(), AFFINE)
+
+
+@pytest.mark.parametrize("name", ["SAG 3D DESS HEAD COIL", "DESS QUADCOIL"])
+def test_a_coil_in_the_name_of_a_series_makes_it_no_map(tmp_path: Path, name: str) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE, SeriesDescription=name)
+    assert read_scan(tmp_path / "dicom").side == "left"
 
 
 def test_slices_that_the_header_announces_and_are_not_there_are_noted(tmp_path: Path) -> None:
@@ -121,6 +155,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "a localizer": (all_changed(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "is a localizer"),
     "a CT": (all_changed(Modality="CT"), "its Modality is 'CT', but MR is read"),
     "a map of T2": (all_changed(SeriesDescription="SAG T2 MAP"), "is a map of relaxation"),
+    "a map of T2*": (all_changed(SeriesDescription="SAG T2* MAP"), "is a map of relaxation"),
+    "a map of diffusion": (all_changed(ImageType=["DERIVED", "PRIMARY", "ADC"]), "is a map of relaxation"),
+    "a value twice": (all_changed(SamplesPerPixel=[1, 1]), "cannot be read as DICOM"),
     "color": (all_changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "is in color"),
     "several directions": (
         lambda _, paths: changed(paths[3], ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
@@ -149,6 +186,15 @@ def test_a_series_that_is_no_volume_of_a_knee_is_refused_with_the_reason(tmp_pat
     assert "\n" not in str(raised.value)
 
 
+def test_slices_of_two_echoes_and_copies_do_not_make_up_for_missing_ones(tmp_path: Path) -> None:
+    few = small_scan()[:, :, :12]
+    write_series(tmp_path / "dicom", few, AFFINE, EchoTime="5")
+    shutil.copytree(tmp_path / "dicom", tmp_path / "dicom" / "copies")
+    write_series(tmp_path / "dicom", few, AFFINE, first=100, EchoTime="15")
+    with pytest.raises(ImageError, match="has 12 slices, as a localizer has"):
+        read_scan(tmp_path / "dicom")
+
+
 def test_more_than_two_echoes_are_no_picture_for_anatomy(tmp_path: Path) -> None:
     for number in range(3):
         write_series(tmp_path / "dicom", small_scan(), AFFINE, first=100 * number, EchoTime=str(10 * (number + 1)))
@@ -164,6 +210,25 @@ def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> No
     dataset.save_as(tmp_path / "frames.dcm", enforce_file_format=True)
     with pytest.raises(ImageError, match="does not say of each where it lies"):
         read_scan(tmp_path / "frames.dcm")
+
+
+def test_inverted_frames_are_refused(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "frames.dcm", small_scan(), AFFINE, PhotometricInterpretation="MONOCHROME1")
+    with pytest.raises(ImageError, match=r"its frames are inverted \(MONOCHROME1\)"):
+        read_scan(tmp_path / "frames.dcm")
+
+
+def test_a_file_that_inflates_without_end_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "dicom", small_scan(), AFFINE)
+    report = described(99, TextValue="a" * (1 << 20))
+    report.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    report.save_as(tmp_path / "dicom" / "report.dcm", enforce_file_format=True)
+    assert_same_place(read_scan(tmp_path / "dicom"), small_scan(), AFFINE)
+    monkeypatch.setattr("mris.images.dicom._SMALL_INFLATED", 1 << 19)
+    with pytest.raises(ImageError, match=r"report\.dcm: inflates beyond"):
+        read_scan(tmp_path / "dicom")
 
 
 def test_an_enhanced_file_that_was_cut_is_refused(tmp_path: Path) -> None:

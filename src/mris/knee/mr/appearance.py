@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
 from mris.knee.mr.shapes import smooth_noise
-from mris.knee.mr.tissues import BONES, Tissue
+from mris.knee.mr.tissues import BONES, CARTILAGES, Tissue
 
 Picture = Float32[np.ndarray, "i j k"]
 
@@ -33,7 +33,7 @@ _DESS = {
     Tissue.VESSEL: 0.72,
     Tissue.SKIN: 0.40,
 }
-_CARTILAGES = [Tissue.FEMORAL_CARTILAGE, Tissue.TIBIAL_CARTILAGE, Tissue.PATELLAR_CARTILAGE]
+_CARTILAGES = list(CARTILAGES)
 _LEAST_APART = 0.14
 """Contrast of cartilage with bone, relative to the range: what cannot be seen is not to be learned."""
 

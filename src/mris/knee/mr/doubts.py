@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from mris.errors import ImageError
 from mris.finding import Finding
 from mris.images.header import Side
 from mris.knee.label_anatomy import label_anatomy, misfits
@@ -71,7 +70,6 @@ def doubts(
     side: Side,
     certainty: Certainty,
     cleared: Mapping[str, float],
-    origin: str,
 ) -> tuple[Finding, ...]:
     """Say what speaks against a segmentation.
 
@@ -81,30 +79,38 @@ def doubts(
         side: Of the knee.
         certainty: Of the network.
         cleared: Share of each tissue that lay in small pieces and was cleared.
-        origin: The scan, for messages.
 
     Returns:
         Errors: by its anatomy it is no knee. Warnings: a volume, certainty or pieces are unusual.
     """
-    found = []
-    try:
-        anatomy = label_anatomy(LabelVolume(labels.astype(np.uint16), affine, origin))
-        found = [Finding(reason, "anatomy") for reason in misfits(anatomy, PRESETS["nnunet_knee"], side)]
-    except ImageError as error:
-        found = [Finding(str(error), "anatomy")]
+    found = [Finding("the network found no tissue in it", "anatomy")]
+    if labels.any():
+        anatomy = label_anatomy(LabelVolume(labels.astype(np.uint16), affine, "labels"))
+        reasons = misfits(anatomy, PRESETS["nnunet_knee"], side)
+        found = [Finding(reason.partition(";")[0], "anatomy") for reason in reasons]  # then comes what helps files
     for name, volume in volumes_ml(labels, affine).items():
         low, high = RANGES_ML[name]
         if not low <= volume <= high:
             reason = f"{_words(name)} of {volume:.1f} ml; knees have {low:g} to {high:g}"
             found.append(Finding(reason, "volume", "warning"))
-    for name, least in LEAST_SURE.items():
-        if name in certainty.mean and certainty.mean[name] < least:
-            reason = f"the network is {certainty.mean[name]:.2f} sure of the {_words(name)}, less than {least:g}"
+    for name, mean in certainty.mean.items():
+        if mean < least_sure(name):
+            reason = f"the network is {mean:.2f} sure of the {_words(name)}, less than {least_sure(name):g}"
             found.append(Finding(reason, "certainty", "warning"))
     for name, share in cleared.items():
-        if share > MOST_CLEARED and name in RANGES_ML:
+        if share > MOST_CLEARED and _both(name) in RANGES_ML:
             found.append(Finding(f"{share:.0%} of the {_words(name)} were pieces, left out", "pieces", "warning"))
     return tuple(found)
+
+
+def least_sure(name: str) -> float:
+    """`LEAST_SURE` of a tissue, or of the medial or lateral part of one; 0 where there is none."""
+    return LEAST_SURE.get(_both(name), 0.0)
+
+
+def _both(name: str) -> str:
+    """The tissue of which a network may tell the medial and the lateral part apart."""
+    return name.removeprefix("medial_").removeprefix("lateral_")
 
 
 def _words(name: str) -> str:

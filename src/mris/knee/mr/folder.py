@@ -8,7 +8,7 @@ import csv
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -24,8 +24,9 @@ from mris.knee.mr.doubts import volumes_ml
 from mris.knee.mr.model import Model
 from mris.knee.mr.overlays import write_overlay, write_page
 from mris.knee.mr.record import METHOD_VERSION, FoundRecord, SegmentationRecord
+from mris.knee.mr.resample import require_upright
 from mris.knee.mr.segment import KneeSegmentation, segment_scan
-from mris.knee.mr.series import Scan, read_scan
+from mris.knee.mr.series import Scan, dicom_files, read_scan
 from mris.knee.mr.volume_files import write_volume
 from mris.knee.segmentation_files import SUFFIXES, KneeFile, knee_files, knee_of_name
 from mris.reading import file_sha256
@@ -143,7 +144,8 @@ def check_scans(paths: Sequence[Path], settings: SegmentSettings, *, progress: b
     named = _named(paths, settings)
     for name, path, knee in shown(named, "Reading scans", len(named), progress):
         try:
-            scan, knee = _read(path, knee, settings.side)
+            scan, knee = _read(name, path, knee, settings.side)
+            require_upright(scan.affine, scan.origin)
             size = " x ".join(map(str, scan.voxels.shape))
             spacing = " x ".join(f"{edge:.2f}" for edge in scan.spacing)
             who = f"subject {as_text(knee.subject)}, {knee.side}, timepoint {knee.timepoint}"
@@ -190,7 +192,7 @@ def segment_scans(
     done = [one for one in results if one.record is not None]
     _write_table(out / TABLE_FILE, done)
     write_page(
-        out / PAGE_FILE, model.card.sha256[:8], [(one.name, f"{one.name}/{_OVERLAY}", one.findings) for one in done]
+        out / PAGE_FILE, model.checksum[:8], [(one.name, f"{one.name}/{_OVERLAY}", one.findings) for one in done]
     )
     require_written([out / TABLE_FILE, *(out / one.name / _labels_name(one.name) for one in done)])
     return report
@@ -202,13 +204,16 @@ def _named(paths: Sequence[Path], settings: SegmentSettings) -> list[tuple[str, 
         return [(knee.key, knee.path, knee) for knee in knees]
     if not paths:
         raise SettingsError("no scan was given; name files or folders, or an --index")
-    # A folder has no suffix: the dots in its name must not cut it.
-    whole = [path.resolve() for path in paths]
-    names = result_stems([path.with_name(f"{path.name}.dcm") if path.is_dir() else path for path in whole])
+    names = result_stems([_with_name(path) for path in paths])
     return [(name, path, None) for name, path in zip(names, paths, strict=True)]
 
 
-def _read(path: Path, knee: KneeFile | None, side: Side | None) -> tuple[Scan, KneeFile]:
+def _with_name(path: Path) -> Path:
+    """A path that ends in a name, as ``.`` does not; that of a link is its own."""
+    return path.resolve() if path.name in ("", "..") else path.absolute()
+
+
+def _read(name: str, path: Path, knee: KneeFile | None, side: Side | None) -> tuple[Scan, KneeFile]:
     """Read a scan and say whose it is: by the index, by a file's name, or by the header of DICOM."""
     require_text_name(path)
     if knee is None and not path.is_dir() and path.name.lower().endswith(SUFFIXES):
@@ -223,23 +228,29 @@ def _read(path: Path, knee: KneeFile | None, side: Side | None) -> tuple[Scan, K
     if scan.side is not None and side is not None and scan.side != side:
         raise SettingsError(f"scan {path}: its header says {scan.side}, and --side {side}; leave --side out")
     if (scan.side or side) is None:
-        raise SettingsError(f"scan {path}: its header does not say which knee it shows; give --side, or an --index")
-    return scan, KneeFile(
-        path, scan.subject or path.resolve().name, cast(Side, scan.side or side), scan.timepoint or "0"
-    )
+        raise SettingsError(
+            f"scan {path}: its header does not say which knee it shows, or names both sides; give --side, or an --index"
+        )
+    if not scan.subject:
+        unnamed = f"its header names no person (PatientID): the subject is called {as_text(name)}, as its results are"
+        scan = replace(scan, subject=name, notes=(*scan.notes, unnamed))
+    return scan, KneeFile(path, scan.subject, cast(Side, scan.side or side), scan.timepoint or "0")
 
 
 def _one(
     name: str, path: Path, knee: KneeFile | None, out: Path, settings: SegmentSettings, model: Model
 ) -> ScanResult:
-    folder, wanted = out / name, {"scan_sha256": _checksum(path), "model_sha256": model.card.sha256}
-    found = None if settings.overwrite else _finished(folder, name, wanted)
-    if found is not None and _is_of(found, knee, settings.side):
+    folder, wanted = out / name, {"scan_sha256": _checksum(path), "model_sha256": model.checksum}
+    found = None if settings.overwrite else _finished(folder, name)
+    if found is not None and _is_of(found, wanted, knee, settings.side):
         return ScanResult(path, name, found, reused=True)
     start = time.monotonic()
-    scan, knee = _read(path, knee, settings.side)
+    scan, knee = _read(name, path, knee, settings.side)
+    if found is not None and found.scan_sha256 != wanted["scan_sha256"]:
+        _require_same_knee(folder, found, knee)
     made = segment_scan(scan, model, knee.side)
     record = _record(path, knee, scan, made, wanted, time.monotonic() - start)
+    (folder / _RECORD).unlink(missing_ok=True)  # interrupted, it would stand beside labels of which it does not tell
     write_volume(folder / _labels_name(name), made.labels, made.affine)
     write_volume(folder / f"{name}_entropy.nii.gz", made.entropy, made.affine)
     write_overlay(folder / _OVERLAY, scan.voxels, made.labels, made.affine, f"{as_text(name)}, {knee.side} knee")
@@ -251,7 +262,7 @@ def _record(
     path: Path, knee: KneeFile, scan: Scan, made: KneeSegmentation, wanted: dict[str, str], seconds: float
 ) -> SegmentationRecord:
     return SegmentationRecord(
-        scan=path.name,
+        scan=_with_name(path).name,
         subject=knee.subject,
         side=knee.side,
         timepoint=knee.timepoint,
@@ -269,20 +280,18 @@ def _record(
 
 
 def _checksum(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    if not path.exists():
-        raise ImageError(f"scan {path}: there is no such file or folder")
+    """SHA-256 of a file, or of the names and contents of the DICOM files of a folder."""
     try:
-        if not path.is_dir():
+        if path.is_file():
             return file_sha256(path)
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-        lines = "".join(f"{one.relative_to(path)} {file_sha256(one)}\n" for one in files)
+        lines = "".join(f"{one.relative_to(path)} {file_sha256(one)}\n" for one in dicom_files(path))
     except OSError as error:
         raise ImageError(f"scan {path}: {error.strerror or error}; name a file or folder that can be read") from error
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _finished(folder: Path, name: str, wanted: dict[str, str]) -> SegmentationRecord | None:
+def _finished(folder: Path, name: str) -> SegmentationRecord | None:
+    """The record of a whole result."""
     if not all(
         (folder / one).is_file() and (folder / one).stat().st_size for one in (_RECORD, _labels_name(name), _OVERLAY)
     ):
@@ -291,15 +300,29 @@ def _finished(folder: Path, name: str, wanted: dict[str, str]) -> SegmentationRe
         found = read_record(folder / _RECORD, SegmentationRecord, OutputError, "segment again")
     except MrisError:  # a damaged record is no record
         return None
-    same = found.method == METHOD_VERSION and all(getattr(found, key) == value for key, value in wanted.items())
-    return found if same else None
+    return found if found.method == METHOD_VERSION else None
 
 
-def _is_of(found: SegmentationRecord, knee: KneeFile | None, side: Side | None) -> bool:
-    """Whether a record is of the knee that index and options name now."""
+def _is_of(found: SegmentationRecord, wanted: dict[str, str], knee: KneeFile | None, side: Side | None) -> bool:
+    """Whether a record is of the scan and network, and of the knee that index and options name now."""
+    if any(getattr(found, key) != value for key, value in wanted.items()):
+        return False
     if knee is not None:
-        return (found.subject, found.side, found.timepoint) == (knee.subject, knee.side, knee.timepoint)
+        return _who(found) == _who(knee)
     return side in (None, found.side)
+
+
+def _require_same_knee(folder: Path, found: SegmentationRecord, knee: KneeFile) -> None:
+    """Refuse to write over what is there of another knee: folders of series often have one name, such as DICOM."""
+    if _who(found) != _who(knee):
+        raise SettingsError(
+            f"{folder} holds the segmentation of another scan, of subject {as_text(found.subject)}, {found.side}, "
+            f"timepoint {found.timepoint}; give both scans at once, another --out, or --overwrite"
+        )
+
+
+def _who(knee: KneeFile | SegmentationRecord) -> tuple[str, Side, str]:
+    return knee.subject, knee.side, knee.timepoint
 
 
 def _labels_name(name: str) -> str:
@@ -317,5 +340,4 @@ def _write_table(path: Path, done: Sequence[ScanResult]) -> None:
                     (s for s in ("error", "warning", "note") if any(f.severity == s for f in one.findings)), ""
                 )
                 labels = f"{one.name}/{_labels_name(one.name)}"
-                who = (one.record.subject, one.record.side, one.record.timepoint)
-                writer.writerow((labels, *who, worst, "; ".join(map(str, one.findings))))
+                writer.writerow((labels, *_who(one.record), worst, "; ".join(map(str, one.findings))))

@@ -5,6 +5,7 @@ folder with ``model.onnx``, or a MONAI bundle with ``models/model.ts``, and ``ca
 coarse one, which sees all of a scan at once.
 """
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +151,16 @@ class Model:
                 "both together"
             )
         return coarse
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 (hex) of all that decides the answers: its card, which holds that of its file, and its guide's.
+
+        Raises:
+            BundleError: The guide is missing, or has other classes.
+        """
+        own = self.card.model_dump_json() + (self.coarse.checksum if self.card.guided else "")
+        return hashlib.sha256(own.encode()).hexdigest()
 
     def probabilities(self, patch: Float32[np.ndarray, "channels i j k"]) -> Float32[np.ndarray, "classes i j k"]:
         """Probability of each class at each voxel of a patch.

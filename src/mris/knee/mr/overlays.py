@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -11,6 +12,7 @@ from mris.drawing import Figure, FigureCanvasAgg, drawable
 from mris.finding import Finding
 from mris.images.write import atomic_write
 from mris.knee.mr.resample import Turn
+from mris.wording import counted
 
 _COLORS = np.array(
     [
@@ -109,8 +111,8 @@ def write_page(path: Path, network: str, knees: Sequence[tuple[str, str, tuple[F
         told = "".join(f'<li class="{one.severity}">{one.severity}: {escape(str(one))}</li>' for one in findings)
         rows.append(
             f"<h2>{escape(name)}</h2><ul>{told or '<li>nothing stands out</li>'}</ul>"
-            f'<img src="{escape(picture)}" alt="{escape(name)} in four planes">'
+            f'<img src="{quote(picture)}" alt="{escape(name)} in four planes">'
         )
-    text = _PAGE.format(count=f"{len(knees)} knees", network=escape(network), knees="\n".join(rows))
+    text = _PAGE.format(count=counted(len(knees), "knee"), network=escape(network), knees="\n".join(rows))
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -50,7 +50,7 @@ class PhantomScan:
 
 
 def phantom_scan(seed: int, number: int, step_mm: float = STEP_MM) -> PhantomScan:
-    """Make one scan: even numbers are left knees, odd ones right.
+    """Make one scan: even numbers are left knees, odd ones right. No two people of two seeds have one name.
 
     Args:
         seed: Of the set.
@@ -61,7 +61,7 @@ def phantom_scan(seed: int, number: int, step_mm: float = STEP_MM) -> PhantomSca
     tissues = dressed(knee_labels(draw_shape(rng), step_mm), step_mm, draw_dress(rng))
     voxels = rendered(tissues, (step_mm,) * 3, draw_dess(rng), rng)
     labels = numbered(tissues)
-    side: Side = "right" if number % 2 else "left"
+    subject, side = _who(seed, number)
     affine = np.diag([step_mm, step_mm, step_mm, 1.0])
     affine[:3, 3] = np.array(LOWEST_MM) + step_mm / 2
     affine[0, 3] -= _KNEE_APART_MM
@@ -69,8 +69,15 @@ def phantom_scan(seed: int, number: int, step_mm: float = STEP_MM) -> PhantomSca
         voxels, labels = voxels[::-1], labels[::-1]
         affine[0, 3] = -(affine[0, 3] + step_mm * (len(voxels) - 1))
     stored = np.round(np.clip(voxels * (_BRIGHTEST / 1.4), 0, 4095)).astype(np.uint16)
-    subject = f"D{number:05d}"
-    return PhantomScan(f"{subject}_{side[0].upper()}", subject, side, stored, np.ascontiguousarray(labels), affine)
+    return PhantomScan(_name(subject, side), subject, side, stored, np.ascontiguousarray(labels), affine)
+
+
+def _who(seed: int, number: int) -> tuple[str, Side]:
+    return f"D{seed}S{number:05d}" if seed else f"D{number:05d}", "right" if number % 2 else "left"
+
+
+def _name(subject: str, side: Side) -> str:
+    return f"{subject}_{side[0].upper()}"
 
 
 def numbered(tissues: UInt8[np.ndarray, "i j k"]) -> UInt8[np.ndarray, "i j k"]:
@@ -113,8 +120,7 @@ def write_phantom_scans(
     check_writable_folder(out)
     names = []
     for number in shown(range(n), "Making scans", n, progress):
-        side = "R" if number % 2 else "L"
-        name = f"D{number:05d}_{side}"
+        name = _name(*_who(seed, number))
         names.append(name)
         if (out / name).is_dir() and any((out / name).iterdir()):
             continue

@@ -13,9 +13,9 @@ from mris.images.header import Side
 from mris.knee.label_map import PRESETS
 from mris.knee.mr.doubts import Certainty, doubts
 from mris.knee.mr.model import Model
-from mris.knee.mr.resample import Turn, require_upright, resampled, tents
+from mris.knee.mr.resample import Turn, require_upright, resampled, tents, wanted_shape
 from mris.knee.mr.series import Scan
-from mris.knee.mr.sliding import slide
+from mris.knee.mr.sliding import require_room, slide
 from mris.knee.separable import along_axes
 
 PRESET = PRESETS["nnunet_knee"]
@@ -85,13 +85,14 @@ def segment_scan(scan: Scan, model: Model, side: Side) -> KneeSegmentation:
     turn = Turn(scan.affine, scan.voxels.shape)
     turned = turn.there(scan.voxels)
     classes, step = model.card.classes, model.card.spacing_mm
+    require_room(wanted_shape(turned.shape, turn.spacing, step), model.card.patch, len(classes), scan.origin)
     shares = class_shares(_clipped(turned), turn.spacing, model)
     certainty = Certainty.of(shares, classes)
     n_cleared = _clear_pieces(shares, classes)
     table = np.array([NUMBERS.get(name, 0) for name in classes], np.uint8)
     labels, entropy = _on_grid(shares, turned.shape, turn.spacing, step)
     labels = _sided(labels, classes, table, side, turn.spacing[0])
-    findings = doubts(labels, turn.turned_affine, side, certainty, n_cleared, scan.origin)
+    findings = doubts(labels, turn.turned_affine, side, certainty, n_cleared)
     return KneeSegmentation(turn.back(labels), turn.back(entropy), scan.affine, certainty, findings)
 
 
@@ -177,7 +178,8 @@ def _sided(
     Between the plates, where the spines are, the tibia is bare: what a network sees there is no cartilage.
     """
     numbers = table[labels]
-    middle = middle_of(labels == classes.index("tibial_cartilage") if "tibial_cartilage" in classes else numbers == 8)
+    plates = [number for number, name in enumerate(classes) if name.endswith("tibial_cartilage")]
+    middle = middle_of(np.isin(labels, plates))
     for name, pair in _PAIRED.items():
         if name in classes:
             right = np.arange(len(labels)) > middle

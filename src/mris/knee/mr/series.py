@@ -7,8 +7,11 @@ mean of their squares, which keeps the bright of both as the combined picture of
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +22,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from mris.errors import ImageError
-from mris.images.dicom import read_dicom
-from mris.images.dicom_facts import find, named_sides, number, rescale
+from mris.images.dicom import read_dicom, read_elements
+from mris.images.dicom_facts import find, named_sides, number
 from mris.images.faults import library_faults_as_image_error
 from mris.images.header import Side
 from mris.images.image import usable_spacing
@@ -32,8 +35,8 @@ from mris.wording import counted
 MOST_FILES = 5000
 """Files of a series; one with an image for each slice has some hundred."""
 
-_LOCALIZERS, _MAPS = ("LOCALIZER", "SCOUT"), ("T2MAP", "T1MAP", "T2STARMAP", "T1RHOMAP", "R2MAP", "ADC")
-_LARGEST_HEADER = 16 << 20
+_LOCALIZERS = ("LOCALIZER", "SCOUT")
+_MAP = re.compile(r"[TR][12][\W_]*(STAR|RHO)?[\W_]*MAP|(?<![A-Z])ADC(?![A-Z])")  # a HEAD COIL is no ADC
 _WORDS = re.compile(r"[A-Z]+")
 _SIDES: dict[str, Side] = {"RIGHT": "right", "RT": "right", "LEFT": "left", "LT": "left"}
 
@@ -78,16 +81,34 @@ def read_scan(path: Path) -> Scan:
         ImageError: There is none, it is damaged or truncated, no MR picture in gray, a localizer, a map of T2, a series
             over time, or no volume: slices missing, doubled or in several directions; or not a knee by its size.
     """
-    if path.is_dir():
-        files = tuple(sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith(".")))
-        if not files or len(files) > MOST_FILES:
-            raise ImageError(f"scan {path}: holds {len(files):,} files; give the folder of one series")
-        return _read_series(files, str(path))
-    if not path.is_file():
-        raise ImageError(f"scan {path}: there is no such file or folder")
-    if path.name.lower().endswith(SUFFIXES):
+    if path.is_file() and path.name.lower().endswith(SUFFIXES):
         return _read_volume(path)
-    return _read_series((path,), str(path))
+    return _read_series(dicom_files(path), str(path))
+
+
+def dicom_files(path: Path) -> tuple[Path, ...]:
+    """The DICOM files that a scan is read from: those of a folder, hidden ones left out, or itself.
+
+    Raises:
+        ImageError: There is none, it holds no file or more than `MOST_FILES`, or one cannot be read.
+    """
+    if not path.exists():
+        raise ImageError(f"scan {path}: there is no such file or folder")
+    inside = (one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
+    files = [path] if path.is_file() else list(islice(inside, MOST_FILES + 1))
+    if not files or len(files) > MOST_FILES:
+        found = f"more than {MOST_FILES:,}" if files else "0"
+        raise ImageError(f"scan {path}: holds {found} files; give the folder of one series")
+    return tuple(sorted(one for one in files if _is_dicom(one)))
+
+
+def _is_dicom(path: Path) -> bool:
+    with _faults_of(path), path.open("rb") as file:
+        return file.read(132).endswith(b"DICM") or path.suffix.lower() == ".dcm"
+
+
+def _faults_of(path: Path) -> AbstractContextManager[None]:
+    return library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException)
 
 
 def _read_volume(path: Path) -> Scan:
@@ -113,37 +134,35 @@ def _read_series(files: tuple[Path, ...], origin: str) -> Scan:
     series: dict[str, list[Dataset]] = defaultdict(list)
     paths: dict[int, Path] = {}
     for path in files:
-        header = _header(path)
-        if header is not None and header.get("Rows") is not None:
-            series[str(header.get("SeriesInstanceUID") or "")].append(header)
-            paths[id(header)] = path
+        with _faults_of(path):
+            found = read_elements(path)
+            if found.get("Rows") is not None:
+                series[str(found.get("SeriesInstanceUID") or "")].append(found)
+                paths[id(found)] = path
     if not series:
         raise ImageError(f"scan {origin}: holds no DICOM image; give the folder of one series, or a .nii.gz or .nrrd")
     if len(series) > 1:
-        found = "; ".join(
+        told = "; ".join(
             f"{counted(len(of), 'file')} {_shown(of[0].get('SeriesDescription'))}" for of in series.values()
         )
-        raise ImageError(f"scan {origin}: holds {len(series)} series ({found[:160]}); give the folder of one of them")
+        raise ImageError(f"scan {origin}: holds {len(series)} series ({told[:160]}); give the folder of one of them")
     headers = next(iter(series.values()))
+    slices: list[Slice] = []
     for header in headers:
-        _require_mr(header, paths[id(header)])
-    slices = [one for header in headers for one in _slices(header, paths[id(header)])]
+        path = paths[id(header)]
+        with _faults_of(path):  # values are decoded when they are asked for
+            _require_mr(header, path)
+            slices += _slices(header, path)
     stack = stack_of(slices, origin)
-    scan = _with_identity(_pixels(stack, origin), headers[0])
-    expected = int(number(headers[0].get("ImagesInAcquisition")) or 0)
-    if len(slices) < expected:
-        short = f"{len(slices)} of the {expected} images that its header announces are there: slices may be missing"
+    scan = _pixels(stack, origin)
+    with _faults_of(paths[id(headers[0])]):
+        scan = _with_identity(scan, headers[0])
+        expected = int(number(headers[0].get("ImagesInAcquisition")) or 0)
+    n_slices = len(slices) - stack.n_copies
+    if n_slices < expected:
+        short = f"{n_slices} of the {expected} images that its header announces are there: slices may be missing"
         scan = replace(scan, notes=(*scan.notes, short))
     return scan
-
-
-def _header(path: Path) -> Dataset | None:
-    """Read what is before the pixels; None for a file that is no DICOM."""
-    with path.open("rb") as file:
-        if not file.read(132).endswith(b"DICM") and path.suffix.lower() != ".dcm":
-            return None
-    with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, defer_size=_LARGEST_HEADER)
 
 
 def _require_mr(header: Dataset, path: Path) -> None:
@@ -157,7 +176,7 @@ def _require_mr(header: Dataset, path: Path) -> None:
     if any(word in kind for kind in kinds for word in _LOCALIZERS):
         raise ImageError(f"scan {path}: is a localizer; give the series of a volume, such as DESS")
     told = [*kinds, str(header.get("SeriesDescription") or "").upper()]
-    if any(word in re.sub(r"[^A-Z0-9]", "", text) for text in told for word in _MAPS):
+    if any(map(_MAP.search, told)):
         raise ImageError(f"scan {path}: is a map of relaxation ({_shown(told[-1])}); give a series for anatomy")
 
 
@@ -174,17 +193,22 @@ def _slices(header: Dataset, path: Path) -> Iterator[Slice]:
             f"scan {path}: has {n_frames} frames, and does not say of each where it lies; export it as enhanced MR, or "
             "as one file a slice"
         )
-    for frame in range(n_frames):
-        yield _slice(header, None if per_frame is None else per_frame[frame], frame, path)
+    if n_frames > 1 and header.PhotometricInterpretation != "MONOCHROME2":
+        raise ImageError(f"scan {path}: its frames are inverted (MONOCHROME1); export it as MONOCHROME2")
+    for frame, groups in enumerate(islice(per_frame or (None,), n_frames)):
+        yield replace(_slice(header, groups, path), frame=frame, n_frames=n_frames)
 
 
-def _slice(header: Dataset, groups: Dataset | None, frame: int, path: Path) -> Slice:
-    def told(keyword: str) -> Any:
-        for item in groups or ():
-            if item.VR == "SQ" and item.value and keyword in item.value[0]:
-                return item.value[0][keyword].value
-        return find(header, keyword)
+def _told(header: Dataset, groups: Dataset | None, keyword: str) -> Any:
+    """What a header says of one frame, in the functional groups of that or for all."""
+    for item in groups or ():
+        if item.VR == "SQ" and item.value and keyword in item.value[0]:
+            return item.value[0][keyword].value
+    return find(header, keyword)
 
+
+def _slice(header: Dataset, groups: Dataset | None, path: Path) -> Slice:
+    told = partial(_told, header, groups)
     position, axes = _numbers(told("ImagePositionPatient"), 3), _numbers(told("ImageOrientationPatient"), 6)
     spacing = usable_spacing(told("PixelSpacing"))
     if position is None or axes is None or spacing is None:
@@ -196,7 +220,6 @@ def _slice(header: Dataset, groups: Dataset | None, frame: int, path: Path) -> S
     uid = str(header.get("SOPInstanceUID") or "")
     return Slice(
         file=path,
-        frame=frame,
         position=cast(Vector, tuple(position)),
         row=cast(Vector, tuple(axes[:3])),
         column=cast(Vector, tuple(axes[3:])),
@@ -219,10 +242,13 @@ def _pixels(stack: Stack, origin: str) -> Scan:
     pictures = []
     for echo in stack.echoes:
         voxels = np.empty(stack.shape, np.float32)
-        frames = _frames(echo[0].file) if len({one.file for one in echo}) == 1 else None
+        files: dict[Path, list[int]] = defaultdict(list)
         for k, one in enumerate(echo):
-            pixels = frames[one.frame] if frames is not None else read_dicom(one.file).pixels[0]
-            voxels[:, :, k] = pixels.T
+            files[one.file].append(k)
+        for path, places in files.items():
+            planes = _frames(path) if echo[places[0]].n_frames > 1 else read_dicom(path).pixels
+            for k in places:
+                voxels[:, :, k] = planes[echo[k].frame].T
         pictures.append(voxels)
     voxels, notes = pictures[0], []
     if len(pictures) == 2:
@@ -235,7 +261,7 @@ def _pixels(stack: Stack, origin: str) -> Scan:
 
 def _frames(path: Path) -> Float32[np.ndarray, "frames rows columns"]:
     """All frames of an enhanced file, in gray values."""
-    with library_faults_as_image_error(path, "DICOM", InvalidDicomError, BytesLengthException):
+    with _faults_of(path):
         dataset = pydicom.dcmread(path, force=True)
         n_frames, shape = int(number(dataset.get("NumberOfFrames")) or 1), (int(dataset.Rows), int(dataset.Columns))
         n_pixels = n_frames * shape[0] * shape[1]
@@ -248,8 +274,10 @@ def _frames(path: Path) -> Float32[np.ndarray, "frames rows columns"]:
                 "is truncated: copy or export it again"
             )
         decoded = dataset.pixel_array.reshape(n_frames, *shape).astype(np.float32)
-        slope, intercept = rescale(dataset)
-    return decoded * np.float32(slope) + np.float32(intercept)
+        for frame, groups in zip(decoded, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            frame *= np.float32(number(_told(dataset, groups, "RescaleSlope")) or 1.0)
+            frame += np.float32(number(_told(dataset, groups, "RescaleIntercept")) or 0.0)
+    return np.asarray(decoded)
 
 
 def _with_identity(scan: Scan, header: Dataset) -> Scan:

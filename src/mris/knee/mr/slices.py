@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from mris.errors import ImageError
 from mris.knee.volume_file import MAX_VOXELS
+from mris.wording import counted
 
 LEAST_SLICES = 20
 """A volume of a knee has more; a localizer has fewer."""
@@ -29,7 +30,6 @@ class Slice:
 
     Attributes:
         file: Where its pixels are.
-        frame: Which of the file's frames it is, from 0.
         position: Center of its first pixel, mm, towards left, back and head as in DICOM.
         row: Direction along a row.
         column: Direction down a column.
@@ -37,10 +37,11 @@ class Slice:
         size: Number of its rows and columns.
         echo: Echo time in ms and number of the echo; zeros where the file does not say.
         identity: Tells two slices at one place apart from two copies of one.
+        frame: Which of the file's frames it is, from 0.
+        n_frames: How many the file has.
     """
 
     file: Path
-    frame: int
     position: Vector
     row: Vector
     column: Vector
@@ -48,6 +49,8 @@ class Slice:
     size: tuple[int, int]
     echo: tuple[float, float] = (0.0, 0.0)
     identity: str = ""
+    frame: int = 0
+    n_frames: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,12 @@ def stack_of(slices: Sequence[Slice], origin: str) -> Stack:
             f"scan {origin}: has {len(groups)} echoes (at {times} ms), as a series that maps T2 has; give a series for "
             "anatomy, such as DESS"
         )
+    fewest = min(map(len, groups.values()))
+    if fewest < LEAST_SLICES:
+        raise ImageError(
+            f"scan {origin}: has {counted(fewest, 'slice')}, as a localizer has, but a volume has {LEAST_SLICES} or "
+            "more; give that, or copy the missing slices"
+        )
     normal = np.cross(slices[0].row, slices[0].column)
     echoes = tuple(_sorted(groups[echo], normal, origin) for echo in sorted(groups))
     places = [np.array([one.position for one in echo]) for echo in echoes]
@@ -133,11 +142,6 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
     lengths = np.linalg.norm([row, column], axis=1)
     if np.abs(lengths - 1).max() > 0.01 or abs(float(row @ column)) > 0.01:
         raise ImageError(f"scan {origin}: the directions of its rows and columns are not at right angles; export again")
-    if len(slices) < LEAST_SLICES:
-        raise ImageError(
-            f"scan {origin}: has {len(slices)} slices, as a localizer has, but a volume has {LEAST_SLICES} or more; "
-            "give that, or copy the missing slices"
-        )
     n_voxels = len(slices) * first.size[0] * first.size[1]
     if n_voxels > MAX_VOXELS:
         raise ImageError(
@@ -146,9 +150,10 @@ def _require_one_grid(slices: Sequence[Slice], origin: str) -> None:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
-    """Leave out a slice that is there twice: the same one, copied."""
-    seen: dict[tuple[str, int], Slice] = {}
-    once = [one for one in slices if not one.identity or seen.setdefault((one.identity, one.frame), one) is one]
+    """Leave out a slice that is there twice: the same one, copied. Some exporters give all slices one identity."""
+    seen: dict[tuple[str, int, Vector], Slice] = {}
+    keys = [(one.identity, one.frame, one.position) for one in slices]
+    once = [one for one, key in zip(slices, keys, strict=True) if not key[0] or seen.setdefault(key, one) is one]
     return once, len(slices) - len(once)
 
 

@@ -42,6 +42,28 @@ def windows(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> Iterato
                 yield slice(i, i + patch[0]), slice(j, j + patch[1]), slice(k, k + patch[2])
 
 
+def require_room(shape: tuple[int, int, int], patch: tuple[int, int, int], n_classes: int, origin: str) -> None:
+    """Refuse a volume, before it is resampled, over which the sums of `slide` would need too much memory.
+
+    They need ``4 (n_classes + 1)`` bytes a voxel, of which a volume of one knee at 0.8 mm has some four million.
+
+    Args:
+        shape: Of the volume, in voxels of the network.
+        patch: Edges of a window.
+        n_classes: Of the answer.
+        origin: Of the volume, for messages.
+
+    Raises:
+        ImageError: They would need more than `MOST_BYTES`.
+    """
+    needed = 4 * (n_classes + 1) * math.prod(max(n, edge) for n, edge in zip(shape, patch, strict=True))
+    if needed > MOST_BYTES:
+        raise ImageError(
+            f"scan {origin}: {' x '.join(map(str, shape))} voxels of the network would need {needed / 2**30:.1f} GiB, "
+            f"more than the {MOST_BYTES / 2**30:g} GiB that are taken; cut it to one knee"
+        )
+
+
 def slide(
     channels: Float32[np.ndarray, "channels i j k"],
     patch: tuple[int, int, int],
@@ -50,25 +72,14 @@ def slide(
 ) -> Float32[np.ndarray, "classes i j k"]:
     """Average a network's answers over the windows that cover a volume.
 
-    The sums need ``4 (n_classes + 1)`` bytes a voxel, of which a volume of one knee at 0.8 mm has some four million.
-
     Args:
         channels: The volume; it is continued by its border where it is smaller than a patch.
         patch: Edges of a window.
         n_classes: Of the answer.
         network: From ``(channels, *patch)`` to ``(classes, *patch)``.
-
-    Raises:
-        ImageError: The sums would need more than `MOST_BYTES`.
     """
     shape = channels.shape[1:]
     missing = [max(edge - n, 0) for n, edge in zip(shape, patch, strict=True)]
-    needed = 4 * (n_classes + 1) * math.prod(n + m for n, m in zip(shape, missing, strict=True))
-    if needed > MOST_BYTES:
-        raise ImageError(
-            f"a volume of {' x '.join(map(str, shape))} voxels would need {needed / 2**30:.1f} GiB, more than "
-            f"the {MOST_BYTES / 2**30:g} GiB that are taken; cut it to one knee"
-        )
     padded = np.pad(channels, [(0, 0), *((m // 2, m - m // 2) for m in missing)], mode="edge")
     sums, weights = np.zeros((n_classes, *padded.shape[1:]), np.float32), np.zeros(padded.shape[1:], np.float32)
     weight = _weight(patch)

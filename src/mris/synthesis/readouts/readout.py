@@ -174,8 +174,7 @@ class SynthesisSettings:
             raise SettingsError(
                 f"the readout {self.readout!r} has no weights to choose; leave them out, or take 'neighbors'"
             )
-        if self.readout in ("linear", "few") and self.temperature is not None:
-            raise SettingsError(f"the readout {self.readout!r} has no temperature; leave it out")
+        self._check_temperature(self.readout)
 
     @property
     def of_neighbors(self) -> bool:
@@ -184,12 +183,17 @@ class SynthesisSettings:
         return self.readout == "neighbors" or (self.readout is None and told)
 
     def applied_to(self, stored: Readout | None) -> Readout:
-        """Give the readout that answers, from what is wanted and what is stored with a bundle."""
+        """Give the readout that answers, from what is wanted and what is stored with a bundle.
+
+        Raises:
+            SettingsError: A temperature is wanted, and what is stored has none.
+        """
         known = stored or Readout()
         if self.readout not in (None, known.name):
             known = known.model_copy(update={"reason": f"asked for; otherwise {known.name}: {known.reason}"})
         if not self.of_neighbors:
             name = known.name if self.readout is None else self.readout
+            self._check_temperature(name)
             heat = known.attention_temperature if self.temperature is None else self.temperature
             softmax = known.temperature if self.temperature is None else self.temperature
             few = known.n_few if self.n_neighbors is None else self.n_neighbors
@@ -200,3 +204,7 @@ class SynthesisSettings:
         wanted = {"n_neighbors": self.n_neighbors, "weights": self.weights, "temperature": self.temperature}
         given = {name: value for name, value in wanted.items() if value is not None}
         return known.model_copy(update={"name": "neighbors", "one_per_subject": self.one_per_subject, **given})
+
+    def _check_temperature(self, readout: ReadoutName | None) -> None:
+        if readout in ("linear", "few") and self.temperature is not None:
+            raise SettingsError(f"the readout {readout!r} has no temperature; leave it out")
