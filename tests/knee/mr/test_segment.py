@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from tests.mr_oracle import affine_at, digital_labels, gray_of, write_oracle, write_repeater
+from tests.mr_oracle import (
+    ORDER,
+    PATCH,
+    STEP_MM,
+    affine_at,
+    digital_labels,
+    gray_of,
+    write_model,
+    write_oracle,
+    write_repeater,
+)
 from tests.mr_scans import affine_of
 
 from mris.errors import BundleError, ImageError
@@ -152,6 +162,18 @@ def test_a_guided_network_is_told_at_each_place_what_the_coarse_one_found(tmp_pa
         best = dice(told, wanted)
         assert best > 0.92
         assert best > max(dice(np.roll(told, step, axis), wanted) for step in (-1, 1) for axis in range(3))
+
+
+def test_there_is_no_bone_where_the_guide_sees_none_of_it_nearby(tmp_path: Path, knee: np.ndarray) -> None:
+    folder = tmp_path / "model"
+    gray = np.array([100.0 * ORDER.index(number) for number in range(N_CLASSES)])
+    oracle = np.concatenate([0.02 * gray[:, None], np.zeros((N_CLASSES, N_CLASSES))], axis=1)
+    write_model(folder, oracle, -0.01 * gray**2, PATCH, STEP_MM, guided=True)
+    says_rest = np.log([0.9, *[0.1 / (N_CLASSES - 1)] * (N_CLASSES - 1)])
+    write_model(folder / COARSE_FOLDER, np.zeros((N_CLASSES, 1)), says_rest, PATCH, 3.2)
+    found = segment_scan(scan_of(knee), Model(folder, threads=1), "left").labels
+    assert dice(found == NUMBERS["femoral_cartilage"], knee == 2) > 0.9
+    assert not np.isin(found, [NUMBERS[name] for name in ("femur", "tibia", "patella")]).any()
 
 
 def test_a_guide_of_other_classes_is_refused(tmp_path: Path, knee: np.ndarray) -> None:

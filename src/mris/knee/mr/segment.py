@@ -12,7 +12,7 @@ from mris.finding import Finding
 from mris.images.header import Side
 from mris.knee.label_map import PRESETS
 from mris.knee.mr.doubts import Certainty, doubts
-from mris.knee.mr.model import Model
+from mris.knee.mr.model import Model, ModelCard
 from mris.knee.mr.resample import Turn, require_upright, resampled, tents, wanted_shape
 from mris.knee.mr.series import Scan
 from mris.knee.mr.sliding import require_room, slide
@@ -38,6 +38,7 @@ _SMALLEST_PIECE = 0.02
 _SLAB = 16
 _NOTHING = 0.995
 _BARE_MM = 2.5
+_SEEN, _REACH_MM = 0.05, 4.4
 _WHOLE = ("femur", "tibia", "patella")
 """Tissues of one piece; of others, pieces of a fiftieth and more are kept."""
 _PAIRED = {
@@ -108,7 +109,19 @@ def class_shares(
         guide = class_shares(picture, spacing, model.coarse)
         pairs = zip(guide.shape[1:], model.coarse.card.spacing_mm, small.shape, model.card.spacing_mm, strict=True)
         channels = np.concatenate([channels, along_axes(guide, [tents(*pair) for pair in pairs])])
-    return slide(channels, model.card.patch, len(model.card.classes), partial(_answer, model))
+    shares = slide(channels, model.card.patch, len(model.card.classes), partial(_answer, model))
+    if model.card.guided:
+        _clear_far_from(channels[1:], shares, model.card)
+    return shares
+
+
+def _clear_far_from(guide: Float32[np.ndarray, "classes i j k"], shares: np.ndarray, card: ModelCard) -> None:
+    """Take bone out of the probabilities where the guide, which saw the whole scan, sees none of it nearby."""
+    voxels = max(round(_REACH_MM / min(card.spacing_mm)), 1)
+    for channel, name in enumerate(card.classes):
+        if name in _WHOLE:
+            near = ndimage.binary_dilation(guide[channel] > _SEEN, iterations=voxels)
+            shares[channel][~near] = 0
 
 
 def _answer(model: Model, patch: Float32[np.ndarray, "channels i j k"]) -> Float32[np.ndarray, "classes i j k"]:
