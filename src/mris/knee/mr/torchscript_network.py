@@ -84,7 +84,8 @@ class TorchScriptNetwork:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, but MONAI bundles are such files
-                    self._network = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
+                    load: Any = torch.jit.load  # torch does not annotate it
+                    self._network = load(io.BytesIO(content), map_location="cpu").eval()
             except (RuntimeError, ValueError) as error:
                 raise BundleError(f"{self.path} cannot be loaded ({_last_line(error)}); export it again") from error
         return self._network
