@@ -8,7 +8,7 @@ dark, muscle and cartilage middle to bright, fluid brightest, tendon and cortex 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from scipy import ndimage
 
 from mris.knee.mr.shapes import smooth_noise
@@ -131,35 +131,56 @@ def rendered(
     Returns:
         Gray values of about 0 to 1, at least 0.
     """
-    step = np.array(step_mm)
-    picture = np.array(look.means, np.float32)[tissues]
+    gray, texture = signal(tissues, cortex(tissues, step_mm), look)
+    return acquired(gray, texture, step_mm, look, rng)
+
+
+def signal(
+    tissues: UInt8[np.ndarray, "*shape"], outermost: Bool[np.ndarray, "*shape"], look: Look
+) -> tuple[Float32[np.ndarray, "*shape"], Float32[np.ndarray, "*shape"]]:
+    """Gray value of each voxel, and the standard deviation of its texture.
+
+    Args:
+        tissues: Numbers of `Tissue`.
+        outermost: Where the bones' `cortex` is.
+        look: The contrast.
+    """
+    gray = np.array(look.means, np.float32)[tissues]
     if np.isfinite(look.cortex):
-        picture[_cortex(tissues, step)] = look.cortex
-    grain = ndimage.gaussian_filter(rng.standard_normal(tissues.shape, np.float32), look.grain_mm / step, truncate=2.0)
+        gray[outermost] = look.cortex
+    return gray, np.array(look.texture, np.float32)[tissues]
+
+
+def acquired(
+    gray: Picture, texture: Picture, step_mm: tuple[float, float, float], look: Look, rng: np.random.Generator
+) -> Picture:
+    """Let a scanner take a picture of what `signal` gives, or of its mean over parts of each voxel; see `rendered`."""
+    step = np.array(step_mm)
+    grain = ndimage.gaussian_filter(rng.standard_normal(gray.shape, np.float32), look.grain_mm / step, truncate=2.0)
     grain /= max(float(grain.std()), 1e-6)
-    picture += np.array(look.texture, np.float32)[tissues] * grain
+    picture = gray + texture * grain
     picture = ndimage.gaussian_filter(picture, np.array(look.blur_mm) / step, truncate=3.0)
     if look.bias:
         every = 35.0 / float(step.mean())
-        picture *= np.exp(np.float32(look.bias) * smooth_noise(rng, tissues.shape, every))
+        picture *= np.exp(np.float32(look.bias) * smooth_noise(rng, gray.shape, every))
     strength, axis = look.ghost
     if strength:
-        shift = tissues.shape[axis] // 3
+        shift = gray.shape[axis] // 3
         picture = (1 - strength) * picture + strength * np.roll(picture, shift, axis)
     if look.gamma != 1.0:
         picture = np.clip(picture, 0, None) ** np.float32(look.gamma)
     if look.noise:
-        real = picture + np.float32(look.noise) * rng.standard_normal(tissues.shape, np.float32)
-        picture = np.hypot(real, np.float32(look.noise) * rng.standard_normal(tissues.shape, np.float32))
+        real = picture + np.float32(look.noise) * rng.standard_normal(gray.shape, np.float32)
+        picture = np.hypot(real, np.float32(look.noise) * rng.standard_normal(gray.shape, np.float32))
     return np.asarray(np.maximum(picture, 0.0), np.float32)
 
 
-def _cortex(tissues: UInt8[np.ndarray, "i j k"], step: np.ndarray) -> np.ndarray:
+def cortex(tissues: UInt8[np.ndarray, "i j k"], step_mm: tuple[float, float, float]) -> Bool[np.ndarray, "i j k"]:
     """The outermost millimeter of the bones."""
     bone = np.isin(tissues, BONES)
     inner = bone
     for axis in range(3):
-        n = max(round(0.9 / step[axis]), 1)
+        n = max(round(0.9 / step_mm[axis]), 1)
         for _ in range(n):
             along = np.moveaxis(inner, axis, 0)
             less = along.copy()
