@@ -235,6 +235,13 @@ class TestSettings:
         with pytest.raises(SettingsError, match=f"the readout '{name}' has no temperature; leave it out"):
             SynthesisSettings(temperature=0.1).applied_to(STORED.model_copy(update={"name": name}))
 
+    @pytest.mark.parametrize("asked", [{"n_neighbors": 5}, {"weights": "uniform"}, {}])
+    def test_a_temperature_of_weights_that_have_none_is_refused(self, asked: dict) -> None:
+        stored = STORED.model_copy(update={"name": "neighbors", "weights": "similarity"})
+        with pytest.raises(SettingsError, match=f"by '{asked.get('weights', 'similarity')}' have no temperature"):
+            SynthesisSettings(temperature=0.1, **asked).applied_to(stored)
+        assert SynthesisSettings(temperature=0.1, weights="softmax").applied_to(stored).temperature == 0.1
+
     @pytest.mark.parametrize("name", [name for name in READOUTS if name != STORED.name])
     def test_a_readout_that_was_asked_for_says_so_and_not_why_another_was_chosen(self, name: ReadoutName) -> None:
         assert (

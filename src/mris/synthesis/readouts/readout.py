@@ -186,7 +186,7 @@ class SynthesisSettings:
         """Give the readout that answers, from what is wanted and what is stored with a bundle.
 
         Raises:
-            SettingsError: A temperature is wanted, and what is stored has none.
+            SettingsError: A temperature is wanted, and what answers has none.
         """
         known = stored or Readout()
         if self.readout not in (None, known.name):
@@ -198,12 +198,20 @@ class SynthesisSettings:
             softmax = known.temperature if self.temperature is None else self.temperature
             few = known.n_few if self.n_neighbors is None else self.n_neighbors
             update = {"name": name, "attention_temperature": heat, "temperature": softmax, "n_few": few}
-            return known.model_copy(update=update)
+            return self._with_its_temperature(known.model_copy(update=update))
         if self.readout is None:  # by its numbers: those that are not given are the paper's
             known = known.model_copy(update=dict(Readout(penalties=known.penalties)))
         wanted = {"n_neighbors": self.n_neighbors, "weights": self.weights, "temperature": self.temperature}
         given = {name: value for name, value in wanted.items() if value is not None}
-        return known.model_copy(update={"name": "neighbors", "one_per_subject": self.one_per_subject, **given})
+        update = {"name": "neighbors", "one_per_subject": self.one_per_subject, **given}
+        return self._with_its_temperature(known.model_copy(update=update))
+
+    def _with_its_temperature(self, readout: Readout) -> Readout:
+        if readout.name == "neighbors" and readout.weights != "softmax" and self.temperature is not None:
+            raise SettingsError(
+                f"weights of neighbors by {readout.weights!r} have no temperature; leave it out, or take 'softmax'"
+            )
+        return readout
 
     def _check_temperature(self, readout: ReadoutName | None) -> None:
         if readout in ("linear", "few") and self.temperature is not None:
