@@ -33,6 +33,12 @@ $(VENV)/.docs: $(VENV)/.demo
 	$(PIP) -e '.[train,serve,docs]'
 	@touch $@
 
+# All of these at once, where all will be run.
+$(VENV)/.all: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[train,serve,dicom,thickness,imagenet,ray,index,storage,test,lint,docs]'
+	@touch $(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $@
+
 # Compiled modules are kept even where a container says not to: tests start a hundred processes that import them.
 export PYTHONDONTWRITEBYTECODE :=
 
