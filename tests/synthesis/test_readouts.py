@@ -314,6 +314,27 @@ def test_where_targets_follow_sources_linearly_the_regression_is_chosen(linear_w
     assert f", mean map {float(np.abs(asked.read_targets() - mean).mean()):.4g} mm" in readout.reason
 
 
+def test_number_and_weights_of_neighbors_have_the_least_error_on_validation_people(linear_world) -> None:
+    encoder, database, asked, _ = linear_world
+    readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery())
+
+    def error(k: int, weights: str, temperature: float) -> float:
+        found = Synthesizer(encoder, database, k, weights=weights, temperature=temperature).predict(
+            asked.read_sources()
+        )
+        return float(np.abs(found - asked.read_targets()).mean())
+
+    rules = [(k, "softmax", heat) for k in (5, 10, 20, 50, 100) for heat in (0.02, 0.05, 0.1)]
+    errors = {rule: error(*rule) for rule in rules}
+    best = min(errors, key=lambda rule: errors[rule])
+    paper = min(
+        float(np.abs(Synthesizer(encoder, database, k).predict(asked.read_sources()) - asked.read_targets()).mean())
+        for k in (5, 10, 20, 50, 100)
+    )
+    assert errors[best] < paper
+    assert (readout.n_neighbors, readout.weights, readout.temperature) == best
+
+
 def test_a_readout_can_be_chosen_by_the_root_of_the_mean_square_of_each_person(linear_world) -> None:
     encoder, database, asked, _ = linear_world
     readout = choose_readout(_queries(encoder, asked), asked, database, database.gallery(), error_name="rmse")

@@ -28,6 +28,8 @@ FEWEST_PEOPLE = 10
 """Validation people below which nothing is chosen."""
 
 N_NEIGHBORS = (5, 10, 20, 50, 100)
+SOFTMAX_OF_NEIGHBORS = (0.02, 0.05, 0.1)
+"""Temperatures that are tried beside Eq. 4."""
 MOST_PIXELS = 4096
 """Pixels, spread evenly, that predictions are compared at."""
 
@@ -80,11 +82,11 @@ def choose_readout(
         return np.asarray(np.bincount(codes[judged], by_pair)[counts > 0] / counts[counts > 0])
 
     errors: dict[ReadoutName, ByPerson] = {}
-    by_k = ((k, NearestNeighbors(Readout(n_neighbors=k), database, gallery).answer(queries)) for k in N_NEIGHBORS)
-    k, errors["neighbors"], _ = _least(error, ((k, np.stack([one.pixels for one in answers])) for k, answers in by_k))
+    nearest = ((rule, NearestNeighbors(rule, database, gallery).answer(queries)) for rule in _rules_of_neighbors())
+    rule, errors["neighbors"], _ = _least(error, ((rule, np.stack([one.pixels for one in a])) for rule, a in nearest))
     by_heat = ((heat, gallery.combine(Attention(heat, database, gallery).weights(queries))) for heat in TEMPERATURES)
     heat, errors["attention"], convex = _least(error, by_heat)
-    chosen = Readout(n_neighbors=k, attention_temperature=heat)
+    chosen = rule.model_copy(update={"attention_temperature": heat})
     others = ~np.isin(database.subjects, people)
     told = {}
     if database.header.n_features and queries.features is not None and others.any():
@@ -124,6 +126,14 @@ def _unchosen(n_people: int, plain: Penalties | None, database: EmbeddingDatabas
     known = counted(len(np.unique(database.subjects)), "subject")
     reason += f": a regression from pixels alone, whose penalty suits the {known} of the database best"
     return Readout(name="linear", penalties=plain, reason=reason)
+
+
+def _rules_of_neighbors() -> Iterator[Readout]:
+    """How many neighbors, and how they are weighed: by Eq. 4, or by a softmax."""
+    for k in N_NEIGHBORS:
+        yield Readout(n_neighbors=k, weights="similarity")
+        for temperature in SOFTMAX_OF_NEIGHBORS:
+            yield Readout(n_neighbors=k, weights="softmax", temperature=temperature)
 
 
 def _ladder(database: EmbeddingDatabase) -> list[Penalties]:
