@@ -304,6 +304,23 @@ def test_a_plate_that_says_it_is_mirrored_is_dropped_with_the_reason_and_not_cut
     assert report.n_kept == 19
 
 
+def test_a_plate_of_two_rows_is_read_once_and_one_that_has_changed_anew(
+    make_study: MakeStudy, settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, read = make_study(), []
+    for index in (0, 1):
+        study.rows[index]["source"] = "plate.dcm"
+    write_plate(study.folder / "plate.dcm", pixels_of((40, 60)))
+    monkeypatch.setattr("mris.cohort.pair.read_image", lambda path: read.append(Path(path).name) or read_image(path))
+    first = _cohort(study, replace(settings, workers=1), "first").read_sources()
+    assert read.count("plate.dcm") == 1
+    np.testing.assert_array_equal(first[0], first[1])
+    write_plate(study.folder / "plate.dcm", pixels_of((40, 60), seed=1))
+    second = _cohort(study, replace(settings, workers=1), "second").read_sources()
+    assert read.count("plate.dcm") == 2
+    assert not np.array_equal(first[0], second[0])
+
+
 def test_a_doubtful_header_is_noted_and_its_row_is_kept(make_study: MakeStudy, settings: PrepareSettings) -> None:
     study = make_study()
     study.rows[0]["source"] = "raw.dcm"

@@ -1,7 +1,9 @@
 """One pair: from the files of a manifest's row to the two arrays that the cohort stores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -66,7 +68,10 @@ def read_pairs(
     Returns:
         One result a row.
     """
-    pairs = [read_pair(row, regions, settings) for row in rows]
+    try:
+        pairs = [read_pair(row, regions, settings) for row in rows]
+    finally:
+        _plate.cache_clear()
     return pairs if keep_pixels else [_without_pixels(pair) for pair in pairs]
 
 
@@ -157,7 +162,7 @@ class _Target(NamedTuple):
 
 
 def _read_source(row: ManifestRow, settings: PrepareSettings, findings: list[RowFinding]) -> _Source | None:
-    image = _opened(row, row.source, "source", findings)
+    image = _opened(row, row.source, "source", findings, _read_plate)
     if image is None:
         return None
     if row.side and image.laterality and row.side != image.laterality:
@@ -226,15 +231,35 @@ def _read_target(
     return _Target(target, stored, image.size, image.header.synthetic)
 
 
-def _opened(row: ManifestRow, path: str, column: str, findings: list[RowFinding]) -> Image | None:
+def _opened(
+    row: ManifestRow,
+    path: str,
+    column: str,
+    findings: list[RowFinding],
+    read: Callable[[str], Image] = read_image,
+) -> Image | None:
     try:
-        return read_image(path)
+        return read(path)
     except ImageError as error:
         findings.append(row.finding(column, str(error), f"unreadable {column}"))
     except MemoryError:
         reason = f"image {path}: does not fit into memory; reduce it, or use fewer workers"
         findings.append(row.finding(column, reason, "out of memory"))
     return None
+
+
+def _read_plate(path: str) -> Image:
+    """Read a source; rows that come after each other and show two knees of one plate decode it once."""
+    try:
+        state = Path(path).stat()
+    except (OSError, ValueError):
+        return read_image(path)  # an array of an archive, or what cannot be read: it will say so
+    return _plate(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _plate(path: str, state: tuple[int, int, int]) -> Image:  # noqa: ARG001 - a file that has changed is another one
+    return read_image(path)
 
 
 def _without_pixels(pair: PreparedPair) -> PreparedPair:
