@@ -19,5 +19,5 @@ What other rooms and users import from here; all else is private to the room:
 - ``mris.cohort.training_subjects``: `RECORD_FILE`, `TrainingSubjects`, `read_training_subjects`,
   `write_training_subjects`
 - ``mris.cohort.work_folder``: `check_folder`
-- ``mris.cohort.workers``: `in_processes`, `shown`
+- ``mris.cohort.workers``: `bar_is_seen`, `in_processes`, `shown`
 """

@@ -249,7 +249,7 @@ def _opened(
 
 
 def _read_plate(path: str) -> Image:
-    """Read a source; rows that come after each other and show two knees of one plate decode it once."""
+    """Read a source; rows that follow each other and show two sides of one picture decode it once."""
     try:
         state = Path(path).stat()
     except (OSError, ValueError):
