@@ -203,8 +203,8 @@ class SynthesisSettings:
             known = known.model_copy(update=dict(Readout(penalties=known.penalties)))
         wanted = {"n_neighbors": self.n_neighbors, "weights": self.weights, "temperature": self.temperature}
         given = {name: value for name, value in wanted.items() if value is not None}
-        update = {"name": "neighbors", "one_per_subject": self.one_per_subject, **given}
-        return self._with_its_temperature(known.model_copy(update=update))
+        found = known.model_copy(update={"name": "neighbors", "one_per_subject": self.one_per_subject, **given})
+        return self._with_its_temperature(found)
 
     def _with_its_temperature(self, readout: Readout) -> Readout:
         if readout.name == "neighbors" and readout.weights != "softmax" and self.temperature is not None:
