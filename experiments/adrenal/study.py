@@ -14,11 +14,11 @@ from real_pairs import read_study, results_table, run_fold, write_page
 
 HERE = Path(__file__).resolve().parent
 TEXT = """
-1,188 glands of the training set, of which every tenth validates (chooses the epoch) and the others train and are the
-database; the 98 glands of the official validation set are the test; studies of earlier recipes looked at them too.
-Source: the sum of the mask over its first axis; target: the sum over its third axis, in voxels, on the whole 64 x 64
-frame (0 is a true value: no gland there). The data does not say which two glands are one person's, so each counts as a person of
-its own; a negative can be the same person's other gland.
+1,188 glands of the training set, of which every tenth validates (chooses the epoch) and the others train and are
+the database; the 98 glands of the official validation set are the test; studies of earlier recipes looked at them
+too. Source: the sum of the mask over its first axis; target: the sum over its third axis, in voxels, on the whole
+64 x 64 frame (0 is a true value: no gland there). The data does not say which two glands are one person's, so each
+counts as a person of its own; a negative can be the same person's other gland.
 
 Reference points on 298 other glands (pooled RMSE, voxels): mean map 2.23, k-NN on 64 principal components 1.79, ridge
 on them 1.72, the 20 truly nearest training maps 1.37.
