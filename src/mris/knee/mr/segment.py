@@ -116,12 +116,13 @@ def class_shares(
 
 
 def _clear_far_from(guide: Float32[np.ndarray, "classes i j k"], shares: np.ndarray, card: ModelCard) -> None:
-    """Take bone out of the probabilities where the guide, which saw the whole scan, sees none of it nearby."""
+    """Take bone for the rest where the guide, which saw the whole scan, sees none of it nearby."""
     voxels = max(round(_REACH_MM / min(card.spacing_mm)), 1)
     for channel, name in enumerate(card.classes):
         if name in _WHOLE:
-            near = ndimage.binary_dilation(guide[channel] > _SEEN, iterations=voxels)
-            shares[channel][~near] = 0
+            far = ~ndimage.binary_dilation(guide[channel] > _SEEN, iterations=voxels)
+            shares[0][far] += shares[channel][far]
+            shares[channel][far] = 0
 
 
 def _answer(model: Model, patch: Float32[np.ndarray, "channels i j k"]) -> Float32[np.ndarray, "classes i j k"]:
